@@ -1,0 +1,22 @@
+# Every target makes the environment first if it is missing.
+VENV ?= .venv
+PY = $(VENV)/bin/python
+READY = $(VENV)/.ready
+
+.PHONY: demo test check bench
+demo: $(READY)  ## the whole path on the embedded world, into demo/
+	$(VENV)/bin/clip2scene demo --out demo
+
+test: $(READY)  ## the whole test suite
+	$(PY) -m pytest
+
+check: $(READY)  ## format, lint, layers, types
+	$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/lint-imports --no-cache && $(VENV)/bin/mypy
+
+bench: $(READY)  ## speed of the sparse engine
+	$(PY) benchmarks/sparse_engine.py
+
+$(READY): pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,1 @@
+"""Frozen image models that say what every pixel is."""

@@ -1,0 +1,93 @@
+"""The nouns everything else is written in.
+
+Words and conventions (frames, pixels, units) are those of ``docs/conventions.md``. All of these are frozen
+dataclasses of tensors: they are built once, by a loader or a function, and never changed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+IGNORE_LABEL = -1
+"""The train id of a point or pixel that is not judged and teaches nothing."""
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """Points of one lidar sweep (or RGB-D frame), in its sensor's own frame.
+
+    Attributes:
+        positions: Metres, x forward, y left, z up for vehicles.
+        features: What the sensor measured beside the position; one channel of intensity in 0..1 for a lidar.
+    """
+
+    positions: Float[Tensor, "points 3"]
+    features: Float[Tensor, "points channels"]
+
+    def __len__(self) -> int:
+        """Count the points."""
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera as it stood when its image was taken, seen from the cloud's frame.
+
+    Attributes:
+        name: The sensor's name in its data set.
+        intrinsics: Focal lengths and principal point, in pixels; integer pixel values are pixel centres.
+        camera_from_lidar: Rigid motion into the camera's frame (x right, y down, z forward), with the
+            vehicle's motion between the two exposure times already in it.
+        width: Image width in pixels.
+        height: Image height in pixels.
+    """
+
+    name: str
+    intrinsics: Float[Tensor, "3 3"]
+    camera_from_lidar: Float[Tensor, "4 4"]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training item: a cloud, the cameras around it, and maybe labels.
+
+    Images are read when asked for, because most passes over a data set never look at them.
+
+    Attributes:
+        token: The sample's name, unique in its data set, fit for a file name.
+        cloud: The keyframe's point cloud.
+        cameras: One entry per image, in a fixed order.
+        read_image: Returns the image of camera number ``view`` as RGB.
+        labels: Train id of every point, :data:`IGNORE_LABEL` where there is none; None without labels.
+    """
+
+    token: str
+    cloud: PointCloud
+    cameras: tuple[Camera, ...]
+    read_image: Callable[[int], UInt8[Tensor, "height width 3"]]
+    labels: Int[Tensor, "points"] | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pixel-point correspondences of one sample.
+
+    Attributes:
+        points: Index of each pair's point in the cloud.
+        views: Index of each pair's camera.
+        pixels: (u, v) = (column, row), in pixels of that camera's full-size image, not rounded.
+        depths: Along the optical axis, in metres.
+    """
+
+    points: Int[Tensor, "pairs"]
+    views: Int[Tensor, "pairs"]
+    pixels: Float[Tensor, "pairs 2"]
+    depths: Float[Tensor, "pairs"]
+
+    def __len__(self) -> int:
+        """Count the pairs."""
+        return len(self.points)
