@@ -7,6 +7,7 @@ dataclasses of tensors: they are built once, by a loader or a function, and neve
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -91,3 +92,33 @@ class Pairs:
     def __len__(self) -> int:
         """Count the pairs."""
         return len(self.points)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The classes in words, placed in a text space.
+
+    Attributes:
+        classes: Name of each class, in the order of train ids.
+        names: What people may call them; a class may have several names.
+        class_of_name: Train id each name stands for.
+        embeddings: Unit vector of each name.
+    """
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    class_of_name: Int[Tensor, "names"]
+    embeddings: Float[Tensor, "names channels"]
+
+    def best_name(self, logits: Float[Tensor, "items names"]) -> Float[Tensor, "items classes"]:
+        """Give each class the logit of the best of its names."""
+        best = logits.new_full((len(logits), len(self.classes)), float("-inf"))
+        return best.index_reduce(1, self.class_of_name, logits, "amax")
+
+    def class_logits(self, embeddings: Float[Tensor, "items channels"]) -> Float[Tensor, "items classes"]:
+        """Compare embeddings with every class: the dot product with the best of its names."""
+        return self.best_name(embeddings @ self.embeddings.T)
+
+    def to(self, device: torch.device) -> "Prompts":
+        """Copy the tensors to ``device``."""
+        return Prompts(self.classes, self.names, self.class_of_name.to(device), self.embeddings.to(device))

@@ -1,0 +1,187 @@
+"""The teacher's answers carried onto the points: worked out once a sample, kept on disk.
+
+The teacher is frozen, so looking at the same image in every epoch would buy nothing. One file a sample
+holds its cloud and, for each pixel-point pair, the teacher's logits over the classes.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from clip2scene.batch import Lesson
+from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.geometry import drop_occluded, project_points
+from clip2scene.types import Camera, Pairs, PointCloud, Prompts, Sample
+
+
+class Dataset(Protocol):
+    """What every loader offers."""
+
+    tokens: Sequence[str]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample."""
+
+
+class PixelAnswers(Protocol):
+    """What a teacher says of one sample's images."""
+
+    def logits_at(self, pairs: Pairs, text: Float[Tensor, "names channels"]) -> Float[Tensor, "pairs names"]:
+        """Answer at the pixels of ``pairs``."""
+
+
+class Teacher(Protocol):
+    """A frozen image model that knows words."""
+
+    def __call__(self, sample: Sample) -> PixelAnswers:
+        """Look at every image of a sample."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One sample with its teacher's answers.
+
+    Attributes:
+        cloud: The points.
+        pair_points: Index of the point of each pixel-point pair.
+        pair_logits: The teacher's logit of each class at each pair.
+        labels: True train ids, where the data set was opened with them; label-free learning never does.
+    """
+
+    cloud: PointCloud
+    pair_points: Int[Tensor, "pairs"]
+    pair_logits: Float[Tensor, "pairs classes"]
+    labels: Int[Tensor, "points"] | None
+
+    def seen(self) -> Bool[Tensor, "points"]:
+        """Tell which points at least one camera sees."""
+        seen = torch.zeros(len(self.cloud), dtype=torch.bool)
+        seen[self.pair_points] = True
+        return seen
+
+    def teacher_labels(self) -> Int[Tensor, "points"]:
+        """Give each seen point the class with the highest summed logit over its pairs, others -1."""
+        summed = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
+        summed.index_add_(0, self.pair_points, self.pair_logits)
+        return torch.where(self.seen(), summed.argmax(1), -1)
+
+    def lesson_of_teacher(self) -> Lesson:
+        """Ask for the teacher's class at every pair (released code: the argmax of the paired pixel)."""
+        return Lesson(self.cloud, self.pair_points, self.pair_logits.argmax(1))
+
+    def lesson_of_labels(self) -> Lesson:
+        """Ask for the true label at every point.
+
+        Raises:
+            ValueError: If the sample was read without labels.
+        """
+        if self.labels is None:
+            raise ValueError("learning from labels needs a data set with labels; this one was read without")
+        return Lesson(self.cloud, torch.arange(len(self.cloud)), self.labels)
+
+
+def find_pairs(
+    positions: Float[Tensor, "points 3"], cameras: Sequence[Camera], settings: dict[str, Any]
+) -> Pairs:
+    """Pair points with the pixels that see them, under the ``min_depth`` and ``occlusion_test`` settings."""
+    pairs = project_points(positions, cameras, min_depth=settings["min_depth"])
+    return drop_occluded(pairs, cameras) if settings["occlusion_test"] else pairs
+
+
+def carry_split(
+    dataset: Dataset,
+    teacher: Teacher | None,
+    prompts: Prompts,
+    folder: Path,
+    *,
+    settings: dict[str, Any],
+) -> list[Path]:
+    """Carry the teacher's answers onto every sample of a split.
+
+    Files that an earlier call left behind are kept when they were made the same way, so an interrupted
+    call goes on where it stopped; otherwise the folder is emptied first.
+
+    Args:
+        dataset: The samples.
+        teacher: The image model; None carries clouds and labels alone.
+        prompts: The classes' names in the teacher's text space.
+        folder: Where the files go.
+        settings: Everything that decides the answers: ``min_depth``, ``occlusion_test``, and what names
+            the data and the teacher. Compared with what the folder was made with.
+
+    Returns:
+        One path a sample, in the data set's order.
+
+    Raises:
+        ValueError: If a sample is bad, or no camera sees any point of the whole split.
+    """
+    digest = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
+    settings = {**settings, "classes": list(prompts.classes), "names": list(prompts.names), "text": digest}
+    settings = json.loads(json.dumps(settings))
+    manifest = folder / "manifest.json"
+    if folder.exists() and (not manifest.exists() or read_json(manifest) != settings):
+        shutil.rmtree(folder)
+    write_json(manifest, settings)
+    paths = [folder / f"{token}.safetensors" for token in dataset.tokens]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    for number in tqdm(missing, desc="teacher looks", unit="sample", disable=not missing):
+        _save(paths[number], _carry_sample(dataset[number], teacher, prompts, settings))
+    if teacher is not None and not any(len(load_carried(path).pair_points) for path in paths):
+        raise ValueError(
+            "no camera sees any point of the split, so the teacher can teach nothing; "
+            "check the calibration (camera_from_lidar) and the image sizes"
+        )
+    return paths
+
+
+def _carry_sample(
+    sample: Sample, teacher: Teacher | None, prompts: Prompts, settings: dict[str, Any]
+) -> Carried:
+    if teacher is None:
+        no_pairs = torch.zeros(0, dtype=torch.long)
+        return Carried(sample.cloud, no_pairs, torch.zeros(0, len(prompts.classes)), sample.labels)
+    pairs = find_pairs(sample.cloud.positions, sample.cameras, settings)
+    logits = teacher(sample).logits_at(pairs, prompts.embeddings)
+    return Carried(sample.cloud, pairs.points, prompts.best_name(logits), sample.labels)
+
+
+def _save(path: Path, carried: Carried) -> None:
+    tensors = {
+        "positions": carried.cloud.positions,
+        "features": carried.cloud.features,
+        "pair_points": carried.pair_points.int(),
+        "pair_logits": carried.pair_logits.half(),
+    }
+    if carried.labels is not None:
+        tensors["labels"] = carried.labels.short()
+    with write_atomically(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+def load_carried(path: Path) -> Carried:
+    """Read one file of :func:`carry_split`.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+    """
+    try:
+        tensors = load_file(path)
+        return Carried(
+            PointCloud(tensors["positions"], tensors["features"]),
+            tensors["pair_points"].long(),
+            tensors["pair_logits"].float(),
+            tensors["labels"].long() if "labels" in tensors else None,
+        )
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); delete it and run again") from None
