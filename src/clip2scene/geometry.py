@@ -1,7 +1,7 @@
 """Rigid motion, projection, occlusion and voxelisation: pure functions.
 
-Frames, pixels and names are those of ``docs/conventions.md``: ``a_from_b`` is a 4x4 matrix that turns positions of frame b into
-frame a, pixels are (u, v) = (column, row) with whole numbers at pixel centres.
+Frames, pixels and names are those of ``docs/conventions.md``: ``a_from_b`` is a 4x4 matrix that turns
+positions of frame b into frame a, pixels are (u, v) = (column, row) with whole numbers at pixel centres.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ def rigid_from_quaternion(wxyz: Sequence[float], translation: Sequence[float]) -
         The 4x4 matrix, in float64: positions in a city's frame are too large for float32.
 
     Raises:
-        ValueError: If a number is not finite or the quaternion is not near unit length; it is no rotation then.
+        ValueError: If a number is not finite or the quaternion is not near unit length; it is no rotation
+            then.
 
     Example:
         >>> rigid_from_quaternion([1, 0, 0, 0], [1, 2, 3])[:3, 3].tolist()
@@ -41,8 +42,8 @@ def rigid_from_quaternion(wxyz: Sequence[float], translation: Sequence[float]) -
     length = quaternion.norm()
     if not (offset.isfinite().all() and abs(float(length) - 1) < _ROTATION_TOLERANCE):
         raise ValueError(
-            f"quaternion {list(wxyz)} with translation {list(translation)} is not a rigid motion: expected finite "
-            f"numbers and a quaternion of length 1, got length {float(length):.6g}; check the calibration"
+            f"quaternion {list(wxyz)} with translation {list(translation)} is not a rigid motion: expected "
+            f"finite numbers and a rotation of length 1, got {float(length):.6g}; check the calibration"
         )
     w, x, y, z = (quaternion / length).tolist()
     rigid = torch.eye(4, dtype=torch.float64)
@@ -66,8 +67,8 @@ def check_rigid(a_from_b: Float[Tensor, "4 4"], name: str) -> None:
         name: What the matrix is and where it came from, for the message.
 
     Raises:
-        ValueError: If a number is not finite, the last row is not 0 0 0 1, or the upper left 3x3 is not a rotation
-            (scaled, sheared or mirrored).
+        ValueError: If a number is not finite, the last row is not 0 0 0 1, or the upper left 3x3 is not a
+            rotation (scaled, sheared or mirrored).
     """
     matrix = a_from_b.double()
     if not matrix.isfinite().all():
@@ -81,8 +82,8 @@ def check_rigid(a_from_b: Float[Tensor, "4 4"], name: str) -> None:
     determinant = torch.linalg.det(rotation)
     if error > _ROTATION_TOLERANCE or determinant < 0:
         raise ValueError(
-            f"{name} is not a rotation: expected orthonormal rows and determinant 1, got a deviation of {float(error):.3g} "
-            f"and determinant {float(determinant):.3g}; check the calibration"
+            f"{name} is not a rotation: expected orthonormal rows and determinant 1, got a deviation of "
+            f"{float(error):.3g} and determinant {float(determinant):.3g}; check the calibration"
         )
 
 
@@ -106,8 +107,8 @@ def transform_points(
     """Carry points of frame b into frame a.
 
     Args:
-        a_from_b: Rigid motion; its precision is reduced to that of ``points`` last, so that large offsets that cancelled
-            while motions were composed cost nothing.
+        a_from_b: Rigid motion; its precision is reduced to that of ``points`` last, so that large offsets
+            that cancelled while motions were composed cost nothing.
         points: Positions in frame b, in metres.
 
     Returns:
@@ -126,22 +127,24 @@ def project_points(
 ) -> Pairs:
     """Pair each point with the pixels it projects to, one pair for each camera whose image holds it.
 
-    A point is kept when it lies at least ``min_depth`` in front of the camera and its pixel is at least ``border`` pixels
-    inside the image's outermost pixel centres. Occlusion is not tested: see :func:`drop_occluded`.
+    A point is kept when it lies at least ``min_depth`` in front of the camera and its pixel is at least
+    ``border`` pixels inside the image's outermost pixel centres. Occlusion is not tested: see
+    :func:`drop_occluded`.
 
     Args:
         positions: In the lidar frame, in metres.
         cameras: The image sensors to project into.
         min_depth: Nearest depth kept, in metres. The default discards returns from the vehicle's own body.
-        border: Margin in pixels: ``border <= u <= width - 1 - border``, and so for v. May be 0, or negative down to -0.5, the
-            image's true edge.
+        border: Margin in pixels: ``border <= u <= width - 1 - border``, and so for v. May be 0, or negative
+            down to -0.5, the image's true edge.
 
     Returns:
-        The pairs, ordered by view, then by point; a point seen by two cameras is in two pairs. Empty when nothing is seen.
+        The pairs, ordered by view, then by point; a point seen by two cameras is in two pairs. Empty when
+        nothing is seen.
 
     Raises:
-        ValueError: If ``min_depth`` is not positive (points behind the camera would be mirrored into the image), or
-            ``border`` is below -0.5 (pixels outside the image would be read).
+        ValueError: If ``min_depth`` is not positive (points behind the camera would be mirrored into the
+            image), or ``border`` is below -0.5 (pixels outside the image would be read).
     """
     if not min_depth > 0:
         raise ValueError(
@@ -174,16 +177,18 @@ def drop_occluded(
 ) -> Pairs:
     """Drop the pairs whose point is hidden behind a nearer one in its camera's view.
 
-    The lidar stands elsewhere than the camera and sees past things that block the camera's sight. Each camera's points are
-    splatted into a coarse depth buffer, and a point that lies clearly deeper than the nearest splat of its cell is dropped.
+    The lidar stands elsewhere than the camera and sees past things that block the camera's sight. Each
+    camera's points are splatted into a coarse depth buffer, and a point that lies clearly deeper than the
+    nearest splat of its cell is dropped.
 
     Args:
         pairs: What :func:`project_points` returned.
         cameras: The same cameras.
         cell: Edge of a buffer cell, in degrees of view at the image's centre.
-        reach: How far a point hides what is behind it, in degrees: about half the gap between neighbouring beams.
-        tolerance: How much deeper than the nearest point a visible one may be, as a fraction of the nearest depth; covers
-            surfaces seen at a slant.
+        reach: How far a point hides what is behind it, in degrees: about half the gap between neighbouring
+            beams.
+        tolerance: How much deeper than the nearest point a visible one may be, as a fraction of the nearest
+            depth; covers surfaces seen at a slant.
         slack: The same in metres, added.
 
     Returns:
@@ -194,7 +199,7 @@ def drop_occluded(
     """
     if not cell > 0 or min(reach, tolerance, slack) < 0:
         raise ValueError(
-            f"expected cell > 0 and reach, tolerance, slack >= 0, got {cell}, {reach}, {tolerance} and {slack}"
+            f"expected cell > 0 and reach, tolerance, slack >= 0, got {cell}, {reach}, {tolerance}, {slack}"
         )
     visible = torch.ones(len(pairs), dtype=torch.bool, device=pairs.depths.device)
     for view, camera in enumerate(cameras):
@@ -237,15 +242,16 @@ def voxelize(
         voxel_size: Edge of a cube, in metres.
 
     Returns:
-        The integer coordinates of the cubes that hold a point, sorted by x, then y, then z; and for each point the row of
-        its cube.
+        The integer coordinates of the cubes that hold a point, sorted by x, then y, then z; and for each
+        point the row of its cube.
 
     Raises:
-        ValueError: If the voxel size is not positive, a position is not finite, or the cloud spans more than a million cubes
-            along an axis.
+        ValueError: If the voxel size is not positive, a position is not finite, or the cloud spans more than
+            a million cubes along an axis.
 
     Example:
-        >>> coordinates, voxel_of_point = voxelize(torch.tensor([[0.05, 0, 0], [0.19, 0, 0], [0.11, 0, 0]]), 0.1)
+        >>> positions = torch.tensor([[0.05, 0, 0], [0.19, 0, 0], [0.11, 0, 0]])
+        >>> coordinates, voxel_of_point = voxelize(positions, 0.1)
         >>> coordinates.tolist(), voxel_of_point.tolist()
         ([[0, 0, 0], [1, 0, 0]], [0, 1, 1])
     """
@@ -261,8 +267,8 @@ def voxelize(
     shifted = cubes - lowest
     if int(shifted.max()) >= 1 << 20:
         raise ValueError(
-            f"the cloud spans {int(shifted.max()) + 1} cubes of {voxel_size} m along an axis, at most {1 << 20} fit; "
-            "use larger voxels or drop stray points"
+            f"the cloud spans {int(shifted.max()) + 1} cubes of {voxel_size} m along an axis, at most {1 << 20} "
+            "fit; use larger voxels or drop stray points"
         )
     x, y, z = shifted.unbind(dim=1)
     keys, voxel_of_point = torch.unique((x << 40) | (y << 20) | z, return_inverse=True)

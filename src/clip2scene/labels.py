@@ -1,6 +1,7 @@
 """Classes of each data set: names, prompts, colours, and which raw label means which class.
 
-A train id is the position of a class in its :class:`ClassSet`. Raw ids are what the data set's own files hold.
+A train id is the position of a class in its :class:`ClassSet`. Raw ids are what the data set's own files
+hold.
 """
 
 from collections.abc import Mapping
@@ -20,8 +21,8 @@ class ClassSet:
     Attributes:
         name: The data set's name.
         classes: Natural words for each class, in the order of train ids.
-        prompts: Names that may stand for each class; the first is the plainest word, the one that toytown's own
-            image-text model knows. Several names of one class compete with the other classes together.
+        prompts: Names that may stand for each class; the first is the plainest word, the one that toytown's
+            own image-text model knows. Several names of one class compete with the other classes together.
         colours: Red, green and blue of each class, 0..255.
         train_id_of_raw: Raw label to train id; a raw label that is not listed is ignored.
     """
@@ -257,8 +258,10 @@ PANDASET = ClassSet(
         **{13: 13, 14: 13, 15: 14, 16: 14, 23: 15, 18: 17, 26: 18},
     },
 )
-"""PandaSet judged in Cityscapes' 19 classes, so that a street segmenter's labels and the lidar truth share their ids.
+"""PandaSet judged in Cityscapes' 19 classes, so that a street segmenter's labels and the lidar truth share
+their ids.
 
-13 of the 19 have a PandaSet label at all; sky, wall, pole, traffic light, rider and train never occur in the truth, so a
-point that is called one of these is simply wrong, and a mean over the classes present leaves them out.
+13 of the 19 have a PandaSet label at all; sky, wall, pole, traffic light, rider and train never occur in the
+truth, so a point that is called one of these is simply wrong, and a mean over the classes present leaves them
+out.
 """

@@ -1,0 +1,227 @@
+"""PandaSet: one drive with six cameras, two lidars and a label on every point.
+
+Reads a sequence's folder in which the lidar's pickles have become ``lidar/NN.npz``, because pickles run code:
+:func:`clip2scene.datasets.pandaset_pickles.convert_pandaset` does that to an official download.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from clip2scene.datasets.reading import FORWARD_FROM_RIGHT_HANDED, check_positions, read_image
+from clip2scene.files import read_json
+from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
+from clip2scene.labels import PANDASET, train_ids
+from clip2scene.types import Camera, PointCloud, Sample
+
+CAMERAS = (
+    "front_camera",
+    "front_right_camera",
+    "right_camera",
+    "back_camera",
+    "left_camera",
+    "front_left_camera",
+)
+"""The six cameras, clockwise from the front."""
+
+SPLITS = {"train": range(30), "val": range(30, 40)}
+"""Frames of each split. Both lie on one street a few metres apart: scores on ``val`` are optimistic."""
+
+WIDTH, HEIGHT = 1920, 1080
+_SENSORS: dict[str, tuple[int, ...]] = {"all": (0, 1), "spinning": (0,), "forward": (1,)}
+
+
+class PandaSet:
+    """Samples of one PandaSet sequence.
+
+    The files hold points in the world's frame, with the vehicle's motion during the sweep already taken out.
+    Here they stand in the ego frame of their frame, turned so that x points forward, y left and z up
+    (PandaSet's own ego frame has x right, y forward). The one feature channel is the intensity, scaled from
+    0..255 to 0..1.
+
+    Attributes:
+        class_set: What the labels mean.
+        tokens: One name per sample: folder and frame number.
+        frames: The frame number of each sample.
+    """
+
+    class_set = PANDASET
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        split: str | None = None,
+        frames: Sequence[int] | None = None,
+        sensor: str = "all",
+        with_labels: bool = True,
+    ) -> None:
+        """Open a sequence.
+
+        Args:
+            root: The sequence's folder, with ``lidar/`` and ``camera/`` in it.
+            split: ``train`` (frames 0-29) or ``val`` (frames 30-39) of a 40-frame excerpt.
+            frames: Frame numbers, instead of a split. With neither, every frame there is.
+            sensor: ``spinning`` (Pandar64), ``forward`` (PandarGT) or ``all``.
+            with_labels: Whether to read labels. Without, the label arrays are never touched.
+
+        Raises:
+            ValueError: If an argument is unknown, a calibration file is missing or wrong, or a frame is
+            missing.
+        """
+        if sensor not in _SENSORS:
+            raise ValueError(f"unknown sensor {sensor!r}, expected one of {', '.join(_SENSORS)}")
+        if split is not None and split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
+        if split is not None and frames is not None:
+            raise ValueError(f"got both split {split!r} and frames; name one of them")
+        self.root = Path(root)
+        self.sensor = sensor
+        self.with_labels = with_labels
+        present = sorted(int(path.stem) for path in self.root.glob("lidar/*.npz") if path.stem.isdigit())
+        if not present:
+            raise ValueError(
+                f"{self.root} holds no lidar/NN.npz; expected a PandaSet sequence (convert an official one first)"
+            )
+        wanted = SPLITS[split] if split else frames
+        self.frames = tuple(present if wanted is None else wanted)
+        missing = [frame for frame in self.frames if frame not in set(present)]
+        if missing or not self.frames:
+            raise ValueError(
+                f"{self.root} has frames {present[0]}-{present[-1]}, but not {missing or 'none'}"
+            )
+        self.tokens = tuple(f"{self.root.name}-{frame:02d}" for frame in self.frames)
+        self._world_from_ego = _read_poses(self.root / "lidar" / "poses.json", max(self.frames))
+        folders = [self.root / "camera" / name for name in CAMERAS]
+        self._intrinsics = [_read_intrinsics(folder / "intrinsics.json") for folder in folders]
+        self._world_from_camera = [_read_poses(folder / "poses.json", max(self.frames)) for folder in folders]
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read sample ``index``; its images are read when asked for.
+
+        Raises:
+            ValueError: If the lidar file is missing, broken, empty, or holds NaN coordinates.
+        """
+        frame = self.frames[index]
+        path = self.root / "lidar" / f"{frame:02d}.npz"
+        keys = ("xyz", "intensity", "sensor", *(("label",) if self.with_labels else ()))
+        arrays = _read_arrays(path, keys)
+        kept = torch.from_numpy(np.isin(arrays["sensor"], _SENSORS[self.sensor]))
+        lidar_from_world = FORWARD_FROM_RIGHT_HANDED @ invert_rigid(self._world_from_ego[frame])
+        world = torch.from_numpy(arrays["xyz"]).double()[kept]
+        positions = transform_points(lidar_from_world, world).float()
+        check_positions(positions, path)
+        intensity = torch.from_numpy(arrays["intensity"])[kept]
+        return Sample(
+            token=self.tokens[index],
+            cloud=PointCloud(positions, intensity.float()[:, None] / 255),
+            cameras=self._cameras(frame, lidar_from_world),
+            read_image=partial(self._read_image, frame),
+            labels=self._labels(arrays, kept) if self.with_labels else None,
+        )
+
+    def label_map_path(self, token: str, view: int) -> Path:
+        """Return where a 2D segmenter's class map of one image lies, for the ``label_maps`` teacher.
+
+        Args:
+            token: A sample's token.
+            view: Number of the camera.
+
+        Returns:
+            Path of a one-channel PNG of Cityscapes train ids; it covers the whole image, at whatever size.
+
+        Raises:
+            ValueError: If the token is not of this data set or the view does not exist.
+        """
+        if token not in self.tokens or not 0 <= view < len(CAMERAS):
+            raise ValueError(
+                f"no camera {view} of sample {token!r} here; expected a token and a view of this data set"
+            )
+        frame = self.frames[self.tokens.index(token)]
+        return self.root / "semantic_maps" / CAMERAS[view] / f"{frame:02d}.png"
+
+    def _cameras(self, frame: int, lidar_from_world: Float[Tensor, "4 4"]) -> tuple[Camera, ...]:
+        """Return the cameras of one frame, each at its own exposure time."""
+        world_from_lidar = invert_rigid(lidar_from_world)
+        return tuple(
+            Camera(
+                name=name,
+                intrinsics=intrinsics,
+                camera_from_lidar=(invert_rigid(poses[frame]) @ world_from_lidar).float(),
+                width=WIDTH,
+                height=HEIGHT,
+            )
+            for name, intrinsics, poses in zip(
+                CAMERAS, self._intrinsics, self._world_from_camera, strict=True
+            )
+        )
+
+    def _labels(self, arrays: dict[str, np.ndarray], kept: Bool[Tensor, "all"]) -> Int[Tensor, "points"]:
+        """Translate the raw labels of the kept points."""
+        return train_ids(torch.from_numpy(arrays["label"].astype(np.int64))[kept], PANDASET)
+
+    def _read_image(self, frame: int, view: int) -> Shaped[Tensor, "height width 3"]:
+        """Read one image."""
+        return read_image(self.root / "camera" / CAMERAS[view] / f"{frame:02d}.jpg", WIDTH, HEIGHT)
+
+
+def _read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Read the named arrays of an npz, all of one length."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in keys}
+    except KeyError as error:
+        raise ValueError(f"{path} lacks an array ({error}); expected {', '.join(keys)}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise ValueError(f"{path} cannot be read ({error}); restore it") from None
+    points = len(arrays["xyz"])
+    for key, array in arrays.items():
+        if array.shape != ((points, 3) if key == "xyz" else (points,)) or not np.isrealobj(array):
+            raise ValueError(
+                f"array {key} of {path} has shape {array.shape}, expected one entry for each of {points}"
+            )
+    return arrays
+
+
+def _read_poses(path: Path, last: int) -> list[Float[Tensor, "4 4"]]:
+    """Read ``world_from_sensor`` of every frame up to ``last``."""
+    poses = read_json(path)
+    try:
+        return [_rigid_from_pose(poses[frame]) for frame in range(last + 1)]
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{path} does not hold a position and heading for each of {last + 1} frames ({error!r})"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _rigid_from_pose(pose: dict[str, Any]) -> Float[Tensor, "4 4"]:
+    """Build the matrix of one entry of a ``poses.json``."""
+    return rigid_from_quaternion(
+        [float(pose["heading"][key]) for key in "wxyz"], [float(pose["position"][key]) for key in "xyz"]
+    )
+
+
+def _read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
+    """Read focal lengths and principal point."""
+    content = read_json(path)
+    try:
+        fx, fy, cx, cy = (float(content[key]) for key in ("fx", "fy", "cx", "cy"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} should hold the numbers fx, fy, cx, cy ({error!r})") from None
+    intrinsics = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
+    if not (intrinsics.isfinite().all() and fx > 0 and fy > 0):
+        raise ValueError(f"{path} should hold positive finite focal lengths, got fx {fx} and fy {fy}")
+    return intrinsics.float()

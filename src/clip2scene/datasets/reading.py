@@ -1,0 +1,91 @@
+"""Files of a data set, read with suspicion: every fault is one ValueError that names the file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from PIL import Image
+from torch import Tensor
+
+FORWARD_FROM_RIGHT_HANDED = torch.tensor(
+    [[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
+    dtype=torch.float64,
+)
+"""Turns a frame with x right, y forward, z up (nuScenes' LIDAR_TOP, PandaSet's ego) to x forward, y left, z
+up."""
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Join a path from a table to the data set's folder, refusing to leave that folder.
+
+    Raises:
+        ValueError: If the path is absolute or climbs with ``..``; tables come from strangers.
+    """
+    path = Path(relative)
+    if path.is_absolute() or ".." in path.parts or "\\" in relative or "\0" in relative:
+        raise ValueError(f"a table of {root} names the file {relative!r}; expected a path inside that folder")
+    return root / path
+
+
+def read_image(path: Path, width: int, height: int) -> UInt8[Tensor, "height width 3"]:
+    """Read an image as RGB.
+
+    Args:
+        path: JPEG or PNG.
+        width: Expected width in pixels; the calibration belongs to this size.
+        height: Expected height in pixels.
+
+    Raises:
+        ValueError: If the file is missing, broken, or of another size.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise ValueError(f"image {path} is missing; restore it") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"image {path} cannot be read ({error}); restore it") from None
+    if pixels.shape[:2] != (height, width):
+        raise ValueError(
+            f"image {path} is {pixels.shape[1]}x{pixels.shape[0]}, expected {width}x{height}; "
+            "its calibration belongs to that size"
+        )
+    return torch.from_numpy(pixels.copy())
+
+
+def read_records(path: Path, dtype: str, columns: int = 1) -> Shaped[np.ndarray, "rows columns"]:
+    """Read a headerless binary file of fixed-size records.
+
+    Raises:
+        ValueError: If the file is missing, empty, or ends within a record.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); restore it") from None
+    record = np.dtype(dtype).itemsize * columns
+    if not content:
+        raise ValueError(f"{path} is empty; restore it")
+    if len(content) % record:
+        raise ValueError(
+            f"{path} is truncated: {len(content)} bytes are not a whole number of records of {record} bytes; "
+            "restore it"
+        )
+    return np.frombuffer(content, dtype=dtype).reshape(-1, columns)
+
+
+def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:
+    """Refuse a cloud that cannot be worked with.
+
+    Raises:
+        ValueError: If there is no point, or a coordinate is NaN or infinite.
+    """
+    if not len(positions):
+        raise ValueError(f"{path} holds no points; leave this sample out or restore the file")
+    bad = int((~positions.isfinite()).any(dim=1).sum())
+    if bad:
+        raise ValueError(
+            f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; "
+            "drop those points or restore the file"
+        )
