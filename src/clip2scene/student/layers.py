@@ -1,0 +1,113 @@
+"""The building blocks that both students share: normalised convolutions and residual blocks."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clip2scene.student.sparse import SparseConv3d, SparseTensor
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch normalisation of rows, with the rectifier that follows it, in place.
+
+    A lone row in training (a cloud within one coarse voxel) has no variance: it is normalised by the
+    running statistics, and leaves them alone, where ``BatchNorm1d`` would stop the program.
+    """
+
+    def forward(self, rows: Float[Tensor, "rows channels"], *, relu: bool = False) -> Tensor:
+        """Normalise each channel over the rows, then clip at zero if asked to."""
+        if self.training and len(rows) == 1:
+            out = F.batch_norm(
+                rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        else:
+            out = super().forward(rows)
+        return F.relu_(out) if relu else out
+
+
+class ConvNorm(nn.Module):
+    """Sparse convolution without bias, then batch normalisation, then maybe a rectifier."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        transposed: bool = False,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = SparseConv3d(in_channels, out_channels, kernel_size, stride=stride, transposed=transposed)
+        self.norm = RowNorm(out_channels)
+        self.relu = relu
+
+    def forward(self, inputs: SparseTensor) -> SparseTensor:
+        """Convolve, normalise, rectify."""
+        out = self.conv(inputs)
+        return out.replace(self.norm(out.features, relu=self.relu))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3x3 convolutions around which the input is carried.
+
+    Where the channels differ, the carried input goes through a 1x1x1 convolution and a normalisation.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(in_channels, out_channels)
+        self.second = ConvNorm(out_channels, out_channels, relu=False)
+        self.shortcut = (
+            ConvNorm(in_channels, out_channels, 1, relu=False) if in_channels != out_channels else None
+        )
+
+    def forward(self, inputs: SparseTensor) -> SparseTensor:
+        """Return the rectified sum of the two ways."""
+        carried = inputs if self.shortcut is None else self.shortcut(inputs)
+        out = self.second(self.first(inputs))
+        return out.replace(F.relu_(out.features.add_(carried.features)))
+
+
+def residual_blocks(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
+    """Chain residual blocks; the first changes the number of channels."""
+    channels = [in_channels, *[out_channels] * num_blocks]
+    return nn.Sequential(*(ResidualBlock(*pair) for pair in zip(channels[:-1], channels[1:], strict=True)))
+
+
+class Descent(nn.Module):
+    """Go one level coarser, then refine: one encoder stage of a U-Net."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_blocks: int) -> None:
+        super().__init__()
+        self.down = ConvNorm(in_channels, in_channels, 2, stride=2)
+        self.blocks = residual_blocks(in_channels, out_channels, num_blocks)
+
+    def forward(self, inputs: SparseTensor) -> SparseTensor:
+        """Halve the resolution."""
+        return self.blocks(self.down(inputs))
+
+
+class Ascent(nn.Module):
+    """Go one level finer, put the encoder's features beside, then refine: one decoder stage of a U-Net."""
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, num_blocks: int) -> None:
+        super().__init__()
+        self.up = ConvNorm(in_channels, out_channels, 2, stride=2, transposed=True)
+        self.blocks = residual_blocks(out_channels + skip_channels, out_channels, num_blocks)
+
+    def forward(self, inputs: SparseTensor, skip: SparseTensor) -> SparseTensor:
+        """Double the resolution and merge with the encoder's features of that level."""
+        up = self.up(inputs)
+        return self.blocks(up.replace(torch.cat([up.features, skip.features], dim=1)))
+
+
+def check_widths(widths: Sequence[int], expected: int, name: str) -> tuple[int, ...]:
+    """Return the widths as a tuple; raise ValueError unless there are ``expected`` positive ones."""
+    if len(widths) != expected or min(widths, default=0) < 1:
+        raise ValueError(f"Wrong {name}: expected {expected} positive integers, got {tuple(widths)}.")
+    return tuple(widths)

@@ -1,0 +1,109 @@
+"""MinkUNet: a residual U-Net of sparse convolutions (Choy et al., "4D Spatio-Temporal ConvNets", 2019).
+
+Matched to Res16UNet of its authors as the papers around CLIP2Scene use it: a 3x3x3 stem (CLIP2Scene's and
+SLidR's settings; the authors' own default is 5x5x5), four kernel-2 stride-2 descents, four ascents with
+skips, BasicBlocks, no bias but in the normalisation. The backbone of 14A with 3 input channels has
+8,013,152 parameters, Res16UNet34C with one has 37,842,976.
+"""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from clip2scene.student.layers import Ascent, ConvNorm, Descent, check_widths
+from clip2scene.student.points import VoxelizedPoints
+from clip2scene.student.sparse import SparseTensor
+
+
+class MinkUNet(nn.Module):
+    """A residual U-Net on voxels, whose features each point reads from its own voxel.
+
+    Args:
+        in_channels: Channels of the points' features.
+        layers: Residual blocks of the four descents and the four ascents.
+        planes: Channels after each of these eight stages.
+        voxel_size: Edge of the finest voxels, in metres.
+        stem_channels: Channels before the first descent.
+        stem_kernel: Edge of the first convolution, odd.
+
+    Attributes:
+        out_channels: Channels of the result, the last of ``planes``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        layers: Sequence[int] = (1, 1, 1, 1, 1, 1, 1, 1),
+        planes: Sequence[int] = (32, 64, 128, 256, 128, 128, 96, 96),
+        *,
+        voxel_size: float = 0.1,
+        stem_channels: int = 32,
+        stem_kernel: int = 3,
+    ) -> None:
+        super().__init__()
+        layers = check_widths(layers, 8, "number of blocks of MinkUNet's stages")
+        planes = check_widths(planes, 8, "widths of MinkUNet's stages")
+        if not voxel_size > 0:
+            raise ValueError(f"Wrong voxel_size: expected a positive length in metres, got {voxel_size}.")
+        self.voxel_size = voxel_size
+        self.out_channels = planes[-1]
+        self.stem = ConvNorm(in_channels, stem_channels, stem_kernel)
+        down = (stem_channels, *planes[:4])
+        self.descents = nn.ModuleList(Descent(down[i], down[i + 1], layers[i]) for i in range(4))
+        up = planes[3:]
+        skips = down[-2::-1]
+        self.ascents = nn.ModuleList(Ascent(up[i], skips[i], up[i + 1], layers[4 + i]) for i in range(4))
+
+    def forward(
+        self,
+        positions: Float[Tensor, "points 3"],
+        features: Float[Tensor, "points channels"],
+        batch_of_point: Int[Tensor, "points"],
+    ) -> Float[Tensor, "points out"]:
+        """Return features per point.
+
+        Args:
+            positions: Points of all clouds of the batch, in metres.
+            features: What was measured at each; a voxel takes the mean of its points.
+            batch_of_point: Which cloud each point belongs to. Clouds never mix but in batch normalisation.
+
+        Raises:
+            ValueError: If there is no point, or if a position is not finite or too far away.
+        """
+        points = VoxelizedPoints(positions, batch_of_point, self.voxel_size)
+        return points.nearest(self.forward_voxels(points.to_voxels(features)))
+
+    def forward_voxels(self, voxels: SparseTensor) -> SparseTensor:
+        """Run the U-Net on features that are on voxels already."""
+        stages = [self.stem(voxels)]
+        for descend in self.descents:
+            stages.append(descend(stages[-1]))
+        out = stages.pop()
+        for ascend in self.ascents:
+            out = ascend(out, stages.pop())
+        return out
+
+
+def minkunet14a(in_channels: int, *, width: float = 1.0, voxel_size: float = 0.1) -> MinkUNet:
+    """Build MinkUNet14A, one block a stage; ``width`` scales all channels (0.5 halves them)."""
+    return _scaled(in_channels, (1,) * 8, (32, 64, 128, 256, 128, 128, 96, 96), width, voxel_size)
+
+
+def minkunet18(in_channels: int, *, width: float = 1.0, voxel_size: float = 0.1) -> MinkUNet:
+    """Build MinkUNet18A, two blocks a stage; ``width`` scales all channels."""
+    return _scaled(in_channels, (2,) * 8, (32, 64, 128, 256, 128, 128, 96, 96), width, voxel_size)
+
+
+def minkunet34(in_channels: int, *, width: float = 1.0, voxel_size: float = 0.1) -> MinkUNet:
+    """Build MinkUNet34C, the network of SLidR's tables; ``width`` scales all channels."""
+    return _scaled(
+        in_channels, (2, 3, 4, 6, 2, 2, 2, 2), (32, 64, 128, 256, 256, 128, 96, 96), width, voxel_size
+    )
+
+
+def _scaled(
+    in_channels: int, layers: Sequence[int], planes: Sequence[int], width: float, voxel_size: float
+) -> MinkUNet:
+    scaled = [round(width * channels) for channels in planes]
+    return MinkUNet(in_channels, layers, scaled, voxel_size=voxel_size, stem_channels=round(width * 32))

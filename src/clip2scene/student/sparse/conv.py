@@ -1,0 +1,170 @@
+"""Sparse convolutions: gather, multiply, scatter, one kernel offset at a time.
+
+Written as one autograd function, so that nothing but the input and the weight is kept for the backward
+pass. The loop over (at most 27) kernel offsets keeps its buffers small enough for the cache, which is
+several times faster on a CPU than gathering everything at once. With
+``torch.set_float32_matmul_precision("medium")`` the products run twice as fast on many CPUs; that is a
+choice for the program to make, not for a library.
+"""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clip2scene.student.sparse.maps import KernelMap
+from clip2scene.student.sparse.tensor import SparseTensor
+
+
+class _SparseConvolution(torch.autograd.Function):
+    """The plain-torch truth of :func:`sparse_convolution`, with its hand-written gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(features, weight)
+        ctx.pairs = pairs
+        return gather_multiply_scatter(features, weight, pairs)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # noqa: ANN401
+        features, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        of_features, of_weight = gradients(
+            features, weight, ctx.pairs, gradient, want_features=ctx.needs_input_grad[0]
+        )
+        return of_features, of_weight, None
+
+
+def gather_multiply_scatter(
+    features: Float[Tensor, "sources in"], weight: Float[Tensor, "offsets in out"], pairs: KernelMap
+) -> Float[Tensor, "targets out"]:
+    """Sum, into each target row, its source rows times their offset's matrix.
+
+    Half-precision products are summed in float32.
+    """
+    summed = torch.float32 if features.dtype.itemsize == 2 else features.dtype
+    if pairs.centre is None:
+        out = features.new_zeros(pairs.num_targets, weight.shape[2], dtype=summed)
+    else:
+        out = torch.mm(features, weight[pairs.centre]).to(summed)
+    grouped = zip(weight, pairs.sources.split(pairs.counts), pairs.targets.split(pairs.counts), strict=True)
+    for matrix, sources, targets in grouped:
+        if len(sources):
+            out.index_add_(0, targets, torch.mm(features.index_select(0, sources), matrix).to(summed))
+    return out.to(features.dtype)
+
+
+def gradients(
+    features: Float[Tensor, "sources in"],
+    weight: Float[Tensor, "offsets in out"],
+    pairs: KernelMap,
+    gradient: Float[Tensor, "targets out"],
+    *,
+    want_features: bool = True,
+) -> tuple[Float[Tensor, "sources in"] | None, Float[Tensor, "offsets in out"]]:
+    """Return the gradients of :func:`gather_multiply_scatter` with respect to features and weight."""
+    summed = torch.float32 if features.dtype.itemsize == 2 else features.dtype
+    of_weight = torch.zeros_like(weight)
+    of_features = None
+    if pairs.centre is not None:
+        torch.mm(features.t(), gradient, out=of_weight[pairs.centre])
+    if want_features and pairs.centre is not None:
+        of_features = torch.mm(gradient, weight[pairs.centre].t()).to(summed)
+    elif want_features:
+        of_features = features.new_zeros(features.shape, dtype=summed)
+    grouped = zip(pairs.sources.split(pairs.counts), pairs.targets.split(pairs.counts), strict=True)
+    for offset, (sources, targets) in enumerate(grouped):
+        if len(sources):
+            there = gradient.index_select(0, targets)
+            torch.mm(features.index_select(0, sources).t(), there, out=of_weight[offset])
+            if of_features is not None:
+                of_features.index_add_(0, sources, torch.mm(there, weight[offset].t()).to(summed))
+    return None if of_features is None else of_features.to(features.dtype), of_weight
+
+
+def sparse_convolution(
+    features: Float[Tensor, "sources in"], weight: Float[Tensor, "offsets in out"], pairs: KernelMap
+) -> Float[Tensor, "targets out"]:
+    """Convolve the features of the source voxels onto the target voxels.
+
+    Under autocast the product runs in autocast's type and is returned in it, like ``conv3d``.
+
+    Args:
+        features: Rows of the source voxels.
+        weight: One matrix per kernel offset.
+        pairs: Which source meets which target under which offset.
+    """
+    device = features.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        features, weight = features.to(dtype), weight.to(dtype)
+    return _SparseConvolution.apply(features.contiguous(), weight, pairs)
+
+
+class SparseConv3d(nn.Module):
+    """Convolution of a sparse tensor: submanifold, down (kernel 2, stride 2) or up (its transpose).
+
+    A submanifold convolution keeps the set of occupied voxels; its value at each is ``conv3d``'s with zero
+    padding. Down goes one level coarser, to every cell that holds a voxel. Up goes one level finer, to the
+    voxels that are there already.
+
+    Args:
+        in_channels: Columns of the input.
+        out_channels: Columns of the output.
+        kernel_size: Odd for stride 1, else 2.
+        stride: 1 or 2.
+        transposed: Go up instead of down; needs stride 2.
+        bias: Add a learned constant per channel.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        transposed: bool = False,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        possible = (stride == 2 and kernel_size == 2) or (
+            stride == 1 and kernel_size % 2 == 1 and not transposed
+        )
+        if not possible:
+            raise ValueError(
+                "Unsupported sparse convolution: expected stride 1 with an odd kernel, or stride 2 with "
+                f"kernel 2, got stride {stride}, kernel {kernel_size}, transposed {transposed}."
+            )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size, self.stride, self.transposed = kernel_size, stride, transposed
+        self.weight = nn.Parameter(torch.empty(kernel_size**3, in_channels, out_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        bound = 1 / math.sqrt((out_channels if transposed else in_channels) * kernel_size**3)
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, inputs: SparseTensor) -> SparseTensor:
+        """Convolve; raises ValueError when asked to go up from the finest level."""
+        pyramid, level = inputs.pyramid, inputs.level
+        if self.stride == 1:
+            pairs = pyramid.neighbours(level, self.kernel_size)
+        elif self.transposed:
+            if level == 0:
+                raise ValueError("Cannot go up from the finest level: expected level 1 or coarser, got 0.")
+            level -= 1
+            pairs = pyramid.descent(level).transposed
+        else:
+            pairs = pyramid.descent(level)
+            level += 1
+        features = sparse_convolution(inputs.features, self.weight, pairs)
+        if self.bias is not None:
+            features = features + self.bias.to(features.dtype)
+        return SparseTensor(features, pyramid, level)
+
+    def extra_repr(self) -> str:
+        """Describe the layer for printing."""
+        kind = "up" if self.transposed else "down" if self.stride == 2 else "submanifold"
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, {kind}"
