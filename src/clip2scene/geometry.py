@@ -267,8 +267,8 @@ def voxelize(
     shifted = cubes - lowest
     if int(shifted.max()) >= 1 << 20:
         raise ValueError(
-            f"the cloud spans {int(shifted.max()) + 1} cubes of {voxel_size} m along an axis, at most {1 << 20} "
-            "fit; use larger voxels or drop stray points"
+            f"the cloud spans {int(shifted.max()) + 1} cubes of {voxel_size} m along an axis, at most "
+            f"{1 << 20} fit; use larger voxels or drop stray points"
         )
     x, y, z = shifted.unbind(dim=1)
     keys, voxel_of_point = torch.unique((x << 40) | (y << 20) | z, return_inverse=True)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from clip2scene.datasets.reading import FORWARD_FROM_RIGHT_HANDED, check_positions, read_image
+from clip2scene.datasets.reading import CLOUD_FROM_SENSOR, check_positions, read_image
 from clip2scene.files import read_json
 from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import PANDASET, train_ids
@@ -88,7 +88,7 @@ class PandaSet:
         present = sorted(int(path.stem) for path in self.root.glob("lidar/*.npz") if path.stem.isdigit())
         if not present:
             raise ValueError(
-                f"{self.root} holds no lidar/NN.npz; expected a PandaSet sequence (convert an official one first)"
+                f"{self.root} holds no lidar/NN.npz; expected a PandaSet sequence (convert an official one)"
             )
         wanted = SPLITS[split] if split else frames
         self.frames = tuple(present if wanted is None else wanted)
@@ -118,7 +118,7 @@ class PandaSet:
         keys = ("xyz", "intensity", "sensor", *(("label",) if self.with_labels else ()))
         arrays = _read_arrays(path, keys)
         kept = torch.from_numpy(np.isin(arrays["sensor"], _SENSORS[self.sensor]))
-        lidar_from_world = FORWARD_FROM_RIGHT_HANDED @ invert_rigid(self._world_from_ego[frame])
+        lidar_from_world = CLOUD_FROM_SENSOR @ invert_rigid(self._world_from_ego[frame])
         world = torch.from_numpy(arrays["xyz"]).double()[kept]
         positions = transform_points(lidar_from_world, world).float()
         check_positions(positions, path)

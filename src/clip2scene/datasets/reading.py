@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
-FORWARD_FROM_RIGHT_HANDED = torch.tensor(
+CLOUD_FROM_SENSOR = torch.tensor(
     [[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
     dtype=torch.float64,
 )

@@ -1,0 +1,294 @@
+"""nuScenes, and everything written in its layout: keyframes with one lidar and six cameras.
+
+Reads version 1.0 of the tables directly: a folder of JSON files (``v1.0-trainval/sample.json`` ...) beside
+``samples/`` and ``lidarseg/``.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from clip2scene.datasets.nuscenes_splits import official_scenes
+from clip2scene.datasets.reading import (
+    CLOUD_FROM_SENSOR,
+    check_positions,
+    inside,
+    read_image,
+    read_records,
+)
+from clip2scene.files import read_json
+from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
+from clip2scene.labels import NUSCENES, NUSCENES_CATEGORIES, train_ids
+from clip2scene.types import Camera, PointCloud, Sample
+
+CAMERAS = (
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_BACK_RIGHT",
+    "CAM_BACK",
+    "CAM_BACK_LEFT",
+    "CAM_FRONT_LEFT",
+)
+"""The six cameras, clockwise from the front."""
+
+LIDAR = "LIDAR_TOP"
+
+Record = Mapping[str, Any]
+
+_CALIBRATION_FIELDS = ("token", "sensor_token", "translation", "rotation", "camera_intrinsic")
+_RECORD_FIELDS = (
+    *("token", "sample_token", "ego_pose_token", "calibrated_sensor_token"),
+    *("filename", "width", "height", "is_key_frame"),
+)
+
+
+class NuScenes:
+    """Keyframes of nuScenes, in the order of scenes and time.
+
+    A cloud stands in the frame of its lidar, turned so that x points forward, y left and z up (nuScenes' own
+    lidar frame has x right, y forward). The one feature channel is the intensity, scaled from 0..255 to 0..1.
+    A camera's extrinsics go through the world, so the way the vehicle drove between the lidar's and the
+    camera's exposure is in them.
+
+    Attributes:
+        class_set: What the labels mean.
+        tokens: The keyframes' sample tokens.
+        scenes: Name of each keyframe's scene.
+        version: Name of the tables' folder.
+    """
+
+    class_set = NUSCENES
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        split: str | None = "train",
+        scenes: Sequence[str] | None = None,
+        version: str | None = None,
+        with_labels: bool = True,
+    ) -> None:
+        """Open a data set.
+
+        Args:
+            root: The folder that holds ``samples/`` and the folder of tables.
+            split: A name in the tables' ``splits.json``, if there is one; else an official split (see
+                ``nuscenes_splits.py``). None takes every scene.
+            scenes: Names of scenes, instead of a split.
+            version: Folder of the tables; may be left out when there is only one.
+            with_labels: Whether to read labels. Without, neither label tables nor label files are touched.
+
+        Raises:
+            ValueError: If a table is missing or inconsistent, a calibration is wrong, or the split is unknown
+            or empty.
+        """
+        self.root = Path(root)
+        self.version = version or _only_version(self.root)
+        self.with_labels = with_labels
+        tables = self.root / self.version
+        scene_names = {row["token"]: row["name"] for row in _read_table(tables, "scene", ("token", "name"))}
+        present = tuple(scene_names.values())
+        chosen = _split_scenes(tables, split, present) if scenes is None else set(scenes)
+        if not chosen or not chosen <= set(present):
+            wanted = sorted(chosen - set(present)) or f"of split {split!r}"
+            raise ValueError(f"{tables} lacks the scenes {wanted}; it has {', '.join(present[:5])} ...")
+        samples = [
+            row
+            for row in _read_table(tables, "sample", ("token", "timestamp", "scene_token"))
+            if scene_names.get(row["scene_token"]) in chosen
+        ]
+        if not samples:
+            raise ValueError(f"{tables} has no keyframe of {sorted(chosen)[:5]}; check split and scenes")
+        order = {token: number for number, token in enumerate(scene_names)}
+        samples.sort(key=lambda row: (order[row["scene_token"]], row["timestamp"]))
+        self.tokens = tuple(_checked_token(row["token"], tables) for row in samples)
+        self.scenes = tuple(scene_names[row["scene_token"]] for row in samples)
+        self._keyframes = _read_keyframes(tables, set(self.tokens))
+        self._label_files = _read_label_files(tables) if with_labels else {}
+
+    def __len__(self) -> int:
+        """Count the keyframes."""
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read keyframe ``index``; its images are read when asked for.
+
+        Raises:
+            ValueError: If a file is missing, truncated or empty, the cloud holds NaN coordinates, or a
+                calibration is no rotation. The message names the file and the sample.
+        """
+        token = self.tokens[index]
+        try:
+            return self._read(token)
+        except ValueError as error:
+            raise ValueError(f"sample {token}: {error}") from None
+
+    def label_map_path(self, token: str, view: int) -> Path:
+        """Return where a 2D segmenter's class map of one image is looked for.
+
+        Returns:
+            ``semantic_maps/CHANNEL/IMAGE.png`` below the root.
+        """
+        if token not in self._keyframes or not 0 <= view < len(CAMERAS):
+            raise ValueError(f"no camera {view} of sample {token!r} here; expected one of this data set")
+        image = inside(self.root, self._keyframes[token][CAMERAS[view]]["filename"])
+        return self.root / "semantic_maps" / CAMERAS[view] / f"{image.stem}.png"
+
+    def _read(self, token: str) -> Sample:
+        """Read one keyframe."""
+        keyframe = self._keyframes[token]
+        absent = [channel for channel in (LIDAR, *CAMERAS) if channel not in keyframe]
+        if absent:
+            tables = self.root / self.version
+            raise ValueError(f"no keyframe of {', '.join(absent)} in {tables / 'sample_data.json'}")
+        lidar = keyframe[LIDAR]
+        path = inside(self.root, lidar["filename"])
+        records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
+        check_positions(records[:, :3], path)
+        world_from_cloud = _world_from_sensor(lidar) @ invert_rigid(CLOUD_FROM_SENSOR)
+        return Sample(
+            token=token,
+            cloud=PointCloud(transform_points(CLOUD_FROM_SENSOR, records[:, :3]), records[:, 3:4] / 255),
+            cameras=tuple(_camera(name, keyframe[name], world_from_cloud) for name in CAMERAS),
+            read_image=partial(self._read_image, token),
+            labels=self._labels(lidar["token"], path, len(records)) if self.with_labels else None,
+        )
+
+    def _labels(self, lidar_token: str, cloud_path: Path, num_points: int) -> Int[Tensor, "points"]:
+        """Read one byte per point and translate it."""
+        if lidar_token not in self._label_files:
+            raise ValueError(f"lidarseg.json names no labels for {cloud_path}; use with_labels=False")
+        path = inside(self.root, self._label_files[lidar_token])
+        raw = torch.from_numpy(read_records(path, "u1")[:, 0].astype("int64"))
+        if len(raw) != num_points:
+            raise ValueError(f"{path} holds {len(raw)} labels, but {cloud_path} {num_points} points")
+        return train_ids(raw, NUSCENES)
+
+    def _read_image(self, token: str, view: int) -> UInt8[Tensor, "height width 3"]:
+        """Read one image."""
+        record = self._keyframes[token][CAMERAS[view]]
+        try:
+            return read_image(inside(self.root, record["filename"]), record["width"], record["height"])
+        except ValueError as error:
+            raise ValueError(f"sample {token}: {error}") from None
+
+
+def _only_version(root: Path) -> str:
+    """Return the one folder of tables below ``root``."""
+    versions = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
+    if len(versions) != 1:
+        raise ValueError(
+            f"expected one folder of nuScenes tables in {root}, found {versions or 'none'}; name the version"
+            if root.is_dir()
+            else f"{root} is not a folder; expected the root of a data set in nuScenes' layout"
+        )
+    return versions[0]
+
+
+def _split_scenes(tables: Path, split: str | None, present: tuple[str, ...]) -> set[str]:
+    """Return the names of a split's scenes."""
+    if split is None:
+        return set(present)
+    own = tables / "splits.json"
+    if not own.exists():
+        return set(official_scenes(split, tables.name, present))
+    splits = read_json(own)
+    if not isinstance(splits, dict) or split not in splits:
+        raise ValueError(f"unknown split {split!r}, expected one of {', '.join(splits)} as in {own}")
+    return set(splits[split])
+
+
+def _read_table(tables: Path, name: str, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Read the named fields of a table; the large tables hold much that is not needed."""
+    path = tables / f"{name}.json"
+    rows = read_json(path)
+    try:
+        return [{field: row[field] for field in fields} for row in rows]
+    except (KeyError, TypeError) as error:
+        expected = ", ".join(fields)
+        raise ValueError(f"a record of {path} lacks a field ({error!r}), expected {expected}") from None
+
+
+def _read_keyframes(tables: Path, tokens: set[str]) -> dict[str, dict[str, Record]]:
+    """Gather, for each sample and channel, the keyframe's file, calibration and ego pose."""
+    channels = {row["token"]: row["channel"] for row in _read_table(tables, "sensor", ("token", "channel"))}
+    calibrations = {
+        row["token"]: row for row in _read_table(tables, "calibrated_sensor", _CALIBRATION_FIELDS)
+    }
+    keyframes: dict[str, dict[str, Record]] = {token: {} for token in tokens}
+    records = []
+    for row in _read_table(tables, "sample_data", _RECORD_FIELDS):
+        if not row["is_key_frame"] or row["sample_token"] not in tokens:
+            continue
+        calibration = calibrations.get(row["calibrated_sensor_token"], {})
+        channel = channels.get(calibration.get("sensor_token", ""))
+        if channel is None:
+            raise ValueError(f"sample_data {row['token']} of {tables} names an unknown calibrated sensor")
+        row["calibration"] = calibration
+        keyframes[row["sample_token"]][channel] = row
+        records.append(row)
+    wanted = {row["ego_pose_token"] for row in records}
+    poses = {
+        row["token"]: row
+        for row in _read_table(tables, "ego_pose", ("token", "translation", "rotation"))
+        if row["token"] in wanted
+    }
+    if len(poses) < len(wanted):
+        raise ValueError(f"ego_pose.json of {tables} lacks {len(wanted) - len(poses)} poses; restore it")
+    for row in records:
+        row["ego_pose"] = poses[row["ego_pose_token"]]
+    return keyframes
+
+
+def _read_label_files(tables: Path) -> dict[str, str]:
+    """Return the label file of each lidar record, having checked that the raw ids mean what we think."""
+    for row in read_json(tables / "category.json"):
+        index, name = row.get("index"), row.get("name")
+        if index is not None and (index not in range(32) or NUSCENES_CATEGORIES[index] != name):
+            path = tables / "category.json"
+            raise ValueError(f"{path} gives raw label {index} to {name!r}, which is not nuScenes' order")
+    rows = _read_table(tables, "lidarseg", ("sample_data_token", "filename"))
+    return {row["sample_data_token"]: row["filename"] for row in rows}
+
+
+def _checked_token(token: str, tables: Path) -> str:
+    """Refuse a token that could not name a file."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", token):
+        raise ValueError(f"sample.json of {tables} holds the token {token!r}; expected letters and digits")
+    return token
+
+
+def _rigid(record: Record, what: str) -> Float[Tensor, "4 4"]:
+    """Build the matrix of a record with a rotation and a translation."""
+    try:
+        return rigid_from_quaternion(record["rotation"], record["translation"])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{what} {record['token']}: {error}") from None
+
+
+def _world_from_sensor(record: Record) -> Float[Tensor, "4 4"]:
+    """Chain sensor, ego and world at the record's own timestamp."""
+    world_from_ego = _rigid(record["ego_pose"], "ego_pose.json, record")
+    return world_from_ego @ _rigid(record["calibration"], "calibrated_sensor.json, record")
+
+
+def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> Camera:
+    """Build a camera from its keyframe record."""
+    calibration = record["calibration"]
+    try:
+        intrinsics = torch.tensor(calibration["camera_intrinsic"], dtype=torch.float64)
+    except (ValueError, TypeError):
+        intrinsics = torch.zeros(0)
+    if intrinsics.shape != (3, 3) or not intrinsics.isfinite().all() or intrinsics.diagonal().min() <= 0:
+        raise ValueError(
+            f"calibrated_sensor.json, record {calibration['token']}: expected a finite 3x3 camera_intrinsic "
+            f"with positive focal lengths, got {calibration['camera_intrinsic']}"
+        )
+    camera_from_cloud = invert_rigid(_world_from_sensor(record)) @ world_from_cloud
+    return Camera(name, intrinsics.float(), camera_from_cloud.float(), record["width"], record["height"])
