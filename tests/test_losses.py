@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip2scene.losses import balanced_weights, class_infonce, lovasz_softmax, point_cross_entropy
+from clip2scene.losses import class_infonce, class_weights, lovasz_softmax, point_cross_entropy
 from clip2scene.types import IGNORE_LABEL
 
 LOSSES = [
@@ -218,20 +218,20 @@ def test_half_precision_logits_give_finite_losses():
         assert torch.isfinite(loss(logits.bfloat16(), labels))
 
 
-def test_balanced_weights_average_to_one_over_points():
+def test_class_weights_average_to_one_over_points():
     histogram = torch.tensor([9_000, 900, 90, 0, 10])
     for power in (0.0, 0.5, 1.0):
-        weights = balanced_weights(histogram, power)
+        weights = class_weights(histogram, power)
         assert float((weights * histogram).sum() / histogram.sum()) == pytest.approx(1, rel=1e-5)
         assert weights[3] == 0
-    assert torch.equal(balanced_weights(histogram, 0.0), torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0]))
-    equal = (balanced_weights(histogram, 1.0) * histogram)[[0, 1, 2, 4]]
+    assert torch.equal(class_weights(histogram, 0.0), torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0]))
+    equal = (class_weights(histogram, 1.0) * histogram)[[0, 1, 2, 4]]
     assert torch.allclose(equal, equal[:1].expand(4))
-    root = balanced_weights(histogram, 0.5)
+    root = class_weights(histogram, 0.5)
     assert float(root[1] / root[0]) == pytest.approx(math.sqrt(10), rel=1e-5)
 
 
-def test_balanced_weights_of_nothing_are_even_and_negative_counts_are_refused():
-    assert torch.equal(balanced_weights(torch.zeros(3, dtype=torch.long)), torch.ones(3))
+def test_class_weights_of_nothing_are_even_and_negative_counts_are_refused():
+    assert torch.equal(class_weights(torch.zeros(3, dtype=torch.long)), torch.ones(3))
     with pytest.raises(ValueError, match="holds counts"):
-        balanced_weights(torch.tensor([1, -1]))
+        class_weights(torch.tensor([1, -1]))

@@ -84,7 +84,7 @@ def point_cross_entropy(
         logits: Dot products of point features and class texts, or the outputs of a classifier.
         labels: Train id of each point.
         class_weights: How much a point of each class counts; the mean is over the summed weight. See
-            :func:`balanced_weights`.
+            :func:`class_weights`.
         label_smoothing: Share of the target spread evenly over all classes, 0 to 1.
 
     Returns:
@@ -139,7 +139,7 @@ def lovasz_softmax(
     return (errors * steps).sum(0).mean()
 
 
-def balanced_weights(label_histogram: Int[Tensor, "classes"], power: float = 0.5) -> Float[Tensor, "classes"]:
+def class_weights(label_histogram: Int[Tensor, "classes"], power: float = 0.5) -> Float[Tensor, "classes"]:
     """Weigh classes by (all points / points of the class) ** power, rare ones more.
 
     Args:
@@ -154,7 +154,7 @@ def balanced_weights(label_histogram: Int[Tensor, "classes"], power: float = 0.5
         ValueError: If a count is negative.
 
     Example:
-        >>> balanced_weights(torch.tensor([900, 100]), power=1.0).tolist()
+        >>> class_weights(torch.tensor([900, 100]), power=1.0).tolist()
         [0.5555555820465088, 5.0]
     """
     if (label_histogram < 0).any():
