@@ -1,9 +1,10 @@
 """A run's state in one file that is whole or refused, and never runs code when it is read.
 
 Layout: a safetensors file. Its tensors are those of the model (``model.*``), the optimiser (``optimizer.*``),
-the schedule and the random generators (``scheduler.*``, ``rng.*``). Its header holds everything else as JSON under ``clip2scene`` (format
-number, step, config, provenance, the shape of the nested state), and under ``sha256`` a hash of that and of
-the tensors. The checkpoint before it is kept beside it as ``NAME.previous.safetensors``.
+the schedule and the random generators (``scheduler.*``, ``rng.*``). Its header holds everything else as JSON
+under ``clip2scene`` (format number, step, config, provenance, the shape of the nested state), and under
+``sha256`` a hash of that and of the tensors. The checkpoint before it is kept beside it, as
+``NAME.previous.safetensors``.
 """
 
 import hashlib
