@@ -179,6 +179,37 @@ NUSCENES = ClassSet(
 )
 """The 16 classes of nuScenes-lidarseg's challenge; raw ids are positions in :data:`NUSCENES_CATEGORIES`."""
 
+_TOYTOWN_WORDS: dict[str, tuple[str, ...]] = {
+    "barrier": ("barrier",),
+    "bicycle": ("bicycle",),
+    "bus": ("bus",),
+    "car": ("car",),
+    "pedestrian": ("person",),
+    "traffic cone": ("traffic cone",),
+    "truck": ("truck",),
+    "driveable surface": ("road",),
+    "sidewalk": ("sidewalk",),
+    "terrain": ("grass",),
+    "manmade": ("building", "wall", "pole", "sign"),
+    "vegetation": ("tree", "bush"),
+}
+
+
+def _subset(whole: ClassSet, name: str, words: Mapping[str, tuple[str, ...]]) -> ClassSet:
+    """Keep some classes of a class set, with new prompts; raw labels of the others are ignored."""
+    kept = [whole.classes.index(title) for title in words]
+    return ClassSet(
+        name=name,
+        classes=tuple(words),
+        prompts=tuple(words.values()),
+        colours=tuple(whole.colours[old] for old in kept),
+        train_id_of_raw={raw: kept.index(old) for raw, old in whole.train_id_of_raw.items() if old in kept},
+    )
+
+
+TOYTOWN = _subset(NUSCENES, "toytown", _TOYTOWN_WORDS)
+"""The 12 of nuScenes' 16 classes that the embedded world has, in its image-text model's own words."""
+
 CITYSCAPES = ClassSet(
     name="cityscapes",
     classes=(

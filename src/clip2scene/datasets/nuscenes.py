@@ -24,7 +24,7 @@ from clip2scene.datasets.reading import (
 )
 from clip2scene.files import read_json
 from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
-from clip2scene.labels import NUSCENES, NUSCENES_CATEGORIES, train_ids
+from clip2scene.labels import NUSCENES, NUSCENES_CATEGORIES, ClassSet, train_ids
 from clip2scene.types import Camera, PointCloud, Sample
 
 CAMERAS = (
@@ -63,8 +63,6 @@ class NuScenes:
         version: Name of the tables' folder.
     """
 
-    class_set = NUSCENES
-
     def __init__(
         self,
         root: Path,
@@ -73,6 +71,7 @@ class NuScenes:
         scenes: Sequence[str] | None = None,
         version: str | None = None,
         with_labels: bool = True,
+        class_set: ClassSet = NUSCENES,
     ) -> None:
         """Open a data set.
 
@@ -83,6 +82,7 @@ class NuScenes:
             scenes: Names of scenes, instead of a split.
             version: Folder of the tables; may be left out when there is only one.
             with_labels: Whether to read labels. Without, neither label tables nor label files are touched.
+            class_set: Classes to translate the 32 raw labels to.
 
         Raises:
             ValueError: If a table is missing or inconsistent, a calibration is wrong, or the split is unknown
@@ -91,6 +91,7 @@ class NuScenes:
         self.root = Path(root)
         self.version = version or _only_version(self.root)
         self.with_labels = with_labels
+        self.class_set = class_set
         tables = self.root / self.version
         scene_names = {row["token"]: row["name"] for row in _read_table(tables, "scene", ("token", "name"))}
         present = tuple(scene_names.values())
@@ -168,7 +169,7 @@ class NuScenes:
         raw = torch.from_numpy(read_records(path, "u1")[:, 0].astype("int64"))
         if len(raw) != num_points:
             raise ValueError(f"{path} holds {len(raw)} labels, but {cloud_path} {num_points} points")
-        return train_ids(raw, NUSCENES)
+        return train_ids(raw, self.class_set)
 
     def _read_image(self, token: str, view: int) -> UInt8[Tensor, "height width 3"]:
         """Read one image."""
