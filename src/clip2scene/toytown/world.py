@@ -1,12 +1,27 @@
-"""A town: a procedural street with everything on it, at any moment.
+"""A town: a procedural street with everything on it, at any moment, ready for rays.
 
-Skeleton of the signatures; bodies follow.
+World axes: x along the main road where the drive starts, y to its left, z up; metres. Everything is drawn from one
+seed. :func:`build_town` plans and meshes it, :meth:`Town.at` freezes it at a moment, :meth:`Snapshot.cast` sends rays
+into it, :meth:`Snapshot.shade` colours what they hit.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Bool, Float, Int
+
+from clip2scene.toytown import things
+from clip2scene.toytown.layout import REACH, Ground, Placed, Plan, plan_street
+from clip2scene.toytown.light import Light, draw_light
+from clip2scene.toytown.shapes import Mesh, box, join
+from clip2scene.toytown.textures import Hits, Texture, paint
+
+COUNTABLE = frozenset(things.MAKERS)
+"""Train ids of the things that have boxes."""
+
+FAR = np.float32(1e6)
 
 
 @dataclass(frozen=True)
@@ -14,13 +29,13 @@ class Boxes:
     """The countable things of a town at one moment, in the world frame.
 
     Attributes:
-        instances: Number of each thing in the town, from 0; the same at all times.
+        instances: Number of each thing in the town; the same at all times.
         labels: Train id of each.
         centres: Centre of each box, metres.
         sizes: Length (along the heading), width, height; metres.
         yaws: Heading, radians counter-clockwise from the world's x axis.
         velocities: Metres per second.
-        moving: Whether the thing ever moves.
+        moving: Whether the thing moves.
     """
 
     instances: Int[np.ndarray, "boxes"]
@@ -32,8 +47,69 @@ class Boxes:
     moving: Bool[np.ndarray, "boxes"]
 
 
-class Snapshot:
-    """The town at one moment, ready for rays (see ``sensors.py``)."""
+@dataclass(frozen=True)
+class Strikes:
+    """What rays met.
+
+    Attributes:
+        distances: Along each ray, metres; infinite where it met nothing.
+        triangles: Number of the triangle in the town, -1 where it met nothing.
+        normals: Unit length, world frame, turned towards the ray's origin; zero where it met nothing.
+    """
+
+    distances: Float[np.ndarray, "rays"]
+    triangles: Int[np.ndarray, "rays"]
+    normals: Float[np.ndarray, "rays 3"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """All triangles of a town and what they belong to.
+
+    Attributes:
+        vertices: In the frame of their instance; ground is already in the world frame.
+        vertex_instances: Instance of each vertex.
+        faces: Three vertex numbers per triangle; the still ones come first.
+        num_still: How many triangles never move.
+        face_parts: Part of each triangle.
+        part_instances: Instance of each part.
+        part_textures: Pattern of each part.
+        part_numbers: Colour (3), second colour (3), the pattern's numbers (4) of each part.
+    """
+
+    vertices: Float[np.ndarray, "vertices 3"]
+    vertex_instances: Int[np.ndarray, "vertices"]
+    faces: Int[np.ndarray, "faces 3"]
+    num_still: int
+    face_parts: Int[np.ndarray, "faces"]
+    part_instances: Int[np.ndarray, "parts"]
+    part_textures: Int[np.ndarray, "parts"]
+    part_numbers: Float[np.ndarray, "parts 10"]
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Every thing and patch of ground of a town.
+
+    Attributes:
+        labels: Train ids.
+        nouns: Plain word for each kind.
+        colours: Colour word true of each, maybe empty.
+        on_ground: True for patches of ground, whose patterns run along the street.
+        starts: s, d, heading, height, speed of each; zeros for ground.
+        sizes: Length, width, height of the box around each.
+        middles: Centre of that box in the instance's frame.
+        chances: A number in 0..1 of each one's own.
+    """
+
+    labels: Int[np.ndarray, "instances"]
+    nouns: tuple[str, ...]
+    colours: tuple[str, ...]
+    on_ground: Bool[np.ndarray, "instances"]
+    starts: Float[np.ndarray, "instances 5"]
+    sizes: Float[np.ndarray, "instances 3"]
+    middles: Float[np.ndarray, "instances 3"]
+    chances: Float[np.ndarray, "instances"]
 
 
 class Town:
@@ -41,25 +117,243 @@ class Town:
 
     Attributes:
         seed: What it was built from.
-        duration_s: The drive is laid out for times 0..duration_s (10 s); the ego keeps going beyond.
+        duration_s: The drive is laid out for times 0..duration_s.
+        instances: All things and patches of ground.
+        geometry: All triangles.
+        light: Sun, sky, haze and exposure.
     """
 
-    seed: int
-    duration_s: float
+    duration_s = 10.0
+
+    def __init__(self, seed: int, plan: Plan, light: Light) -> None:
+        self.seed = seed
+        self.light = light
+        self.curvature = plan.curvature
+        self._ego_lane, self._ego_speed = plan.ego_lane, plan.ego_speed
+        self.instances = _tabulate(plan.grounds, plan.placed, plan.rng)
+        self.geometry = _gather(self, plan.grounds, plan.placed)
+        self._still = _scene(self._vertices_at(0.0), self.geometry.faces[: self.geometry.num_still])
+
+    def world_from_street(self, street: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
+        """Bend (s, d, height) into the world."""
+        s, d, height = street.T
+        if self.curvature == 0.0:
+            return street
+        radius = 1.0 / self.curvature
+        angle = s * self.curvature
+        return np.stack([(radius - d) * np.sin(angle), radius - (radius - d) * np.cos(angle), height], 1)
+
+    def street_from_world(self, world: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
+        """Undo :meth:`world_from_street`."""
+        x, y, height = world.T
+        if self.curvature == 0.0:
+            return world
+        radius = world.dtype.type(1.0 / self.curvature)
+        sign = np.sign(radius)
+        angle = np.arctan2(x * sign, (radius - y) * sign)
+        return np.stack([angle * radius, radius - sign * np.hypot(x, radius - y), height], 1)
+
+    def poses(self, time_s: float) -> Float[np.ndarray, "instances 4"]:
+        """Position on the ground (x, y, z) and yaw of every instance, float64."""
+        s, d, heading, height, speed = self.instances.starts.T
+        street = np.stack([s + speed * time_s * np.cos(heading), d + speed * time_s * np.sin(heading), height], 1)
+        yaw = heading + street[:, 0] * self.curvature
+        poses = np.concatenate([self.world_from_street(street), yaw[:, None]], 1)
+        poses[self.instances.on_ground] = 0.0
+        return poses
 
     def world_from_ego(self, time_s: float) -> Float[np.ndarray, "4 4"]:
-        """Pose of the ego vehicle (x forward, y left, z up, origin on the ground), float64."""
-        raise NotImplementedError
+        """Pose of the ego vehicle (x forward, y left, z up, origin on the ground), float64.
 
-    def at(self, time_s: float) -> Snapshot:
+        It keeps to its lane at one speed, swaying by a few centimetres as drivers do.
+        """
+        s = self._ego_speed * time_s
+        sway, turn = 0.15 * np.sin(0.8 * time_s), 0.12 * np.cos(0.8 * time_s) / self._ego_speed
+        position = self.world_from_street(np.array([[s, self._ego_lane + sway, 0.0]]))[0]
+        yaw = s * self.curvature + np.arctan(turn)
+        pose = np.eye(4)
+        pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+        pose[:3, 3] = position
+        return pose
+
+    def at(self, time_s: float) -> "Snapshot":
         """Freeze the town at one moment."""
-        raise NotImplementedError
+        moving = self.geometry.faces[self.geometry.num_still :]
+        scene = _scene(self._vertices_at(time_s), moving) if len(moving) else None
+        return Snapshot(self, time_s, self._still, scene)
 
     def boxes(self, time_s: float) -> Boxes:
         """Boxes of the countable things (barriers, cycles, vehicles, people, cones) at one moment."""
-        raise NotImplementedError
+        table = self.instances
+        chosen = np.flatnonzero(np.isin(table.labels, list(COUNTABLE)))
+        poses, later = self.poses(time_s)[chosen], self.poses(time_s + 0.01)[chosen]
+        cos, sin = np.cos(poses[:, 3]), np.sin(poses[:, 3])
+        x, y, z = table.middles[chosen].T
+        centres = poses[:, :3] + np.stack([cos * x - sin * y, sin * x + cos * y, z], 1)
+        return Boxes(
+            instances=chosen,
+            labels=table.labels[chosen],
+            centres=centres,
+            sizes=table.sizes[chosen],
+            yaws=(poses[:, 3] + np.pi) % (2 * np.pi) - np.pi,
+            velocities=(later[:, :3] - poses[:, :3]) / 0.01,
+            moving=table.starts[chosen, 4] != 0,
+        )
+
+    def _vertices_at(self, time_s: float) -> Float[np.ndarray, "vertices 3"]:
+        poses = self.poses(time_s)
+        cos, sin = np.cos(poses[:, 3]).astype(np.float32), np.sin(poses[:, 3]).astype(np.float32)
+        of = self.geometry.vertex_instances
+        x, y, z = self.geometry.vertices.T
+        shift = poses[:, :3].astype(np.float32)[of]
+        return shift + np.stack([cos[of] * x - sin[of] * y, sin[of] * x + cos[of] * y, z], 1)
+
+
+class Snapshot:
+    """The town at one moment.
+
+    Attributes:
+        town: The town.
+        time_s: The moment.
+        poses: Of every instance, see :meth:`Town.poses`.
+    """
+
+    def __init__(self, town: Town, time_s: float, still: EmbreeScene, moving: EmbreeScene | None) -> None:
+        self.town, self.time_s = town, time_s
+        self.poses = town.poses(time_s).astype(np.float32)
+        self._still, self._moving = still, moving
+
+    def cast(self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]) -> Strikes:
+        """Find what each ray meets first; directions must have unit length."""
+        found = self._still.run(origins, directions, output=1)
+        triangles, distances, normals = found["primID"], found["tfar"], found["Ng"]
+        if self._moving is not None:
+            other = self._moving.run(origins, directions, output=1)
+            nearer = other["tfar"] < distances
+            triangles = np.where(nearer, other["primID"] + self.town.geometry.num_still, triangles)
+            distances = np.where(nearer, other["tfar"], distances)
+            normals = np.where(nearer[:, None], other["Ng"], normals)
+        nothing = distances > FAR
+        triangles[nothing] = -1
+        distances[nothing] = np.inf
+        length = np.maximum(np.sqrt(np.einsum("ij,ij->i", normals, normals)), 1e-12)
+        length = np.where(np.einsum("ij,ij->i", normals, directions) > 0, -length, length)
+        normals = normals / length[:, None]
+        normals[nothing] = 0.0
+        return Strikes(distances, triangles, normals)
+
+    def is_blocked(
+        self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
+    ) -> Bool[np.ndarray, "rays"]:
+        """Tell which rays meet anything at all."""
+        blocked = self._still.run(origins, directions, query="OCCLUDED") >= 0
+        if self._moving is not None:
+            blocked |= self._moving.run(origins, directions, query="OCCLUDED") >= 0
+        return blocked
+
+    def instances_of(self, triangles: Int[np.ndarray, "rays"]) -> Int[np.ndarray, "rays"]:
+        """Instance of each triangle, -1 for -1."""
+        geometry = self.town.geometry
+        return np.where(triangles >= 0, geometry.part_instances[geometry.face_parts[triangles]], -1)
+
+    def reflectances(
+        self,
+        strikes: Strikes,
+        positions: Float[np.ndarray, "rays 3"],
+        footprints: Float[np.ndarray, "rays"],
+    ) -> tuple[Float[np.ndarray, "rays 3"], Int[np.ndarray, "rays"]]:
+        """Colour of the surface at each hit, 0..1 before any light, and which pattern it bears.
+
+        Args:
+            strikes: Rays that all met something.
+            positions: Where, world frame.
+            footprints: Width of surface one pixel covers there, metres.
+        """
+        town, geometry = self.town, self.town.geometry
+        parts = geometry.face_parts[strikes.triangles]
+        instances = geometry.part_instances[parts]
+        pose = self.poses[instances]
+        cos, sin = np.cos(pose[:, 3]), np.sin(pose[:, 3])
+        offset = positions - pose[:, :3]
+        local = np.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], 1)
+        ground = np.flatnonzero(town.instances.on_ground[instances])
+        local[ground] = town.street_from_world(positions[ground])
+        x, y, z = strikes.normals.T
+        normals = np.stack([cos * x + sin * y, cos * y - sin * x, z], 1)
+        numbers, textures = geometry.part_numbers[parts], geometry.part_textures[parts]
+        chances = town.instances.chances[instances]
+        hits = Hits(local, normals, numbers[:, :3], numbers[:, 3:6], numbers[:, 6:], chances, footprints)
+        return paint(textures, hits), textures
+
+
+def _scene(vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> EmbreeScene:
+    scene = EmbreeScene()
+    used, compact = np.unique(faces, return_inverse=True)
+    TriangleMesh(scene, np.ascontiguousarray(vertices[used]), compact.reshape(-1, 3).astype(np.int32))
+    return scene
+
+
+def _tabulate(grounds: list[Ground], placed: list[Placed], rng: np.random.Generator) -> Instances:
+    boxes = []
+    for item in placed:
+        vertices = np.concatenate([part.mesh.vertices for part in item.thing.parts])
+        boxes.append((vertices.min(0), vertices.max(0)))
+    low, high = (np.array([b[i] for b in boxes], np.float64).reshape(-1, 3) for i in (0, 1))
+    blank = np.zeros((len(grounds) + 1, 3))
+    starts = np.array([(p.s, p.d, p.heading, p.height, p.speed) for p in placed], np.float64).reshape(-1, 5)
+    things_of = [item.thing for item in placed]
+    num = len(grounds) + 1 + len(placed)
+    return Instances(
+        labels=np.array([things.TERRAIN] + [g.label for g in grounds] + [t.label for t in things_of], np.int64),
+        nouns=("grass", *(g.noun for g in grounds), *(t.noun for t in things_of)),
+        colours=("green", *(g.colour for g in grounds), *(t.colour for t in things_of)),
+        on_ground=np.arange(num) <= len(grounds),
+        starts=np.concatenate([np.zeros((len(grounds) + 1, 5)), starts]),
+        sizes=np.concatenate([blank, high - low]),
+        middles=np.concatenate([blank, (high + low) / 2]),
+        chances=rng.random(num).astype(np.float32),
+    )
+
+
+def _backdrop() -> things.Part:
+    mesh = box((-700.0, -700.0, -1.0), (700.0, 700.0, -0.25))
+    return things.Part(mesh, Texture.GRASS, (0.22, 0.36, 0.12), (0.16, 0.26, 0.09))
+
+
+def _gather(town: Town, grounds: list[Ground], placed: list[Placed]) -> Geometry:
+    """Put all meshes into one, the still ones first."""
+    still, moving = [(0, _backdrop())], []
+    for number, ground in enumerate(grounds, 1):
+        bent = town.world_from_street(ground.part.mesh.vertices)
+        mesh = Mesh(bent.astype(np.float32), ground.part.mesh.faces)
+        part = ground.part
+        still.append((number, things.Part(mesh, part.texture, part.colour, part.second, part.numbers)))
+    for number, item in enumerate(placed, len(grounds) + 1):
+        (moving if item.speed else still).extend((number, part) for part in item.thing.parts)
+    owners, parts = zip(*still, *moving, strict=True)
+    whole = join([part.mesh for part in parts])
+    vertices_in = [len(part.mesh.vertices) for part in parts]
+    faces_in = [len(part.mesh.faces) for part in parts]
+    return Geometry(
+        vertices=whole.vertices,
+        vertex_instances=np.repeat(np.array(owners), vertices_in),
+        faces=whole.faces,
+        num_still=sum(faces_in[: len(still)]),
+        face_parts=np.repeat(np.arange(len(parts)), faces_in),
+        part_instances=np.array(owners),
+        part_textures=np.array([int(part.texture) for part in parts]),
+        part_numbers=np.array([(*part.colour, *part.second, *part.numbers) for part in parts], np.float32),
+    )
 
 
 def build_town(seed: int) -> Town:
-    """Build the town of a seed; the same seed always gives the same town."""
-    raise NotImplementedError
+    """Build the town of a seed; the same seed always gives the same town.
+
+    Raises:
+        ValueError: If the seed is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"a town's seed must be 0 or more, got {seed}")
+    rng = np.random.default_rng(seed)
+    light = draw_light(rng)
+    return Town(seed, plan_street(rng), light)
