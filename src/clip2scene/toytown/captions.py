@@ -1,0 +1,350 @@
+"""Captioned views of towns: what a small image-text model learns from.
+
+A view is a small square picture; its caption names one to four things that are really in it, in plain words. Nothing
+else leaves this module: no pixel labels, no boxes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from clip2scene.toytown import things
+from clip2scene.toytown.sensors import look_at_heading, pinhole, render_views
+from clip2scene.toytown.world import Snapshot, Town, build_town
+from clip2scene.types import IGNORE_LABEL
+
+VIEWS_PER_TOWN = 64
+MIN_SHARE = 0.015
+"""Share of a picture's pixels above which a thing may be named."""
+
+NO_FOCUS = -1
+"""Focal class of a view that is pointed at nothing in particular."""
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "barrier": ("barrier", "barrier", "road barrier"),
+    "bicycle": ("bicycle", "bicycle", "bike"),
+    "bus": ("bus",),
+    "car": ("car",),
+    "person": ("person", "pedestrian", "pedestrian"),
+    "cone": ("traffic cone", "traffic cone", "cone"),
+    "truck": ("truck", "truck", "lorry"),
+    "road": ("road", "road", "street"),
+    "sidewalk": ("sidewalk", "sidewalk", "pavement"),
+    "grass": ("grass", "grass", "lawn"),
+    "building": ("building",),
+    "house": ("house", "building", "building"),
+    "wall": ("wall",),
+    "pole": ("pole", "lamp"),
+    "sign": ("sign", "traffic sign"),
+    "tree": ("tree",),
+    "bush": ("bush", "hedge"),
+}
+"""Words for each kind of thing; a word said twice is used twice as often."""
+
+PLURALS = {
+    "bus": "buses",
+    "person": "people",
+    "bush": "bushes",
+    "bicycle": "bicycles",
+    "lorry": "lorries",
+}
+UNCOUNTED = frozenset({"road", "sidewalk", "grass"})
+NUMBERS = ("", "one", "two", "three", "four")
+OPENINGS = ("", "", "", "", "a photo of ", "a picture of ", "a view of ", "we see ", "this shows ", "here we see ")
+
+FOCAL_CLASSES = (
+    things.BARRIER,
+    things.BICYCLE,
+    things.BUS,
+    things.CAR,
+    things.PEDESTRIAN,
+    things.CONE,
+    things.TRUCK,
+    things.MANMADE,
+    things.VEGETATION,
+)
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A kind of thing that one picture shows.
+
+    Attributes:
+        noun: Kind.
+        colour: Word true of all those seen, or empty.
+        count: How many are seen.
+        share: Of the picture's pixels.
+        instances: Which ones.
+    """
+
+    noun: str
+    colour: str
+    count: int
+    share: float
+    instances: tuple[int, ...]
+
+
+def caption_views(
+    seed: int, num_views: int, size: int = 64
+) -> tuple[UInt8[np.ndarray, "views size size 3"], list[str], Int[np.ndarray, "views"]]:
+    """Take captioned pictures in the towns that follow from a seed, 64 in each.
+
+    About six of ten are pointed at an object, each class equally often, from near and far and with many angular
+    resolutions; the others look anywhere from a vehicle's or a walker's height.
+
+    Args:
+        seed: Gives the towns; seeds whose towns must differ should lie apart by the number of towns used,
+            ``ceil(num_views / 64)``.
+        num_views: How many.
+        size: Width and height, pixels.
+
+    Returns:
+        The pictures, a caption for each, and the class each was pointed at (:data:`NO_FOCUS` for the others).
+    """
+    images, captions, focal = [], [], []
+    for first in range(0, num_views, VIEWS_PER_TOWN):
+        number = min(VIEWS_PER_TOWN, num_views - first)
+        town_seed = seed + first // VIEWS_PER_TOWN
+        rng = np.random.default_rng((town_seed, 1))
+        snapshot = build_town(town_seed).at(float(rng.uniform(0, Town.duration_s)))
+        poses, intrinsics, targets = _aim(snapshot, number, size, rng)
+        pictures = render_views(snapshot, poses, intrinsics, (size, size), rng)
+        for picture, target in zip(pictures, targets, strict=True):
+            mentions = visible_mentions(snapshot, picture.labels, picture.instances)
+            captions.append(compose(mentions, int(target), rng))
+            images.append(picture.rgb)
+        labels = snapshot.town.instances.labels
+        focal.append(np.where(targets >= 0, labels[targets], NO_FOCUS))
+    if not images:
+        return np.zeros((0, size, size, 3), np.uint8), [], np.zeros(0, np.int64)
+    return np.stack(images), captions, np.concatenate(focal)
+
+
+def centred_views(
+    seed: int, num_per_class: int, size: int = 64
+) -> tuple[UInt8[np.ndarray, "views size size 3"], Int[np.ndarray, "views"]]:
+    """Take pictures of single things, each in the middle and filling much of the picture.
+
+    Args:
+        seed: Of the first town; further towns follow until there are enough.
+        num_per_class: Pictures per class of :data:`FOCAL_CLASSES`.
+        size: Width and height, pixels.
+
+    Returns:
+        The pictures and the class of each one's thing, class by class.
+    """
+    found: dict[int, list[np.ndarray]] = {label: [] for label in FOCAL_CLASSES}
+    for town_seed in range(seed, seed + 400):
+        missing = [label for label in FOCAL_CLASSES if len(found[label]) < num_per_class]
+        if not missing:
+            break
+        rng = np.random.default_rng((town_seed, 2))
+        snapshot = build_town(town_seed).at(0.0)
+        chosen = np.repeat(missing, 16)
+        poses, intrinsics, targets = _aim_at_classes(snapshot, chosen, size, rng, close=True)
+        for picture, target in zip(render_views(snapshot, poses, intrinsics, (size, size), rng), targets, strict=True):
+            label = int(snapshot.town.instances.labels[target])
+            mine = (picture.instances == target).mean()
+            rest = np.bincount(picture.labels[picture.labels >= 0], minlength=16) / picture.labels.size
+            crowd = sum(rest[other] for other in things.MAKERS if other != label)
+            if mine >= _LEAST_CENTRED.get(label, 0.12) and crowd < 0.05 and len(found[label]) < num_per_class:
+                found[label].append(picture.rgb)
+    images = [image for label in FOCAL_CLASSES for image in found[label]]
+    return np.stack(images), np.repeat(FOCAL_CLASSES, [len(found[label]) for label in FOCAL_CLASSES])
+
+
+_LEAST_CENTRED = {things.BICYCLE: 0.05, things.PEDESTRIAN: 0.06, things.CONE: 0.06, things.MANMADE: 0.25, things.VEGETATION: 0.15}
+
+
+def visible_mentions(
+    snapshot: Snapshot, labels: Int[np.ndarray, "height width"], instances: Int[np.ndarray, "height width"]
+) -> list[Mention]:
+    """List the kinds of things a picture shows enough of, largest first."""
+    table = snapshot.town.instances
+    numbers, pixels = np.unique(instances[labels != IGNORE_LABEL], return_counts=True)
+    kinds: dict[str, list[tuple[int, int]]] = {}
+    for number, count in zip(numbers.tolist(), pixels.tolist(), strict=True):
+        kinds.setdefault(table.nouns[number], []).append((count, number))
+    mentions = []
+    for noun, members in kinds.items():
+        members.sort(reverse=True)
+        share = sum(count for count, _ in members) / labels.size
+        if share < MIN_SHARE:
+            continue
+        clear = [(count, number) for count, number in members if count >= max(0.004 * labels.size, members[0][0] / 8)]
+        clear = clear or members[:1]
+        colours = {table.colours[number] for _, number in clear}
+        colour = colours.pop() if len(colours) == 1 else ""
+        mentions.append(Mention(noun, colour, len(clear), share, tuple(number for _, number in clear)))
+    return sorted(mentions, key=lambda mention: -mention.share)
+
+
+def compose(mentions: Sequence[Mention], target: int, rng: np.random.Generator) -> str:
+    """Say what a picture shows: the thing it was pointed at first, then up to three others.
+
+    Args:
+        mentions: What it shows.
+        target: Instance it was pointed at, negative for none.
+        rng: Draws the words.
+    """
+    if not mentions:
+        return ("the sky", "nothing but sky", "a view of the sky")[int(rng.integers(3))]
+    focal = [mention for mention in mentions if target in mention.instances]
+    others = [mention for mention in mentions if target not in mention.instances]
+    rng.shuffle(others)
+    wanted = int(rng.choice([1, 2, 3, 4], p=[0.25, 0.35, 0.25, 0.15]))
+    named = (focal + others)[:wanted]
+    phrases = [_phrase(mention, rng) for mention in named]
+    opening = OPENINGS[int(rng.integers(len(OPENINGS)))]
+    return opening + _link(named, phrases, rng)
+
+
+def _phrase(mention: Mention, rng: np.random.Generator) -> str:
+    noun = SYNONYMS[mention.noun][int(rng.integers(len(SYNONYMS[mention.noun])))]
+    adjective = mention.colour + " " if mention.colour and rng.random() < 0.6 else ""
+    if mention.noun in UNCOUNTED:
+        article = "the " if rng.random() < 0.2 else ""
+        if noun in ("grass",):
+            return article + adjective + noun
+        return (article or _article(adjective + noun)) + adjective + noun
+    if mention.count == 1:
+        return _article(adjective + noun) + adjective + noun
+    many = plural(noun)
+    if mention.count < len(NUMBERS) and rng.random() < 0.7:
+        return f"{NUMBERS[mention.count]} {adjective}{many}"
+    return f"{'some' if rng.random() < 0.5 else 'many' if mention.count > 3 else 'several'} {adjective}{many}"
+
+
+def plural(noun: str) -> str:
+    """Say a noun of more than one thing."""
+    return PLURALS.get(noun, noun + "s")
+
+
+def _article(phrase: str) -> str:
+    return "an " if phrase[0] in "aeio" else "a "
+
+
+_GROUND = {"road": ("on", "on"), "sidewalk": ("on", "on"), "grass": ("on", "near")}
+
+
+def _link(named: Sequence[Mention], phrases: Sequence[str], rng: np.random.Generator) -> str:
+    """Join phrases; ground goes last, with a word that is likely true."""
+    first, rest = phrases[0], list(zip(named[1:], phrases[1:], strict=True))
+    grounds = [phrase for mention, phrase in rest if mention.noun in UNCOUNTED]
+    solids = [phrase for mention, phrase in rest if mention.noun not in UNCOUNTED]
+    text = first
+    if solids:
+        if len(solids) == 1 and rng.random() < 0.4:
+            text += (" near ", " beside ", " with ")[int(rng.integers(3))] + solids[0]
+        elif len(solids) == 1:
+            text += " and " + solids[0]
+        else:
+            text += ", " + ", ".join(solids[:-1]) + " and " + solids[-1]
+    if grounds:
+        word = (" on ", " with ", " and ", " near ")[int(rng.integers(4))] if named[0].noun not in UNCOUNTED else " and "
+        text += word + " and ".join(grounds)
+    return text
+
+
+def _aim(
+    snapshot: Snapshot, number: int, size: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "views 4 4"], Float[np.ndarray, "views 3 3"], Int[np.ndarray, "views"]]:
+    """Point cameras: most at things, class by class, the rest anywhere."""
+    at_things = round(number * 0.65)
+    classes = rng.permutation(np.resize(rng.permutation(FOCAL_CLASSES), at_things))
+    poses, intrinsics, targets = _aim_at_classes(snapshot, classes, size, rng)
+    more_poses, more_intrinsics = _aim_anywhere(snapshot, number - len(targets), size, rng)
+    targets = np.concatenate([targets, np.full(len(more_poses), -1)])
+    return np.concatenate([poses, more_poses]), np.concatenate([intrinsics, more_intrinsics]), targets
+
+
+def _resolution(rng: np.random.Generator, size: int) -> float:
+    """Angle seen across a picture, degrees: 3 to 12 pixels per degree."""
+    return float(np.clip(size / np.exp(rng.uniform(np.log(3.0), np.log(12.0))), 4.0, 60.0))
+
+
+_TRIES = 16
+_KIND_WEIGHTS = {"building": 3.0, "house": 3.0, "tree": 2.5, "wall": 1.2}
+"""How often kinds of one class are looked at; 1 for those not named."""
+
+
+def _aim_at_classes(
+    snapshot: Snapshot, classes: Int[np.ndarray, "views"], size: int, rng: np.random.Generator, *, close: bool = False
+) -> tuple[Float[np.ndarray, "aimed 4 4"], Float[np.ndarray, "aimed 3 3"], Int[np.ndarray, "aimed"]]:
+    """Point a camera at a thing of each class from where it can be seen; views that find none are left out."""
+    table = snapshot.town.instances
+    near = np.flatnonzero(~table.on_ground & (np.abs(table.starts[:, 0] - 40) < 120))
+    targets: list[int] = []
+    for label in classes:
+        members = near[table.labels[near] == label]
+        kinds = sorted({table.nouns[member] for member in members})
+        if not kinds:
+            continue
+        weights = np.array([_KIND_WEIGHTS.get(kind, 1.0) for kind in kinds])
+        kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+        targets.append(int(rng.choice([member for member in members if table.nouns[member] == kind])))
+    chosen = np.array(targets, np.int64)
+    middle = _middles(snapshot, chosen)
+    reach = np.linalg.norm(table.sizes[chosen], axis=1)
+    angle = np.array([_resolution(rng, size) for _ in chosen])
+    share = rng.uniform(0.55, 1.0, len(chosen)) if close else np.exp(rng.uniform(np.log(0.22), np.log(1.1), len(chosen)))
+    distance = np.clip(reach / (2 * np.tan(np.radians(angle) * share / 2)), 2.0 + reach * 0.45, 45.0 + reach)
+    if close:
+        angle = np.clip(np.degrees(2 * np.arctan(reach / 2 / distance)) / share, 4.0, 70.0)
+    around = rng.uniform(0, 2 * np.pi, (len(chosen), _TRIES))
+    offset = np.stack([np.cos(around), np.sin(around)], -1) * distance[:, None, None]
+    height = rng.uniform(1.0, 2.2, (len(chosen), _TRIES, 1))
+    spots = np.concatenate([middle[:, None, :2] + offset, height], -1)
+    first, seen = _first_clear(snapshot, spots, middle, chosen)
+    where = spots[np.arange(len(chosen)), first][seen]
+    line = middle[seen] - where
+    jitter = 0.02 if close else 0.22
+    field = np.radians(angle[seen])
+    yaw = np.arctan2(line[:, 1], line[:, 0]) + rng.uniform(-jitter, jitter, len(line)) * field
+    pitch = np.arctan2(line[:, 2], np.hypot(line[:, 0], line[:, 1])) + rng.uniform(-jitter, jitter, len(line)) * field
+    poses = [look_at_heading(y, (float(w[0]), float(w[1]), float(w[2])), p) for y, w, p in zip(yaw, where, pitch, strict=True)]
+    intrinsics = [pinhole(float(degrees), size, size) for degrees in angle[seen]]
+    return np.array(poses).reshape(-1, 4, 4), np.array(intrinsics).reshape(-1, 3, 3), chosen[seen]
+
+
+def _middles(snapshot: Snapshot, chosen: Int[np.ndarray, "things"]) -> Float[np.ndarray, "things 3"]:
+    """Middle of each thing in the world; of tall ones, what a walker would look at."""
+    poses, local = snapshot.poses[chosen].astype(np.float64), snapshot.town.instances.middles[chosen]
+    cos, sin = np.cos(poses[:, 3]), np.sin(poses[:, 3])
+    x, y, z = local.T
+    flat = np.stack([cos * x - sin * y, sin * x + cos * y, np.minimum(z, 3.5)], 1)
+    return poses[:, :3] + flat
+
+
+def _first_clear(
+    snapshot: Snapshot,
+    spots: Float[np.ndarray, "views tries 3"],
+    middle: Float[np.ndarray, "views 3"],
+    chosen: Int[np.ndarray, "views"],
+) -> tuple[Int[np.ndarray, "views"], Int[np.ndarray, "seen"]]:
+    """First spot of each view that sees its thing, and the views that have one."""
+    tries = spots.shape[1]
+    lines = (middle[:, None] - spots).reshape(-1, 3)
+    directions = (lines / np.linalg.norm(lines, axis=1, keepdims=True)).astype(np.float32)
+    strikes = snapshot.cast(spots.reshape(-1, 3).astype(np.float32), directions)
+    met = snapshot.instances_of(strikes.triangles).reshape(-1, tries)
+    clear = (met == chosen[:, None]) & (strikes.distances.reshape(-1, tries) > 1.0)
+    return clear.argmax(1), np.flatnonzero(clear.any(1))
+
+
+def _aim_anywhere(
+    snapshot: Snapshot, number: int, size: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "views 4 4"], Float[np.ndarray, "views 3 3"]]:
+    """Point cameras in any direction from on and beside the road, sometimes up or down."""
+    town = snapshot.town
+    street = np.stack(
+        [rng.uniform(-50, 130, number), rng.uniform(-12, 12, number), rng.uniform(1.2, 2.2, number)], 1
+    )
+    spots = town.world_from_street(street)
+    yaw = rng.uniform(-np.pi, np.pi, number)
+    pitch = np.where(rng.random(number) < 0.3, rng.uniform(-0.7, 0.5, number), rng.normal(-0.03, 0.08, number))
+    poses = [look_at_heading(float(y), (float(s[0]), float(s[1]), float(s[2])), float(p)) for y, s, p in zip(yaw, spots, pitch, strict=True)]
+    intrinsics = [pinhole(_resolution(rng, size), size, size) for _ in range(number)]
+    return np.array(poses).reshape(-1, 4, 4), np.array(intrinsics).reshape(-1, 3, 3)
