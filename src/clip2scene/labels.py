@@ -185,12 +185,12 @@ _TOYTOWN_WORDS: dict[str, tuple[str, ...]] = {
     "bus": ("bus",),
     "car": ("car",),
     "pedestrian": ("person",),
-    "traffic cone": ("traffic cone",),
+    "traffic cone": ("cone",),
     "truck": ("truck",),
     "driveable surface": ("road",),
     "sidewalk": ("sidewalk",),
     "terrain": ("grass",),
-    "manmade": ("building", "wall", "pole", "sign"),
+    "manmade": ("building", "house", "wall", "pole", "sign"),
     "vegetation": ("tree", "bush"),
 }
 
