@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from clip2scene.toytown.textures import GLOSSY, Texture, noise
+from clip2scene.toytown.textures import GLOSSY, Texture
 from clip2scene.toytown.world import Snapshot, Strikes, Town
 from clip2scene.types import IGNORE_LABEL
 
@@ -259,8 +259,9 @@ def sky(town: Town, directions: Float[np.ndarray, "rays 3"]) -> Float[np.ndarray
     light = town.light
     height = np.clip(directions[:, 2], 0.0, 1.0)
     colour = light.horizon + (np.sqrt(height) * np.float32(0.9))[:, None] * (light.zenith - light.horizon)
-    plane = directions / (height + np.float32(0.25))[:, None]
-    blob = noise(plane, 0.9, np.full(len(plane), town.seed % 97 / 97, np.float32))
+    x, y = (directions[:, :2] / (height + np.float32(0.25))[:, None]).T
+    x, y = x + np.float32(town.seed % 97), y + np.float32(0.4) * np.sin(2 * x)
+    blob = np.sin(1.7 * x + 1.1 * np.sin(1.3 * y)) + 0.6 * np.sin(3.1 * y + 1.9 * np.sin(2.3 * x))
     amount = np.clip(blob * 0.5 + light.clouds - 0.3, 0.0, 1.0) * 0.6
     return colour + amount.astype(np.float32)[:, None] * (np.float32(0.92) - colour)
 

@@ -104,16 +104,18 @@ def _unit_cylinder(sides: int) -> Mesh:
 def cone(start: Vector, end: Vector, radius: float, end_radius: float, *, sides: int = 8) -> Mesh:
     """Round tube from ``start`` to ``end`` whose radius changes on the way; closed at both ends."""
     unit = _unit_cylinder(sides)
-    begin, axis = np.array(start, np.float32), np.array(end, np.float32) - np.array(start, np.float32)
-    along = axis / np.linalg.norm(axis)
-    helper = np.array([0, 0, 1] if abs(along[2]) < 0.9 else [1, 0, 0], np.float32)
-    first = np.cross(helper, along)
-    first /= np.linalg.norm(first)
-    second = np.cross(along, first)
+    axis = (end[0] - start[0], end[1] - start[1], end[2] - start[2])
+    length = (axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2) ** 0.5
+    x, y, z = axis[0] / length, axis[1] / length, axis[2] / length
+    # Two directions square to the axis: level when it is not upright.
+    level_length = (x * x + y * y) ** 0.5
+    i, j = (-y / level_length, x / level_length) if level_length > 1e-3 else (1.0, 0.0)
+    first = np.array([i, j, 0.0], np.float32)
+    second = np.array([-z * j, z * i, x * j - y * i], np.float32)
     level = unit.vertices[:, 2:]
     reach = radius + (end_radius - radius) * level
     offsets = reach * (unit.vertices[:, :1] * first + unit.vertices[:, 1:2] * second)
-    return Mesh((begin + offsets + level * axis).astype(np.float32), unit.faces)
+    return Mesh(np.array(start, np.float32) + offsets + level * np.array(axis, np.float32), unit.faces)
 
 
 def tube(start: Vector, end: Vector, radius: float, *, sides: int = 6) -> Mesh:

@@ -13,7 +13,7 @@ from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Bool, Float, Int
 
 from clip2scene.toytown import things
-from clip2scene.toytown.layout import REACH, Ground, Placed, Plan, plan_street
+from clip2scene.toytown.layout import Ground, Placed, Plan, plan_street
 from clip2scene.toytown.light import Light, draw_light
 from clip2scene.toytown.shapes import Mesh, box, join
 from clip2scene.toytown.textures import Hits, Texture, paint
@@ -67,10 +67,12 @@ class Geometry:
     """All triangles of a town and what they belong to.
 
     Attributes:
-        vertices: In the frame of their instance; ground is already in the world frame.
+        vertices: In the frame of their instance; ground is already in the world frame. Those of still things come
+            first.
         vertex_instances: Instance of each vertex.
         faces: Three vertex numbers per triangle; the still ones come first.
         num_still: How many triangles never move.
+        num_still_vertices: How many vertices never move.
         face_parts: Part of each triangle.
         part_instances: Instance of each part.
         part_textures: Pattern of each part.
@@ -81,6 +83,7 @@ class Geometry:
     vertex_instances: Int[np.ndarray, "vertices"]
     faces: Int[np.ndarray, "faces 3"]
     num_still: int
+    num_still_vertices: int
     face_parts: Int[np.ndarray, "faces"]
     part_instances: Int[np.ndarray, "parts"]
     part_textures: Int[np.ndarray, "parts"]
@@ -132,7 +135,8 @@ class Town:
         self._ego_lane, self._ego_speed = plan.ego_lane, plan.ego_speed
         self.instances = _tabulate(plan.grounds, plan.placed, plan.rng)
         self.geometry = _gather(self, plan.grounds, plan.placed)
-        self._still = _scene(self._vertices_at(0.0), self.geometry.faces[: self.geometry.num_still])
+        still = slice(0, self.geometry.num_still_vertices)
+        self._still = _scene(self._vertices_at(0.0, still), self.geometry.faces[: self.geometry.num_still])
 
     def world_from_street(self, street: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
         """Bend (s, d, height) into the world."""
@@ -178,8 +182,9 @@ class Town:
 
     def at(self, time_s: float) -> "Snapshot":
         """Freeze the town at one moment."""
-        moving = self.geometry.faces[self.geometry.num_still :]
-        scene = _scene(self._vertices_at(time_s), moving) if len(moving) else None
+        first, first_vertex = self.geometry.num_still, self.geometry.num_still_vertices
+        faces = self.geometry.faces[first:] - np.int32(first_vertex)
+        scene = _scene(self._vertices_at(time_s, slice(first_vertex, None)), faces) if len(faces) else None
         return Snapshot(self, time_s, self._still, scene)
 
     def boxes(self, time_s: float) -> Boxes:
@@ -200,11 +205,11 @@ class Town:
             moving=table.starts[chosen, 4] != 0,
         )
 
-    def _vertices_at(self, time_s: float) -> Float[np.ndarray, "vertices 3"]:
+    def _vertices_at(self, time_s: float, which: slice) -> Float[np.ndarray, "vertices 3"]:
         poses = self.poses(time_s)
         cos, sin = np.cos(poses[:, 3]).astype(np.float32), np.sin(poses[:, 3]).astype(np.float32)
-        of = self.geometry.vertex_instances
-        x, y, z = self.geometry.vertices.T
+        of = self.geometry.vertex_instances[which]
+        x, y, z = self.geometry.vertices[which].T
         shift = poses[:, :3].astype(np.float32)[of]
         return shift + np.stack([cos[of] * x - sin[of] * y, sin[of] * x + cos[of] * y, z], 1)
 
@@ -228,8 +233,8 @@ class Snapshot:
         found = self._still.run(origins, directions, output=1)
         triangles, distances, normals = found["primID"], found["tfar"], found["Ng"]
         if self._moving is not None:
-            other = self._moving.run(origins, directions, output=1)
-            nearer = other["tfar"] < distances
+            other = self._moving.run(origins, directions, dists=distances, output=1)
+            nearer = other["primID"] >= 0
             triangles = np.where(nearer, other["primID"] + self.town.geometry.num_still, triangles)
             distances = np.where(nearer, other["tfar"], distances)
             normals = np.where(nearer[:, None], other["Ng"], normals)
@@ -247,8 +252,9 @@ class Snapshot:
     ) -> Bool[np.ndarray, "rays"]:
         """Tell which rays meet anything at all."""
         blocked = self._still.run(origins, directions, query="OCCLUDED") >= 0
-        if self._moving is not None:
-            blocked |= self._moving.run(origins, directions, query="OCCLUDED") >= 0
+        free = np.flatnonzero(~blocked)
+        if self._moving is not None and len(free):
+            blocked[free] = self._moving.run(origins[free], directions[free], query="OCCLUDED") >= 0
         return blocked
 
     def instances_of(self, triangles: Int[np.ndarray, "rays"]) -> Int[np.ndarray, "rays"]:
@@ -288,8 +294,7 @@ class Snapshot:
 
 def _scene(vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> EmbreeScene:
     scene = EmbreeScene()
-    used, compact = np.unique(faces, return_inverse=True)
-    TriangleMesh(scene, np.ascontiguousarray(vertices[used]), compact.reshape(-1, 3).astype(np.int32))
+    TriangleMesh(scene, vertices, faces)
     return scene
 
 
@@ -339,6 +344,7 @@ def _gather(town: Town, grounds: list[Ground], placed: list[Placed]) -> Geometry
         vertex_instances=np.repeat(np.array(owners), vertices_in),
         faces=whole.faces,
         num_still=sum(faces_in[: len(still)]),
+        num_still_vertices=sum(vertices_in[: len(still)]),
         face_parts=np.repeat(np.arange(len(parts)), faces_in),
         part_instances=np.array(owners),
         part_textures=np.array([int(part.texture) for part in parts]),
