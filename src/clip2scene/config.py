@@ -19,6 +19,8 @@ class DataConfig:
 
     layout: Literal["nuscenes", "pandaset"] = "nuscenes"
     """The on-disk layout of the data root."""
+    classes: Literal["own", "toytown"] = "own"
+    """The data set's own classes, or the twelve of nuScenes' sixteen that the embedded world has."""
     min_depth: float = 1.0
     """Nearest depth at which a point is paired with a pixel, in metres."""
     occlusion_test: bool = True

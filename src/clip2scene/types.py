@@ -101,7 +101,7 @@ class Prompts:
     Attributes:
         classes: Name of each class, in the order of train ids.
         names: What people may call them; a class may have several names.
-        class_of_name: Train id each name stands for.
+        class_of_name: Train id each name stands for; every class has a name.
         embeddings: Unit vector of each name.
     """
 
@@ -112,8 +112,10 @@ class Prompts:
 
     def best_name(self, logits: Float[Tensor, "items names"]) -> Float[Tensor, "items classes"]:
         """Give each class the logit of the best of its names."""
-        best = logits.new_full((len(logits), len(self.classes)), float("-inf"))
-        return best.index_reduce(1, self.class_of_name, logits, "amax")
+        if len(self.names) == len(self.classes):
+            return logits[:, self.class_of_name.argsort()]
+        columns = [logits[:, self.class_of_name == number].amax(1) for number in range(len(self.classes))]
+        return torch.stack(columns, dim=1)
 
     def class_logits(self, embeddings: Float[Tensor, "items channels"]) -> Float[Tensor, "items classes"]:
         """Compare embeddings with every class: the dot product with the best of its names."""

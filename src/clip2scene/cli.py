@@ -1,0 +1,178 @@
+"""The command line: parse, call one function, print what was made and where."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from clip2scene.recipes import RECIPES
+
+RecipeByName = tyro.extras.subcommand_type_from_defaults(RECIPES, prefix_names=False)
+
+
+def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
+    """Walk the whole path on the embedded world: make data, learn without labels, judge, draw.
+
+    Args:
+        out: Folder for everything that is made. An interrupted demo goes on where it stopped.
+        seed: Fixes the towns and the training.
+    """
+    from clip2scene.demo import run_demo
+
+    print(run_demo(out, seed=seed))
+
+
+def make_toytown(
+    out: Path,
+    *,
+    scenes: int = 40,
+    val_scenes: int = 10,
+    keyframes: int = 4,
+    sweeps: int = 10,
+    seed: int = 0,
+    workers: int = 2,
+) -> None:
+    """Write the embedded world as a data set in nuScenes' layout.
+
+    Args:
+        out: New folder for the data set.
+        scenes: Training scenes, each a town of its own.
+        val_scenes: Scenes to judge on.
+        keyframes: Annotated sweeps in a scene, two a second.
+        sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has.
+        seed: Fixes every town.
+        workers: Processes to draw with.
+    """
+    from clip2scene.toytown.writers import write_nuscenes
+
+    write_nuscenes(
+        out,
+        num_scenes=scenes,
+        num_val_scenes=val_scenes,
+        seed=seed,
+        keyframes_per_scene=keyframes,
+        sweeps_per_keyframe=sweeps,
+        workers=workers,
+    )
+    print(f"wrote {scenes} training and {val_scenes} validation scenes to {out}")
+
+
+def pretrain(
+    recipe: Annotated[RecipeByName, tyro.conf.arg(name="")],  # type: ignore[valid-type]
+    *,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+    save_every: int = 500,
+) -> None:
+    """Teach a student without labels, or (a recipe ending in -supervised) with them.
+
+    Args:
+        recipe: The experiment; every setting of it can be changed by an option.
+        data_root: The data set.
+        out: Folder of the run; an unfinished run in it is resumed.
+        teacher_weights: Folder or hub id of a CLIP or SigLIP model, or the file of text embeddings that
+            label maps need. Without it, the small model in the package.
+        device: As torch names it. Only cpu has been tested.
+        save_every: Steps between checkpoints.
+    """
+    from clip2scene.train import pretrain as run_pretrain
+
+    run_pretrain(
+        recipe,
+        data_root=data_root,
+        out=out,
+        teacher_weights=teacher_weights,
+        device=device,
+        save_every=save_every,
+    )
+    print(f"trained {recipe.name}: {out}")
+
+
+def evaluate(run: Path, *, data_root: Path, split: str = "val", pictures: int = 2) -> None:
+    """Judge a run per point, beside its teacher and chance.
+
+    Args:
+        run: Folder of the run.
+        data_root: The data set, with labels.
+        split: Which split to judge.
+        pictures: Samples to draw.
+    """
+    from clip2scene.evaluate import evaluate as run_evaluate
+    from clip2scene.metrics import table
+    from clip2scene.showcase import draw_samples
+
+    print(table(run_evaluate(run, data_root=data_root, split=split)))
+    print(f"wrote {run / 'metrics.json'}")
+    for path in draw_samples(run, data_root=data_root, split=split, count=pictures):
+        print(f"drew {path}")
+
+
+def segment(run: Path, clouds: tyro.conf.Positional[tuple[Path, ...]], *, prompts: str, out: Path) -> None:
+    """Label clouds with any words.
+
+    Args:
+        run: Folder of the run.
+        clouds: Files: .bin (KITTI, nuScenes), .npy, .ply or .pcd.
+        prompts: Words or phrases, separated by commas.
+        out: Folder for the labels, coloured clouds and pictures.
+    """
+    from clip2scene.showcase import segment_files
+
+    for path in segment_files(run, clouds, prompts.split(","), out):
+        print(f"wrote {path}")
+
+
+def pretrain_clip(out: Path, *, steps: int = 3000, seed: int = 0) -> None:
+    """Train the small image-text model on captioned views of the embedded world.
+
+    Args:
+        out: Folder for the model; an unfinished training in it is resumed.
+        steps: Optimiser steps.
+        seed: Fixes views and weights.
+    """
+    from clip2scene.teacher.pretrain_clip import pretrain_clip as run_pretrain_clip
+
+    run_pretrain_clip(out, steps=steps, seed=seed)
+
+
+def convert_pandaset(sequence: Path, out: Path) -> None:
+    """Turn the pickled tables of an official PandaSet sequence into npz files that run no code.
+
+    Args:
+        sequence: Folder of one sequence.
+        out: New folder.
+    """
+    from clip2scene.datasets.pandaset_pickles import convert_pandaset as run_convert
+
+    run_convert(sequence, out)
+    print(f"wrote {out}")
+
+
+COMMANDS = {
+    "demo": demo,
+    "make-toytown": make_toytown,
+    "pretrain": pretrain,
+    "evaluate": evaluate,
+    "segment": segment,
+    "pretrain-clip": pretrain_clip,
+    "convert-pandaset": convert_pandaset,
+}
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one sentence, not in a traceback."""
+    torch.set_float32_matmul_precision("medium")
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="clip2scene", config=(tyro.conf.CascadeSubcommandArgs,)
+        )
+    except (ValueError, OSError) as error:
+        print(f"clip2scene: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("clip2scene: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

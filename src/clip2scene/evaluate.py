@@ -1,0 +1,89 @@
+"""Judging: the student, its teacher and chance on the same points of a split, per point."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from tqdm import tqdm
+
+from clip2scene.carry import Carried, load_carried
+from clip2scene.files import write_json
+from clip2scene.metrics import Confusion, Scores, random_baseline
+from clip2scene.run import Run, open_run
+from clip2scene.student.embedder import Embedder
+from clip2scene.types import IGNORE_LABEL, Prompts
+
+COLUMNS = ("student", "student_seen", "student_unseen", "teacher", "teacher_seen")
+"""Who is judged on which points; "seen" are those that at least one camera sees, no suffix means all.
+
+The teacher answers on seen points only: on all points, those it does not see count as wrong.
+"""
+
+
+def evaluate(run: Path, *, data_root: Path, split: str = "val") -> dict[str, Scores]:
+    """Score a run on a split and write ``metrics.json`` into its folder.
+
+    Args:
+        run: Folder that ``pretrain`` wrote.
+        data_root: The data set, with labels.
+        split: Which of its splits to judge.
+
+    Returns:
+        Scores by column: those of :data:`COLUMNS`, and ``random``.
+
+    Raises:
+        ValueError: If the run or the data cannot be read, or the split has no labels.
+    """
+    opened = open_run(run)
+    paths = opened.carry(data_root, split=split, with_labels=True)
+    student = opened.student()
+    samples = (load_carried(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
+    scores = judge(student, opened.prompts, samples)
+    if not scores["student"].num_points:
+        raise ValueError(f"split {split!r} of {data_root} has no labelled point to judge by")
+    write_metrics(opened, split, scores)
+    return scores
+
+
+@torch.inference_mode()
+def judge(student: Embedder, prompts: Prompts, samples: Iterable[Carried]) -> dict[str, Scores]:
+    """Score answers on every point of every sample; see :data:`COLUMNS`."""
+    confusions = {column: Confusion(len(prompts.classes)) for column in COLUMNS}
+    for sample in samples:
+        if sample.labels is None:
+            raise ValueError("judging needs a data set with labels; this split has none")
+        answers = {"student": predict(student, prompts, sample), "teacher": sample.teacher_labels()}
+        seen = sample.seen()
+        everywhere = torch.ones_like(seen)
+        for column, confusion in confusions.items():
+            who, _, where = column.partition("_")
+            judged = {"": everywhere, "seen": seen, "unseen": ~seen}[where]
+            confusion.update(answers[who], torch.where(judged, sample.labels, IGNORE_LABEL))
+    scores = {column: confusion.scores(prompts.classes) for column, confusion in confusions.items()}
+    truth = confusions["student"].counts.sum(1)
+    scores["random"] = random_baseline(truth).scores(prompts.classes)
+    return scores
+
+
+def predict(student: Embedder, prompts: Prompts, sample: Carried) -> Int[Tensor, "points"]:
+    """Give every point the class whose text it is closest to."""
+    embeddings = student.embed_cloud(sample.cloud.positions, sample.cloud.features)
+    return prompts.class_logits(embeddings).argmax(1)
+
+
+def write_metrics(run: Run, split: str, scores: dict[str, Scores]) -> None:
+    """Write ``metrics.json``: the student on all points, then every column under its name."""
+    write_json(
+        run.folder / "metrics.json",
+        {
+            **scores["student"].to_json(),
+            "split": split,
+            "recipe": run.recipe.name,
+            "seed": run.recipe.seed,
+            "label_free": run.recipe.supervision == "label-free",
+            "teacher_trained_on_2d_labels": run.recipe.teacher.trained_on_2d_labels,
+            "columns": {name: column.to_json() for name, column in scores.items()},
+        },
+    )

@@ -1,0 +1,233 @@
+"""A run: the folder that holds one student, and everything needed to use it again.
+
+======================  ================================================================================
+``recipe.json``         the resolved recipe
+``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
+``sources.json``        the teacher and the data: where they were, and their hashes
+``checkpoint.*``        the newest checkpoint and the one before it
+``log.jsonl``           one line a step: loss and time
+``carried/``            the teacher's answers by split; may be deleted
+``metrics.json``        what the last evaluation found
+======================  ================================================================================
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clip2scene import build
+from clip2scene.carry import carry_split
+from clip2scene.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, versions
+from clip2scene.config import Recipe, from_dict, to_dict
+from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.student.embedder import Embedder
+from clip2scene.types import Prompts
+
+
+class Trainee:
+    """A student while it learns: weights, optimiser, running mean of the weights, and the step reached.
+
+    Args:
+        student: The network.
+        recipe: How it is optimised.
+    """
+
+    def __init__(self, student: Embedder, recipe: Recipe) -> None:
+        self.student = student
+        self.recipe = recipe
+        self.optimiser = build.build_optimiser(recipe.optimiser, student)
+        self.averaged = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+        self.step = 0
+
+    def update(self, loss: Float[Tensor, ""]) -> None:
+        """Move the weights one step down the loss.
+
+        Raises:
+            ValueError: If the loss is not finite; the weights are left as they were.
+        """
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss.item()} at step {self.step}; expected a finite number. "
+                "Lower the learning rate; the last checkpoint is intact"
+            )
+        for group in self.optimiser.param_groups:
+            group["lr"] = build.learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.step += 1
+        # The mean forgets its start quickly at first: (1 + step) / (10 + step) as is usual for running means.
+        keep = min(self.recipe.optimiser.average, (1 + self.step) / (10 + self.step))
+        for name, tensor in self.student.state_dict().items():
+            mean = self.averaged[name]
+            if tensor.is_floating_point():
+                mean.lerp_(tensor, 1 - keep)
+            else:
+                mean.copy_(tensor)
+
+    def checkpoint(self) -> Checkpoint:
+        """Gather everything a resumed run needs; what is judged is the running mean."""
+        state = {"optimiser": self.optimiser.state_dict(), "weights": dict(self.student.state_dict())}
+        return Checkpoint(
+            model=self.averaged,
+            step=self.step,
+            config=to_dict(self.recipe),
+            provenance=versions(),
+            optimizer=state,
+        )
+
+    def restore(self, checkpoint: Checkpoint, source: Path) -> None:
+        """Go back to where a checkpoint was taken."""
+        load_weights(self.student, checkpoint.optimizer["weights"], source)
+        self.optimiser.load_state_dict(checkpoint.optimizer["optimiser"])
+        self.averaged = {name: t.to(self.averaged[name].device) for name, t in checkpoint.model.items()}
+        self.step = checkpoint.step
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, opened.
+
+    Attributes:
+        folder: Where it lies.
+        recipe: What was asked for.
+        prompts: The classes in words, in the teacher's text space.
+        sources: Teacher and data, as ``sources.json`` holds them.
+    """
+
+    folder: Path
+    recipe: Recipe
+    prompts: Prompts
+    sources: dict[str, Any]
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the weights are."""
+        return self.folder / "checkpoint.safetensors"
+
+    def carry(self, data_root: Path, *, split: str, with_labels: bool) -> list[Path]:
+        """Carry the teacher's answers onto a split, or find them carried already."""
+        data = self.recipe.data
+        dataset = build.build_dataset(data, data_root, split=split, with_labels=with_labels)
+        teacher = build.build_teacher(self.recipe.teacher, self.sources["teacher_weights"], dataset)
+        settings = {
+            "min_depth": data.min_depth,
+            "occlusion_test": data.occlusion_test,
+            "teacher": to_dict(self.recipe)["teacher"],
+            "teacher_hash": self.sources["teacher_hash"],
+            "data_root": str(Path(data_root).resolve()),
+            "with_labels": with_labels,
+        }
+        return carry_split(dataset, teacher, self.prompts, self.folder / "carried" / split, settings=settings)
+
+    def new_student(self) -> Embedder:
+        """Make the network with fresh weights."""
+        return build.build_student(
+            self.recipe.student,
+            self.recipe.loss,
+            in_channels=self.sources["in_channels"],
+            text_channels=self.prompts.embeddings.shape[1],
+        )
+
+    def student(self) -> Embedder:
+        """Load the trained network, ready to answer.
+
+        Raises:
+            ValueError: If there is no whole checkpoint.
+        """
+        student = self.new_student()
+        load_weights(student, load_checkpoint(self.checkpoint_path).model, self.checkpoint_path)
+        return student.eval()
+
+    def trainee(self, device: torch.device) -> Trainee:
+        """Make the student that learns, from the newest checkpoint if there is one."""
+        trainee = Trainee(self.new_student().to(device), self.recipe)
+        if self.checkpoint_path.exists():
+            trainee.restore(load_checkpoint(self.checkpoint_path), self.checkpoint_path)
+        return trainee
+
+    def save(self, trainee: Trainee) -> None:
+        """Write a checkpoint, atomically."""
+        save_checkpoint(self.checkpoint_path, trainee.checkpoint())
+
+    def log(self, **values: float) -> None:
+        """Append a line to the log."""
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(values) + "\n")
+
+
+def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: str | None) -> Run:
+    """Make a run's folder, or open the one that an interrupted call left.
+
+    Raises:
+        ValueError: If the folder holds something else, or a run of another recipe.
+    """
+    if (out / "recipe.json").exists():
+        run = open_run(out)
+        if run.recipe != recipe:
+            raise ValueError(
+                f"{out} holds a run of another recipe ({run.recipe.name}, seed {run.recipe.seed}); "
+                "give another --out, or delete that folder"
+            )
+        return run
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
+    dataset = build.build_dataset(recipe.data, data_root, split="train", with_labels=False)
+    words = build.build_words(recipe.teacher, teacher_weights)
+    prompts = build.build_prompts(recipe.teacher, words, dataset.class_set)
+    sources = {
+        "teacher_weights": words.source,
+        "teacher_hash": words.hash,
+        "data_root": str(Path(data_root).resolve()),
+        "num_samples": len(dataset.tokens),
+        "in_channels": dataset[0].cloud.features.shape[1],
+        "versions": versions(),
+    }
+    save_prompts(out, prompts)
+    write_json(out / "sources.json", sources)
+    write_json(out / "recipe.json", to_dict(recipe))
+    return Run(out, recipe, prompts, sources)
+
+
+def open_run(folder: Path) -> Run:
+    """Open a run's folder.
+
+    Raises:
+        ValueError: If it is no run, or a part of it is missing or damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "recipe.json").exists():
+        raise ValueError(f"{folder} is not a run: it has no recipe.json; name a folder that pretrain wrote")
+    recipe = from_dict(read_json(folder / "recipe.json"))
+    return Run(folder, recipe, load_prompts(folder), read_json(folder / "sources.json"))
+
+
+def save_prompts(folder: Path, prompts: Prompts) -> None:
+    """Write the classes in words, so that a run needs no text encoder to answer for them."""
+    write_json(folder / "prompts.json", {"classes": prompts.classes, "names": prompts.names})
+    tensors = {"class_of_name": prompts.class_of_name, "embeddings": prompts.embeddings.contiguous()}
+    with write_atomically(folder / "prompts.safetensors") as temporary:
+        save_file(tensors, temporary)
+
+
+def load_prompts(folder: Path) -> Prompts:
+    """Read what :func:`save_prompts` wrote.
+
+    Raises:
+        ValueError: If a file is missing or damaged.
+    """
+    words = read_json(folder / "prompts.json")
+    try:
+        tensors = load_file(folder / "prompts.safetensors")
+        return Prompts(
+            tuple(words["classes"]), tuple(words["names"]), tensors["class_of_name"], tensors["embeddings"]
+        )
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ValueError(f"the prompts of run {folder} cannot be read ({error}); train it anew") from None

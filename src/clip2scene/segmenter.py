@@ -1,0 +1,90 @@
+"""Using a trained student: say the words once, then label any number of clouds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip2scene import build
+from clip2scene.run import open_run
+from clip2scene.student.embedder import Embedder
+from clip2scene.teacher.prompts import Words
+from clip2scene.types import PointCloud, Prompts
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What the words say of a cloud.
+
+    Attributes:
+        names: The prompts, in the order they were given.
+        labels: Index of the prompt that fits each point best.
+        scores: Share of each prompt at each point; a point's scores sum to 1.
+        embeddings: Every point in the text space; compare with any text embedding by dot product.
+    """
+
+    names: tuple[str, ...]
+    labels: Int[Tensor, "points"]
+    scores: Float[Tensor, "points names"]
+    embeddings: Float[Tensor, "points channels"]
+
+
+class Segmenter:
+    """Label clouds with any words.
+
+    Args:
+        student: A trained network.
+        prompts: The words to begin with.
+        words: Turns further words into embeddings.
+
+    Example:
+        >>> segmenter = Segmenter.load("demo/label-free")  # doctest: +SKIP
+        >>> segmenter.set_prompts(["car", "person", "tree"])  # doctest: +SKIP
+        >>> segmenter.segment(read_cloud("sweep.bin")).labels  # doctest: +SKIP
+    """
+
+    def __init__(self, student: Embedder, prompts: Prompts, words: Words) -> None:
+        self.student = student
+        self.prompts = prompts
+        self.words = words
+
+    @classmethod
+    def load(cls, run: Path | str) -> "Segmenter":
+        """Open a run's student, its words set to the classes it was trained with.
+
+        Raises:
+            ValueError: If the folder is no finished run, or its text encoder is not where it was.
+        """
+        opened = open_run(Path(run))
+        words = build.build_words(opened.recipe.teacher, opened.sources["teacher_weights"])
+        return cls(opened.student(), opened.prompts, words)
+
+    def set_prompts(self, names: Sequence[str]) -> None:
+        """Choose the words that points are labelled with from now on.
+
+        Args:
+            names: At least one word or phrase, all different.
+
+        Raises:
+            ValueError: If there is no word, one is repeated, or the text encoder does not know one.
+        """
+        cleaned = [name.strip() for name in names]
+        if not cleaned or not all(cleaned) or len(set(cleaned)) < len(cleaned):
+            raise ValueError(f"expected at least one prompt, all different and not empty, got {list(names)}")
+        self.prompts = self.words.prompts(cleaned, [(name,) for name in cleaned])
+
+    def segment(self, cloud: PointCloud) -> Segmentation:
+        """Label every point of a cloud.
+
+        Args:
+            cloud: Its features must be those the student was trained on: one channel of intensity, 0..1.
+
+        Raises:
+            ValueError: If the cloud is empty, holds numbers that are not finite, or has other features.
+        """
+        embeddings = self.student.embed_cloud(cloud.positions, cloud.features)
+        scores = torch.softmax(self.prompts.class_logits(embeddings), dim=1)
+        return Segmentation(self.prompts.classes, scores.argmax(1), scores, embeddings)
