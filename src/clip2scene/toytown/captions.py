@@ -1,7 +1,7 @@
 """Captioned views of towns: what a small image-text model learns from.
 
-A view is a small square picture; its caption names one to four things that are really in it, in plain words. Nothing
-else leaves this module: no pixel labels, no boxes.
+A view is a small square picture; its caption names one to four things that are really in it, in plain words.
+Nothing else leaves this module: no pixel labels, no boxes.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,18 @@ PLURALS = {
 }
 UNCOUNTED = frozenset({"road", "sidewalk", "grass"})
 NUMBERS = ("", "one", "two", "three", "four")
-OPENINGS = ("", "", "", "", "a photo of ", "a picture of ", "a view of ", "we see ", "this shows ", "here we see ")
+OPENINGS = (
+    "",
+    "",
+    "",
+    "",
+    "a photo of ",
+    "a picture of ",
+    "a view of ",
+    "we see ",
+    "this shows ",
+    "here we see ",
+)
 
 FOCAL_CLASSES = (
     things.BARRIER,
@@ -91,8 +102,8 @@ def caption_views(
 ) -> tuple[UInt8[np.ndarray, "views size size 3"], list[str], Int[np.ndarray, "views"]]:
     """Take captioned pictures in the towns that follow from a seed, 64 in each.
 
-    About six of ten are pointed at an object, each class equally often, from near and far and with many angular
-    resolutions; the others look anywhere from a vehicle's or a walker's height.
+    About six of ten are pointed at an object, each class equally often, from near and far and with many
+    angular resolutions; the others look anywhere from a vehicle's or a walker's height.
 
     Args:
         seed: Gives the towns; seeds whose towns must differ should lie apart by the number of towns used,
@@ -144,7 +155,11 @@ def centred_views(
         snapshot = build_town(town_seed).at(0.0)
         chosen = np.repeat(missing, 16)
         poses, intrinsics, targets = _aim_at_classes(snapshot, chosen, size, rng, close=True)
-        for picture, target in zip(render_views(snapshot, poses, intrinsics, (size, size), rng), targets, strict=True):
+        if not len(targets):
+            continue
+        for picture, target in zip(
+            render_views(snapshot, poses, intrinsics, (size, size), rng), targets, strict=True
+        ):
             label = int(snapshot.town.instances.labels[target])
             mine = (picture.instances == target).mean()
             rest = np.bincount(picture.labels[picture.labels >= 0], minlength=16) / picture.labels.size
@@ -155,7 +170,13 @@ def centred_views(
     return np.stack(images), np.repeat(FOCAL_CLASSES, [len(found[label]) for label in FOCAL_CLASSES])
 
 
-_LEAST_CENTRED = {things.BICYCLE: 0.05, things.PEDESTRIAN: 0.06, things.CONE: 0.06, things.MANMADE: 0.25, things.VEGETATION: 0.15}
+_LEAST_CENTRED = {
+    things.BICYCLE: 0.05,
+    things.PEDESTRIAN: 0.06,
+    things.CONE: 0.06,
+    things.MANMADE: 0.25,
+    things.VEGETATION: 0.15,
+}
 
 
 def visible_mentions(
@@ -173,7 +194,11 @@ def visible_mentions(
         share = sum(count for count, _ in members) / labels.size
         if share < MIN_SHARE:
             continue
-        clear = [(count, number) for count, number in members if count >= max(0.004 * labels.size, members[0][0] / 8)]
+        clear = [
+            (count, number)
+            for count, number in members
+            if count >= max(0.004 * labels.size, members[0][0] / 8)
+        ]
         clear = clear or members[:1]
         colours = {table.colours[number] for _, number in clear}
         colour = colours.pop() if len(colours) == 1 else ""
@@ -243,7 +268,11 @@ def _link(named: Sequence[Mention], phrases: Sequence[str], rng: np.random.Gener
         else:
             text += ", " + ", ".join(solids[:-1]) + " and " + solids[-1]
     if grounds:
-        word = (" on ", " with ", " and ", " near ")[int(rng.integers(4))] if named[0].noun not in UNCOUNTED else " and "
+        word = (
+            (" on ", " with ", " and ", " near ")[int(rng.integers(4))]
+            if named[0].noun not in UNCOUNTED
+            else " and "
+        )
         text += word + " and ".join(grounds)
     return text
 
@@ -271,9 +300,14 @@ _KIND_WEIGHTS = {"building": 3.0, "house": 3.0, "tree": 2.5, "wall": 1.2}
 
 
 def _aim_at_classes(
-    snapshot: Snapshot, classes: Int[np.ndarray, "views"], size: int, rng: np.random.Generator, *, close: bool = False
+    snapshot: Snapshot,
+    classes: Int[np.ndarray, "views"],
+    size: int,
+    rng: np.random.Generator,
+    *,
+    close: bool = False,
 ) -> tuple[Float[np.ndarray, "aimed 4 4"], Float[np.ndarray, "aimed 3 3"], Int[np.ndarray, "aimed"]]:
-    """Point a camera at a thing of each class from where it can be seen; views that find none are left out."""
+    """Point a camera at a thing of each class from where it can be seen; leave out those that find none."""
     table = snapshot.town.instances
     near = np.flatnonzero(~table.on_ground & (np.abs(table.starts[:, 0] - 40) < 120))
     targets: list[int] = []
@@ -289,7 +323,11 @@ def _aim_at_classes(
     middle = _middles(snapshot, chosen)
     reach = np.linalg.norm(table.sizes[chosen], axis=1)
     angle = np.array([_resolution(rng, size) for _ in chosen])
-    share = rng.uniform(0.55, 1.0, len(chosen)) if close else np.exp(rng.uniform(np.log(0.22), np.log(1.1), len(chosen)))
+    share = (
+        rng.uniform(0.55, 1.0, len(chosen))
+        if close
+        else np.exp(rng.uniform(np.log(0.22), np.log(1.1), len(chosen)))
+    )
     distance = np.clip(reach / (2 * np.tan(np.radians(angle) * share / 2)), 2.0 + reach * 0.45, 45.0 + reach)
     if close:
         angle = np.clip(np.degrees(2 * np.arctan(reach / 2 / distance)) / share, 4.0, 70.0)
@@ -297,14 +335,20 @@ def _aim_at_classes(
     offset = np.stack([np.cos(around), np.sin(around)], -1) * distance[:, None, None]
     height = rng.uniform(1.0, 2.2, (len(chosen), _TRIES, 1))
     spots = np.concatenate([middle[:, None, :2] + offset, height], -1)
-    first, seen = _first_clear(snapshot, spots, middle, chosen)
+    first, seen = _first_clear(snapshot, spots, chosen, rng)
     where = spots[np.arange(len(chosen)), first][seen]
     line = middle[seen] - where
     jitter = 0.02 if close else 0.22
     field = np.radians(angle[seen])
     yaw = np.arctan2(line[:, 1], line[:, 0]) + rng.uniform(-jitter, jitter, len(line)) * field
-    pitch = np.arctan2(line[:, 2], np.hypot(line[:, 0], line[:, 1])) + rng.uniform(-jitter, jitter, len(line)) * field
-    poses = [look_at_heading(y, (float(w[0]), float(w[1]), float(w[2])), p) for y, w, p in zip(yaw, where, pitch, strict=True)]
+    pitch = (
+        np.arctan2(line[:, 2], np.hypot(line[:, 0], line[:, 1]))
+        + rng.uniform(-jitter, jitter, len(line)) * field
+    )
+    poses = [
+        look_at_heading(y, (float(w[0]), float(w[1]), float(w[2])), p)
+        for y, w, p in zip(yaw, where, pitch, strict=True)
+    ]
     intrinsics = [pinhole(float(degrees), size, size) for degrees in angle[seen]]
     return np.array(poses).reshape(-1, 4, 4), np.array(intrinsics).reshape(-1, 3, 3), chosen[seen]
 
@@ -321,12 +365,23 @@ def _middles(snapshot: Snapshot, chosen: Int[np.ndarray, "things"]) -> Float[np.
 def _first_clear(
     snapshot: Snapshot,
     spots: Float[np.ndarray, "views tries 3"],
-    middle: Float[np.ndarray, "views 3"],
     chosen: Int[np.ndarray, "views"],
+    rng: np.random.Generator,
 ) -> tuple[Int[np.ndarray, "views"], Int[np.ndarray, "seen"]]:
-    """First spot of each view that sees its thing, and the views that have one."""
-    tries = spots.shape[1]
-    lines = (middle[:, None] - spots).reshape(-1, 3)
+    """First spot of each view that sees some random place on its thing, and the views that have such a spot.
+
+    The middle would not do: that of a bicycle seen from the side is a hole.
+    """
+    tries, geometry = spots.shape[1], snapshot.town.geometry
+    owners = geometry.part_instances[geometry.face_parts]
+    picks = [rng.choice(np.flatnonzero(owners == target), tries) for target in chosen]
+    faces = np.array(picks, np.int64).reshape(-1, tries)
+    local = geometry.vertices[geometry.faces[faces]].mean(2)
+    pose = snapshot.poses[chosen][:, None]
+    cos, sin = np.cos(pose[..., 3]), np.sin(pose[..., 3])
+    x, y, z = np.moveaxis(local, -1, 0)
+    places = pose[..., :3] + np.stack([cos * x - sin * y, sin * x + cos * y, z], -1)
+    lines = (places - spots).reshape(-1, 3)
     directions = (lines / np.linalg.norm(lines, axis=1, keepdims=True)).astype(np.float32)
     strikes = snapshot.cast(spots.reshape(-1, 3).astype(np.float32), directions)
     met = snapshot.instances_of(strikes.triangles).reshape(-1, tries)
@@ -339,12 +394,32 @@ def _aim_anywhere(
 ) -> tuple[Float[np.ndarray, "views 4 4"], Float[np.ndarray, "views 3 3"]]:
     """Point cameras in any direction from on and beside the road, sometimes up or down."""
     town = snapshot.town
+    tries = 4 * number
     street = np.stack(
-        [rng.uniform(-50, 130, number), rng.uniform(-12, 12, number), rng.uniform(1.2, 2.2, number)], 1
+        [rng.uniform(-50, 130, tries), rng.uniform(-12, 12, tries), rng.uniform(1.2, 2.2, tries)], 1
     )
-    spots = town.world_from_street(street)
+    spots = _roomiest(snapshot, town.world_from_street(street).reshape(number, 4, 3))
     yaw = rng.uniform(-np.pi, np.pi, number)
-    pitch = np.where(rng.random(number) < 0.3, rng.uniform(-0.7, 0.5, number), rng.normal(-0.03, 0.08, number))
-    poses = [look_at_heading(float(y), (float(s[0]), float(s[1]), float(s[2])), float(p)) for y, s, p in zip(yaw, spots, pitch, strict=True)]
+    pitch = np.where(
+        rng.random(number) < 0.3, rng.uniform(-0.7, 0.5, number), rng.normal(-0.03, 0.08, number)
+    )
+    poses = [
+        look_at_heading(float(y), (float(s[0]), float(s[1]), float(s[2])), float(p))
+        for y, s, p in zip(yaw, spots, pitch, strict=True)
+    ]
     intrinsics = [pinhole(_resolution(rng, size), size, size) for _ in range(number)]
     return np.array(poses).reshape(-1, 4, 4), np.array(intrinsics).reshape(-1, 3, 3)
+
+
+def _roomiest(snapshot: Snapshot, spots: Float[np.ndarray, "views tries 3"]) -> Float[np.ndarray, "views 3"]:
+    """Of each view's spots, the first with 1.5 m of room and an open sky, or the best there is."""
+    around = 2 * np.pi * np.arange(8) / 8
+    rays = np.stack([np.cos(around), np.sin(around), np.zeros(8)], 1)
+    rays = np.concatenate([rays, [[0.0, 0.0, 1.0]]]).astype(np.float32)
+    origins = np.repeat(spots.reshape(-1, 3).astype(np.float32), len(rays), axis=0)
+    strikes = snapshot.cast(origins, np.tile(rays, (origins.shape[0] // len(rays), 1)))
+    labels = snapshot.town.instances.labels[snapshot.instances_of(strikes.triangles)].reshape(-1, len(rays))
+    room = np.minimum(strikes.distances.reshape(-1, len(rays)), 4.0)
+    roofed = (room[:, -1] < 4.0) & (labels[:, -1] != things.VEGETATION)
+    score = np.where(roofed, -1.0, np.minimum(room[:, :-1].min(1), 1.5)).reshape(spots.shape[:2])
+    return spots[np.arange(len(spots)), score.argmax(1)]

@@ -1,13 +1,12 @@
 """Where everything goes: the plan of a street, in the street's own coordinates.
 
-Street coordinates are (s, d): metres along the main road's middle line and metres to its left. The world bends them
-by one curvature, so that straight plans make curved streets.
+Street coordinates are (s, d): metres along the main road's middle line and metres to its left. The world
+bends them by one curvature, so that straight plans make curved streets.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
 
 from clip2scene.toytown import things
 from clip2scene.toytown.shapes import Mesh
@@ -110,7 +109,11 @@ class Plan:
 
 def plan_street(rng: np.random.Generator) -> Plan:
     """Plan a whole street."""
-    lanes, lane, parking = int(rng.integers(1, 3)), rng.uniform(3.0, 3.6), rng.uniform(2.0, 2.4) * (rng.random() < 0.8)
+    lanes, lane, parking = (
+        int(rng.integers(1, 3)),
+        rng.uniform(3.0, 3.6),
+        rng.uniform(2.0, 2.4) * (rng.random() < 0.8),
+    )
     plan = Plan(
         rng=rng,
         curvature=rng.uniform(-1, 1) / 160.0 if rng.random() < 0.6 else 0.0,
@@ -143,7 +146,9 @@ def patch(low: tuple[float, float], high: tuple[float, float], height: float, st
     """Level rectangle of street coordinates, fine enough along s to follow the curve."""
     num_s = max(1, int(np.ceil((high[0] - low[0]) / step)))
     num_d = max(1, int(np.ceil((high[1] - low[1]) / 40.0)))
-    s, d = np.meshgrid(np.linspace(low[0], high[0], num_s + 1), np.linspace(low[1], high[1], num_d + 1), indexing="ij")
+    s, d = np.meshgrid(
+        np.linspace(low[0], high[0], num_s + 1), np.linspace(low[1], high[1], num_d + 1), indexing="ij"
+    )
     vertices = np.stack([s, d, np.full_like(s, height)], -1).reshape(-1, 3).astype(np.float32)
     row, column = (g.ravel() for g in np.meshgrid(np.arange(num_s), np.arange(num_d), indexing="ij"))
     corner = row * (num_d + 1) + column
@@ -157,13 +162,21 @@ def _kerb(low: tuple[float, float], high: tuple[float, float], height: float, st
     line = np.linspace(low, high, num + 1)
     bottom, top = np.insert(line, 2, -0.05, axis=1), np.insert(line, 2, height, axis=1)
     here = np.arange(num)
-    faces = [np.stack([here, here + 1, here + num + 2], 1), np.stack([here, here + num + 2, here + num + 1], 1)]
+    faces = [
+        np.stack([here, here + 1, here + num + 2], 1),
+        np.stack([here, here + num + 2, here + num + 1], 1),
+    ]
     return Mesh(np.concatenate([bottom, top]).astype(np.float32), np.concatenate(faces).astype(np.int32))
 
 
 def _road_colour(rng: np.random.Generator) -> tuple[str, Colour]:
     word = ("grey", "grey", "grey", "black", "brown", "red")[int(rng.integers(6))]
-    tones = {"grey": (0.36, 0.36, 0.37), "black": (0.15, 0.15, 0.16), "brown": (0.38, 0.30, 0.24), "red": (0.48, 0.25, 0.21)}
+    tones = {
+        "grey": (0.36, 0.36, 0.37),
+        "black": (0.15, 0.15, 0.16),
+        "brown": (0.38, 0.30, 0.24),
+        "red": (0.48, 0.25, 0.21),
+    }
     r, g, b = np.array(tones[word]) * rng.uniform(0.8, 1.25)
     return word, (float(r), float(g), float(b))
 
@@ -185,21 +198,33 @@ def _lay_roads(plan: Plan) -> None:
         numbers = (0.0, 0.0, half, sign * plan.lane)
         add(patch((low + zebra_low, -half), (high - zebra_high, half), 0.0), Texture.ASPHALT, numbers)
         if zebra_low:
-            add(patch((low, -half), (low + zebra_low, half), 0.0), Texture.ZEBRA, (1.0, 0, 0, 0)[:0] + (0.0, 0, 0, 0))
+            add(
+                patch((low, -half), (low + zebra_low, half), 0.0),
+                Texture.ZEBRA,
+                (1.0, 0, 0, 0)[:0] + (0.0, 0, 0, 0),
+            )
         if zebra_high:
             add(patch((high - zebra_high, -half), (high, half), 0.0), Texture.ZEBRA, (0.0, 0, 0, 0))
     for middle in plan.crossings:
         cross = plan.cross_half
-        add(patch((middle - cross, -half), (middle + cross, half), 0.0), Texture.ASPHALT, (1.0, middle, cross, 0.0))
+        add(
+            patch((middle - cross, -half), (middle + cross, half), 0.0),
+            Texture.ASPHALT,
+            (1.0, middle, cross, 0.0),
+        )
         for side in (-1, 1):
             low, high = sorted((side * half, side * REACH))
             mesh = patch((middle - cross, low), (middle + cross, high), 0.0)
             add(mesh, Texture.ASPHALT, (1.0, middle, cross, sign * cross))
 
 
-def _sidewalk_part(plan: Plan, mesh: Mesh, look: tuple[str, Colour, Colour, tuple[float, float, float, float]]) -> None:
+def _sidewalk_part(
+    plan: Plan, mesh: Mesh, look: tuple[str, Colour, Colour, tuple[float, float, float, float]]
+) -> None:
     word, tone, joint, numbers = look
-    plan.grounds.append(Ground(things.SIDEWALK, "sidewalk", word, Part(mesh, Texture.TILES, tone, joint, numbers)))
+    plan.grounds.append(
+        Ground(things.SIDEWALK, "sidewalk", word, Part(mesh, Texture.TILES, tone, joint, numbers))
+    )
 
 
 def _grass_part(plan: Plan, mesh: Mesh, look: tuple[str, Colour, Colour]) -> None:
@@ -209,7 +234,12 @@ def _grass_part(plan: Plan, mesh: Mesh, look: tuple[str, Colour, Colour]) -> Non
 
 def _sidewalk_look(rng: np.random.Generator) -> tuple[str, Colour, Colour, tuple[float, float, float, float]]:
     word = ("grey", "grey", "red", "beige", "beige", "brown")[int(rng.integers(6))]
-    tones = {"grey": (0.52, 0.52, 0.53), "red": (0.58, 0.30, 0.25), "beige": (0.68, 0.60, 0.48), "brown": (0.42, 0.32, 0.24)}
+    tones = {
+        "grey": (0.52, 0.52, 0.53),
+        "red": (0.58, 0.30, 0.25),
+        "beige": (0.68, 0.60, 0.48),
+        "brown": (0.42, 0.32, 0.24),
+    }
     r, g, b = np.array(tones[word]) * rng.uniform(0.75, 1.25)
     long = rng.uniform(0.5, 1.3)
     numbers = (long, long * rng.uniform(0.5, 1.0), float(rng.integers(2)), 0.0)
@@ -245,7 +275,11 @@ def _lay_block(plan: Plan, low: float, high: float, side: int) -> None:
 
 
 def _lay_stretch(
-    plan: Plan, low: float, high: float, side: int, look: tuple[str, Colour, Colour, tuple[float, float, float, float]]
+    plan: Plan,
+    low: float,
+    high: float,
+    side: int,
+    look: tuple[str, Colour, Colour, tuple[float, float, float, float]],
 ) -> None:
     """One stretch beside the road: sidewalk, maybe a verge, then houses, gardens, a square or a park."""
     rng, edge = plan.rng, plan.half_width
@@ -266,7 +300,12 @@ def _lay_stretch(
         strip(edge, edge + verge, True)
     inner = edge + verge + walk
     strip(edge + verge, inner, False)
-    set_back = {"urban": rng.uniform(0, 1.5), "suburban": rng.uniform(4, 9), "park": 60.0, "square": rng.uniform(8, 16)}[style]
+    set_back = {
+        "urban": rng.uniform(0, 1.5),
+        "suburban": rng.uniform(4, 9),
+        "park": 60.0,
+        "square": rng.uniform(8, 16),
+    }[style]
     paved = inner + set_back if style in ("urban", "square") else inner
     if paved > inner:
         strip(inner, paved, False)
@@ -302,7 +341,9 @@ def _put_greens(
     if rng.random() < 0.55:
         d = edge + 0.7 if walk_start == edge else (edge + walk_start) / 2
         for s in np.arange(low + 3, high - 2, rng.uniform(8, 14)):
-            plan.put(Placed(things.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0, 6.28), KERB), 0.4)
+            plan.put(
+                Placed(things.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0, 6.28), KERB), 0.4
+            )
     if style in ("suburban", "park"):
         far = front - 0.5 if style == "suburban" else inner + 35
         for _ in range(int((high - low) * (0.12 if style == "suburban" else 0.35))):
@@ -329,7 +370,9 @@ def _put_work_sites(plan: Plan) -> None:
                 plan.put(Placed(thing, s, row, np.pi / 2 + rng.normal(0, 0.08)), 1.15)
         for i in range(int(rng.integers(3, 6))):
             s, d = start - 2.5 - i * 1.8, row + side * i * 0.25
-            plan.put(Placed(things.traffic_cone(np.random.default_rng(alike)), s, d, rng.uniform(0, 6.28)), 0.4)
+            plan.put(
+                Placed(things.traffic_cone(np.random.default_rng(alike)), s, d, rng.uniform(0, 6.28)), 0.4
+            )
 
 
 def _put_traffic(plan: Plan) -> None:
@@ -345,7 +388,9 @@ def _put_traffic(plan: Plan) -> None:
         while s < END + (0 if ahead else 60):
             if not own or abs(s) > EGO_CLEARANCE + 4:
                 thing = makers[int(rng.integers(len(makers)))](rng)
-                plan.placed.append(Placed(thing, s, d + rng.normal(0, 0.1), 0.0 if ahead else np.pi, 0.0, speed))
+                plan.placed.append(
+                    Placed(thing, s, d + rng.normal(0, 0.1), 0.0 if ahead else np.pi, 0.0, speed)
+                )
             s += rng.uniform(18, 45)
     for middle in plan.crossings:
         for side in (-1, 1):
@@ -353,7 +398,9 @@ def _put_traffic(plan: Plan) -> None:
             s = middle - side * plan.cross_half / 2
             d = side * (plan.half_width + rng.uniform(8, 30))
             moving = rng.random() < 0.5
-            plan.placed.append(Placed(thing, s, d, side * np.pi / 2, 0.0, rng.uniform(3, 8) if moving else 0.0))
+            plan.placed.append(
+                Placed(thing, s, d, side * np.pi / 2, 0.0, rng.uniform(3, 8) if moving else 0.0)
+            )
             plan.taken.append((s, d, 5.0))
 
 
@@ -389,7 +436,10 @@ def _put_small_things(plan: Plan) -> None:
             heading = np.pi / 2 * -side
             plan.put(Placed(things.pole(rng), float(s), side * (half + 0.35), heading, KERB), 0.3)
             facing = 0.0 if side < 0 else np.pi
-            plan.put(Placed(things.sign(rng), float(s) + rng.uniform(4, 12), side * (half + 0.4), facing, KERB), 0.3)
+            plan.put(
+                Placed(things.sign(rng), float(s) + rng.uniform(4, 12), side * (half + 0.4), facing, KERB),
+                0.3,
+            )
     for _ in range(16):
         s, d = spot(0.6, 6.0)
         if plan.clear_of_crossings(s, 0.5):
@@ -404,7 +454,9 @@ def _put_small_things(plan: Plan) -> None:
         if plan.clear_of_crossings(s, 0.5):
             maker_seed = int(rng.integers(1 << 30))
             for i in range(int(rng.integers(1, 4))):
-                thing = things.traffic_cone(np.random.default_rng(maker_seed + (i if rng.random() < 0.3 else 0)))
+                thing = things.traffic_cone(
+                    np.random.default_rng(maker_seed + (i if rng.random() < 0.3 else 0))
+                )
                 plan.put(Placed(thing, s + 1.1 * i, d + rng.normal(0, 0.2), rng.uniform(0, 6.28), KERB), 0.35)
     for _ in range(8):
         s, d = spot(0.8, 7.0)

@@ -71,10 +71,11 @@ class Sweep:
     instances: Int[np.ndarray, "points"]
     times_s: Float[np.ndarray, "points"]
 
+
 HEIGHT_OF_LIDAR = 1.84
 ELEVATIONS_DEG = np.linspace(-30.67, 10.67, RINGS)
 REVOLUTION_S = 0.05
-SECTORS = 10
+SECTORS = 6
 _SHADOW_BIAS = np.float32(0.02)
 
 _MOUNTS = {
@@ -90,7 +91,9 @@ _MOUNTS = {
 def camera_rig(width: int = 400, height: int = 224) -> tuple[RigCamera, ...]:
     """The six cameras, named and ordered clockwise from the front; 70 degrees wide, the one behind 110."""
     return tuple(
-        RigCamera(name, pinhole(angle, width, height), look_at_heading(np.radians(yaw), (*spot, 1.5)), width, height)
+        RigCamera(
+            name, pinhole(angle, width, height), look_at_heading(np.radians(yaw), (*spot, 1.5)), width, height
+        )
         for name, (yaw, angle, spot) in _MOUNTS.items()
     )
 
@@ -115,7 +118,7 @@ def look_at_heading(
 
 
 def ego_from_lidar() -> Float[np.ndarray, "4 4"]:
-    """Pose of the lidar on the vehicle: 1.84 m up, a little ahead of the middle, axes parallel to the ego's."""
+    """Pose of the lidar on the vehicle: 1.84 m up, a little ahead, axes parallel to the ego's."""
     pose = np.eye(4)
     pose[:3, 3] = 0.9, 0.0, HEIGHT_OF_LIDAR
     return pose
@@ -140,8 +143,8 @@ def render_camera(
         width: Pixels.
         height: Pixels.
         rng: Draws the sensor's noise.
-        supersample: Rays per pixel in each direction; labels and depth are those of one ray at the pixel's centre
-            when this is odd, next to it when it is even.
+        supersample: Rays per pixel in each direction; labels and depth are those of one ray, at the pixel's
+            centre when this is odd, next to it when it is even.
     """
     return render_views(
         snapshot, world_from_camera[None], intrinsics[None], (width, height), rng, supersample=supersample
@@ -241,7 +244,9 @@ def shade(
     colour = albedo * (open_sky[:, None] * light.ambient + lit[:, None] * light.sun)
     glossy = np.flatnonzero(_IS_GLOSSY[textures])
     if len(glossy):
-        mirrored = ahead[glossy] - 2 * met.normals[glossy] * np.sum(ahead[glossy] * met.normals[glossy], 1)[:, None]
+        mirrored = (
+            ahead[glossy] - 2 * met.normals[glossy] * np.sum(ahead[glossy] * met.normals[glossy], 1)[:, None]
+        )
         share = 0.04 + 0.35 * (1 - facing[glossy]) ** 3
         share *= mirrored[:, 2] > 0.02
         colour[glossy] += share[:, None] * (sky(snapshot.town, mirrored) - colour[glossy])
@@ -277,10 +282,10 @@ def lidar_sweep(
 ) -> Sweep:
     """Turn the lidar once (50 ms), ending at ``end_time_s``.
 
-    The revolution is cast in ten sectors, each from where the vehicle stands and with the town as it is at that
-    sector's time; points are then moved into the lidar's frame at the end, so still things are sharp and moving ones
-    are smeared a little, as in real recordings. A return is lost when it is too far, too weak, or by bad luck; weak
-    are dark, glazed and grazed surfaces.
+    The revolution is cast in six sectors, each from where the vehicle stands and with the town as it is at
+    that sector's time; points are then moved into the lidar's frame at the end, so still things are sharp and
+    moving ones are smeared a little, as in real recordings. A return is lost when it is too far, too weak, or
+    by bad luck; weak are dark, glazed and grazed surfaces.
 
     Args:
         town: The town.
@@ -312,7 +317,10 @@ def _sector(
     range_noise: float,
 ) -> dict[str, np.ndarray]:
     """Fire all beams along some azimuths at one moment; positions are in the world frame."""
-    snapshot, pose = town.at(time_s), town.world_from_ego(time_s) @ ego_from_lidar()
+    snapshot, pose = (
+        town.at(time_s, moving_within=max_range + 10.0),
+        town.world_from_ego(time_s) @ ego_from_lidar(),
+    )
     elevation = np.radians(ELEVATIONS_DEG)
     around, up = (grid.ravel() for grid in np.meshgrid(azimuths, elevation, indexing="ij"))
     rings = np.tile(np.arange(RINGS), len(azimuths))
@@ -325,7 +333,7 @@ def _sector(
     positions = origins[kept] + directions[kept] * met.distances[:, None]
     albedo, _ = snapshot.reflectances(met, positions, np.full(len(kept), 0.02, np.float32))
     facing = np.abs(np.einsum("ij,ij->i", met.normals, directions[kept]))
-    strength = (albedo @ np.float32([0.45, 0.35, 0.2])) * (0.25 + 0.75 * facing)
+    strength = (albedo @ np.array([0.45, 0.35, 0.2], np.float32)) * (0.25 + 0.75 * facing)
     weakness = (met.distances / max_range) ** 2
     lost_share = 0.02 + 0.6 * weakness * np.exp(-strength * 6) + 0.5 * np.exp(-strength * 30)
     alive = np.flatnonzero(rng.random(len(kept)) > lost_share)
@@ -334,4 +342,10 @@ def _sector(
     instances = snapshot.instances_of(met.triangles[alive])
     intensity = np.clip(strength[alive] * rng.uniform(0.85, 1.15, len(alive)), 0, 1).astype(np.float32)
     labels = town.instances.labels[instances]
-    return {"world": world, "intensity": intensity, "rings": rings[kept[alive]], "labels": labels, "instances": instances}
+    return {
+        "world": world,
+        "intensity": intensity,
+        "rings": rings[kept[alive]],
+        "labels": labels,
+        "instances": instances,
+    }

@@ -1,7 +1,7 @@
 """Triangle meshes of simple solids: what all things of a town are put together from.
 
-Every function returns a :class:`Mesh` in the frame of the thing it is for (x forward, y left, z up), in metres.
-Triangles have no particular winding: shading turns each normal towards the ray.
+Every function returns a :class:`Mesh` in the frame of the thing it is for (x forward, y left, z up), in
+metres. Triangles have no particular winding: shading turns each normal towards the ray.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,18 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
 
 
 _BOX_FACES = np.array(
-    [[0, 1, 2], [0, 2, 3], [4, 6, 5], [4, 7, 6], [0, 5, 1], [0, 4, 5], [1, 6, 2], [1, 5, 6], [2, 7, 3], [2, 6, 7]]
+    [
+        [0, 1, 2],
+        [0, 2, 3],
+        [4, 6, 5],
+        [4, 7, 6],
+        [0, 5, 1],
+        [0, 4, 5],
+        [1, 6, 2],
+        [1, 5, 6],
+        [2, 7, 3],
+        [2, 6, 7],
+    ]
     + [[3, 4, 0], [3, 7, 4]],
     np.int32,
 )
@@ -66,7 +77,9 @@ def box(low: Vector, high: Vector, *, inset: tuple[float, float, float] = (0.0, 
     return Mesh(np.array(corners, np.float32), _BOX_FACES)
 
 
-def extrude(profile: Sequence[tuple[float, float]], half_width: float, *, inset: Sequence[float] = ()) -> Mesh:
+def extrude(
+    profile: Sequence[tuple[float, float]], half_width: float, *, inset: Sequence[float] = ()
+) -> Mesh:
     """Prism of a convex side view (x, z), from ``-half_width`` to ``half_width`` along y.
 
     Args:
@@ -81,7 +94,10 @@ def extrude(profile: Sequence[tuple[float, float]], half_width: float, *, inset:
     ring = np.arange(num)
     following = (ring + 1) % num
     fan = np.stack([np.zeros(num - 2, int), ring[1:-1], ring[2:]], 1)
-    sides = [np.stack([ring, following, following + num], 1), np.stack([ring, following + num, ring + num], 1)]
+    sides = [
+        np.stack([ring, following, following + num], 1),
+        np.stack([ring, following + num, ring + num], 1),
+    ]
     return Mesh(vertices.astype(np.float32), np.concatenate([*sides, fan, fan + num]).astype(np.int32))
 
 

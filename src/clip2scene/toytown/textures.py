@@ -1,8 +1,8 @@
 """The patterns painted on a town: colour of a surface from where a ray hit it.
 
-A pattern is a function of the hit's position and normal in the thing's own frame (for the ground: along the street,
-across it, up), so it moves with the thing. Its contrast fades where one pixel covers a whole period, which keeps
-distant patterns from flickering.
+A pattern is a function of the hit's position and normal in the thing's own frame (for the ground: along the
+street, across it, up), so it moves with the thing. Its contrast fades where one pixel covers a whole period,
+which keeps distant patterns from flickering.
 """
 
 from collections.abc import Callable
@@ -90,7 +90,9 @@ _NOISE = _noise_volume()
 
 def noise(position: Float[np.ndarray, "hits 3"], size: float | Values, chance: Values) -> Values:
     """Smooth noise of unit deviation whose blobs are about ``size`` metres wide."""
-    scale = (np.float32(4.0) / size).astype(np.float32)[:, None] if isinstance(size, np.ndarray) else 4.0 / size
+    scale = (
+        (np.float32(4.0) / size).astype(np.float32)[:, None] if isinstance(size, np.ndarray) else 4.0 / size
+    )
     cell = (position * scale + chance[:, None] * 977.0).astype(np.int32) & (_VOLUME - 1)
     return _NOISE[(cell[:, 0] * _VOLUME + cell[:, 1]) * _VOLUME + cell[:, 2]]
 
@@ -115,7 +117,9 @@ def _mix(a: Colours, b: Colours, amount: Values) -> Colours:
 def _along(hits: Hits) -> tuple[Values, Values]:
     """Horizontal and vertical coordinate on an upright surface."""
     position, normal = hits.position, hits.normal
-    return np.where(np.abs(normal[:, 0]) > np.abs(normal[:, 1]), position[:, 1], position[:, 0]), position[:, 2]
+    return np.where(np.abs(normal[:, 0]) > np.abs(normal[:, 1]), position[:, 1], position[:, 0]), position[
+        :, 2
+    ]
 
 
 def _cells(along: Values, size: Values | float) -> tuple[Int[np.ndarray, "hits"], Values]:
@@ -156,7 +160,7 @@ def spokes(hits: Hits) -> Colours:
 
 
 def car_glass(hits: Hits) -> Colours:
-    """Cabin: dark glass between pillars of the body's colour; numbers: pillar's x, waist, height, half width."""
+    """Cabin: dark glass between pillars of the body's colour; numbers: pillar's x, waist, top, half width."""
     x, z = hits.position[:, 0], hits.position[:, 2]
     low, high = hits.numbers[:, 1], hits.numbers[:, 2]
     level = (z - low) / (high - low)
@@ -175,8 +179,13 @@ def bus_side(hits: Hits) -> Colours:
     cell, inside = _cells(across, hits.numbers[:, 0])
     pane = (z > hits.numbers[:, 1]) & (z < hits.numbers[:, 2]) & (np.abs(hits.normal[:, 2]) < 0.7)
     pane &= np.where(end, np.abs(hits.position[:, 1]) < 1.05, np.abs(inside - 0.5) < 0.44)
-    pane |= front & (z > hits.numbers[:, 1] - 0.3) & (z < hits.numbers[:, 2]) & (np.abs(hits.position[:, 1]) < 1.1)
-    glass = np.float32([0.10, 0.14, 0.18]) * (0.7 + 0.9 * hashed(cell, cell, hits.chance))[:, None]
+    pane |= (
+        front
+        & (z > hits.numbers[:, 1] - 0.3)
+        & (z < hits.numbers[:, 2])
+        & (np.abs(hits.position[:, 1]) < 1.1)
+    )
+    glass = np.array([0.10, 0.14, 0.18], np.float32) * (0.7 + 0.9 * hashed(cell, cell, hits.chance))[:, None]
     band = (z < hits.numbers[:, 1] - 0.15) & (z > 0.7)
     colour = np.where(band[:, None], hits.second, hits.colour)
     return np.where(pane[:, None], glass.astype(np.float32), colour)
@@ -188,7 +197,9 @@ def cab(hits: Hits) -> Colours:
     front = np.abs(hits.normal[:, 0]) > 0.6
     ahead = x > hits.numbers[:, 0] + 0.1
     level = (z > hits.numbers[:, 1]) & (z < hits.numbers[:, 2])
-    door = (x > hits.numbers[:, 0] + 0.45 * hits.numbers[:, 3]) & (x < hits.numbers[:, 0] + 0.86 * hits.numbers[:, 3])
+    door = (x > hits.numbers[:, 0] + 0.45 * hits.numbers[:, 3]) & (
+        x < hits.numbers[:, 0] + 0.86 * hits.numbers[:, 3]
+    )
     pane = level & ahead & np.where(front, np.abs(y) < 0.95, door & (np.abs(hits.normal[:, 2]) < 0.7))
     grille = front & ahead & (z < 1.15) & (z > 0.75) & (np.abs(y) < 0.7) & (np.sin(z * 60.0) > 0.0)
     colour = np.where(grille[:, None], np.float32(0.08), hits.colour)
@@ -217,7 +228,7 @@ def planks(hits: Hits) -> Colours:
 
 def cloth(hits: Hits) -> Colours:
     """Folds; numbers: 1 for level stripes of the second colour."""
-    fold = 1.0 + 0.12 * noise(hits.position * np.float32([1, 1, 0.4]), 0.16, hits.chance)
+    fold = 1.0 + 0.12 * noise(hits.position * np.array([1, 1, 0.4], np.float32), 0.16, hits.chance)
     stripe = (hits.numbers[:, 0] == 1) & (np.sin(hits.position[:, 2] * 42.0) > 0.2)
     return _tone(np.where(stripe[:, None], hits.second, hits.colour), fold)
 
@@ -252,7 +263,7 @@ def slanted(hits: Hits) -> Colours:
 
 
 def facade(hits: Hits) -> Colours:
-    """Grid of framed windows over a plastered, boarded or brick wall; numbers: pitch, storey, window share, style."""
+    """Grid of framed windows over a plain or boarded wall; numbers: pitch, storey, window share, style."""
     across, z = _along(hits)
     pitch, storey, share, style = hits.numbers.T
     column, inside = _cells(across, pitch)
@@ -265,7 +276,11 @@ def facade(hits: Hits) -> Colours:
     pane &= ~((from_side < 0.02) | (np.abs(level - 0.6) < 0.02))
     fade = _fade(0.5, hits.footprint)
     look = hashed(column, row, hits.chance)[:, None]
-    glass = np.where(look > 0.85, np.float32([0.75, 0.66, 0.42]), np.float32([0.10, 0.14, 0.19]) * (0.6 + look * 1.2))
+    glass = np.where(
+        look > 0.85,
+        np.array([0.75, 0.66, 0.42], np.float32),
+        np.array([0.10, 0.14, 0.19], np.float32) * (0.6 + look * 1.2),
+    )
     course = (np.floor(z * 5.0) % 2 == 0) & (style >= 5)
     ledge = (level < 0.06) & (style < 3)
     surface = 1.0 + 0.05 * noise(hits.position, 0.8, hits.chance) - 0.16 * course * _fade(0.2, hits.footprint)
@@ -280,7 +295,9 @@ def roof(hits: Hits) -> Colours:
     column, _ = _cells(hits.position[:, 1], 0.5)
     row, _ = _cells(hits.position[:, 2], hits.numbers[:, 0])
     amount = _fade(hits.numbers[:, 0] * 0.5, hits.footprint)
-    return _tone(hits.colour, 1.0 - amount * (0.45 * (inside < 0.3) - 0.25 * (hashed(row, column, hits.chance) - 0.5)))
+    return _tone(
+        hits.colour, 1.0 - amount * (0.45 * (inside < 0.3) - 0.25 * (hashed(row, column, hits.chance) - 0.5))
+    )
 
 
 def bricks(hits: Hits) -> Colours:
@@ -300,7 +317,9 @@ def plate(hits: Hits) -> Colours:
     bar = np.where(hits.numbers[:, 2] < 0.5, (np.abs(z) < 0.08) & (np.abs(y) < 0.2), share < 0.35)
     mark = (share > 0.8) | ((hits.numbers[:, 2] < 1.5) & bar)
     front = hits.normal[:, 0] < -0.5
-    return np.where((mark & front)[:, None], hits.second, np.where(front[:, None], hits.colour, np.float32(0.5)))
+    return np.where(
+        (mark & front)[:, None], hits.second, np.where(front[:, None], hits.colour, np.float32(0.5))
+    )
 
 
 def leaves(hits: Hits) -> Colours:
@@ -314,7 +333,9 @@ def leaves(hits: Hits) -> Colours:
 
 def bark(hits: Hits) -> Colours:
     """Upright grooves."""
-    groove = noise(hits.position * np.float32([1, 1, 0.15]), 0.12, hits.chance) * _fade(0.08, hits.footprint)
+    groove = noise(hits.position * np.array([1, 1, 0.15], np.float32), 0.12, hits.chance) * _fade(
+        0.08, hits.footprint
+    )
     return _mix(hits.colour, hits.second, np.clip(0.4 + 0.5 * groove, 0.0, 1.0))
 
 
@@ -322,13 +343,15 @@ def grass(hits: Hits) -> Colours:
     """Blades over patches of two tones."""
     patch = noise(hits.position, 2.5, hits.chance)
     tuft = noise(hits.position, 0.35, hits.chance) * _fade(0.3, hits.footprint)
-    blade = noise(hits.position * np.float32([1.0, 1.0, 3.0]), 0.12, hits.chance) * _fade(0.1, hits.footprint)
+    blade = noise(hits.position * np.array([1.0, 1.0, 3.0], np.float32), 0.12, hits.chance) * _fade(
+        0.1, hits.footprint
+    )
     colour = _mix(hits.colour, hits.second, np.clip(0.45 + 0.3 * patch, 0.0, 1.0))
     return _tone(colour, np.clip(1.0 + 0.25 * tuft + 0.25 * blade, 0.3, 1.8))
 
 
 def asphalt(hits: Hits) -> Colours:
-    """Worn road with lane marks; numbers: 1 where it runs across the street, its middle, half width, lane width.
+    """Worn road with lane marks; numbers: 1 if it runs across the street, middle, half width, lane width.
 
     The second colour is that of the marks; the lane width's sign says whether edges are marked too.
     """
@@ -354,13 +377,17 @@ def zebra(hits: Hits) -> Colours:
 
 
 def tiles(hits: Hits) -> Colours:
-    """Slabs with dark joints, each of its own tone; numbers: length, width of a slab, 1 for a running bond."""
+    """Slabs of their own tones with dark joints; numbers: length, width of a slab, 1 for a running bond."""
     x, y, _ = hits.position.T
     row, level = _cells(y, hits.numbers[:, 1])
     column, inside = _cells(x + (row & 1) * hits.numbers[:, 2] * hits.numbers[:, 0] * 0.5, hits.numbers[:, 0])
     fade = _fade(hits.numbers[:, 1] * 0.4, hits.footprint)
     joint = (level * hits.numbers[:, 1] < 0.06) | (inside * hits.numbers[:, 0] < 0.06)
-    tone = 1.0 + fade * 0.4 * (hashed(row, column, hits.chance) - 0.5) + 0.03 * noise(hits.position, 0.5, hits.chance)
+    tone = (
+        1.0
+        + fade * 0.4 * (hashed(row, column, hits.chance) - 0.5)
+        + 0.03 * noise(hits.position, 0.5, hits.chance)
+    )
     return _mix(_tone(hits.colour, tone), hits.second, 0.75 * joint * fade)
 
 

@@ -1,7 +1,7 @@
 """The things that stand, drive and walk in a town: each drawn anew, in its own frame.
 
-A thing's frame has x forward, y left, z up and its origin on the ground under its middle. Every function takes a
-random generator and returns a :class:`Thing` with its own shape, colours and textures.
+A thing's frame has x forward, y left, z up and its origin on the ground under its middle. Every function
+takes a random generator and returns a :class:`Thing` with its own shape, colours and textures.
 """
 
 from collections.abc import Callable, Sequence
@@ -84,9 +84,13 @@ def _triple(values: np.ndarray) -> Colour:
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def _wheels(positions: Sequence[float], half_width: float, radius: float, rng: np.random.Generator) -> list[Part]:
+def _wheels(
+    positions: Sequence[float], half_width: float, radius: float, rng: np.random.Generator
+) -> list[Part]:
     hub = _triple(np.full(3, rng.uniform(0.35, 0.85)))
-    meshes = [wheel((x, side * (half_width - 0.08), radius), radius, 0.26) for x in positions for side in (-1, 1)]
+    meshes = [
+        wheel((x, side * (half_width - 0.08), radius), radius, 0.26) for x in positions for side in (-1, 1)
+    ]
     spots = zip([x for x in positions for _ in (0, 1)], meshes, strict=True)
     return [Part(mesh, Texture.WHEEL, DARK, hub, (x, radius, radius, 0.0)) for x, mesh in spots]
 
@@ -97,7 +101,10 @@ def _lamps(front: float, back: float, half_width: float, height: float) -> list[
         boxes = [box((x - 0.03, s * inner, height), (x + 0.03, s * outer, height + 0.16)) for s in (-1, 1)]
         return join(boxes)
 
-    return [Part(pair(front), Texture.LAMP, (1.0, 0.98, 0.85)), Part(pair(back), Texture.LAMP, (0.8, 0.03, 0.03))]
+    return [
+        Part(pair(front), Texture.LAMP, (1.0, 0.98, 0.85)),
+        Part(pair(back), Texture.LAMP, (0.8, 0.03, 0.03)),
+    ]
 
 
 def car(rng: np.random.Generator) -> Thing:
@@ -109,14 +116,22 @@ def car(rng: np.random.Generator) -> Thing:
     front, back, half = length / 2, -length / 2, width / 2
     bonnet = waist - rng.uniform(0.05, 0.18)
     boot = waist - (0.04 if style == 0 else 0.0)
-    body = [(back, clear), (front, clear), (front, clear + 0.35), (front - 0.12, bonnet), (front - 1.15, waist)]
+    body = [
+        (back, clear),
+        (front, clear),
+        (front, clear + 0.35),
+        (front - 0.12, bonnet),
+        (front - 1.15, waist),
+    ]
     body += [(back + 0.1, boot), (back, clear + 0.4)]
     cabin_front = front - rng.uniform(0.9, 1.3)
     cabin_back = back + (0.75, 0.15, 0.08, 1.5)[style]
     slope_front, slope_back = rng.uniform(0.55, 0.85), (0.65, 0.4, 0.12, 0.25)[style]
     pillars = (cabin_front + cabin_back) / 2
     cabin = box(
-        (cabin_back, -half + 0.04, waist - 0.02), (cabin_front, half - 0.04, height), inset=(slope_back, slope_front, 0.2)
+        (cabin_back, -half + 0.04, waist - 0.02),
+        (cabin_front, half - 0.04, height),
+        inset=(slope_back, slope_front, 0.2),
     )
     roof = box(
         (cabin_back + slope_back * 0.9, -half + 0.23, height - 0.04),
@@ -160,7 +175,11 @@ def truck(rng: np.random.Generator) -> Thing:
     cargo_front, cargo_back, bed = front - cab - rng.uniform(0.3, 0.6), -front, rng.uniform(0.95, 1.15)
     parts = [
         Part(
-            box((front - cab, -half, 0.45), (front, half, cab_height), inset=(0.0, rng.uniform(0.15, 0.5), 0.08)),
+            box(
+                (front - cab, -half, 0.45),
+                (front, half, cab_height),
+                inset=(0.0, rng.uniform(0.15, 0.5), 0.08),
+            ),
             Texture.CAB,
             paint,
             (0.10, 0.13, 0.16),
@@ -175,7 +194,9 @@ def truck(rng: np.random.Generator) -> Thing:
         load = paint
     if style == 0:
         cargo = box((cargo_back, -half - 0.05, bed), (cargo_front, half + 0.05, rng.uniform(3.0, 3.7)))
-        parts.append(Part(cargo, Texture.RIBS, load, pick_colour(rng)[1], (rng.uniform(0.6, 1.0), 0.0, 0.0, 0.0)))
+        parts.append(
+            Part(cargo, Texture.RIBS, load, pick_colour(rng)[1], (rng.uniform(0.6, 1.0), 0.0, 0.0, 0.0))
+        )
     elif style == 1:
         radius = half * rng.uniform(0.85, 1.0)
         tank = tube((cargo_back, 0, bed + radius), (cargo_front, 0, bed + radius), radius, sides=16)
@@ -187,19 +208,29 @@ def truck(rng: np.random.Generator) -> Thing:
     return Thing(TRUCK, "truck", word, tuple(parts))
 
 
-def _flatbed_load(rng: np.random.Generator, back: float, front: float, half: float, floor: float) -> list[Part]:
+def _flatbed_load(
+    rng: np.random.Generator, back: float, front: float, half: float, floor: float
+) -> list[Part]:
     if rng.random() < 0.5:
         rows = [(y, z) for z in (0.0, 0.5) for y in np.linspace(-half + 0.35, half - 0.35, 4)]
-        logs = [tube((back + 0.1, y, floor + z + 0.26), (front - 0.2, y, floor + z + 0.26), 0.26) for y, z in rows]
+        logs = [
+            tube((back + 0.1, y, floor + z + 0.26), (front - 0.2, y, floor + z + 0.26), 0.26) for y, z in rows
+        ]
         return [Part(join(logs), Texture.BARK, (0.42, 0.28, 0.16), (0.2, 0.12, 0.07))]
-    walls = [box((back, side * half - 0.04, floor), (front, side * half + 0.04, floor + 0.7)) for side in (-1, 1)]
-    heap = box((back + 0.1, -half + 0.1, floor), (front - 0.1, half - 0.1, floor + rng.uniform(0.7, 1.1)), inset=(0.8,) * 3)
+    walls = [
+        box((back, side * half - 0.04, floor), (front, side * half + 0.04, floor + 0.7)) for side in (-1, 1)
+    ]
+    heap = box(
+        (back + 0.1, -half + 0.1, floor),
+        (front - 0.1, half - 0.1, floor + rng.uniform(0.7, 1.1)),
+        inset=(0.8,) * 3,
+    )
     sand = Part(heap, Texture.GRASS, (0.62, 0.50, 0.32), (0.45, 0.36, 0.22))
     return [sand, Part(join(walls), Texture.PLANKS, pick_colour(rng)[1], DARK, (0.35, 0.0, 0.0, 0.0))]
 
 
 def pedestrian(rng: np.random.Generator) -> Thing:
-    """Person standing or in mid-stride: head, hair or hat, torso, arms, legs; sometimes a skirt, coat or bag."""
+    """Person standing or in mid-stride: head, hair, torso, arms, legs; sometimes a skirt or a bag."""
     word, shirt = pick_colour(rng)
     trousers = pick_colour(rng)[1]
     skin = _triple(np.array([0.80, 0.58, 0.44]) * rng.uniform(0.35, 1.1))
@@ -208,18 +239,30 @@ def pedestrian(rng: np.random.Generator) -> Thing:
     hip, shoulder, stout = 0.49 * tall, 0.81 * tall, rng.uniform(0.9, 1.3)
     stride, swing = rng.uniform(0.0, 0.32), rng.uniform(-0.25, 0.25)
     thick = 0.085 * stout
-    legs = [cone((0, s * 0.1, hip), (s * stride, s * 0.11, 0.08), thick * 1.15, thick * 0.75) for s in (-1, 1)]
-    shoes = [ball((s * stride + 0.06, s * 0.11, 0.06), (0.15, 0.06, 0.06), rows=4, columns=6) for s in (-1, 1)]
+    legs = [
+        cone((0, s * 0.1, hip), (s * stride, s * 0.11, 0.08), thick * 1.15, thick * 0.75) for s in (-1, 1)
+    ]
+    shoes = [
+        ball((s * stride + 0.06, s * 0.11, 0.06), (0.15, 0.06, 0.06), rows=4, columns=6) for s in (-1, 1)
+    ]
     arms = [
         cone((0, s * 0.22 * stout, shoulder - 0.04), (-s * swing, s * 0.27 * stout, hip - 0.05), 0.06, 0.045)
         for s in (-1, 1)
     ]
-    hands = [ball((-s * swing, s * 0.27 * stout, hip - 0.08), (0.05,) * 3, rows=4, columns=6) for s in (-1, 1)]
+    hands = [
+        ball((-s * swing, s * 0.27 * stout, hip - 0.08), (0.05,) * 3, rows=4, columns=6) for s in (-1, 1)
+    ]
     torso = Mesh(*_flattened(cone((0, 0, hip - 0.08), (0, 0, shoulder), 0.17 * stout, 0.22 * stout), 0.65))
     parts = [
         Part(join(legs), Texture.CLOTH, trousers),
         Part(join(shoes), Texture.PLAIN, DARK),
-        Part(join([torso, *arms]), Texture.CLOTH, shirt, pick_colour(rng)[1], (float(rng.integers(3)), 0.0, 0.0, 0.0)),
+        Part(
+            join([torso, *arms]),
+            Texture.CLOTH,
+            shirt,
+            pick_colour(rng)[1],
+            (float(rng.integers(3)), 0.0, 0.0, 0.0),
+        ),
         Part(join([tube((0, 0, shoulder), (0, 0, shoulder + 0.1), 0.06), *hands]), Texture.PLAIN, skin),
         Part(ball((0.01, 0, tall - 0.13), (0.105, 0.09, 0.13)), Texture.PLAIN, skin),
         Part(ball((-0.025, 0, tall - 0.085), (0.105, 0.1, 0.105)), Texture.PLAIN, hair),
@@ -245,12 +288,20 @@ def bicycle(rng: np.random.Generator) -> Thing:
     rear, fore, thick = -base / 2, base / 2, rng.uniform(0.024, 0.034)
     crank, seat = (rear + 0.42, 0.0, radius - 0.05), (rear + 0.24, 0.0, radius + 0.55)
     head = (fore - 0.16, 0.0, radius + 0.52)
-    tubes = [(seat, head), (crank, head), (crank, seat), (crank, (rear, 0.0, radius)), (seat, (rear, 0.0, radius))]
+    tubes = [
+        (seat, head),
+        (crank, head),
+        (crank, seat),
+        (crank, (rear, 0.0, radius)),
+        (seat, (rear, 0.0, radius)),
+    ]
     tubes.append((head, (fore, 0.0, radius)))
     bar, saddle = (head[0] + 0.02, 0.0, head[2] + 0.16), (seat[0] - 0.03, 0.0, seat[2] + 0.13)
     rim = pick_colour(rng, ("black", "white", "grey", "red", "beige", "yellow"))[1]
     parts = [
-        Part(wheel((x, 0, radius), radius, 0.05, sides=16), Texture.SPOKES, DARK, rim, (x, radius, radius, 0.0))
+        Part(
+            wheel((x, 0, radius), radius, 0.05, sides=16), Texture.SPOKES, DARK, rim, (x, radius, radius, 0.0)
+        )
         for x in (rear, fore)
     ]
     parts += [
@@ -264,7 +315,10 @@ def bicycle(rng: np.random.Generator) -> Thing:
         basket = box(low, (fore + 0.27, 0.16, radius + 0.68))
         parts.append(Part(basket, Texture.PLANKS, (0.5, 0.36, 0.2), DARK, (0.08, 0.0, 0.0, 0.0)))
     if rng.random() < 0.3:
-        bags = [box((rear - 0.2, s * 0.12 - 0.06, radius), (rear + 0.16, s * 0.12 + 0.06, radius + 0.34)) for s in (-1, 1)]
+        bags = [
+            box((rear - 0.2, s * 0.12 - 0.06, radius), (rear + 0.16, s * 0.12 + 0.06, radius + 0.34))
+            for s in (-1, 1)
+        ]
         parts.append(Part(join(bags), Texture.CLOTH, pick_colour(rng)[1]))
     return Thing(BICYCLE, "bicycle", word, tuple(parts))
 
@@ -281,7 +335,10 @@ def traffic_cone(rng: np.random.Generator) -> Thing:
     body = cone((0, 0, 0.04), (0, 0, height), radius, 0.035, sides=12)
     foot = paint if rng.random() < 0.5 else DARK
     return Thing(
-        CONE, "cone", word, (Part(body, Texture.RINGS, paint, ring, numbers), Part(plate, Texture.PLAIN, foot))
+        CONE,
+        "cone",
+        word,
+        (Part(body, Texture.RINGS, paint, ring, numbers), Part(plate, Texture.PLAIN, foot)),
     )
 
 
@@ -305,7 +362,10 @@ def barrier(rng: np.random.Generator) -> Thing:
             boards.append(box((-0.04, -half, height - 0.78), (0.04, half, height - 0.46)))
         legs = [box((-0.3, y - 0.04, 0), (0.3, y + 0.04, 0.1)) for y in (-half * 0.8, half * 0.8)]
         legs += [box((-0.03, y - 0.05, 0), (0.03, y + 0.05, height)) for y in (-half * 0.8, half * 0.8)]
-        parts = [Part(join(boards), Texture.SLANTED, paint, other, slant), Part(join(legs), Texture.PLAIN, STEEL)]
+        parts = [
+            Part(join(boards), Texture.SLANTED, paint, other, slant),
+            Part(join(legs), Texture.PLAIN, STEEL),
+        ]
     return Thing(BARRIER, "barrier", word, tuple(parts))
 
 
@@ -320,7 +380,9 @@ def building(rng: np.random.Generator, width: float, depth: float, height: float
         roof = pick_colour(rng, ("red", "brown", "grey", "black", "orange", "green", "blue"))[1]
         ridge = rng.uniform(1.5, 3.5)
         profile = [(-half - 0.4, height - 0.1), (half + 0.4, height - 0.1), (0.0, height + ridge)]
-        parts.append(Part(extrude(profile, side + 0.3), Texture.ROOF, roof, DARK, (rng.uniform(0.4, 0.7), 0, 0, 0)))
+        parts.append(
+            Part(extrude(profile, side + 0.3), Texture.ROOF, roof, DARK, (rng.uniform(0.4, 0.7), 0, 0, 0))
+        )
         if rng.random() < 0.6:
             stack = box((-1.6, side * 0.4, height), (-0.9, side * 0.4 + 0.7, height + ridge + 0.6))
             parts.append(Part(stack, Texture.BRICKS, (0.5, 0.2, 0.15), (0.7, 0.7, 0.65), (0.3, 0.12, 0, 0)))
@@ -337,7 +399,9 @@ def wall(rng: np.random.Generator, length: float) -> Thing:
     height = rng.uniform(1.0, 2.2)
     mortar = _triple(np.array(paint) * (0.45 if np.mean(paint) > 0.35 else 1.9))
     body = box((-0.15, -length / 2, 0), (0.15, length / 2, height))
-    parts = (Part(body, Texture.BRICKS, paint, mortar, (rng.uniform(0.5, 0.8), rng.uniform(0.22, 0.34), 0.0, 0.0)),)
+    parts = (
+        Part(body, Texture.BRICKS, paint, mortar, (rng.uniform(0.5, 0.8), rng.uniform(0.22, 0.34), 0.0, 0.0)),
+    )
     return Thing(MANMADE, "wall", word, parts)
 
 
@@ -348,7 +412,12 @@ def pole(rng: np.random.Generator) -> Thing:
     post = cone((0, 0, 0), (0, 0, height), rng.uniform(0.1, 0.15), 0.07)
     head = box((arm - 0.3, -0.14, height - 0.1), (arm + 0.35, 0.14, height + 0.06))
     arms = tube((0, 0, height - 0.05), (arm, 0, height), 0.05)
-    return Thing(MANMADE, "pole", word, (Part(join([post, arms]), Texture.PLAIN, paint), Part(head, Texture.PLAIN, STEEL)))
+    return Thing(
+        MANMADE,
+        "pole",
+        word,
+        (Part(join([post, arms]), Texture.PLAIN, paint), Part(head, Texture.PLAIN, STEEL)),
+    )
 
 
 def sign(rng: np.random.Generator) -> Thing:
@@ -424,7 +493,12 @@ def bush(rng: np.random.Generator) -> Thing:
                 for x, y in rng.uniform(-0.6, 0.6, (3, 2))
             ]
         )
-    return Thing(VEGETATION, "bush", word, (Part(body, Texture.LEAVES, leaf, dark, (rng.uniform(0.22, 0.35), 0, 0, 0)),))
+    return Thing(
+        VEGETATION,
+        "bush",
+        word,
+        (Part(body, Texture.LEAVES, leaf, dark, (rng.uniform(0.22, 0.35), 0, 0, 0)),),
+    )
 
 
 MAKERS: dict[int, Callable[[np.random.Generator], Thing]] = {

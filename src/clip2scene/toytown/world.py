@@ -1,8 +1,8 @@
 """A town: a procedural street with everything on it, at any moment, ready for rays.
 
-World axes: x along the main road where the drive starts, y to its left, z up; metres. Everything is drawn from one
-seed. :func:`build_town` plans and meshes it, :meth:`Town.at` freezes it at a moment, :meth:`Snapshot.cast` sends rays
-into it, :meth:`Snapshot.shade` colours what they hit.
+World axes: x along the main road where the drive starts, y to its left, z up; metres. Everything is drawn
+from one seed. :func:`build_town` plans and meshes it, :meth:`Town.at` freezes it at a moment,
+:meth:`Snapshot.cast` sends rays into it, :meth:`Snapshot.reflectances` colours what they hit.
 """
 
 from dataclasses import dataclass
@@ -67,8 +67,8 @@ class Geometry:
     """All triangles of a town and what they belong to.
 
     Attributes:
-        vertices: In the frame of their instance; ground is already in the world frame. Those of still things come
-            first.
+        vertices: In the frame of their instance; ground is already in the world frame. Those of still things
+            come first.
         vertex_instances: Instance of each vertex.
         faces: Three vertex numbers per triangle; the still ones come first.
         num_still: How many triangles never move.
@@ -160,7 +160,9 @@ class Town:
     def poses(self, time_s: float) -> Float[np.ndarray, "instances 4"]:
         """Position on the ground (x, y, z) and yaw of every instance, float64."""
         s, d, heading, height, speed = self.instances.starts.T
-        street = np.stack([s + speed * time_s * np.cos(heading), d + speed * time_s * np.sin(heading), height], 1)
+        street = np.stack(
+            [s + speed * time_s * np.cos(heading), d + speed * time_s * np.sin(heading), height], 1
+        )
         yaw = heading + street[:, 0] * self.curvature
         poses = np.concatenate([self.world_from_street(street), yaw[:, None]], 1)
         poses[self.instances.on_ground] = 0.0
@@ -180,12 +182,21 @@ class Town:
         pose[:3, 3] = position
         return pose
 
-    def at(self, time_s: float) -> "Snapshot":
-        """Freeze the town at one moment."""
-        first, first_vertex = self.geometry.num_still, self.geometry.num_still_vertices
-        faces = self.geometry.faces[first:] - np.int32(first_vertex)
-        scene = _scene(self._vertices_at(time_s, slice(first_vertex, None)), faces) if len(faces) else None
-        return Snapshot(self, time_s, self._still, scene)
+    def at(self, time_s: float, *, moving_within: float = np.inf) -> "Snapshot":
+        """Freeze the town at one moment.
+
+        Args:
+            time_s: The moment.
+            moving_within: Leave out moving things farther than this from the ego vehicle, metres.
+        """
+        geometry, poses = self.geometry, self.poses(time_s)
+        vertices = self._vertices_at(time_s, slice(geometry.num_still_vertices, None))
+        ego = self.world_from_ego(time_s)[:2, 3]
+        near = np.hypot(*(poses[:, :2] - ego).T) < moving_within
+        faces = geometry.faces[geometry.num_still :] - np.int32(geometry.num_still_vertices)
+        kept = np.flatnonzero(near[geometry.part_instances[geometry.face_parts[geometry.num_still :]]])
+        scene = _scene(vertices, faces[kept]) if len(kept) else None
+        return Snapshot(self, time_s, self._still, scene, kept + geometry.num_still)
 
     def boxes(self, time_s: float) -> Boxes:
         """Boxes of the countable things (barriers, cycles, vehicles, people, cones) at one moment."""
@@ -223,8 +234,16 @@ class Snapshot:
         poses: Of every instance, see :meth:`Town.poses`.
     """
 
-    def __init__(self, town: Town, time_s: float, still: EmbreeScene, moving: EmbreeScene | None) -> None:
+    def __init__(
+        self,
+        town: Town,
+        time_s: float,
+        still: EmbreeScene,
+        moving: EmbreeScene | None,
+        moving_triangles: Int[np.ndarray, "moving"],
+    ) -> None:
         self.town, self.time_s = town, time_s
+        self._moving_triangles = moving_triangles.astype(np.int32)
         self.poses = town.poses(time_s).astype(np.float32)
         self._still, self._moving = still, moving
 
@@ -235,7 +254,7 @@ class Snapshot:
         if self._moving is not None:
             other = self._moving.run(origins, directions, dists=distances, output=1)
             nearer = other["primID"] >= 0
-            triangles = np.where(nearer, other["primID"] + self.town.geometry.num_still, triangles)
+            triangles = np.where(nearer, self._moving_triangles[other["primID"]], triangles)
             distances = np.where(nearer, other["tfar"], distances)
             normals = np.where(nearer[:, None], other["Ng"], normals)
         nothing = distances > FAR
@@ -281,7 +300,10 @@ class Snapshot:
         pose = self.poses[instances]
         cos, sin = np.cos(pose[:, 3]), np.sin(pose[:, 3])
         offset = positions - pose[:, :3]
-        local = np.stack([cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]], 1)
+        local = np.stack(
+            [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]],
+            1,
+        )
         ground = np.flatnonzero(town.instances.on_ground[instances])
         local[ground] = town.street_from_world(positions[ground])
         x, y, z = strikes.normals.T
@@ -309,7 +331,9 @@ def _tabulate(grounds: list[Ground], placed: list[Placed], rng: np.random.Genera
     things_of = [item.thing for item in placed]
     num = len(grounds) + 1 + len(placed)
     return Instances(
-        labels=np.array([things.TERRAIN] + [g.label for g in grounds] + [t.label for t in things_of], np.int64),
+        labels=np.array(
+            [things.TERRAIN] + [g.label for g in grounds] + [t.label for t in things_of], np.int64
+        ),
         nouns=("grass", *(g.noun for g in grounds), *(t.noun for t in things_of)),
         colours=("green", *(g.colour for g in grounds), *(t.colour for t in things_of)),
         on_ground=np.arange(num) <= len(grounds),
@@ -327,7 +351,8 @@ def _backdrop() -> things.Part:
 
 def _gather(town: Town, grounds: list[Ground], placed: list[Placed]) -> Geometry:
     """Put all meshes into one, the still ones first."""
-    still, moving = [(0, _backdrop())], []
+    still: list[tuple[int, things.Part]] = [(0, _backdrop())]
+    moving: list[tuple[int, things.Part]] = []
     for number, ground in enumerate(grounds, 1):
         bent = town.world_from_street(ground.part.mesh.vertices)
         mesh = Mesh(bent.astype(np.float32), ground.part.mesh.faces)
