@@ -7,6 +7,7 @@ positions of frame b into frame a, pixels are (u, v) = (column, row) with whole 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -170,25 +171,29 @@ def drop_occluded(
     pairs: Pairs,
     cameras: Sequence[Camera],
     *,
-    cell: float = 0.5,
-    reach: float = 0.75,
+    cell: float = 0.25,
+    gap_across: float = 1.25,
+    gap_down: float = 2.5,
     tolerance: float = 0.05,
     slack: float = 0.4,
 ) -> Pairs:
     """Drop the pairs whose point is hidden behind a nearer one in its camera's view.
 
     The lidar stands elsewhere than the camera and sees past things that block the camera's sight. Each
-    camera's points are splatted into a coarse depth buffer, and a point that lies clearly deeper than the
-    nearest splat of its cell is dropped.
+    camera's points are splatted into a coarse depth buffer. The gaps that the lidar's beams leave on near
+    surfaces are filled by a morphological closing: a cell counts as covered up to the largest depth that
+    every window around it contains a point of. So a gap between two points of a car is closed, but nothing
+    grows beyond the car's outline, and a road that recedes from beam to beam never hides itself. Points
+    clearly deeper than their cell are dropped.
 
     Args:
         pairs: What :func:`project_points` returned.
         cameras: The same cameras.
         cell: Edge of a buffer cell, in degrees of view at the image's centre.
-        reach: How far a point hides what is behind it, in degrees: about half the gap between neighbouring
-            beams.
-        tolerance: How much deeper than the nearest point a visible one may be, as a fraction of the nearest
-            depth; covers surfaces seen at a slant.
+        gap_across: Widest horizontal gap between two beams that is closed, in degrees.
+        gap_down: Widest vertical one; somewhat more than the spacing of the lidar's rings.
+        tolerance: How much deeper than its cell a visible point may be, as a fraction of the cell's depth;
+            covers surfaces seen at a slant.
         slack: The same in metres, added.
 
     Returns:
@@ -197,39 +202,50 @@ def drop_occluded(
     Raises:
         ValueError: If ``cell`` is not positive or another number is negative.
     """
-    if not cell > 0 or min(reach, tolerance, slack) < 0:
-        raise ValueError(
-            f"expected cell > 0 and reach, tolerance, slack >= 0, got {cell}, {reach}, {tolerance}, {slack}"
-        )
+    if not cell > 0 or min(gap_across, gap_down, tolerance, slack) < 0:
+        numbers = f"{cell}, {gap_across}, {gap_down}, {tolerance}, {slack}"
+        raise ValueError(f"expected cell > 0 and gaps, tolerance and slack >= 0, got {numbers}")
     visible = torch.ones(len(pairs), dtype=torch.bool, device=pairs.depths.device)
     for view, camera in enumerate(cameras):
         mine = (pairs.views == view).nonzero()[:, 0]
         if len(mine):
-            nearest = _nearest_depths(pairs.pixels[mine], pairs.depths[mine], camera, cell, reach)
-            visible[mine] = pairs.depths[mine] <= nearest * (1 + tolerance) + slack
+            depths = pairs.depths[mine]
+            column, row = _cells(pairs.pixels[mine], camera, cell).unbind(dim=1)
+            columns, rows = int(column.max()) + 1, int(row.max()) + 1
+            buffer = depths.new_full((rows * columns,), torch.inf)
+            buffer.scatter_reduce_(0, row * columns + column, depths, "amin")
+            nearest = _close_gaps(
+                buffer.view(rows, columns), round(gap_down / cell), round(gap_across / cell)
+            )
+            visible[mine] = depths <= nearest[row, column] * (1 + tolerance) + slack
     return Pairs(pairs.points[visible], pairs.views[visible], pairs.pixels[visible], pairs.depths[visible])
 
 
-def _nearest_depths(
-    pixels: Float[Tensor, "pairs 2"],
-    depths: Float[Tensor, "pairs"],
-    camera: Camera,
-    cell: float,
-    reach: float,
-) -> Float[Tensor, "pairs"]:
-    """Return the smallest depth splatted into each pair's own cell."""
-    degrees = torch.rad2deg(torch.atan(1 / camera.intrinsics.diagonal()[:2])).to(pixels)
-    size = torch.tensor([camera.width, camera.height]).to(pixels) * degrees / cell
-    columns, rows = (int(number) + 2 for number in size)
-    column, row = ((pixels + 0.5) * degrees / cell).long().unbind(dim=1)
-    buffer = depths.new_full((rows, columns), torch.inf)
-    cells = row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)
-    buffer.view(-1).scatter_reduce_(0, cells, depths, "amin")
-    steps = round(reach / cell)
-    if steps:
-        width = 2 * steps + 1
-        buffer = -torch.nn.functional.max_pool2d(-buffer[None, None], width, stride=1, padding=steps)[0, 0]
-    return buffer.view(-1)[cells]
+def _cells(pixels: Float[Tensor, "pairs 2"], camera: Camera, cell: float) -> Int[Tensor, "pairs 2"]:
+    """Return the buffer column and row of each pixel."""
+    degrees_per_pixel = torch.rad2deg(torch.atan(1 / camera.intrinsics.diagonal()[:2])).to(pixels)
+    return ((pixels + 0.5) * degrees_per_pixel / cell).floor().long().clamp(min=0)
+
+
+def _close_gaps(depths: Float[Tensor, "rows columns"], high: int, wide: int) -> Float[Tensor, "rows columns"]:
+    """Close a depth buffer: the largest, over windows that hold the cell, of the least depth in the window.
+
+    Args:
+        depths: Infinite where there is no point.
+        high: Gap to close, in rows; the window is the next odd number.
+        wide: The same in columns.
+
+    Returns:
+        Depths that are nowhere greater than ``depths``.
+    """
+    down, across = high // 2, wide // 2
+
+    def grow(values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+        """Spread each cell's value over a window where it is the largest."""
+        rows = F.max_pool2d(values[None, None], (1, 2 * across + 1), stride=1, padding=(0, across))
+        return F.max_pool2d(rows, (2 * down + 1, 1), stride=1, padding=(down, 0))[0, 0]
+
+    return grow(-grow(-depths))
 
 
 def voxelize(
