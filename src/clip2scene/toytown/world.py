@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float, Int
 from clip2scene.toytown import things
 from clip2scene.toytown.layout import Ground, Placed, Plan, plan_street
 from clip2scene.toytown.light import Light, draw_light
+from clip2scene.toytown.patterns import paint
 from clip2scene.toytown.shapes import Mesh, box, join
-from clip2scene.toytown.textures import Hits, Texture, paint
+from clip2scene.toytown.textures import Hits, Texture
 
 COUNTABLE = frozenset(things.MAKERS)
 """Train ids of the things that have boxes."""
