@@ -167,11 +167,9 @@ def facade(hits: Hits) -> Colours:
         np.array([0.75, 0.66, 0.42], np.float32),
         np.array([0.10, 0.14, 0.19], np.float32) * (0.6 + look * 1.2),
     )
-    course = (np.floor(z * 5.0) % 2 == 0) & (style >= 5)
+    course = (np.floor(z * 5.0) % 2 == 0) * (style >= 5) * visibility(0.2, hits.footprint)
     ledge = (level < 0.06) & (style < 3)
-    surface = (
-        1.0 + 0.05 * noise(hits.position, 0.8, hits.chance) - 0.16 * course * visibility(0.2, hits.footprint)
-    )
+    surface = 1.0 + 0.05 * noise(hits.position, 0.8, hits.chance) - 0.16 * course
     colour = toned(hits.colour, surface - 0.25 * ledge)
     colour = np.where((frame & upright)[:, None], hits.second, colour)
     return blend(colour, glass.astype(np.float32), pane * upright * fade)

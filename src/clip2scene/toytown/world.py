@@ -13,14 +13,12 @@ from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Bool, Float, Int
 
 from clip2scene.toytown import things
-from clip2scene.toytown.layout import Ground, Placed, Plan, plan_street
+from clip2scene.toytown.inventory import gather, tabulate
+from clip2scene.toytown.layout import plan_street
 from clip2scene.toytown.light import Light, draw_light
 from clip2scene.toytown.patterns import paint
-from clip2scene.toytown.shapes import Mesh, box, join
-from clip2scene.toytown.textures import Hits, Texture
-
-COUNTABLE = frozenset(things.MAKERS)
-"""Train ids of the things that have boxes."""
+from clip2scene.toytown.plan import Plan
+from clip2scene.toytown.textures import Hits
 
 FAR = np.float32(1e6)
 
@@ -63,59 +61,6 @@ class Strikes:
     normals: Float[np.ndarray, "rays 3"]
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """All triangles of a town and what they belong to.
-
-    Attributes:
-        vertices: In the frame of their instance; ground is already in the world frame. Those of still things
-            come first.
-        vertex_instances: Instance of each vertex.
-        faces: Three vertex numbers per triangle; the still ones come first.
-        num_still: How many triangles never move.
-        num_still_vertices: How many vertices never move.
-        face_parts: Part of each triangle.
-        part_instances: Instance of each part.
-        part_textures: Pattern of each part.
-        part_numbers: Colour (3), second colour (3), the pattern's numbers (4) of each part.
-    """
-
-    vertices: Float[np.ndarray, "vertices 3"]
-    vertex_instances: Int[np.ndarray, "vertices"]
-    faces: Int[np.ndarray, "faces 3"]
-    num_still: int
-    num_still_vertices: int
-    face_parts: Int[np.ndarray, "faces"]
-    part_instances: Int[np.ndarray, "parts"]
-    part_textures: Int[np.ndarray, "parts"]
-    part_numbers: Float[np.ndarray, "parts 10"]
-
-
-@dataclass(frozen=True)
-class Instances:
-    """Every thing and patch of ground of a town.
-
-    Attributes:
-        labels: Train ids.
-        nouns: Plain word for each kind.
-        colours: Colour word true of each, maybe empty.
-        on_ground: True for patches of ground, whose patterns run along the street.
-        starts: s, d, heading, height, speed of each; zeros for ground.
-        sizes: Length, width, height of the box around each.
-        middles: Centre of that box in the instance's frame.
-        chances: A number in 0..1 of each one's own.
-    """
-
-    labels: Int[np.ndarray, "instances"]
-    nouns: tuple[str, ...]
-    colours: tuple[str, ...]
-    on_ground: Bool[np.ndarray, "instances"]
-    starts: Float[np.ndarray, "instances 5"]
-    sizes: Float[np.ndarray, "instances 3"]
-    middles: Float[np.ndarray, "instances 3"]
-    chances: Float[np.ndarray, "instances"]
-
-
 class Town:
     """A procedural street and everything on it.
 
@@ -134,8 +79,8 @@ class Town:
         self.light = light
         self.curvature = plan.curvature
         self._ego_lane, self._ego_speed = plan.ego_lane, plan.ego_speed
-        self.instances = _tabulate(plan.grounds, plan.placed, plan.rng)
-        self.geometry = _gather(self, plan.grounds, plan.placed)
+        self.instances = tabulate(plan.grounds, plan.placed, plan.rng)
+        self.geometry = gather(self.world_from_street, plan.grounds, plan.placed)
         still = slice(0, self.geometry.num_still_vertices)
         self._still = _scene(self._vertices_at(0.0, still), self.geometry.faces[: self.geometry.num_still])
 
@@ -202,7 +147,7 @@ class Town:
     def boxes(self, time_s: float) -> Boxes:
         """Boxes of the countable things (barriers, cycles, vehicles, people, cones) at one moment."""
         table = self.instances
-        chosen = np.flatnonzero(np.isin(table.labels, list(COUNTABLE)))
+        chosen = np.flatnonzero(np.isin(table.labels, list(things.COUNTABLE)))
         poses, later = self.poses(time_s)[chosen], self.poses(time_s + 0.01)[chosen]
         cos, sin = np.cos(poses[:, 3]), np.sin(poses[:, 3])
         x, y, z = table.middles[chosen].T
@@ -319,63 +264,6 @@ def _scene(vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "fa
     scene = EmbreeScene()
     TriangleMesh(scene, vertices, faces)
     return scene
-
-
-def _tabulate(grounds: list[Ground], placed: list[Placed], rng: np.random.Generator) -> Instances:
-    boxes = []
-    for item in placed:
-        vertices = np.concatenate([part.mesh.vertices for part in item.thing.parts])
-        boxes.append((vertices.min(0), vertices.max(0)))
-    low, high = (np.array([b[i] for b in boxes], np.float64).reshape(-1, 3) for i in (0, 1))
-    blank = np.zeros((len(grounds) + 1, 3))
-    starts = np.array([(p.s, p.d, p.heading, p.height, p.speed) for p in placed], np.float64).reshape(-1, 5)
-    things_of = [item.thing for item in placed]
-    num = len(grounds) + 1 + len(placed)
-    return Instances(
-        labels=np.array(
-            [things.TERRAIN] + [g.label for g in grounds] + [t.label for t in things_of], np.int64
-        ),
-        nouns=("grass", *(g.noun for g in grounds), *(t.noun for t in things_of)),
-        colours=("green", *(g.colour for g in grounds), *(t.colour for t in things_of)),
-        on_ground=np.arange(num) <= len(grounds),
-        starts=np.concatenate([np.zeros((len(grounds) + 1, 5)), starts]),
-        sizes=np.concatenate([blank, high - low]),
-        middles=np.concatenate([blank, (high + low) / 2]),
-        chances=rng.random(num).astype(np.float32),
-    )
-
-
-def _backdrop() -> things.Part:
-    mesh = box((-700.0, -700.0, -1.0), (700.0, 700.0, -0.25))
-    return things.Part(mesh, Texture.GRASS, (0.22, 0.36, 0.12), (0.16, 0.26, 0.09))
-
-
-def _gather(town: Town, grounds: list[Ground], placed: list[Placed]) -> Geometry:
-    """Put all meshes into one, the still ones first."""
-    still: list[tuple[int, things.Part]] = [(0, _backdrop())]
-    moving: list[tuple[int, things.Part]] = []
-    for number, ground in enumerate(grounds, 1):
-        bent = town.world_from_street(ground.part.mesh.vertices)
-        mesh = Mesh(bent.astype(np.float32), ground.part.mesh.faces)
-        part = ground.part
-        still.append((number, things.Part(mesh, part.texture, part.colour, part.second, part.numbers)))
-    for number, item in enumerate(placed, len(grounds) + 1):
-        (moving if item.speed else still).extend((number, part) for part in item.thing.parts)
-    owners, parts = zip(*still, *moving, strict=True)
-    whole = join([part.mesh for part in parts])
-    vertices_in = [len(part.mesh.vertices) for part in parts]
-    faces_in = [len(part.mesh.faces) for part in parts]
-    return Geometry(
-        vertices=whole.vertices,
-        vertex_instances=np.repeat(np.array(owners), vertices_in),
-        faces=whole.faces,
-        num_still=sum(faces_in[: len(still)]),
-        num_still_vertices=sum(vertices_in[: len(still)]),
-        face_parts=np.repeat(np.arange(len(parts)), faces_in),
-        part_instances=np.array(owners),
-        part_textures=np.array([int(part.texture) for part in parts]),
-        part_numbers=np.array([(*part.colour, *part.second, *part.numbers) for part in parts], np.float32),
-    )
 
 
 def build_town(seed: int) -> Town:
