@@ -16,7 +16,9 @@ from clip2scene.types import Camera, Pairs
 _ROTATION_TOLERANCE = 1e-3  # calibration files round to 6 or 7 digits, and some are float32
 
 
-def rigid_from_quaternion(wxyz: Sequence[float], translation: Sequence[float]) -> Float[Tensor, "4 4"]:
+def rigid_from_quaternion(
+    wxyz: Sequence[float | int], translation: Sequence[float | int]
+) -> Float[Tensor, "4 4"]:
     """Build a rigid motion from a rotation quaternion and a translation.
 
     Args:
