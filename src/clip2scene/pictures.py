@@ -36,6 +36,8 @@ _HEAT = np.array(
     dtype=float,
 )
 _FINE = 3  # raster steps per pixel and axis
+_MARGIN = 28  # of a panel, in pixels
+_INNER = 1600 - 2 * _MARGIN
 
 
 def class_colours(labels: Int[Tensor, "points"], class_set: ClassSet) -> UInt8[Tensor, "points 3"]:
@@ -173,7 +175,7 @@ def camera_overlay(
     return _smooth(canvas)
 
 
-def legend(entries: Mapping[str, Colour], *, width: int = 1600) -> Image.Image:
+def legend(entries: Mapping[str, Colour], *, width: int = _INNER) -> Image.Image:
     """Draw names beside patches of their colours, in as many lines as ``width`` asks for."""
     patch, line, gap = 18, 36, 30
     places, x, y = [], 0, 0
@@ -191,7 +193,7 @@ def legend(entries: Mapping[str, Colour], *, width: int = 1600) -> Image.Image:
     return picture
 
 
-def heat_legend(low: str, high: str, *, width: int = 1600) -> Image.Image:
+def heat_legend(low: str, high: str, *, width: int = _INNER) -> Image.Image:
     """Draw the colour scale of :func:`heat_colours` with words or numbers at its two ends."""
     picture = Image.new("RGB", (width, 36), SHEET)
     start, length = _text_width(low, 20) + 12, min(300, width // 3)
@@ -215,7 +217,7 @@ def panel(
 
     Args:
         images: The pictures; each is scaled to its column's width.
-        titles: One per picture.
+        titles: One per picture; smaller where they would not fit.
         columns: How many side by side; all of them by default.
         legend: From :func:`legend`; scaled down where it is too wide.
         heading: Over everything.
@@ -230,16 +232,13 @@ def panel(
     if not images or len(images) != len(titles):
         raise ValueError(f"a panel needs pictures and a title for each, got {len(images)} and {len(titles)}")
     columns = columns or len(images)
-    margin, gap, title_height, heading_height = 28, 18, 40, 60 if heading else 0
+    margin, gap, title_height, heading_height = _MARGIN, 18, 40, 60 if heading else 0
     cell = (width - 2 * margin - (columns - 1) * gap) // columns
-    scaled = [
-        image.resize((cell, round(image.height * cell / image.width)), Image.Resampling.LANCZOS)
-        for image in images
-    ]
+    scaled = [_fit_width(image, cell) for image in images]
     rows = [range(start, min(start + columns, len(scaled))) for start in range(0, len(scaled), columns)]
     heights = [title_height + max(scaled[number].height for number in row) for row in rows]
     if legend is not None and legend.width > width - 2 * margin:
-        legend = legend.reduce(-(-legend.width // (width - 2 * margin)))
+        legend = _fit_width(legend, width - 2 * margin)
     below = legend.height + gap if legend is not None else 0
     top = margin // 2 + heading_height
     sheet = Image.new("RGB", (width, top + sum(heights) + gap * (len(rows) - 1) + below + margin), SHEET)
@@ -248,7 +247,8 @@ def panel(
     for row, height in zip(rows, heights, strict=True):
         for place, number in enumerate(row):
             left = margin + place * (cell + gap)
-            _write(sheet, (left, top + title_height // 2), titles[number], 22)
+            size = min(22, 22 * cell // max(1, _text_width(titles[number], 22)))
+            _write(sheet, (left, top + title_height // 2), titles[number], max(size, 8))
             sheet.paste(scaled[number], (left, top + title_height))
         top += height + gap
     if legend is not None:
@@ -260,6 +260,10 @@ def save_png(path: Path, image: Image.Image) -> None:
     """Write a picture as PNG, atomically."""
     with write_atomically(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def _fit_width(image: Image.Image, width: int) -> Image.Image:
+    return image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
 
 
 def _packed(rgb: np.ndarray) -> np.ndarray:
