@@ -2,11 +2,28 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clip2scene.student.sparse import Pyramid, SparseConv3d, SparseTensor, sparse_convolution, sparse_tensor
+from clip2scene.student.sparse import (
+    Pyramid,
+    SparseConv3d,
+    SparseTensor,
+    compiled,
+    conv,
+    sparse_convolution,
+    sparse_tensor,
+)
 from clip2scene.student.sparse import keys as packed
 from clip2scene.student.sparse.maps import submanifold_map
 
 EDGE = 8
+
+
+@pytest.fixture(params=["plain torch", "compiled"])
+def path(request):
+    """Run a test on both paths; the compiled one is skipped where there is no C compiler."""
+    with compiled.compiled_kernels(request.param == "compiled"):
+        if request.param == "compiled" and not compiled.usable(torch.zeros(1, 16), 16):
+            pytest.skip("no C compiler here")
+        yield request.param
 
 
 def random_voxels(generator, *, batches=2, most=120, corner=0):
@@ -36,7 +53,7 @@ def sparse_and_dense(kind, seed, dtype):
     """The same convolution twice: by the engine on voxels, and by torch on the dense cube."""
     generator = torch.Generator().manual_seed(seed)
     corner = 2 * int(torch.randint(-9, 9, (1,), generator=generator))
-    inputs, outputs = ((1, 3, 8, 17, 32, 40)[n] for n in torch.randint(6, (2,), generator=generator))
+    inputs, outputs = ((1, 3, 17, 32, 48, 80)[n] for n in torch.randint(6, (2,), generator=generator))
     kernel = 2 if kind in ("down", "up") else (1, 3, 5)[seed % 3]
     coordinates = random_voxels(generator, corner=corner)
     layer = SparseConv3d(
@@ -78,7 +95,7 @@ def assert_close(actual, expected, tolerance):
 
 @pytest.mark.parametrize("kind", ["submanifold", "down", "up"])
 @pytest.mark.parametrize("decade", range(10))
-def test_values_and_gradients_equal_those_of_dense_convolution(kind, decade):
+def test_values_and_gradients_equal_those_of_dense_convolution(kind, decade, path):
     for seed in range(10 * decade, 10 * decade + 10):
         layer, features, by_engine, by_torch = sparse_and_dense(kind, seed, torch.float32)
         results = []
@@ -141,6 +158,51 @@ def test_going_up_is_the_adjoint_of_going_down(seed):
     there = (sparse_convolution(fine, weight, down) * coarse).sum()
     back = (sparse_convolution(coarse, weight.transpose(1, 2).contiguous(), down.transposed) * fine).sum()
     torch.testing.assert_close(there, back)
+
+
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("columns", [(1, 16), (16, 32), (48, 64), (96, 112), (272, 144), (16, 512)])
+def test_the_compiled_kernels_give_the_numbers_of_plain_torch(columns, threads, path):
+    generator = torch.Generator().manual_seed(columns[0])
+    pyramid = Pyramid(torch.unique(packed.pack(torch.randint(-9, 9, (3000, 4), generator=generator).abs())))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        maps = [pyramid.neighbours(0, 3), pyramid.neighbours(1, 1), pyramid.descent(0)]
+        for pairs in [*maps, pyramid.descent(0).transposed]:
+            rows = torch.randn(pairs.num_sources, columns[0], generator=generator)
+            upward = torch.randn(pairs.num_targets, columns[1], generator=generator)
+            weight = torch.randn(len(pairs.counts), *columns, generator=generator)
+            assert compiled.usable(rows, columns[1])
+            expected = conv.gather_multiply_scatter(rows, weight, pairs)
+            assert_close(compiled.convolve(rows, weight, pairs), expected, 1e-5)
+            expected = conv.weight_gradient(rows, upward, pairs)
+            assert_close(compiled.weight_gradient(rows, upward, pairs), expected, 1e-5)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_without_a_compiler_plain_torch_runs(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    compiled._library.cache_clear()
+    try:
+        assert not compiled.usable(torch.zeros(1, 16), 16)
+    finally:
+        monkeypatch.undo()
+        compiled._library.cache_clear()
+
+
+def test_a_compiler_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "false")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiled._library.cache_clear()
+    try:
+        assert not compiled.usable(torch.zeros(1, 16), 16)
+        assert not list(tmp_path.rglob("*.so"))
+    finally:
+        monkeypatch.undo()
+        compiled._library.cache_clear()
 
 
 def test_coordinates_of_coarser_levels_are_floored_also_below_zero():

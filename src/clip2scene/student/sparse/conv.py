@@ -5,6 +5,8 @@ pass. The loop over (at most 27) kernel offsets keeps its buffers small enough f
 several times faster on a CPU than gathering everything at once. With
 ``torch.set_float32_matmul_precision("medium")`` the products run twice as fast on many CPUs; that is a
 choice for the program to make, not for a library.
+
+This is the readable truth; :mod:`clip2scene.student.sparse.compiled` is its faster twin for the CPU.
 """
 
 import math
@@ -14,27 +16,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clip2scene.student.sparse import compiled
 from clip2scene.student.sparse.maps import KernelMap
 from clip2scene.student.sparse.tensor import SparseTensor
 
 
 class _SparseConvolution(torch.autograd.Function):
-    """The plain-torch truth of :func:`sparse_convolution`, with its hand-written gradient."""
+    """Convolution with its hand-written gradient, by the compiled kernels where they can be used."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(features, weight)
         ctx.pairs = pairs
+        if compiled.usable(features, weight.shape[2]):
+            return compiled.convolve(features, weight, pairs)
         return gather_multiply_scatter(features, weight, pairs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # noqa: ANN401
         features, weight = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        of_features, of_weight = gradients(
-            features, weight, ctx.pairs, gradient, want_features=ctx.needs_input_grad[0]
-        )
+        pairs, gradient = ctx.pairs, gradient.contiguous()
+        of_features = of_weight = None
+        if ctx.needs_input_grad[0]:
+            across = weight.transpose(1, 2)
+            fast = compiled.usable(gradient, across.shape[2])
+            of_features = (compiled.convolve if fast else gather_multiply_scatter)(
+                gradient, across, pairs.transposed
+            )
+        if ctx.needs_input_grad[1]:
+            fast = compiled.usable(features, gradient.shape[1])
+            of_weight = (compiled.weight_gradient if fast else weight_gradient)(features, gradient, pairs)
         return of_features, of_weight, None
 
 
@@ -57,32 +69,23 @@ def gather_multiply_scatter(
     return out.to(features.dtype)
 
 
-def gradients(
-    features: Float[Tensor, "sources in"],
-    weight: Float[Tensor, "offsets in out"],
-    pairs: KernelMap,
-    gradient: Float[Tensor, "targets out"],
-    *,
-    want_features: bool = True,
-) -> tuple[Float[Tensor, "sources in"] | None, Float[Tensor, "offsets in out"]]:
-    """Return the gradients of :func:`gather_multiply_scatter` with respect to features and weight."""
-    summed = torch.float32 if features.dtype.itemsize == 2 else features.dtype
-    of_weight = torch.zeros_like(weight)
-    of_features = None
+def weight_gradient(
+    features: Float[Tensor, "sources in"], gradient: Float[Tensor, "targets out"], pairs: KernelMap
+) -> Float[Tensor, "offsets in out"]:
+    """Return the gradient of the weight, given the gradient of :func:`gather_multiply_scatter`'s result.
+
+    The gradient of the features needs no function of its own: it is the same convolution with the pairs and
+    every matrix transposed.
+    """
+    out = features.new_zeros(len(pairs.counts), features.shape[1], gradient.shape[1])
     if pairs.centre is not None:
-        torch.mm(features.t(), gradient, out=of_weight[pairs.centre])
-    if want_features and pairs.centre is not None:
-        of_features = torch.mm(gradient, weight[pairs.centre].t()).to(summed)
-    elif want_features:
-        of_features = features.new_zeros(features.shape, dtype=summed)
-    grouped = zip(pairs.sources.split(pairs.counts), pairs.targets.split(pairs.counts), strict=True)
-    for offset, (sources, targets) in enumerate(grouped):
+        torch.mm(features.t(), gradient, out=out[pairs.centre])
+    grouped = zip(out, pairs.sources.split(pairs.counts), pairs.targets.split(pairs.counts), strict=True)
+    for matrix, sources, targets in grouped:
         if len(sources):
             there = gradient.index_select(0, targets)
-            torch.mm(features.index_select(0, sources).t(), there, out=of_weight[offset])
-            if of_features is not None:
-                of_features.index_add_(0, sources, torch.mm(there, weight[offset].t()).to(summed))
-    return None if of_features is None else of_features.to(features.dtype), of_weight
+            torch.mm(features.index_select(0, sources).t(), there, out=matrix)
+    return out
 
 
 def sparse_convolution(

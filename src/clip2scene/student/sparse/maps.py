@@ -8,6 +8,7 @@ each voxel with itself and is not stored at all.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from jaxtyping import Int
@@ -21,8 +22,8 @@ class KernelMap:
     """The pairs of one convolution, grouped by kernel offset.
 
     Attributes:
-        sources: Input row of each pair; ascending within an offset of a submanifold map.
-        targets: Output row of each pair; within an offset no target occurs twice.
+        sources: Input row of each pair; strictly ascending within an offset.
+        targets: Output row of each pair; strictly ascending within an offset.
         counts: Number of pairs of each offset; they are stored in this order.
         num_sources: Rows of the input.
         num_targets: Rows of the output.
@@ -41,6 +42,11 @@ class KernelMap:
     def num_pairs(self) -> int:
         """Count the pairs, the centre's included: one row-times-matrix product each."""
         return len(self.sources) + (self.num_targets if self.centre is not None else 0)
+
+    @cached_property
+    def starts(self) -> Int[Tensor, "ends"]:
+        """Where each offset's pairs begin, and at last where all end; always on the CPU."""
+        return torch.tensor([0, *accumulate(self.counts)])
 
     @cached_property
     def transposed(self) -> "KernelMap":
