@@ -179,7 +179,7 @@ class PandaSet:
 def _read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read the named arrays of an npz, all of one length."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in keys}
     except KeyError as error:
         raise ValueError(f"{path} lacks an array ({error}); expected {', '.join(keys)}") from None

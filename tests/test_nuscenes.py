@@ -1,0 +1,395 @@
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clip2scene.datasets.nuscenes import CAMERAS, NuScenes
+from clip2scene.datasets.nuscenes_splits import official_scenes
+from clip2scene.datasets.reading import CLOUD_FROM_SENSOR
+from clip2scene.geometry import drop_occluded, invert_rigid, project_points
+from clip2scene.labels import NUSCENES, TOYTOWN
+
+VERSION = "v1.0-trainval"
+
+
+@pytest.fixture
+def damaged(tiny_toytown, tmp_path):
+    """A copy of toytown that a test may break."""
+    root = tmp_path / "toytown"
+    shutil.copytree(tiny_toytown, root)
+    return root
+
+
+def edit(root, table, change):
+    path = root / VERSION / f"{table}.json"
+    rows = json.loads(path.read_text())
+    change(rows)
+    path.write_text(json.dumps(rows))
+
+
+def keyframe_file(root, channel):
+    return sorted((root / "samples" / channel).iterdir())[0]
+
+
+def rotation_matrix(wxyz):
+    w, x, y, z = wxyz
+    return np.array(
+        [
+            [w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z],
+        ]
+    )
+
+
+def slow_projection(root, token, channel):
+    """Carry raw lidar points into an image one frame after another, in float64, as the tables say."""
+    tables = {
+        name: {row["token"]: row for row in json.loads((root / VERSION / f"{name}.json").read_text())}
+        for name in ("sample_data", "calibrated_sensor", "sensor", "ego_pose")
+    }
+
+    def record(wanted):
+        for row in tables["sample_data"].values():
+            calibration = tables["calibrated_sensor"][row["calibrated_sensor_token"]]
+            found = tables["sensor"][calibration["sensor_token"]]["channel"]
+            if row["sample_token"] == token and row["is_key_frame"] and found == wanted:
+                return row, calibration, tables["ego_pose"][row["ego_pose_token"]]
+        raise AssertionError(wanted)
+
+    row, calibration, pose = record("LIDAR_TOP")
+    points = np.fromfile(root / row["filename"], np.float32).reshape(-1, 5)[:, :3].astype(np.float64)
+    for step in (calibration, pose):
+        points = points @ rotation_matrix(step["rotation"]).T + step["translation"]
+    row, calibration, pose = record(channel)
+    for step in (pose, calibration):
+        points = (points - step["translation"]) @ rotation_matrix(step["rotation"])
+    pixels = points @ np.array(calibration["camera_intrinsic"]).T
+    return pixels[:, :2] / pixels[:, 2:], points[:, 2]
+
+
+def test_projection_through_the_loader_equals_the_tables_chain_step_by_step(tiny_toytown):
+    data = NuScenes(tiny_toytown, split="train")
+    sample = data[1]
+    pairs = project_points(sample.cloud.positions, sample.cameras)
+    for view, channel in enumerate(CAMERAS):
+        pixels, depths = slow_projection(tiny_toytown, sample.token, channel)
+        mine = pairs.views == view
+        assert mine.sum() > 100
+        np.testing.assert_allclose(pairs.pixels[mine].numpy(), pixels[pairs.points[mine]], atol=1e-3)
+        np.testing.assert_allclose(pairs.depths[mine].numpy(), depths[pairs.points[mine]], atol=1e-3)
+
+
+def test_the_vehicles_motion_between_lidar_and_camera_is_in_the_extrinsics(tiny_toytown):
+    data = NuScenes(tiny_toytown, split="train")
+    front, back_left = (data[0].cameras[view].camera_from_lidar.double() for view in (0, 4))
+    assert (
+        CAMERAS[4] == "CAM_BACK_LEFT"
+    )  # it takes its image when the sweep ends, the front camera 35 ms before
+    calibrations = json.loads((tiny_toytown / VERSION / "calibrated_sensor.json").read_text())
+    ego_from = [np.eye(4) for _ in calibrations]
+    for rigid, row in zip(ego_from, calibrations, strict=True):
+        rigid[:3, :3], rigid[:3, 3] = rotation_matrix(row["rotation"]), row["translation"]
+    sensors = {
+        row["token"]: row["channel"]
+        for row in json.loads((tiny_toytown / VERSION / "sensor.json").read_text())
+    }
+    ego_from = {
+        sensors[row["sensor_token"]]: rigid for row, rigid in zip(calibrations, ego_from, strict=True)
+    }
+    turned = ego_from["LIDAR_TOP"] @ np.linalg.inv(CLOUD_FROM_SENSOR.numpy())
+
+    def moved(camera_from_lidar, channel):
+        """Return how far ahead of its old place the vehicle was when the sweep ended."""
+        then_from_now = ego_from[channel] @ camera_from_lidar.numpy() @ np.linalg.inv(turned)
+        return then_from_now[0, 3]
+
+    assert 0.05 < moved(front, "CAM_FRONT") < 1.0
+    assert moved(back_left, "CAM_BACK_LEFT") < 0.1 * moved(front, "CAM_FRONT")
+
+
+def test_points_carry_the_label_of_the_pixel_they_fall_on(tiny_toytown):
+    data = NuScenes(tiny_toytown, split="train")
+    sample = data[0]
+    pairs = drop_occluded(project_points(sample.cloud.positions, sample.cameras), sample.cameras)
+    agree = []
+    for view, camera in enumerate(sample.cameras):
+        stem = keyframe_file(tiny_toytown, camera.name).stem
+        truth = np.asarray(Image.open(tiny_toytown / "groundtruth" / camera.name / f"{stem}.png")).astype(int)
+        mine = pairs.views == view
+        columns, rows = pairs.pixels[mine].round().long().T.numpy()
+        agree.append(truth[rows, columns] == sample.labels[pairs.points[mine]].numpy())
+    agree = np.concatenate(agree)
+    assert len(agree) > 1000
+    assert agree.mean() > 0.85  # the rest are outlines, coarse at 160 x 96 pixels
+
+
+def test_a_sample_holds_a_turned_cloud_with_intensity_in_0_to_1_and_six_cameras(tiny_toytown):
+    data = NuScenes(tiny_toytown, split="train")
+    sample = data[0]
+    raw = np.fromfile(keyframe_file(tiny_toytown, "LIDAR_TOP"), np.float32).reshape(-1, 5)
+    forward, left = raw[:, 1], -raw[:, 0]
+    np.testing.assert_allclose(sample.cloud.positions[:, 0], forward, atol=1e-5)
+    np.testing.assert_allclose(sample.cloud.positions[:, 1], left, atol=1e-5)
+    np.testing.assert_allclose(sample.cloud.features[:, 0], raw[:, 3] / 255, atol=1e-6)
+    assert 0 <= sample.cloud.features.min() and sample.cloud.features.max() <= 1
+    assert [camera.name for camera in sample.cameras] == list(CAMERAS)
+    assert sample.read_image(3).shape == (96, 160, 3)
+    ahead = torch.tensor([[20.0, 0.0, 0.0]])
+    assert project_points(ahead, sample.cameras).views.tolist() == [0], (
+        "forward is where the front camera looks"
+    )
+
+
+def test_splits_come_from_the_data_sets_own_list(tiny_toytown):
+    train, val = NuScenes(tiny_toytown, split="train"), NuScenes(tiny_toytown, split="val")
+    assert set(train.scenes) == {"scene-0001"} and set(val.scenes) == {"scene-0002"}
+    assert len(train) == len(val) == 2 and not set(train.tokens) & set(val.tokens)
+    whole = NuScenes(tiny_toytown, split=None)
+    assert whole.tokens == train.tokens + val.tokens
+    assert NuScenes(tiny_toytown, scenes=["scene-0002"]).tokens == val.tokens
+    with pytest.raises(ValueError, match="unknown split 'test', expected one of train, val"):
+        NuScenes(tiny_toytown, split="test")
+    with pytest.raises(ValueError, match="scene-0815"):
+        NuScenes(tiny_toytown, scenes=["scene-0815"])
+
+
+def test_without_labels_no_label_file_or_table_is_touched(damaged):
+    expected = NuScenes(damaged)[0]
+    shutil.rmtree(damaged / "lidarseg")
+    (damaged / VERSION / "lidarseg.json").unlink()
+    (damaged / VERSION / "category.json").unlink()
+    sample = NuScenes(damaged, with_labels=False)[0]
+    assert sample.labels is None
+    torch.testing.assert_close(sample.cloud.positions, expected.cloud.positions)
+    with pytest.raises(ValueError, match="category.json is missing"):
+        NuScenes(damaged)
+
+
+def test_a_smaller_class_set_keeps_the_same_names(tiny_toytown):
+    whole, small = NuScenes(tiny_toytown)[0], NuScenes(tiny_toytown, class_set=TOYTOWN)[0]
+    assert (whole.labels >= 0).any()
+    for train_id, name in enumerate(TOYTOWN.classes):
+        assert torch.equal(small.labels == train_id, whole.labels == NUSCENES.classes.index(name))
+
+
+def test_official_splits_have_their_known_sizes_and_overlap_nowhere():
+    present = tuple(f"scene-{number:04d}" for number in range(1, 1111))
+    val = set(official_scenes("val", VERSION, present))
+    train = set(official_scenes("train", VERSION, present))
+    verify = set(official_scenes("verify", VERSION, present))
+    parametrize = set(official_scenes("parametrize", VERSION, present))
+    assert not val & train and not verify & parametrize
+    assert len(verify) == 100 and verify | parametrize == train
+    assert {"scene-0003", "scene-0916", "scene-1073"} <= val
+    assert {"scene-0001", "scene-0061", "scene-1110"} <= train
+    assert official_scenes("val", "v1.0-mini", present) == ("scene-0103", "scene-0916")
+    assert len(official_scenes("train", "v1.0-mini", present)) == 8
+    with pytest.raises(ValueError, match="unknown split 'verify'"):
+        official_scenes("verify", "v1.0-mini", present)
+    with pytest.raises(ValueError, match="no official splits"):
+        official_scenes("train", "v9", present)
+
+
+def test_a_missing_image_is_named(damaged):
+    data = NuScenes(damaged)
+    keyframe_file(damaged, "CAM_BACK").unlink()
+    sample = data[0]
+    with pytest.raises(ValueError, match=rf"sample {sample.token}: image .*CAM_BACK.*\.jpg is missing"):
+        sample.read_image(CAMERAS.index("CAM_BACK"))
+
+
+def test_a_broken_image_and_one_of_another_size_are_named(damaged):
+    sample = NuScenes(damaged)[0]
+    path = keyframe_file(damaged, "CAM_FRONT")
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match="CAM_FRONT.*cannot be read"):
+        sample.read_image(0)
+    Image.new("RGB", (32, 16)).save(path)
+    with pytest.raises(ValueError, match="32x16, expected 160x96"):
+        sample.read_image(0)
+
+
+def damage_cloud(root, change):
+    path = keyframe_file(root, "LIDAR_TOP")
+    path.write_bytes(change(path.read_bytes()))
+
+
+def test_a_truncated_an_empty_and_a_missing_cloud_are_named(damaged):
+    data = NuScenes(damaged)
+    damage_cloud(damaged, lambda content: content[:-7])
+    with pytest.raises(ValueError, match=rf"sample {data.tokens[0]}: .*LIDAR_TOP.*is truncated"):
+        data[0]
+    damage_cloud(damaged, lambda content: b"")
+    with pytest.raises(ValueError, match="LIDAR_TOP.*is empty"):
+        data[0]
+    keyframe_file(damaged, "LIDAR_TOP").unlink()
+    with pytest.raises(ValueError, match="LIDAR_TOP.*cannot be read"):
+        data[0]
+
+
+def test_nan_coordinates_are_counted_and_named(damaged):
+    def poison(content):
+        records = np.frombuffer(content, np.float32).reshape(-1, 5).copy()
+        records[[3, 8], 1] = np.nan
+        return records.tobytes()
+
+    damage_cloud(damaged, poison)
+    with pytest.raises(ValueError, match="LIDAR_TOP.*2 points of .* with NaN"):
+        NuScenes(damaged)[0]
+
+
+def test_labels_that_do_not_fit_the_cloud_are_refused(damaged):
+    for path in (damaged / "lidarseg" / VERSION).iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"_lidarseg.bin holds \d+ labels, but .* \d+ points"):
+        NuScenes(damaged)[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value", "fault"),
+    [
+        ("calibrated_sensor", "rotation", [2.0, 0.0, 0.0, 0.0], "not a rigid motion"),
+        ("calibrated_sensor", "translation", [math.nan, 0.0, 0.0], "not a rigid motion"),
+        ("ego_pose", "rotation", [0.5, 0.0, 0.0, 0.0], "not a rigid motion"),
+        ("ego_pose", "rotation", ["a", 0.0, 0.0, 0.0], "ego_pose.json"),
+        ("calibrated_sensor", "camera_intrinsic", [[0.0, 0, 0]], "3x3 camera_intrinsic"),
+        ("sample_data", "filename", "/etc/passwd", "expected a path inside"),
+        ("sample_data", "filename", "samples/../../secret.bin", "expected a path inside"),
+    ],
+)
+def test_tables_with_a_wrong_entry_are_refused(damaged, table, field, value, fault):
+    edit(damaged, table, lambda rows: [row.update({field: value}) for row in rows])
+    with pytest.raises(ValueError, match=fault):
+        sample = NuScenes(damaged)[0]
+        sample.read_image(0)
+
+
+def test_a_token_that_could_climb_out_of_a_folder_is_refused(damaged):
+    edit(damaged, "sample", lambda rows: [row.update(token="../" + row["token"]) for row in rows])
+    with pytest.raises(ValueError, match="expected letters and digits"):
+        NuScenes(damaged)
+
+
+@pytest.mark.parametrize("table", ["sample_data", "ego_pose", "calibrated_sensor", "lidarseg"])
+def test_a_missing_table_is_named(damaged, table):
+    (damaged / VERSION / f"{table}.json").unlink()
+    with pytest.raises(ValueError, match=f"{table}.json is missing"):
+        NuScenes(damaged, version=VERSION)
+
+
+def test_a_table_that_lacks_fields_or_rows_is_named(damaged):
+    edit(damaged, "ego_pose", lambda rows: rows.pop())
+    with pytest.raises(ValueError, match="ego_pose.json .* lacks 1 poses"):
+        NuScenes(damaged, split=None)
+    edit(damaged, "sample", lambda rows: [row.pop("timestamp") for row in rows])
+    with pytest.raises(ValueError, match="sample.json lacks a field .*timestamp"):
+        NuScenes(damaged)
+
+
+def test_another_order_of_raw_labels_is_noticed(damaged):
+    edit(damaged, "category", lambda rows: [row.update(index=31 - row["index"]) for row in rows])
+    with pytest.raises(ValueError, match="category.json gives raw label"):
+        NuScenes(damaged)
+
+
+def test_the_version_must_be_named_when_there_is_none_or_more_than_one(damaged, tmp_path):
+    with pytest.raises(ValueError, match="expected one folder of nuScenes tables"):
+        NuScenes(tmp_path / "toytown" / "samples")
+    with pytest.raises(ValueError, match="is not a folder"):
+        NuScenes(tmp_path / "nowhere")
+    shutil.copytree(damaged / VERSION, damaged / "v1.0-mini")
+    with pytest.raises(ValueError, match="name the version"):
+        NuScenes(damaged)
+    assert len(NuScenes(damaged, version=VERSION)) == 2
+
+
+@pytest.mark.real_data
+def test_a_real_keyframe_projects_as_its_own_extrinsics_say(real_data, tmp_path):
+    folder = real_data / "nuscenes-keyframe"
+    info = json.loads((folder / "info.json").read_text())["sample"]
+    root, travelled = rebuild_tables(folder, info, tmp_path / "keyframe")
+    # the published extrinsics hold a straight drive: every camera stands where a steady speed puts it
+    speeds = [metres / seconds for metres, seconds in travelled.values() if seconds > 0.005]
+    assert len(speeds) == 5 and max(speeds) - min(speeds) < 0.5 and 8 < min(speeds) < 10
+    sample = NuScenes(root, split=None, with_labels=False)[0]
+    pairs = project_points(sample.cloud.positions, sample.cameras)
+    raw = np.fromfile(folder / info["lidar_points"]["lidar_path"], np.float32).reshape(-1, 5)[:, :3]
+    for view, channel in enumerate(CAMERAS):
+        own = info["images"][channel]
+        in_camera = raw @ np.array(own["lidar2cam"])[:3, :3].T + np.array(own["lidar2cam"])[:3, 3]
+        pixels = in_camera @ np.array(own["cam2img"]).T
+        u, v = (pixels[:, :2] / pixels[:, 2:]).T
+        seen = (in_camera[:, 2] >= 1) & (u >= 1) & (u <= 1598) & (v >= 1) & (v <= 898)
+        mine = pairs.views == view
+        assert set(np.flatnonzero(seen)) == set(pairs.points[mine].tolist())
+        np.testing.assert_allclose(
+            pairs.pixels[mine].numpy(), np.stack([u, v], 1)[pairs.points[mine]], atol=0.02
+        )
+        assert sample.read_image(view).shape == (900, 1600, 3)
+    assert 0.9 < len(drop_occluded(pairs, sample.cameras)) / len(pairs) < 1.0
+
+
+def rebuild_tables(folder, info, root):
+    """Write the v1.0 tables of one keyframe; each camera's ego pose is the one its extrinsics imply."""
+    tables = {
+        name: []
+        for name in (
+            "scene",
+            "sample",
+            "sample_data",
+            "sensor",
+            "calibrated_sensor",
+            "ego_pose",
+            "lidarseg",
+            "category",
+        )
+    }
+    tables["scene"].append({"token": "scene", "name": "scene-0061"})
+    tables["sample"].append({"token": info["token"], "timestamp": 0, "scene_token": "scene"})
+    world_from_ego = np.array(info["ego2global"], np.float64)
+    ego_from_lidar = np.array(info["lidar_points"]["lidar2ego"], np.float64)
+    travelled = {}
+
+    def add(channel, path, pose, place, intrinsics, size):
+        tables["sensor"].append({"token": channel, "channel": channel})
+        tables["calibrated_sensor"].append(
+            {"token": channel, "sensor_token": channel, "camera_intrinsic": intrinsics, **as_fields(place)}
+        )
+        tables["ego_pose"].append({"token": channel, **as_fields(pose)})
+        names = ("token", "ego_pose_token", "calibrated_sensor_token")
+        row = {**dict.fromkeys(names, channel), "sample_token": info["token"], "is_key_frame": True}
+        tables["sample_data"].append({**row, "filename": path, "width": size[0], "height": size[1]})
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).symlink_to(folder / path)
+
+    add("LIDAR_TOP", info["lidar_points"]["lidar_path"], world_from_ego, ego_from_lidar, [], (0, 0))
+    for channel, own in info["images"].items():
+        ego_from_camera = np.array(own["cam2ego"], np.float64)
+        camera_from_lidar = np.array(own["lidar2cam"], np.float64)
+        then_from_now = ego_from_camera @ camera_from_lidar @ np.linalg.inv(ego_from_lidar)
+        travelled[channel] = (then_from_now[0, 3], info["timestamp"] - own["timestamp"])
+        pose = world_from_ego @ np.linalg.inv(then_from_now)
+        add(channel, own["img_path"], pose, ego_from_camera, own["cam2img"], (1600, 900))
+    (root / "v1.0-mini").mkdir()
+    for name, rows in tables.items():
+        (root / "v1.0-mini" / f"{name}.json").write_text(json.dumps(rows))
+    return root, travelled
+
+
+def as_fields(rigid):
+    from scipy.spatial.transform import Rotation
+
+    x, y, z, w = Rotation.from_matrix(rigid[:3, :3]).as_quat()
+    return {"translation": rigid[:3, 3].tolist(), "rotation": [w, x, y, z]}
+
+
+def test_lidar_and_camera_frames_are_inverse_of_each_other(tiny_toytown):
+    camera = NuScenes(tiny_toytown)[0].cameras[0]
+    lidar_from_camera = invert_rigid(camera.camera_from_lidar)
+    # the front camera stands ahead of and a little below the lidar's place
+    assert lidar_from_camera[0, 3] > 0.2 and abs(lidar_from_camera[1, 3]) < 0.3
