@@ -42,10 +42,10 @@ def lay_roads(plan: Plan) -> None:
             add(
                 patch((low, -half), (low + zebra_low, half), 0.0),
                 Texture.ZEBRA,
-                (1.0, 0, 0, 0)[:0] + (0.0, 0, 0, 0),
+                (0.0, 0.0, 0.0, 0.0),
             )
         if zebra_high:
-            add(patch((high - zebra_high, -half), (high, half), 0.0), Texture.ZEBRA, (0.0, 0, 0, 0))
+            add(patch((high - zebra_high, -half), (high, half), 0.0), Texture.ZEBRA, (0.0, 0.0, 0.0, 0.0))
     for middle in plan.crossings:
         cross = plan.cross_half
         add(
@@ -109,7 +109,7 @@ def lay_block(plan: Plan, low: float, high: float, side: int) -> None:
         ends.append(patch((s_low, d_low), (s_high, d_high), KERB))
     for mesh in [*kerbs, *ends]:
         _sidewalk_part(plan, mesh, look)
-    start, stop = low + (2.6 if low > START else 0), high - (2.6 if high < END else 0)
+    start, stop = low + (2.6 if low > START else 0.0), high - (2.6 if high < END else 0.0)
     bounds = np.linspace(start, stop, max(1, round((stop - start) / rng.uniform(28, 45))) + 1)
     for first, last in zip(bounds[:-1], bounds[1:], strict=True):
         _lay_stretch(plan, float(first), float(last), side, look)
@@ -142,7 +142,7 @@ def _lay_stretch(
     inner = edge + verge + walk
     strip(edge + verge, inner, False)
     set_back = {
-        "urban": rng.uniform(0, 1.5),
+        "urban": rng.uniform(0.0, 1.5),
         "suburban": rng.uniform(4, 9),
         "park": 60.0,
         "square": rng.uniform(8, 16),
@@ -160,13 +160,13 @@ def _lay_stretch(
 
 def _put_buildings(plan: Plan, low: float, high: float, side: int, front: float, style: str) -> None:
     rng = plan.rng
-    s = low + rng.uniform(0, 3)
+    s = low + rng.uniform(0.0, 3)
     while s < high - 6:
         width = min(rng.uniform(7, 20) if style != "suburban" else rng.uniform(7, 12), high - s)
         depth = rng.uniform(8, 13)
         tall = rng.uniform(4.5, 8) if style == "suburban" or rng.random() < 0.3 else rng.uniform(8, 24)
         thing = scenery.building(rng, width, depth, tall)
-        d = side * (front + depth / 2 + rng.uniform(0, 1.2))
+        d = side * (front + depth / 2 + rng.uniform(0.0, 1.2))
         plan.placed.append(Placed(thing, s + width / 2, d, np.pi / 2 * side, KERB - 0.1))
         for offset in np.arange(-width / 2 + 2, width / 2, 4.0):
             plan.taken.append((s + width / 2 + offset, d, depth / 2 + 0.3))
@@ -183,14 +183,14 @@ def _put_greens(
         d = edge + 0.7 if walk_start == edge else (edge + walk_start) / 2
         for s in np.arange(low + 3, high - 2, rng.uniform(8, 14)):
             plan.put(
-                Placed(scenery.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0, 6.28), KERB), 0.4
+                Placed(scenery.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0.0, 6.28), KERB), 0.4
             )
     if style in ("suburban", "park"):
         far = front - 0.5 if style == "suburban" else inner + 35
         for _ in range(int((high - low) * (0.12 if style == "suburban" else 0.35))):
             maker = scenery.tree if rng.random() < (0.35 if style == "suburban" else 0.65) else scenery.bush
             spot = (rng.uniform(low + 1, high - 1), side * rng.uniform(inner + 0.8, far))
-            plan.put(Placed(maker(rng), *spot, rng.uniform(0, 6.28), KERB), 1.2)
+            plan.put(Placed(maker(rng), *spot, rng.uniform(0.0, 6.28), KERB), 1.2)
         if style == "suburban" and rng.random() < 0.5:
             length = (high - low) * rng.uniform(0.3, 0.7)
             spot = (low + rng.uniform(0.0, 1.0) * (high - low - length) + length / 2, side * (inner + 0.35))

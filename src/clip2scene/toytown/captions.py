@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from clip2scene.toytown import things
-from clip2scene.toytown.sensors import render_views
+from clip2scene.toytown.sensors import Render, render_camera, render_views
 from clip2scene.toytown.views import FOCAL_CLASSES, NO_FOCUS, aim, aim_at_classes
 from clip2scene.toytown.world import Snapshot, Town, build_town
 from clip2scene.types import IGNORE_LABEL
@@ -130,49 +130,55 @@ def caption_views(
 
 
 def centred_views(
-    seed: int, num_per_class: int, size: int = 64
+    seed: int, num_per_class: int, size: int = 64, *, alone: bool = True
 ) -> tuple[UInt8[np.ndarray, "views size size 3"], Int[np.ndarray, "views"]]:
     """Take pictures of single things, each in the middle and filling much of the picture.
 
     Args:
         seed: Of the first town; further towns follow until there are enough.
-        num_per_class: Pictures per class of :data:`FOCAL_CLASSES`.
+        num_per_class: Pictures per class of :data:`~clip2scene.toytown.views.FOCAL_CLASSES`.
         size: Width and height, pixels.
+        alone: Show each thing on the bare ground; otherwise among whatever else stands around it, with other
+            countable classes on less than 5 % of the picture.
 
     Returns:
         The pictures and the class of each one's thing, class by class.
     """
     found: dict[int, list[np.ndarray]] = {label: [] for label in FOCAL_CLASSES}
-    for town_seed in range(seed, seed + 400):
-        missing = [label for label in FOCAL_CLASSES if len(found[label]) < num_per_class]
-        if not missing:
-            break
+    town_seed = seed
+    while min(len(pictures) for pictures in found.values()) < num_per_class:
         rng = np.random.default_rng((town_seed, 2))
         snapshot = build_town(town_seed).at(0.0)
-        chosen = np.repeat(missing, 16)
-        poses, intrinsics, targets = aim_at_classes(snapshot, chosen, size, rng, close=True)
-        if not len(targets):
-            continue
-        for picture, target in zip(
-            render_views(snapshot, poses, intrinsics, (size, size), rng), targets, strict=True
-        ):
+        town_seed += 1
+        missing = [label for label, pictures in found.items() if len(pictures) < num_per_class]
+        poses, intrinsics, targets = aim_at_classes(snapshot, np.repeat(missing, 16), size, rng, close=True)
+        for pose, matrix, target in zip(poses, intrinsics, targets, strict=True):
             label = int(snapshot.town.instances.labels[target])
-            mine = (picture.instances == target).mean()
-            rest = np.bincount(picture.labels[picture.labels >= 0], minlength=16) / picture.labels.size
-            crowd = sum(rest[other] for other in things.COUNTABLE if other != label)
-            if mine >= _LEAST_CENTRED.get(label, 0.12) and crowd < 0.05 and len(found[label]) < num_per_class:
+            if len(found[label]) == num_per_class:
+                continue
+            scene = snapshot.town.alone(int(target), 0.0) if alone else snapshot
+            picture = render_camera(scene, pose, matrix, size, size, rng)
+            if is_clear_view(picture, int(target), label):
                 found[label].append(picture.rgb)
-    images = [image for label in FOCAL_CLASSES for image in found[label]]
-    return np.stack(images), np.repeat(FOCAL_CLASSES, [len(found[label]) for label in FOCAL_CLASSES])
+    return np.stack([image for images in found.values() for image in images]), np.repeat(
+        FOCAL_CLASSES, num_per_class
+    )
 
 
-_LEAST_CENTRED = {
+def is_clear_view(picture: Render, target: int, label: int) -> bool:
+    """Tell whether a thing fills enough of a picture, and things of other countable classes little of it."""
+    others = np.isin(picture.labels, [other for other in things.COUNTABLE if other != label])
+    return bool((picture.instances == target).mean() >= _LEAST_CENTRED[label] and others.mean() < 0.05)
+
+
+_LEAST_CENTRED = dict.fromkeys(FOCAL_CLASSES, 0.12) | {
     things.BICYCLE: 0.05,
     things.PEDESTRIAN: 0.06,
     things.CONE: 0.06,
     things.MANMADE: 0.25,
     things.VEGETATION: 0.15,
 }
+"""Least share of a picture that a thing of each class must fill to be its subject."""
 
 
 def visible_mentions(

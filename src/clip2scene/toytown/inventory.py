@@ -20,12 +20,10 @@ class Geometry:
     """All triangles of a town and what they belong to.
 
     Attributes:
-        vertices: In the frame of their instance; ground is already in the world frame. Those of still things
-            come first.
+        vertices: In the frame of their instance; ground is already in the world frame.
         vertex_instances: Instance of each vertex.
         faces: Three vertex numbers per triangle; the still ones come first.
         num_still: How many triangles never move.
-        num_still_vertices: How many vertices never move.
         face_parts: Part of each triangle.
         part_instances: Instance of each part.
         part_textures: Pattern of each part.
@@ -36,7 +34,6 @@ class Geometry:
     vertex_instances: Int[np.ndarray, "vertices"]
     faces: Int[np.ndarray, "faces 3"]
     num_still: int
-    num_still_vertices: int
     face_parts: Int[np.ndarray, "faces"]
     part_instances: Int[np.ndarray, "parts"]
     part_textures: Int[np.ndarray, "parts"]
@@ -118,7 +115,6 @@ def gather(bend: Bend, grounds: list[Ground], placed: list[Placed]) -> Geometry:
         vertex_instances=np.repeat(np.array(owners), vertices_in),
         faces=whole.faces,
         num_still=sum(faces_in[: len(still)]),
-        num_still_vertices=sum(vertices_in[: len(still)]),
         face_parts=np.repeat(np.arange(len(parts)), faces_in),
         part_instances=np.array(owners),
         part_textures=np.array([int(part.texture) for part in parts]),

@@ -53,11 +53,11 @@ def _put_work_sites(plan: Plan) -> None:
             thing = roadside.barrier(np.random.default_rng(alike if rng.random() < 0.7 else i))
             s = start + i * 2.6
             if plan.clear_of_crossings(s):
-                plan.put(Placed(thing, s, row, np.pi / 2 + rng.normal(0, 0.08)), 1.15)
+                plan.put(Placed(thing, s, row, np.pi / 2 + rng.normal(0.0, 0.08)), 1.15)
         for i in range(int(rng.integers(3, 6))):
             s, d = start - 2.5 - i * 1.8, row + side * i * 0.25
             plan.put(
-                Placed(roadside.traffic_cone(np.random.default_rng(alike)), s, d, rng.uniform(0, 6.28)), 0.4
+                Placed(roadside.traffic_cone(np.random.default_rng(alike)), s, d, rng.uniform(0.0, 6.28)), 0.4
             )
 
 
@@ -75,7 +75,7 @@ def _put_traffic(plan: Plan) -> None:
             if not own or abs(s) > EGO_CLEARANCE + 4:
                 thing = makers[int(rng.integers(len(makers)))](rng)
                 plan.placed.append(
-                    Placed(thing, s, d + rng.normal(0, 0.1), 0.0 if ahead else np.pi, 0.0, speed)
+                    Placed(thing, s, d + rng.normal(0.0, 0.1), 0.0 if ahead else np.pi, 0.0, speed)
                 )
             s += rng.uniform(18, 45)
     for middle in plan.crossings:
@@ -93,7 +93,7 @@ def _put_traffic(plan: Plan) -> None:
 def _put_parked(plan: Plan) -> None:
     rng = plan.rng
     for side in (-1, 1):
-        s = START + rng.uniform(0, 8)
+        s = START + rng.uniform(0.0, 8)
         while s < END - 5:
             draw = rng.random()
             maker = vehicles.car if draw < 0.7 else vehicles.truck if draw < 0.88 else vehicles.bus
@@ -101,12 +101,12 @@ def _put_parked(plan: Plan) -> None:
             spot = s + gap / 2
             if rng.random() < 0.5 and plan.clear_of_crossings(spot, gap / 2 + 3):
                 d = side * (plan.half_width - 1.2)
-                heading = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.03)
+                heading = (0.0 if side < 0 else np.pi) + rng.normal(0.0, 0.03)
                 probes = [plan.is_free(spot + o, d, 1.3) for o in np.arange(-gap / 2 + 1, gap / 2, 1.5)]
                 if all(probes):
                     plan.placed.append(Placed(maker(rng), spot, d, heading))
                     plan.taken.extend((spot + o, d, 1.2) for o in np.arange(-gap / 2 + 1, gap / 2, 1.5))
-            s += gap + rng.uniform(0, 6)
+            s += gap + rng.uniform(0.0, 6)
 
 
 def _put_small_things(plan: Plan) -> None:
@@ -118,7 +118,7 @@ def _put_small_things(plan: Plan) -> None:
         return rng.uniform(-60, 140), side * (half + rng.uniform(near, far))
 
     for side in (-1, 1):
-        for s in np.arange(START + rng.uniform(0, 20), END, rng.uniform(22, 35)):
+        for s in np.arange(START + rng.uniform(0.0, 20), END, rng.uniform(22, 35)):
             heading = np.pi / 2 * -side
             plan.put(Placed(scenery.pole(rng), float(s), side * (half + 0.35), heading, KERB), 0.3)
             facing = 0.0 if side < 0 else np.pi
@@ -134,7 +134,9 @@ def _put_small_things(plan: Plan) -> None:
             for i in range(int(rng.integers(1, 4))):
                 thing = vehicles.bicycle(np.random.default_rng(maker_seed + i))
                 offset = (0.9 * i, 0.0) if turn else (2.2 * i, 0.0)
-                plan.put(Placed(thing, s + offset[0], d + offset[1], turn + rng.normal(0, 0.15), KERB), 0.45)
+                plan.put(
+                    Placed(thing, s + offset[0], d + offset[1], turn + rng.normal(0.0, 0.15), KERB), 0.45
+                )
     for _ in range(14):
         s, d = spot(0.4, 7.0)
         if plan.clear_of_crossings(s, 0.5):
@@ -143,15 +145,17 @@ def _put_small_things(plan: Plan) -> None:
                 thing = roadside.traffic_cone(
                     np.random.default_rng(maker_seed + (i if rng.random() < 0.3 else 0))
                 )
-                plan.put(Placed(thing, s + 1.1 * i, d + rng.normal(0, 0.2), rng.uniform(0, 6.28), KERB), 0.35)
+                plan.put(
+                    Placed(thing, s + 1.1 * i, d + rng.normal(0.0, 0.2), rng.uniform(0.0, 6.28), KERB), 0.35
+                )
     for _ in range(8):
         s, d = spot(0.8, 7.0)
         if plan.clear_of_crossings(s, 1.5):
-            plan.put(Placed(roadside.barrier(rng), s, d, rng.uniform(0, np.pi), KERB), 1.0)
+            plan.put(Placed(roadside.barrier(rng), s, d, rng.uniform(0.0, np.pi), KERB), 1.0)
     for _ in range(34):
         s, d = spot(0.8, 6.0)
         if plan.clear_of_crossings(s, 0.5):
-            plan.put(Placed(roadside.pedestrian(rng), s, d, rng.uniform(0, 6.28), KERB), 0.4)
+            plan.put(Placed(roadside.pedestrian(rng), s, d, rng.uniform(0.0, 6.28), KERB), 0.4)
     for _ in range(22):
         s, d = spot(1.4, 1.8)
         walks = rng.random() < 0.7

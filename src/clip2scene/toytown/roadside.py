@@ -29,19 +29,23 @@ def pedestrian(rng: np.random.Generator) -> Thing:
     stride, swing = rng.uniform(0.0, 0.32), rng.uniform(-0.25, 0.25)
     thick = 0.085 * stout
     legs = [
-        cone((0, s * 0.1, hip), (s * stride, s * 0.11, 0.08), thick * 1.15, thick * 0.75) for s in (-1, 1)
+        cone((0.0, s * 0.1, hip), (s * stride, s * 0.11, 0.08), thick * 1.15, thick * 0.75) for s in (-1, 1)
     ]
     shoes = [
         ball((s * stride + 0.06, s * 0.11, 0.06), (0.15, 0.06, 0.06), rows=4, columns=6) for s in (-1, 1)
     ]
     arms = [
-        cone((0, s * 0.22 * stout, shoulder - 0.04), (-s * swing, s * 0.27 * stout, hip - 0.05), 0.06, 0.045)
+        cone(
+            (0.0, s * 0.22 * stout, shoulder - 0.04), (-s * swing, s * 0.27 * stout, hip - 0.05), 0.06, 0.045
+        )
         for s in (-1, 1)
     ]
     hands = [
         ball((-s * swing, s * 0.27 * stout, hip - 0.08), (0.05,) * 3, rows=4, columns=6) for s in (-1, 1)
     ]
-    torso = Mesh(*_flattened(cone((0, 0, hip - 0.08), (0, 0, shoulder), 0.17 * stout, 0.22 * stout), 0.65))
+    torso = Mesh(
+        *_flattened(cone((0.0, 0.0, hip - 0.08), (0.0, 0.0, shoulder), 0.17 * stout, 0.22 * stout), 0.65)
+    )
     parts = [
         Part(join(legs), Texture.CLOTH, trousers),
         Part(join(shoes), Texture.PLAIN, DARK),
@@ -52,13 +56,17 @@ def pedestrian(rng: np.random.Generator) -> Thing:
             pick_colour(rng)[1],
             (float(rng.integers(3)), 0.0, 0.0, 0.0),
         ),
-        Part(join([tube((0, 0, shoulder), (0, 0, shoulder + 0.1), 0.06), *hands]), Texture.PLAIN, skin),
-        Part(ball((0.01, 0, tall - 0.13), (0.105, 0.09, 0.13)), Texture.PLAIN, skin),
-        Part(ball((-0.025, 0, tall - 0.085), (0.105, 0.1, 0.105)), Texture.PLAIN, hair),
+        Part(
+            join([tube((0.0, 0.0, shoulder), (0.0, 0.0, shoulder + 0.1), 0.06), *hands]), Texture.PLAIN, skin
+        ),
+        Part(ball((0.01, 0.0, tall - 0.13), (0.105, 0.09, 0.13)), Texture.PLAIN, skin),
+        Part(ball((-0.025, 0.0, tall - 0.085), (0.105, 0.1, 0.105)), Texture.PLAIN, hair),
     ]
     extra = rng.random()
     if extra < 0.25:
-        skirt = Mesh(*_flattened(cone((0, 0, hip + 0.1), (0, 0, 0.25 * tall), 0.17 * stout, 0.3), 0.8))
+        skirt = Mesh(
+            *_flattened(cone((0.0, 0.0, hip + 0.1), (0.0, 0.0, 0.25 * tall), 0.17 * stout, 0.3), 0.8)
+        )
         parts.append(Part(skirt, Texture.CLOTH, shirt))
     elif extra < 0.5:
         bag = box((-0.32, -0.15, shoulder - 0.5), (-0.12, 0.15, shoulder - 0.02), inset=(0.05, 0.0, 0.04))
@@ -78,8 +86,8 @@ def traffic_cone(rng: np.random.Generator) -> Thing:
     if ring == paint:
         ring = PALETTE["white"]
     numbers = (height, float(rng.integers(1, 4)), rng.uniform(0.4, 0.6), 0.0)
-    plate = box((-radius * 1.35, -radius * 1.35, 0), (radius * 1.35, radius * 1.35, 0.06))
-    body = cone((0, 0, 0.04), (0, 0, height), radius, 0.035, sides=12)
+    plate = box((-radius * 1.35, -radius * 1.35, 0.0), (radius * 1.35, radius * 1.35, 0.06))
+    body = cone((0.0, 0.0, 0.04), (0.0, 0.0, height), radius, 0.035, sides=12)
     foot = paint if rng.random() < 0.5 else DARK
     return Thing(
         CONE,
@@ -98,17 +106,24 @@ def barrier(rng: np.random.Generator) -> Thing:
     slant = (rng.uniform(0.35, 0.5), 0.0, 0.0, 0.0)
     if style <= 1:
         foot = rng.uniform(0.24, 0.32)
-        profile = [(-foot, 0), (foot, 0), (foot * 0.85, 0.16), (0.11, 0.42), (0.08, height), (-0.08, height)]
+        profile = [
+            (-foot, 0.0),
+            (foot, 0.0),
+            (foot * 0.85, 0.16),
+            (0.11, 0.42),
+            (0.08, height),
+            (-0.08, height),
+        ]
         profile += [(-0.11, 0.42), (-foot * 0.85, 0.16)]
-        block = extrude(profile, half).moved((0, 0, 0))
+        block = extrude(profile, half).moved((0.0, 0.0, 0.0))
         texture = Texture.CONCRETE if style == 0 else Texture.BLOCKS
         parts = [Part(block, texture, paint, other, (rng.uniform(0.5, 0.9), height, 0.0, 0.0))]
     else:
         boards = [box((-0.04, -half, height - 0.32), (0.04, half, height))]
         if style == 3 or rng.random() < 0.5:
             boards.append(box((-0.04, -half, height - 0.78), (0.04, half, height - 0.46)))
-        legs = [box((-0.3, y - 0.04, 0), (0.3, y + 0.04, 0.1)) for y in (-half * 0.8, half * 0.8)]
-        legs += [box((-0.03, y - 0.05, 0), (0.03, y + 0.05, height)) for y in (-half * 0.8, half * 0.8)]
+        legs = [box((-0.3, y - 0.04, 0.0), (0.3, y + 0.04, 0.1)) for y in (-half * 0.8, half * 0.8)]
+        legs += [box((-0.03, y - 0.05, 0.0), (0.03, y + 0.05, height)) for y in (-half * 0.8, half * 0.8)]
         parts = [
             Part(join(boards), Texture.SLANTED, paint, other, slant),
             Part(join(legs), Texture.PLAIN, STEEL),

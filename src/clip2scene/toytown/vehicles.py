@@ -135,7 +135,7 @@ def truck(rng: np.random.Generator) -> Thing:
         )
     elif style == 1:
         radius = half * rng.uniform(0.85, 1.0)
-        tank = tube((cargo_back, 0, bed + radius), (cargo_front, 0, bed + radius), radius, sides=16)
+        tank = tube((cargo_back, 0.0, bed + radius), (cargo_front, 0.0, bed + radius), radius, sides=16)
         parts.append(Part(tank, Texture.RIBS, load, STEEL, (rng.uniform(1.2, 2.2), 1.0, 0.0, 0.0)))
     else:
         deck = box((cargo_back, -half, bed), (cargo_front, half, bed + 0.15))
@@ -184,7 +184,11 @@ def bicycle(rng: np.random.Generator) -> Thing:
     rim = pick_colour(rng, ("black", "white", "grey", "red", "beige", "yellow"))[1]
     parts = [
         Part(
-            wheel((x, 0, radius), radius, 0.05, sides=16), Texture.SPOKES, DARK, rim, (x, radius, radius, 0.0)
+            wheel((x, 0.0, radius), radius, 0.05, sides=16),
+            Texture.SPOKES,
+            DARK,
+            rim,
+            (x, radius, radius, 0.0),
         )
         for x in (rear, fore)
     ]

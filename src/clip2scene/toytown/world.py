@@ -81,8 +81,9 @@ class Town:
         self._ego_lane, self._ego_speed = plan.ego_lane, plan.ego_speed
         self.instances = tabulate(plan.grounds, plan.placed, plan.rng)
         self.geometry = gather(self.world_from_street, plan.grounds, plan.placed)
-        still = slice(0, self.geometry.num_still_vertices)
-        self._still = _scene(self._vertices_at(0.0, still), self.geometry.faces[: self.geometry.num_still])
+        self._owners = self.geometry.part_instances[self.geometry.face_parts]
+        still = np.arange(self.geometry.num_still)
+        self._still = _Layer(self._scene_of(still, 0.0), still)
 
     def world_from_street(self, street: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
         """Bend (s, d, height) into the world."""
@@ -135,14 +136,17 @@ class Town:
             time_s: The moment.
             moving_within: Leave out moving things farther than this from the ego vehicle, metres.
         """
-        geometry, poses = self.geometry, self.poses(time_s)
-        vertices = self._vertices_at(time_s, slice(geometry.num_still_vertices, None))
         ego = self.world_from_ego(time_s)[:2, 3]
-        near = np.hypot(*(poses[:, :2] - ego).T) < moving_within
-        faces = geometry.faces[geometry.num_still :] - np.int32(geometry.num_still_vertices)
-        kept = np.flatnonzero(near[geometry.part_instances[geometry.face_parts[geometry.num_still :]]])
-        scene = _scene(vertices, faces[kept]) if len(kept) else None
-        return Snapshot(self, time_s, self._still, scene, kept + geometry.num_still)
+        near = np.hypot(*(self.poses(time_s)[:, :2] - ego).T) < moving_within
+        triangles = np.arange(self.geometry.num_still, len(self.geometry.faces))
+        triangles = triangles[near[self._owners[triangles]]]
+        moving = _Layer(self._scene_of(triangles, time_s), triangles) if len(triangles) else None
+        return Snapshot(self, time_s, (self._still, moving) if moving else (self._still,))
+
+    def alone(self, instance: int, time_s: float) -> "Snapshot":
+        """Freeze the town at one moment, with a single thing in it on the bare ground."""
+        triangles = np.flatnonzero(self.instances.on_ground[self._owners] | (self._owners == instance))
+        return Snapshot(self, time_s, (_Layer(self._scene_of(triangles, time_s), triangles),))
 
     def boxes(self, time_s: float) -> Boxes:
         """Boxes of the countable things (barriers, cycles, vehicles, people, cones) at one moment."""
@@ -162,13 +166,27 @@ class Town:
             moving=table.starts[chosen, 4] != 0,
         )
 
-    def _vertices_at(self, time_s: float, which: slice) -> Float[np.ndarray, "vertices 3"]:
-        poses = self.poses(time_s)
-        cos, sin = np.cos(poses[:, 3]).astype(np.float32), np.sin(poses[:, 3]).astype(np.float32)
-        of = self.geometry.vertex_instances[which]
-        x, y, z = self.geometry.vertices[which].T
-        shift = poses[:, :3].astype(np.float32)[of]
-        return shift + np.stack([cos[of] * x - sin[of] * y, sin[of] * x + cos[of] * y, z], 1)
+    def _scene_of(self, triangles: Int[np.ndarray, "chosen"], time_s: float) -> EmbreeScene:
+        """Put some triangles where they are at a moment, ready for rays."""
+        geometry, poses = self.geometry, self.poses(time_s)
+        used, faces = np.unique(geometry.faces[triangles], return_inverse=True)
+        of = geometry.vertex_instances[used]
+        cos, sin = np.cos(poses[:, 3]).astype(np.float32)[of], np.sin(poses[:, 3]).astype(np.float32)[of]
+        x, y, z = geometry.vertices[used].T
+        turned = np.stack([cos * x - sin * y, sin * x + cos * y, z], 1)
+        scene = EmbreeScene()
+        TriangleMesh(
+            scene, turned + poses[:, :3].astype(np.float32)[of], faces.reshape(-1, 3).astype(np.int32)
+        )
+        return scene
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Some triangles of a town, ready for rays: the scene's n-th is the town's ``triangles[n]``."""
+
+    scene: EmbreeScene
+    triangles: Int[np.ndarray, "triangles"]
 
 
 class Snapshot:
@@ -180,46 +198,35 @@ class Snapshot:
         poses: Of every instance, see :meth:`Town.poses`.
     """
 
-    def __init__(
-        self,
-        town: Town,
-        time_s: float,
-        still: EmbreeScene,
-        moving: EmbreeScene | None,
-        moving_triangles: Int[np.ndarray, "moving"],
-    ) -> None:
+    def __init__(self, town: Town, time_s: float, layers: tuple[_Layer, ...]) -> None:
         self.town, self.time_s = town, time_s
-        self._moving_triangles = moving_triangles.astype(np.int32)
         self.poses = town.poses(time_s).astype(np.float32)
-        self._still, self._moving = still, moving
+        self._layers = layers
 
     def cast(self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]) -> Strikes:
         """Find what each ray meets first; directions must have unit length."""
-        found = self._still.run(origins, directions, output=1)
-        triangles, distances, normals = found["primID"], found["tfar"], found["Ng"]
-        if self._moving is not None:
-            other = self._moving.run(origins, directions, dists=distances, output=1)
-            nearer = other["primID"] >= 0
-            triangles = np.where(nearer, self._moving_triangles[other["primID"]], triangles)
-            distances = np.where(nearer, other["tfar"], distances)
-            normals = np.where(nearer[:, None], other["Ng"], normals)
-        nothing = distances > FAR
-        triangles[nothing] = -1
-        distances[nothing] = np.inf
+        distances = np.full(len(origins), 2 * FAR, np.float32)
+        triangles, normals = np.full(len(origins), -1), np.zeros_like(directions)
+        for layer in self._layers:
+            found = layer.scene.run(origins, directions, dists=distances, output=1)
+            met = np.flatnonzero(found["primID"] >= 0)
+            triangles[met] = layer.triangles[found["primID"][met]]
+            distances[met], normals[met] = found["tfar"][met], found["Ng"][met]
+        distances[triangles < 0] = np.inf
         length = np.maximum(np.sqrt(np.einsum("ij,ij->i", normals, normals)), 1e-12)
         length = np.where(np.einsum("ij,ij->i", normals, directions) > 0, -length, length)
-        normals = normals / length[:, None]
-        normals[nothing] = 0.0
-        return Strikes(distances, triangles, normals)
+        return Strikes(distances, triangles, normals / length[:, None])
 
     def is_blocked(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
     ) -> Bool[np.ndarray, "rays"]:
         """Tell which rays meet anything at all."""
-        blocked = self._still.run(origins, directions, query="OCCLUDED") >= 0
-        free = np.flatnonzero(~blocked)
-        if self._moving is not None and len(free):
-            blocked[free] = self._moving.run(origins[free], directions[free], query="OCCLUDED") >= 0
+        free = np.arange(len(origins))
+        for layer in self._layers:
+            if len(free):
+                free = free[layer.scene.run(origins[free], directions[free], query="OCCLUDED") < 0]
+        blocked = np.ones(len(origins), bool)
+        blocked[free] = False
         return blocked
 
     def instances_of(self, triangles: Int[np.ndarray, "rays"]) -> Int[np.ndarray, "rays"]:
@@ -258,12 +265,6 @@ class Snapshot:
         chances = town.instances.chances[instances]
         hits = Hits(local, normals, numbers[:, :3], numbers[:, 3:6], numbers[:, 6:], chances, footprints)
         return paint(textures, hits), textures
-
-
-def _scene(vertices: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"]) -> EmbreeScene:
-    scene = EmbreeScene()
-    TriangleMesh(scene, vertices, faces)
-    return scene
 
 
 def build_town(seed: int) -> Town:
