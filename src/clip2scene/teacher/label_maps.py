@@ -1,0 +1,141 @@
+"""A teacher that somebody else's 2D segmenter has already run: class maps as PNG files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from clip2scene.types import IGNORE_LABEL, Pairs, Sample
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """What a segmenter said of each pixel of a sample's images.
+
+    Attributes:
+        labels: One map a view, of any size, stretched over the whole image; a position in ``embeddings``, or
+            ``IGNORE_LABEL`` where nothing is known.
+        embeddings: The segmenter's class names in a text space, unit rows.
+        sizes: Height and width of each full-size image, in pixels.
+    """
+
+    labels: tuple[Int[Tensor, "rows cols"], ...]
+    embeddings: Float[Tensor, "classes channels"]
+    sizes: tuple[tuple[int, int], ...]
+
+    def labels_at(self, pairs: Pairs) -> Int[Tensor, "pairs"]:
+        """Read the class at the pixels of ``pairs``: that of the map's cell the pixel's centre lies in."""
+        result = torch.full((len(pairs),), IGNORE_LABEL)
+        for view, (labels, (height, width)) in enumerate(zip(self.labels, self.sizes, strict=True)):
+            here = (pairs.views == view).nonzero()[:, 0]
+            rows, cols = labels.shape
+            u, v = pairs.pixels[here].unbind(1)
+            # Integer pixels are pixel centres, so the image spans -0.5 to its width - 0.5.
+            col = ((u + 0.5) * cols / width).long().clamp(0, cols - 1)
+            row = ((v + 0.5) * rows / height).long().clamp(0, rows - 1)
+            result[here] = labels[row, col].long()
+        return result
+
+    def embeddings_at(self, pairs: Pairs) -> Float[Tensor, "pairs channels"]:
+        """Place the class at the pixels of ``pairs`` in the text space; zero where nothing is known."""
+        labels = self.labels_at(pairs)
+        known = (labels != IGNORE_LABEL)[:, None]
+        return torch.where(known, self.embeddings[labels.clamp(min=0)], 0.0)
+
+    def logits_at(self, pairs: Pairs, text: Float[Tensor, "names channels"]) -> Float[Tensor, "pairs names"]:
+        """Compare the class at the pixels of ``pairs`` with every text: the cosine."""
+        return self.embeddings_at(pairs) @ text.T
+
+    def label_map(self, view: int, text: Float[Tensor, "names channels"]) -> Int[Tensor, "height width"]:
+        """Name every pixel of a full-size image by the text nearest to its class; ignored where unknown."""
+        height, width = self.sizes[view]
+        rows, cols = self.labels[view].shape
+        row = ((torch.arange(height) + 0.5) * rows / height).long()
+        col = ((torch.arange(width) + 0.5) * cols / width).long()
+        labels = self.labels[view][row][:, col].long()
+        name_of_class = (self.embeddings @ text.T).argmax(1)
+        return torch.where(labels == IGNORE_LABEL, IGNORE_LABEL, name_of_class[labels.clamp(min=0)])
+
+
+@dataclass(frozen=True)
+class LabelMapTeacher:
+    """Reads the class maps of a sample's images from files.
+
+    Attributes:
+        path_of: Says where the map of a sample (by token) and camera (by number) lies.
+        embeddings: Text embedding of each class that the maps may hold, in the order of their pixel values;
+            unit rows.
+        ignore: Pixel value that means nothing is known.
+    """
+
+    path_of: Callable[[str, int], Path]
+    embeddings: Float[Tensor, "classes channels"]
+    ignore: int = 255
+
+    def __call__(self, sample: Sample) -> LabelMaps:
+        """Read the maps of every camera of a sample.
+
+        Raises:
+            ValueError: If a map is missing, is no 8- or 16-bit picture of one channel, or holds a value
+                beyond the classes.
+        """
+        paths = [self.path_of(sample.token, view) for view in range(len(sample.cameras))]
+        labels = tuple(read_label_map(path, len(self.embeddings), self.ignore) for path in paths)
+        sizes = tuple((camera.height, camera.width) for camera in sample.cameras)
+        return LabelMaps(labels, self.embeddings, sizes)
+
+
+def maps_in_folder(
+    root: Path, cameras: Sequence[str], pattern: str = "{camera}/{token}.png"
+) -> Callable[[str, int], Path]:
+    """Say where maps lie that are filed by camera name and token under one folder.
+
+    Example:
+        >>> maps_in_folder(Path("maps"), ["CAM_FRONT"])("0007", 0).as_posix()
+        'maps/CAM_FRONT/0007.png'
+    """
+    return lambda token, view: root / pattern.format(camera=cameras[view], token=token)
+
+
+def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tensor, "rows cols"]:
+    """Read one class map.
+
+    Args:
+        path: A picture of one channel, whose values are class numbers; a palette's colours do not matter.
+        num_classes: Values must lie below this.
+        ignore: The value that means nothing is known.
+
+    Returns:
+        Class numbers, ``IGNORE_LABEL`` for ``ignore``.
+
+    Raises:
+        ValueError: If the file is missing or is no such picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            values = np.array(picture)
+    except FileNotFoundError:
+        raise ValueError(
+            f"class map {path} is missing; run the segmenter on that image, or correct the pattern"
+        ) from None
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise ValueError(f"class map {path} cannot be read ({error}); write it anew as a PNG") from None
+    if values.ndim != 2 or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"class map {path} must hold one whole number per pixel, got {values.dtype} of shape "
+            f"{values.shape}; save class numbers, not colours"
+        )
+    labels = torch.from_numpy(values.astype(np.int16))
+    labels[labels == ignore] = IGNORE_LABEL
+    highest = int(labels.max())
+    if highest >= num_classes:
+        raise ValueError(
+            f"class map {path} holds class {highest} but there are names for {num_classes} classes (0 to "
+            f"{num_classes - 1}); name the missing classes, or say which value means 'unknown'"
+        )
+    return labels

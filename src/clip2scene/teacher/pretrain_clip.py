@@ -1,0 +1,300 @@
+"""Train a small CLIP from scratch on captioned views: whole images against whole captions, no pixel label.
+
+Loss and towers are CLIP's (Radford et al. 2021, Fig. 3). The views come from a function, so nothing here
+knows which world they show.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, UInt8
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from clip2scene.files import write_atomically
+from clip2scene.teacher.clip import Clip, clip_of_resnet, save_clip, word_tokenizer
+from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES, embed_prompts
+from clip2scene.teacher.resnet import ClipResNet, ResNetClipConfig
+from clip2scene.teacher.view_pool import CaptionViews, ViewPool, disguise
+from clip2scene.types import IGNORE_LABEL, Prompts
+
+SMALL = ResNetClipConfig(
+    embed_dim=128,
+    image_size=64,
+    layers=(2, 2, 3),
+    strides=(1, 2, 1),
+    width=32,
+    image_heads=1,
+    vocab_size=0,
+    context_length=32,
+    text_width=128,
+    text_heads=4,
+    text_layers=2,
+)
+"""The model that ships with the package; ``vocab_size`` is filled in from the captions.
+
+One head pools the image, so every cell's value is a word in the same sentence; 8 pixels a cell.
+"""
+
+SIDES = (
+    48,
+    56,
+    64,
+    64,
+    72,
+    80,
+)  # a step shows its views at one of these sizes, so that scale does not matter
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pictures of towns that training never sees, with true labels; only looked at, never learnt from.
+
+    Attributes:
+        classes: The classes, in the order of train ids.
+        names: Words that stand for each class.
+        views: Views of one thing each.
+        view_labels: Train id of that thing.
+        images: Whole camera images.
+        labels: Train id of each pixel, or ``IGNORE_LABEL``.
+    """
+
+    classes: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
+    views: UInt8[Tensor, "views side side 3"]
+    view_labels: Int[Tensor, "views"]
+    images: UInt8[Tensor, "images height width 3"]
+    labels: Int[Tensor, "images height width"]
+
+
+def contrastive_loss(
+    images: Float[Tensor, "batch channels"],
+    texts: Float[Tensor, "batch channels"],
+    logit_scale: Float[Tensor, ""],
+    same_text: Bool[Tensor, "batch batch"],
+) -> Float[Tensor, ""]:
+    """CLIP's symmetric cross-entropy over all image-text pairs of a batch (Radford et al. 2021, Fig. 3).
+
+    Args:
+        images: Image embeddings, of any length.
+        texts: Text embeddings, row for row the images' captions.
+        logit_scale: Logarithm of the inverse temperature; at most 100 is used, as in CLIP (section 2.5).
+        same_text: Which captions are equal word for word: such a pair is no negative and is left out.
+    """
+    images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
+    logits = logit_scale.exp().clamp(max=100) * images @ texts.T
+    itself = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(same_text & ~itself, float("-inf"))
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def evaluate_dense(
+    clip: Clip,
+    images: UInt8[Tensor, "images height width 3"],
+    labels: Int[Tensor, "images height width"],
+    prompts: Prompts,
+    *,
+    working_size: tuple[int, int] | None = None,
+) -> dict[str, float]:
+    """Judge MaskCLIP's raw dense answer per pixel on whole images.
+
+    Args:
+        clip: The model.
+        images: Pictures of one size.
+        labels: Train id of each pixel; ``IGNORE_LABEL`` is not judged.
+        prompts: The classes in words.
+        working_size: Height and width to look at the images in; None keeps their own.
+
+    Returns:
+        IoU (a fraction) of each class that is present, by name; their mean as ``miou``; ``accuracy``.
+    """
+    teacher = MaskClip(clip, working_size=working_size)
+    num_classes = len(prompts.classes)
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    for image, truth in zip(images, labels, strict=True):
+        guess = prompts.class_of_name[teacher.look([image]).label_map(0, prompts.embeddings)]
+        judged = truth != IGNORE_LABEL
+        cell = truth[judged] * num_classes + guess[judged]
+        confusion += torch.bincount(cell, minlength=confusion.numel()).view_as(confusion)
+    hits, union = confusion.diagonal(), confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
+    present = (confusion.sum(1) > 0).nonzero()[:, 0].tolist()
+    iou = {prompts.classes[i]: float(hits[i] / union[i]) for i in present}
+    return {**iou, "miou": sum(iou.values()) / len(iou), "accuracy": float(hits.sum() / confusion.sum())}
+
+
+def evaluate_views(
+    clip: Clip, views: UInt8[Tensor, "views side side 3"], labels: Int[Tensor, "views"], prompts: Prompts
+) -> dict[str, float]:
+    """Judge zero-shot classification: the fraction of views whose own class is nearest."""
+    hits = prompts.class_logits(clip.encode_image(views)).argmax(1) == labels
+    present = labels.unique().tolist()
+    right = {prompts.classes[i]: float(hits[labels == i].float().mean()) for i in present}
+    return {**right, "accuracy": float(hits.float().mean())}
+
+
+def judge(clip: Clip, held_out: HeldOut) -> dict[str, float]:
+    """Judge views and dense answers on towns that training never sees."""
+    prompts = embed_prompts(clip, held_out.classes, held_out.names, TOYTOWN_TEMPLATES)
+    views = evaluate_views(clip, held_out.views, held_out.view_labels, prompts)
+    dense = evaluate_dense(clip, held_out.images, held_out.labels, prompts)
+    scores = {f"views {name}": value for name, value in views.items()}
+    return scores | {f"dense {name}": value for name, value in dense.items()}
+
+
+def words_of(captions: Sequence[str]) -> set[str]:
+    """Collect the words of captions, and those of the templates that classes will be asked with."""
+    templates = " ".join(TOYTOWN_TEMPLATES).replace("{}", " ")
+    return set(re.findall(r"\w+", " ".join([*captions, templates]).lower()))
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Rise over the first 200 steps, stay, and fall linearly to nothing over the last 30 % of the run.
+
+    Because it stays level for so long, a run can be lengthened or cut short while it goes: resume it with
+    other ``steps``.
+    """
+    return peak * min(1.0, (step + 1) / 200, (steps - step) / (0.3 * steps))
+
+
+def make_optimiser(model: ClipResNet, weight_decay: float) -> torch.optim.AdamW:
+    """Make AdamW that decays matrices and kernels only, and leaves the pooling's positions at rest (zero)."""
+    model.visual.attnpool.positional_embedding.requires_grad_(False).zero_()
+    learnt = [each for each in model.parameters() if each.requires_grad]
+    groups = [
+        {"params": [each for each in learnt if each.ndim > 1], "weight_decay": weight_decay},
+        {"params": [each for each in learnt if each.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
+
+
+def save_progress(
+    path: Path, model: ClipResNet, optimiser: torch.optim.AdamW, step: int, settings: str
+) -> None:
+    """Write everything a resumed run needs, atomically."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        tensors |= {f"{key}.{name}": value for key, value in optimiser.state.get(parameter, {}).items()}
+    with write_atomically(path) as temporary:
+        contiguous = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, temporary, metadata={"step": str(step), "settings": settings})
+
+
+def load_progress(path: Path, model: ClipResNet, optimiser: torch.optim.AdamW, settings: str) -> int:
+    """Take up a run where :func:`save_progress` left it.
+
+    Raises:
+        ValueError: If the file was written with other settings.
+    """
+    with safe_open(path, framework="pt") as file:
+        if file.metadata()["settings"] != settings:
+            raise ValueError(
+                f"{path} belongs to a run with other settings; expected {settings}, got "
+                f"{file.metadata()['settings']}. Name another folder, or delete that file to start anew"
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        step = int(file.metadata()["step"])
+    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    for name, parameter in model.named_parameters():
+        keys = ("step", "exp_avg", "exp_avg_sq")
+        state = {key: tensors[f"{key}.{name}"] for key in keys if f"{key}.{name}" in tensors}
+        if state:
+            optimiser.state[parameter] = state
+    return step
+
+
+def train_step(
+    clip: Clip,
+    optimiser: torch.optim.AdamW,
+    views: UInt8[Tensor, "batch side side 3"],
+    captions: list[str],
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Show one batch to both towers and move their weights; returns the loss before."""
+    model = clip.model
+    side = SIDES[int(torch.randint(len(SIDES), (), generator=generator))]
+    pixels = disguise(views, clip, generator, side).contiguous(memory_format=torch.channels_last)
+    tokens = clip.tokenize(captions)
+    same_text = (tokens[:, None] == tokens[None]).all(-1)
+    with torch.autocast(pixels.device.type, torch.bfloat16):
+        images, texts = model.encode_image(pixels), model.encode_text(tokens)
+    loss = contrastive_loss(images, texts, model.logit_scale, same_text)
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    return loss.detach()
+
+
+def pretrain_clip(
+    out: Path,
+    caption_views: CaptionViews,
+    held_out: HeldOut,
+    *,
+    steps: int = 8000,
+    batch: int = 256,
+    seed: int = 0,
+    pool: tuple[int, int] = (20_000, 60_000),
+    report_every: int = 500,
+) -> dict[str, float]:
+    """Train the small CLIP and write it to a folder; takes up an interrupted run.
+
+    Args:
+        out: Folder of the model, as :func:`~clip2scene.teacher.clip.load_clip` reads it, and of
+            ``progress.safetensors``.
+        caption_views: Paints captioned views of the training towns; a function that other processes can
+            import.
+        held_out: What to judge by, now and then; never learnt from.
+        steps: Optimiser steps in all.
+        batch: Views in a step.
+        seed: Fixes weights, order and towns; not the moment at which newly painted views join.
+        pool: Views to wait for before the first step, and views to keep.
+        report_every: Steps between judgements; the model is written at each.
+
+    Returns:
+        The last judgement: ``dense miou``, ``dense <name>``, ``views accuracy``...
+
+    Raises:
+        ValueError: If ``out`` holds the progress of a run with other settings.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    scores: dict[str, float] = {}
+    progress = out / "progress.safetensors"
+    with ViewPool(caption_views, seed, pool[1], workers=2) as views:
+        views.fill(pool[0])
+        tokenizer = word_tokenizer(sorted(words_of(views.captions)), SMALL.context_length)
+        model = ClipResNet(replace(SMALL, vocab_size=tokenizer.get_vocab_size()))
+        model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+        lacks it half = torch.full((3,), 0.5)
+        clip = clip_of_resnet(model, tokenizer, half, half / 2)
+        optimiser = make_optimiser(model, weight_decay=0.05)
+        settings = f"batch={batch} seed={seed} vocabulary={model.config.vocab_size}"
+        start = load_progress(progress, model, optimiser, settings) if progress.exists() else 0
+        average = 0.0
+        with tqdm(range(start, steps), initial=start, total=steps, unit="step", mininterval=5) as bar:
+            for step in bar:
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate(step, steps, 1.5e-3)
+                model.train()
+                generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+                loss = train_step(clip, optimiser, *views.sample(batch, rng), generator)
+                views.refresh()
+                average = float(loss) if step == start else 0.98 * average + 0.02 * float(loss)
+                bar.set_postfix(loss=f"{average:.3f}", painted=views.num_drawn)
+                if (step + 1) % report_every == 0 or step + 1 == steps:
+                    model.eval()
+                    save_progress(progress, model, optimiser, step + 1, settings)
+                    save_clip(clip, tokenizer, out)
+                    scores = judge(clip, held_out)
+                    report = " ".join(f"{name}={100 * value:.0f}" for name, value in scores.items())
+                    bar.write(f"step {step + 1} loss {average:.3f} {report}")
+    return scores
