@@ -229,7 +229,7 @@ class Snapshot:
         blocked[free] = False
         return blocked
 
-    def instances_of(self, triangles: Int[np.ndarray, "rays"]) -> Int[np.ndarray, "rays"]:
+    def instances_of(self, triangles: Int[np.ndarray, "*rays"]) -> Int[np.ndarray, "*rays"]:
         """Instance of each triangle, -1 for -1."""
         geometry = self.town.geometry
         return np.where(triangles >= 0, geometry.part_instances[geometry.face_parts[triangles]], -1)
