@@ -1,0 +1,352 @@
+import base64
+import builtins
+import gzip
+import json
+import math
+import pickle
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clip2scene.datasets.pandaset import CAMERAS, HEIGHT, WIDTH, PandaSet
+from clip2scene.datasets.pandaset_pickles import convert_pandaset, read_table
+from clip2scene.geometry import drop_occluded, project_points
+from clip2scene.labels import CITYSCAPES
+from clip2scene.types import IGNORE_LABEL
+
+# A lidar and a label table of five points as pandas 2.2.3 pickles them (to_pickle, protocol 4, gzip).
+LIDAR_PICKLE = (
+    "ABzYGwiy9y0{?7jWMOhHaBFM;ZBtE16;Tv^^K>*zGAUCcBFf?w^xE`G#`sf)4Lzw%n;yfR_pZ+5%)H0^poWT(n&O2PUKc^Ft"
+    "VN4{)~Srr#)T9?AQ(bryo$0Pa@WGny))8NyKwJ!&&>I`=R4>07LI-@i10<qv&c##C!WgKINo9-6H`)h4!Nk2-$&@7o3xw8NT"
+    "Fi3+LY|cSJy2U+ZHmMxQQ&(ifxCI(t0D4YP%H3U`}?17K)*(&OZ}M$`sGa>ZvvZD=M>L$`zJpW;+A#rf0Z1vTf7}UKJasGM3"
+    "}oUdm;PB3GoO7<_Y;5h_ReX@j8B+w=;J$$~7(;sDjkh?sUevn&%5Z8=4U27~_vM5v*OMB?HKEPlulm#RYzGj)A$hn6a*q}lV"
+    "6UtWEl^37-3gR4CsrJry5zKzd6mzElGRmZB|`?=RIN0sV1sb<^c!J`Yy(%6JP(Utfv#h%Vjuk_{o@tJ$0hoxoz&+^`;g<p&Q"
+    "V(IXU$FYaft^K<u9^H*j^&Gh0n-pgKo)7hxYk&Oqc|G1;uMG;*7~+Wld)q>J2g8ct<8yU$V*x(7AaLye8sN1%QH~VSA)8cB2"
+    "O2HlTXYOPg*j2cjlgJ-qwLhSXj`>%MxVBQl{|ryS4E<F9%b6@{}C38giDC5UF&7`AZ;JSF3OKSK$Fm3RcreyjXSUtSCIqVxL"
+    "L7qyVAtI!Q-`)L|nb|zDz@}(v1le_4DU9uc>&~x{6CI0Ty29phSRn5^liOVY{%?6f+77Ej9=VZ-7yCS~~+#wX+)oiXa@xV<Q"
+    "@(7-DgVCHZVL6OkuNxp&MCm^A2D7($lV>Od+cb`j4s357(i3!~OeNs-cGpjLjZM23-Rca*f3g)$=-D+W?A%-Nvhsqw!RCr^U"
+    "%0{{R"
+)
+LABEL_PICKLE = (
+    "ABzYGwiy9y0{?SmXD)DSYyf3a-Af!X5Z~M0Y85|_Vig3R?-18l9|WNm!5&_r?-FKr<7F|MTaqk#P@#SB3-adlf9ZdxliZzpn"
+    "uW>CX1;#EnLq7+|Klhew^oBHz@+(5^YmOp#nCN%2MfnRf5h%zyvB}evudExZNGIdmE~H2G-(A223#9-OW))$zc?M+6z;xGBA"
+    "6^Q^BRI~l{Km^^9#vY=3~6`x@xL=G|pZ%(w3k#j3_J9JRd4!b(34~m;^_3^OQTdJYp}p!J}4&clZlCy%v4REs9l_6n0d5BrY"
+    "!Z@!@{_{>iltu;1_hc%l<TFS3|D9ChZ$%tXu4?CDPKWO5_9yU$ruQk#nKBu17w4~_WhzDzIn@&?a{z|C3a3Vy{+nt>s{7n$O"
+    "h?8N`0aM5+iR1eG-Gz}ChV$CBIUtaK$vFYNUGnjtA!*u8|ol$eS1Y;0<&u!%=+iz|uNbHDRDkAni=1<7jB0i@0<9GO{JT1K8"
+    "LmapyV8f7|dqJy11E8()IHnuMDsCYF^UZ;^v^&@6=GeJ}K~Oh9%HgG9MN<>6U^$bJaax>v(`4y0Z9$Cx!vX*R"
+)
+
+
+def pose(x=0.0, y=0.0, z=0.0, yaw=0.0):
+    heading = {"w": math.cos(yaw / 2), "x": 0.0, "y": 0.0, "z": math.sin(yaw / 2)}
+    return {"position": {"x": x, "y": y, "z": z}, "heading": heading}
+
+
+LOOKING_FORWARD = {
+    "w": 0.5**0.5,
+    "x": -(0.5**0.5),
+    "y": 0.0,
+    "z": 0.0,
+}  # x right, y down, z along the ego's y
+
+
+@pytest.fixture
+def sequence(tmp_path):
+    """Two frames of three points in PandaSet's layout; the ego drives along the world's y axis."""
+    root = tmp_path / "007"
+    (root / "lidar").mkdir(parents=True)
+    world = np.array([[0, 10, 1], [-3, 20, 0], [2, -5, 0]], np.float32)
+    for frame in range(2):
+        np.savez(
+            root / "lidar" / f"{frame:02d}.npz",
+            xyz=world,
+            intensity=np.array([0, 51, 255], np.uint8),
+            sensor=np.array([0, 1, 0], np.uint8),
+            label=np.array([13, 41, 0], np.uint8),
+        )
+    (root / "lidar" / "poses.json").write_text(json.dumps([pose(), pose(y=2.0)]))
+    for name in CAMERAS:
+        folder = root / "camera" / name
+        folder.mkdir(parents=True)
+        (folder / "intrinsics.json").write_text(
+            json.dumps({"fx": 1000.0, "fy": 1000.0, "cx": 959.5, "cy": 539.5})
+        )
+        poses = [{**pose(), "heading": LOOKING_FORWARD}, {**pose(y=2.5), "heading": LOOKING_FORWARD}]
+        (folder / "poses.json").write_text(json.dumps(poses))
+        Image.new("RGB", (WIDTH, HEIGHT), (10, 20, 30)).save(folder / "00.jpg")
+    return root
+
+
+def test_clouds_stand_in_the_turned_ego_frame_and_cameras_at_their_own_time(sequence):
+    data = PandaSet(sequence)
+    assert len(data) == 2 and data.tokens == ("007-00", "007-01")
+    first, second = data[0], data[1]
+    # forward is the world's y here, left is minus x
+    torch.testing.assert_close(first.cloud.positions, torch.tensor([[10.0, 0, 1], [20, 3, 0], [-5, -2, 0]]))
+    torch.testing.assert_close(second.cloud.positions[:, 0], torch.tensor([8.0, 18.0, -7.0]))
+    torch.testing.assert_close(first.cloud.features[:, 0], torch.tensor([0.0, 0.2, 1.0]))
+    car, building = CITYSCAPES.classes.index("car"), CITYSCAPES.classes.index("building")
+    assert first.labels.tolist() == [car, building, IGNORE_LABEL]
+    pairs = project_points(second.cloud.positions, second.cameras[:1])
+    # the camera took its image half a metre further on: depth 7.5, not 8
+    assert pairs.points.tolist() == [0, 1]
+    torch.testing.assert_close(pairs.depths, torch.tensor([7.5, 17.5]))
+    torch.testing.assert_close(pairs.pixels[0], torch.tensor([959.5, 539.5 - 1000 / 7.5]))
+
+
+def test_a_sensor_can_be_chosen(sequence):
+    assert PandaSet(sequence, sensor="spinning")[0].cloud.features[:, 0].tolist() == [0.0, 1.0]
+    forward = PandaSet(sequence, sensor="forward")[0]
+    assert len(forward.cloud) == len(forward.labels) == 1
+    with pytest.raises(ValueError, match="unknown sensor 'rear'"):
+        PandaSet(sequence, sensor="rear")
+
+
+def test_without_labels_the_label_array_is_never_touched(sequence):
+    path = sequence / "lidar" / "00.npz"
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive if name != "label"}
+    np.savez(path, **arrays)
+    assert PandaSet(sequence, with_labels=False)[0].labels is None
+    with pytest.raises(ValueError, match="00.npz lacks an array .*label"):
+        PandaSet(sequence)[0]
+
+
+def test_frames_and_splits_are_checked(sequence):
+    assert PandaSet(sequence, frames=[1]).tokens == ("007-01",)
+    with pytest.raises(ValueError, match="has frames 0-1, but not"):
+        PandaSet(sequence, split="val")
+    with pytest.raises(ValueError, match="unknown split 'test'"):
+        PandaSet(sequence, split="test")
+    with pytest.raises(ValueError, match="name one of them"):
+        PandaSet(sequence, split="val", frames=[0])
+    with pytest.raises(ValueError, match="holds no lidar"):
+        PandaSet(sequence / "camera")
+
+
+def test_label_maps_are_looked_for_beside_the_images(sequence):
+    data = PandaSet(sequence)
+    assert data.label_map_path("007-01", 3) == sequence / "semantic_maps" / "back_camera" / "01.png"
+    with pytest.raises(ValueError, match="no camera 6 of sample '007-01'"):
+        data.label_map_path("007-01", 6)
+    with pytest.raises(ValueError, match="no camera 0 of sample '../x'"):
+        data.label_map_path("../x", 0)
+
+
+def test_images_are_read_when_asked_for_and_named_when_missing(sequence):
+    data = PandaSet(sequence)
+    assert data[0].read_image(0).shape == (HEIGHT, WIDTH, 3)
+    second = data[1]
+    with pytest.raises(ValueError, match="front_right_camera.01.jpg is missing"):
+        second.read_image(1)
+
+
+def rewrite(path, **changes):
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive}
+    np.savez(path, **{**arrays, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"xyz": np.full((3, 3), np.nan, np.float32)}, "3 points of 3 with NaN"),
+        ({"label": np.zeros(2, np.uint8)}, "array label of .* has shape"),
+        ({"xyz": np.zeros((3, 2), np.float32)}, "array xyz of .* has shape"),
+        ({"sensor": np.full(3, 7, np.uint8)}, "holds no points"),
+    ],
+)
+def test_broken_clouds_are_named(sequence, changes, fault):
+    rewrite(sequence / "lidar" / "00.npz", **changes)
+    with pytest.raises(ValueError, match=fault) as caught:
+        PandaSet(sequence)[0]
+    assert "00.npz" in str(caught.value)
+
+
+def test_a_truncated_cloud_is_named(sequence):
+    path = sequence / "lidar" / "01.npz"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="01.npz cannot be read"):
+        PandaSet(sequence)[1]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        ("lidar/poses.json", [pose()], "poses.json does not hold a position"),
+        (
+            "lidar/poses.json",
+            [{**pose(), "heading": {"w": 1, "x": 1, "y": 0, "z": 0}}] * 2,
+            "not a rigid motion",
+        ),
+        ("camera/left_camera/poses.json", {"a": 1}, "left_camera.poses.json does not hold"),
+        ("camera/left_camera/intrinsics.json", {"fx": 1.0}, "intrinsics.json should hold"),
+        ("camera/left_camera/intrinsics.json", {"fx": 0.0, "fy": 1, "cx": 1, "cy": 1}, "positive finite"),
+    ],
+)
+def test_broken_calibration_is_named(sequence, file, content, fault):
+    (sequence / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=fault):
+        PandaSet(sequence)
+
+
+def write_pickle(path, encoded):
+    path.write_bytes(base64.b85decode(encoded))
+    return path
+
+
+@pytest.fixture
+def official(sequence, tmp_path):
+    """The same sequence with its first frame as an official download has it."""
+    root = tmp_path / "download" / "007"
+    (root / "annotations" / "semseg").mkdir(parents=True)
+    (sequence / "camera").rename(root / "camera")
+    (root / "lidar").mkdir()
+    (sequence / "lidar" / "poses.json").rename(root / "lidar" / "poses.json")
+    write_pickle(root / "lidar" / "00.pkl.gz", LIDAR_PICKLE)
+    write_pickle(root / "annotations" / "semseg" / "00.pkl.gz", LABEL_PICKLE)
+    return root
+
+
+def test_an_official_sequence_is_converted_without_pandas(official, tmp_path, monkeypatch):
+    real_import = builtins.__import__
+
+    def no_pandas(name, *rest):
+        assert not name.startswith("pandas"), "pandas is not needed"
+        return real_import(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", no_pandas)
+    convert_pandaset(official, tmp_path / "converted")
+    monkeypatch.undo()
+    table = read_table(official / "lidar" / "00.pkl.gz")
+    sample = PandaSet(tmp_path / "converted")[0]
+    np.testing.assert_allclose(sample.cloud.positions[:, 0], table["y"], atol=1e-6)
+    np.testing.assert_allclose(sample.cloud.positions[:, 1], -table["x"], atol=1e-6)
+    np.testing.assert_allclose(sample.cloud.features[:, 0], table["i"] / 255, atol=1e-6)
+    names = [CITYSCAPES.classes[i] if i >= 0 else None for i in sample.labels.tolist()]
+    assert names == ["road", "car", None, "building", "vegetation"]
+    assert sample.read_image(0).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ValueError, match="already exists"):
+        convert_pandaset(official, tmp_path / "converted")
+
+
+def stand_in(module, name, **methods):
+    """Make a class that pickles under another module's name, as the real one would."""
+    made = type(name, (), methods)
+    made.__module__ = module
+    parent = sys.modules.setdefault(module, types.ModuleType(module))
+    setattr(parent, name, made)
+    return made
+
+
+def test_the_layout_of_pandas_before_1_3_is_read(tmp_path, monkeypatch):
+    for module in ("pandas", "pandas.core", "pandas.core.frame", "pandas.core.internals"):
+        monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+    for module in ("pandas.core.internals.managers", "pandas.core.indexes.base"):
+        monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+    frame = stand_in("pandas.core.frame", "DataFrame")()
+    manager_class = stand_in(
+        "pandas.core.internals.managers", "BlockManager", __getstate__=lambda self: self.held, held=None
+    )
+    index_class = stand_in("pandas.core.indexes.base", "Index")
+    new_index = types.FunctionType((lambda cls, fields: None).__code__, {}, "_new_Index")
+    new_index.__module__, new_index.__qualname__ = "pandas.core.indexes.base", "_new_Index"
+    sys.modules["pandas.core.indexes.base"]._new_Index = new_index
+    index_class.__reduce__ = lambda self: (new_index, (index_class, {"data": self.names, "name": None}))
+    names, rows = index_class(), index_class()
+    names.names, rows.names = np.array(["x", "d", "y"], dtype=object), np.arange(4)
+    floats, whole = np.arange(8.0).reshape(2, 4), np.arange(4)[None]
+    blocks = [{"values": floats, "mgr_locs": slice(0, 4, 2)}, {"values": whole, "mgr_locs": np.array([1])}]
+    manager = manager_class()
+    manager.held = ([], [], [], {"0.14.1": {"axes": [names, rows], "blocks": blocks}})
+    frame.__dict__.update(_data=manager, _typ="dataframe", _metadata=[])
+    path = tmp_path / "00.pkl.gz"
+    path.write_bytes(gzip.compress(pickle.dumps(frame, protocol=4)))
+    table = read_table(path)
+    assert {name: column.tolist() for name, column in table.items()} == {
+        "x": [0, 1, 2, 3],
+        "y": [4, 5, 6, 7],
+        "d": [0, 1, 2, 3],
+    }
+
+
+class Malicious:
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("function", [print, eval, __import__, open])
+def test_a_malicious_pickle_never_runs(official, tmp_path, capsys, function):
+    canary = tmp_path / "canary"
+    code = f"open({str(canary)!r}, 'w').write('ran')"
+    arguments = {eval: (code,), open: (str(canary), "w"), __import__: ("antigravity",)}.get(
+        function, ("ran",)
+    )
+    content = gzip.compress(pickle.dumps(Malicious(function, *arguments)))
+    (official / "lidar" / "00.pkl.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"00.pkl.gz .*asks for .*\w+, which no table of numbers needs"):
+        convert_pandaset(official, tmp_path / "converted")
+    assert not canary.exists() and "ran" not in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["007", "download"], "nothing half-written"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "cannot be read|is not a pandas table"),
+        (b"no gzip", "cannot be read"),
+        (gzip.compress(b""), "cannot be read|is not a pandas table"),
+        (gzip.compress(pickle.dumps([1, 2])), "holds no DataFrame"),
+        (base64.b85decode(LIDAR_PICKLE)[:200], "cannot be read"),
+    ],
+    ids=["no bytes", "no gzip", "no pickle", "a list", "truncated"],
+)
+def test_a_broken_pickle_is_named(tmp_path, content, fault):
+    path = tmp_path / "00.pkl.gz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=fault) as caught:
+        read_table(path)
+    assert "00.pkl.gz" in str(caught.value)
+
+
+def test_labels_of_another_length_are_refused(official, tmp_path):
+    write_pickle(official / "annotations" / "semseg" / "00.pkl.gz", LIDAR_PICKLE)
+    with pytest.raises(ValueError, match="should hold a column class"):
+        convert_pandaset(official, tmp_path / "converted")
+    with pytest.raises(ValueError, match="holds no lidar/NN.pkl.gz"):
+        convert_pandaset(tmp_path, tmp_path / "converted")
+
+
+@pytest.mark.real_data
+def test_a_real_2d_segmenter_agrees_with_the_real_lidar_labels_as_measured_before(real_data):
+    data = PandaSet(real_data / "pandaset-002", split="val")
+    assert len(data) == 10
+    sample = data[4]
+    pairs = project_points(sample.cloud.positions, sample.cameras)
+    accuracy = point_accuracy(data, sample, pairs)
+    assert 0.84 < accuracy < 0.89  # 86 % were measured over the whole drive
+    kept = drop_occluded(pairs, sample.cameras)
+    assert 0.80 < len(kept) / len(pairs) < 0.95
+    assert point_accuracy(data, sample, kept) > accuracy + 0.02, "what is dropped is mostly wrong"
+
+
+def point_accuracy(data, sample, pairs):
+    guess = torch.full((len(pairs),), IGNORE_LABEL)
+    for view in range(len(sample.cameras)):
+        labels = torch.from_numpy(
+            np.asarray(Image.open(data.label_map_path(sample.token, view))).astype(np.int64)
+        )
+        mine = pairs.views == view
+        height, width = labels.shape
+        columns = ((pairs.pixels[mine, 0] + 0.5) * width / WIDTH).long()
+        rows = ((pairs.pixels[mine, 1] + 0.5) * height / HEIGHT).long()
+        guess[mine] = labels[rows, columns]
+    truth = sample.labels[pairs.points]
+    return (guess == truth)[truth >= 0].float().mean().item()
