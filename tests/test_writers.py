@@ -23,10 +23,10 @@ FIELDS = {  # every field that nuScenes' schema knows
     "log": "token logfile vehicle date_captured location",
     "map": "token log_tokens category filename",
     "sample": "token timestamp scene_token next prev",
-    "sample_annotation": "token sample_token instance_token attribute_tokens visibility_token translation size "
-    "rotation num_lidar_pts num_radar_pts next prev",
-    "sample_data": "token sample_token ego_pose_token calibrated_sensor_token filename fileformat width height "
-    "timestamp is_key_frame next prev",
+    "sample_annotation": "token sample_token instance_token attribute_tokens visibility_token translation "
+    "size rotation num_lidar_pts num_radar_pts next prev",
+    "sample_data": "token sample_token ego_pose_token calibrated_sensor_token filename fileformat width "
+    "height timestamp is_key_frame next prev",
     "scene": "token name description log_token nbr_samples first_sample_token last_sample_token",
     "sensor": "token channel modality",
     "visibility": "token level description",
