@@ -128,7 +128,7 @@ def test_gradients_pass_gradcheck_in_double(kind, seed):
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_submanifold_map_holds_exactly_the_neighbours_and_is_symmetric(kernel, seed):
+def test_the_submanifold_map_holds_exactly_the_neighbours_and_is_symmetric(kernel, seed, path):
     generator = torch.Generator().manual_seed(seed)
     coordinates = random_voxels(generator, most=300, corner=-4)
     pairs = submanifold_map(torch.sort(packed.pack(coordinates))[0], kernel)
@@ -145,6 +145,18 @@ def test_the_submanifold_map_holds_exactly_the_neighbours_and_is_symmetric(kerne
     assert actual == expected
     assert sum(pairs.counts) == sum(map(len, expected))
     assert [{(t, s) for s, t in group} for group in actual] == actual[::-1]
+
+
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_the_compiled_map_is_that_of_plain_torch_to_the_last_bit(kernel, path):
+    generator = torch.Generator().manual_seed(kernel)
+    keys = torch.unique(packed.pack(torch.randint(-9, 9, (3000, 4), generator=generator).abs()))
+    fast = submanifold_map(keys, kernel)
+    with compiled.compiled_kernels(False):
+        slow = submanifold_map(keys, kernel)
+    assert torch.equal(fast.sources, slow.sources) and torch.equal(fast.targets, slow.targets)
+    assert fast.counts == slow.counts and len(fast.counts) == kernel**3
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -215,7 +227,7 @@ def test_coordinates_of_coarser_levels_are_floored_also_below_zero():
         assert torch.equal(pyramid.coordinates(level), torch.unique(expected, dim=0))
 
 
-def test_voxels_at_the_far_ends_of_the_range_have_no_neighbours_across_it():
+def test_voxels_at_the_far_ends_of_the_range_have_no_neighbours_across_it(path):
     most = packed.MAX_COORDINATE
     ends = torch.cartesian_prod(torch.tensor([0, 1, 511]), *[torch.tensor([-most, most])] * 3)
     pyramid = Pyramid(torch.unique(packed.pack(ends)))

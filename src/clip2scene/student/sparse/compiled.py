@@ -17,13 +17,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from clip2scene.files import write_atomically
-from clip2scene.student.sparse.maps import KernelMap
+
+if TYPE_CHECKING:
+    from clip2scene.student.sparse.maps import KernelMap
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
@@ -46,25 +50,24 @@ def compiled_kernels(on: bool) -> Iterator[None]:
 
 def usable(rows: Tensor, columns: int) -> bool:
     """Tell whether the compiled path can work on these rows and write that many columns."""
-    if (
-        not _switched_on
-        or rows.dtype != torch.float32
-        or rows.device.type != "cpu"
-        or columns > _MOST_COLUMNS
-    ):
+    if rows.dtype != torch.float32 or columns > _MOST_COLUMNS or not usable_on(rows):
         return False
-    library = _library()
-    return library is not None and columns % library.clip2scene_lanes() == 0
+    return columns % _library().clip2scene_lanes() == 0  # type: ignore[union-attr]
 
 
-def convolve(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+def usable_on(tensor: Tensor) -> bool:
+    """Tell whether the compiled path is switched on, there, and for this tensor's device."""
+    return _switched_on and tensor.device.type == "cpu" and _library() is not None
+
+
+def convolve(features: Tensor, weight: Tensor, pairs: "KernelMap") -> Tensor:
     """Do what ``conv.gather_multiply_scatter`` does."""
     out = features.new_empty(pairs.num_targets, weight.shape[2])
     _call("clip2scene_convolve", features, weight.contiguous(), pairs, weight.shape, out)
     return out
 
 
-def weight_gradient(features: Tensor, gradient: Tensor, pairs: KernelMap) -> Tensor:
+def weight_gradient(features: Tensor, gradient: Tensor, pairs: "KernelMap") -> Tensor:
     """Return the gradient of the weight for the gradient of the result."""
     shape = torch.Size([len(pairs.counts), features.shape[1], gradient.shape[1]])
     out = features.new_empty(shape)
@@ -72,7 +75,27 @@ def weight_gradient(features: Tensor, gradient: Tensor, pairs: KernelMap) -> Ten
     return out
 
 
-def _call(name: str, first: Tensor, second: Tensor, pairs: KernelMap, shape: torch.Size, out: Tensor) -> None:
+def submanifold_pairs(keys: Tensor, columns: Tensor, kernel_size: int) -> tuple[Tensor, Tensor, list[int]]:
+    """Do what ``maps.submanifold_pairs`` does."""
+    volume = kernel_size**3
+    counts = torch.empty(volume // 2, dtype=torch.int64)
+    library = _library()
+    assert library is not None
+    table = (keys.data_ptr(), len(keys), columns.data_ptr(), len(columns), kernel_size // 2, volume // 2)
+    library.clip2scene_neighbours(*table, None, counts.data_ptr(), None, None)
+    half = counts.tolist()
+    every = [*half[::-1], 0, *half]
+    starts = torch.tensor([0, *accumulate(every)])
+    ends = torch.empty(2, sum(every), dtype=torch.int64)
+    library.clip2scene_neighbours(
+        *table, starts.data_ptr(), counts.data_ptr(), ends[0].data_ptr(), ends[1].data_ptr()
+    )
+    return ends[0], ends[1], every
+
+
+def _call(
+    name: str, first: Tensor, second: Tensor, pairs: "KernelMap", shape: torch.Size, out: Tensor
+) -> None:
     offsets, in_channels, out_channels = shape
     counter = ctypes.c_int64(0)
     arguments = (
@@ -114,13 +137,12 @@ def _library() -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(str(_build(compiler)))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: no home folder
         return None
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    for name in ("clip2scene_convolve", "clip2scene_weight_gradient"):
-        function = getattr(library, name)
-        function.argtypes = [pointer] * 5 + [integer] * 5 + [pointer] * 2
-        function.restype = None
+    product = [pointer] * 5 + [integer] * 5 + [pointer] * 2
+    library.clip2scene_convolve.argtypes = library.clip2scene_weight_gradient.argtypes = product
+    library.clip2scene_neighbours.argtypes = [pointer, integer, pointer, *[integer] * 3, *[pointer] * 4]
     return library
 
 

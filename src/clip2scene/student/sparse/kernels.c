@@ -172,3 +172,27 @@ void clip2scene_weight_gradient(const float *x, const float *g, const index_t *s
         }
     }
 }
+
+/* Submanifold map of sorted keys by one merge per column of neighbours. Half offset h is the h-th after the centre; its
+ * pairs (j, i) go to slot centre + 1 + h, and mirrored to slot centre - 1 - h, each slot beginning where starts says.
+ * Without starts the pairs are only counted, into counts[h]. */
+void clip2scene_neighbours(const index_t *keys, index_t rows, const index_t *columns, index_t num_columns, index_t radius,
+                           index_t centre, const index_t *starts, index_t *counts, index_t *source, index_t *target) {
+    index_t edge = 2 * radius + 1;
+    memset(counts, 0, sizeof(index_t) * centre);
+    for (index_t c = -1; c < num_columns; c++) { /* -1: the upper half of the voxel's own column */
+        index_t lowest = c < 0 ? 1 : columns[c] - radius, reach = c < 0 ? radius : edge;
+        index_t slot = c < 0 ? 0 : radius + c * edge, from = 0;
+        for (index_t i = 0; i < rows; i++) {
+            index_t wanted = keys[i] + lowest;
+            while (from < rows && keys[from] < wanted) from++;
+            for (index_t j = from; j < rows && keys[j] < wanted + reach; j++) {
+                index_t h = slot + keys[j] - wanted, n = counts[h]++;
+                if (!starts) continue;
+                index_t after = starts[centre + 1 + h] + n, before = starts[centre - 1 - h] + n;
+                source[after] = target[before] = j;
+                target[after] = source[before] = i;
+            }
+        }
+    }
+}

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from clip2scene.student.sparse import compiled
 from clip2scene.student.sparse import keys as packed
 
 
@@ -66,19 +67,25 @@ def submanifold_map(keys: Int[Tensor, "voxels"], kernel_size: int) -> KernelMap:
         keys: Sorted and unique.
         kernel_size: Odd.
     """
-    radius, volume = kernel_size // 2, kernel_size**3
+    radius = kernel_size // 2
     columns = [
-        packed.step(x, y, -radius)
-        for x in range(radius + 1)
-        for y in range(-radius, radius + 1)
-        if (x, y) > (0, 0)
+        packed.step(x, y, 0) for x in range(radius + 1) for y in range(-radius, radius + 1) if (x, y) > (0, 0)
     ]
-    if not columns:
-        empty = keys.new_empty(0)
-        return KernelMap(empty, empty, (0,), len(keys), len(keys), centre=0)
+    search = compiled.submanifold_pairs if compiled.usable_on(keys) else submanifold_pairs
+    sources, targets, counts = search(keys, keys.new_tensor(columns), kernel_size)
+    return KernelMap(sources, targets, tuple(counts), len(keys), len(keys), centre=kernel_size**3 // 2)
+
+
+def submanifold_pairs(
+    keys: Int[Tensor, "voxels"], columns: Int[Tensor, "columns"], kernel_size: int
+) -> tuple[Int[Tensor, "pairs"], Int[Tensor, "pairs"], list[int]]:
+    """Return sources, targets and counts per offset; ``columns`` are the steps to half of the columns."""
+    if kernel_size == 1:
+        return keys.new_empty(0), keys.new_empty(0), [0]
+    radius = kernel_size // 2
     end = keys.new_full((1,), torch.iinfo(torch.int64).max)
     padded = torch.cat([keys, end])
-    first = keys + keys.new_tensor(columns)[:, None]
+    first = keys + columns[:, None] - radius
     row = torch.searchsorted(keys, first)
     above = torch.arange(1, len(keys) + 1, device=keys.device)
     hits, rows = [], []
@@ -98,14 +105,9 @@ def submanifold_map(keys: Int[Tensor, "voxels"], kernel_size: int) -> KernelMap:
     half = hit.sum(1).tolist()
     mirrored_targets = torch.cat(sources.split(half)[::-1])
     mirrored_sources = torch.cat(targets.split(half)[::-1])
-    return KernelMap(
-        sources=torch.cat([mirrored_sources, sources]),
-        targets=torch.cat([mirrored_targets, targets]),
-        counts=(*half[::-1], 0, *half),
-        num_sources=len(keys),
-        num_targets=len(keys),
-        centre=volume // 2,
-    )
+    every_source = torch.cat([mirrored_sources, sources])
+    every_target = torch.cat([mirrored_targets, targets])
+    return every_source, every_target, [*half[::-1], 0, *half]
 
 
 def downsampling_map(keys: Int[Tensor, "voxels"]) -> tuple[Int[Tensor, "parents"], KernelMap]:
