@@ -3,6 +3,7 @@ import torch
 
 from clip2scene.student import MinkUNet, minkunet14a, minkunet18, minkunet34
 from clip2scene.student.points import VoxelizedPoints
+from clip2scene.student.sparse.compiled import compiled_kernels
 
 
 def cloud(num_points=600, *, seed=0, batches=3):
@@ -127,3 +128,17 @@ def test_bad_clouds_are_refused(spoil, message):
 def test_impossible_networks_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MinkUNet(1, **options)
+
+
+def test_the_compiled_network_gives_the_features_and_gradients_of_plain_torch():
+    results = []
+    for fast in (True, False):
+        torch.manual_seed(0)
+        net = minkunet14a(1, width=0.5, voxel_size=0.4)
+        with compiled_kernels(fast):
+            out = net(*cloud())
+            out.square().mean().backward()
+        results.append([out.detach(), *(p.grad for p in net.parameters()), *net.buffers()])
+    for actual, expected in zip(*results, strict=True):
+        size = expected.abs().max().clamp(min=1e-3)
+        torch.testing.assert_close(actual / size, expected / size, rtol=0, atol=2e-3)
