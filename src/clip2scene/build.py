@@ -1,6 +1,7 @@
 """The door where settings stop: recipes go in, objects come out."""
 
-from functools import partial
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,13 +9,30 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clip2scene import losses
-from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, StudentConfig, TeacherConfig
+from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, StudentConfig, TeacherConfig
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.pandaset import PandaSet
-from clip2scene.labels import TOYTOWN
+from clip2scene.labels import NUSCENES, TOYTOWN, ClassSet
 from clip2scene.student.embedder import Embedder
 from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet34
 from clip2scene.student.spvcnn import SPVCNN
+from clip2scene.teacher.clip import Clip, load_clip
+from clip2scene.teacher.label_maps import LabelMapTeacher
+from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.prompts import (
+    TEMPLATES,
+    TOYTOWN_TEMPLATES,
+    TextSpace,
+    embed_prompts,
+    read_text_table,
+)
+from clip2scene.teacher.vocabulary import add_short_names, add_stand_ins, unrelated_names
+from clip2scene.types import Prompts
+
+SMALL_CLIP = Path(__file__).parent / "assets" / "toytown-clip"
+"""The image-text model that ships with the package; it knows toytown's words."""
+
+_log = logging.getLogger(__name__)
 
 NETWORKS = {"spvcnn": SPVCNN, "minkunet14a": minkunet14a, "minkunet18": minkunet18, "minkunet34": minkunet34}
 
@@ -23,8 +41,8 @@ def build_dataset(data: DataConfig, root: Path, *, split: str, with_labels: bool
     """Open a split of the data set that lies at ``root``."""
     if data.layout == "pandaset":
         return PandaSet(root, split=split, with_labels=with_labels)
-    class_set = {"class_set": TOYTOWN} if data.classes == "toytown" else {}
-    return NuScenes(root, split=split, with_labels=with_labels, **class_set)
+    class_set = TOYTOWN if data.classes == "toytown" else NUSCENES
+    return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set)
 
 
 def build_student(
@@ -34,6 +52,83 @@ def build_student(
     backbone = NETWORKS[student.network](in_channels, width=student.width, voxel_size=student.voxel_size)
     temperature = loss.cosine_temperature if loss.cosine else None
     return Embedder(backbone, text_channels, cosine_temperature=temperature)
+
+
+def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: ClassSet) -> TextSpace:
+    """Open what turns words into vectors: an image-text model, or a table of text embeddings.
+
+    Args:
+        teacher: Who will teach.
+        weights: Folder or hub id of a model, or for label maps the file of a table. None is the small model
+            in the package; for label maps, a vocabulary of the classes alone.
+        class_set: Classes whose names a table is completed with.
+
+    Raises:
+        ValueError: If ``weights`` is neither.
+    """
+    if teacher.kind == "maskclip":
+        return load_clip(weights or SMALL_CLIP)
+    if weights is None:
+        return unrelated_names(class_set.classes)
+    path = Path(weights)
+    table = add_short_names(read_text_table(path, path.with_name(names_of(path))))
+    lacking = [
+        name
+        for name, names in zip(class_set.classes, class_set.prompts, strict=True)
+        if all(table.unknown_words(each) for each in (name, *names))
+    ]
+    if lacking:
+        _log.warning("no text embedding for %s: each gets a direction of its own", ", ".join(lacking))
+    return add_stand_ins(table, lacking)
+
+
+def names_of(table: Path) -> str:
+    """Say where the names of an ``.npy`` table are looked for: beside it, the part before the first dash.
+
+    Example:
+        >>> names_of(Path("lvis1203-clip-vit-b-32.npy")), names_of(Path("words.npy"))
+        ('lvis1203-names.json', 'words-names.json')
+    """
+    return f"{table.stem.split('-')[0]}-names.json"
+
+
+def build_prompts(teacher: TeacherConfig, space: TextSpace, class_set: ClassSet) -> Prompts:
+    """Place a data set's classes in a text space."""
+    if teacher.kind == "label-maps":  # a painted class has one place, that of its first known name
+        named = zip(class_set.classes, class_set.prompts, strict=True)
+        names = [[_first_known(space, (name, *others))] for name, others in named]
+        return embed_prompts(space, class_set.classes, names, ("{}",))
+    return embed_prompts(space, class_set.classes, class_set.prompts, _templates(teacher))
+
+
+def place_words(teacher: TeacherConfig, space: TextSpace, names: Sequence[str]) -> Prompts:
+    """Place free words in a text space, each a class of its own."""
+    return embed_prompts(space, names, [[name] for name in names], _templates(teacher))
+
+
+def _first_known(space: TextSpace, names: Sequence[str]) -> str:
+    return next(name for name in names if not space.unknown_words(name))
+
+
+def _templates(teacher: TeacherConfig) -> Sequence[str]:
+    if teacher.kind == "label-maps":
+        return ("{}",)
+    return TOYTOWN_TEMPLATES if teacher.templates == "toytown" else TEMPLATES
+
+
+def build_teacher(
+    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: NuScenes | PandaSet
+) -> MaskClip | LabelMapTeacher:
+    """Make the image model that answers for pixels."""
+    if teacher.kind == "label-maps":
+        return LabelMapTeacher(dataset.label_map_path, prompts.embeddings)
+    assert isinstance(space, Clip)
+    return MaskClip(
+        space,
+        key_smoothing=teacher.key_smoothing,
+        prompt_denoising=teacher.prompt_denoising,
+        working_size=teacher.working_size,
+    )
 
 
 class SemanticLoss:
@@ -64,10 +159,10 @@ class SemanticLoss:
 
 def build_optimiser(optimiser: OptimiserConfig, student: nn.Module) -> torch.optim.Optimizer:
     """Make the optimiser; SGD is the released code's (momentum 0.9, dampening 0.1)."""
-    settings = {"lr": optimiser.learning_rate, "weight_decay": optimiser.weight_decay}
+    rate, decay = optimiser.learning_rate, optimiser.weight_decay
     if optimiser.name == "sgd":
-        return torch.optim.SGD(student.parameters(), momentum=0.9, dampening=0.1, **settings)
-    return torch.optim.AdamW(student.parameters(), **settings)
+        return torch.optim.SGD(student.parameters(), rate, momentum=0.9, dampening=0.1, weight_decay=decay)
+    return torch.optim.AdamW(student.parameters(), rate, weight_decay=decay)
 
 
 def learning_rate(optimiser: OptimiserConfig, progress: float) -> float:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,22 +25,27 @@ from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.types import Camera, Pairs, PointCloud, Prompts, Sample
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """What every loader offers."""
 
-    tokens: Sequence[str]
+    @property
+    def tokens(self) -> Sequence[str]:
+        """Name the samples, each fit for a file name."""
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample."""
 
 
+@runtime_checkable
 class PixelAnswers(Protocol):
     """What a teacher says of one sample's images."""
 
     def logits_at(self, pairs: Pairs, text: Float[Tensor, "names channels"]) -> Float[Tensor, "pairs names"]:
-        """Answer at the pixels of ``pairs``."""
+        """Answer at the pixels of ``pairs``; zeros where nothing can be said."""
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """A frozen image model that knows words."""
 
@@ -152,8 +157,9 @@ def _carry_sample(
         no_pairs = torch.zeros(0, dtype=torch.long)
         return Carried(sample.cloud, no_pairs, torch.zeros(0, len(prompts.classes)), sample.labels)
     pairs = find_pairs(sample.cloud.positions, sample.cameras, settings)
-    logits = teacher(sample).logits_at(pairs, prompts.embeddings)
-    return Carried(sample.cloud, pairs.points, prompts.best_name(logits), sample.labels)
+    logits = prompts.best_name(teacher(sample).logits_at(pairs, prompts.embeddings))
+    answered = logits.any(1)
+    return Carried(sample.cloud, pairs.points[answered], logits[answered], sample.labels)
 
 
 def _save(path: Path, carried: Carried) -> None:

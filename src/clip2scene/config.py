@@ -38,12 +38,18 @@ class TeacherConfig:
     """An image-text model read densely, or class maps written by any 2D segmenter."""
     trained_on_2d_labels: bool = False
     """Whether the teacher ever saw labelled images; results are reported in two classes by this."""
-    key_smoothing: bool = False
-    """MaskCLIP's key smoothing of the class scores."""
-    prompt_denoising: bool = False
-    """MaskCLIP's prompt denoising: classes that are nowhere likely in an image are silenced in it."""
+    working_size: tuple[int, int] | None = None
+    """Height and width at which images are looked at, in pixels; None keeps each image's own size."""
+    key_smoothing: float = 0.0
+    """Cells whose best score is below this take over the scores of cells with like keys; 0 is off."""
+    prompt_denoising: float = 0.0
+    """Classes whose best score in an image is below this are silenced in it; 0 is off, MaskCLIP's is 0.5."""
     templates: Literal["all", "toytown"] = "all"
     """Sentences around each class name: all 85, or the few made of toytown's words."""
+
+    def __post_init__(self) -> None:
+        for name in ("key_smoothing", "prompt_denoising"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1", getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 ======================  ================================================================================
 ``recipe.json``         the resolved recipe
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
+``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
 ``sources.json``        the teacher and the data: where they were, and their hashes
 ``checkpoint.*``        the newest checkpoint and the one before it
 ``log.jsonl``           one line a step: loss and time
@@ -24,11 +25,23 @@ from torch import Tensor
 
 from clip2scene import build
 from clip2scene.carry import carry_split
-from clip2scene.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, versions
+from clip2scene.checkpoint import (
+    Checkpoint,
+    hash_files,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    versions,
+)
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_atomically, write_json
 from clip2scene.student.embedder import Embedder
+from clip2scene.teacher.clip import load_clip
+from clip2scene.teacher.model_folder import find_folder
+from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
 from clip2scene.types import Prompts
+
+WORDS = "words.safetensors"
 
 
 class Trainee:
@@ -112,20 +125,42 @@ class Run:
         """Where the weights are."""
         return self.folder / "checkpoint.safetensors"
 
+    @property
+    def carry_settings(self) -> dict[str, Any]:
+        """What decides which points meet which pixels."""
+        return {"min_depth": self.recipe.data.min_depth, "occlusion_test": self.recipe.data.occlusion_test}
+
     def carry(self, data_root: Path, *, split: str, with_labels: bool) -> list[Path]:
         """Carry the teacher's answers onto a split, or find them carried already."""
         data = self.recipe.data
         dataset = build.build_dataset(data, data_root, split=split, with_labels=with_labels)
-        teacher = build.build_teacher(self.recipe.teacher, self.sources["teacher_weights"], dataset)
+        teacher = None
+        if split != "train" or self.recipe.supervision == "label-free":
+            teacher = build.build_teacher(self.recipe.teacher, self.text_space(), self.prompts, dataset)
         settings = {
-            "min_depth": data.min_depth,
-            "occlusion_test": data.occlusion_test,
+            **self.carry_settings,
             "teacher": to_dict(self.recipe)["teacher"],
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
         }
         return carry_split(dataset, teacher, self.prompts, self.folder / "carried" / split, settings=settings)
+
+    def text_space(self) -> TextSpace:
+        """Open what turns words into vectors.
+
+        Raises:
+            ValueError: If the image-text model is not where it was, or has changed.
+        """
+        if (self.folder / WORDS).exists():
+            return read_text_table(self.folder / WORDS)
+        weights = self.sources["teacher_weights"] or build.SMALL_CLIP
+        if hash_files(find_folder(weights)) != self.sources["teacher_hash"]:
+            raise ValueError(
+                f"the image-text model in {weights} is not the one that {self.folder} learnt from; "
+                "put that one back, or train anew"
+            )
+        return load_clip(weights)
 
     def new_student(self) -> Embedder:
         """Make the network with fresh weights."""
@@ -157,7 +192,7 @@ class Run:
         """Write a checkpoint, atomically."""
         save_checkpoint(self.checkpoint_path, trainee.checkpoint())
 
-    def log(self, **values: float) -> None:
+    def log(self, **values: float | int) -> None:
         """Append a line to the log."""
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(values) + "\n")
@@ -180,17 +215,21 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
     dataset = build.build_dataset(recipe.data, data_root, split="train", with_labels=False)
-    words = build.build_words(recipe.teacher, teacher_weights)
-    prompts = build.build_prompts(recipe.teacher, words, dataset.class_set)
+    space = build.open_text_space(recipe.teacher, teacher_weights, dataset.class_set)
+    prompts = build.build_prompts(recipe.teacher, space, dataset.class_set)
     sources = {
-        "teacher_weights": words.source,
-        "teacher_hash": words.hash,
+        "teacher_weights": teacher_weights,
         "data_root": str(Path(data_root).resolve()),
         "num_samples": len(dataset.tokens),
         "in_channels": dataset[0].cloud.features.shape[1],
         "versions": versions(),
     }
     save_prompts(out, prompts)
+    if isinstance(space, TextTable):
+        space.save(out / WORDS)
+        sources["teacher_hash"] = hash_files(out, [out / WORDS])
+    else:
+        sources["teacher_hash"] = hash_files(find_folder(teacher_weights or build.SMALL_CLIP))
     write_json(out / "sources.json", sources)
     write_json(out / "recipe.json", to_dict(recipe))
     return Run(out, recipe, prompts, sources)

@@ -1,7 +1,8 @@
 """Using a trained student: say the words once, then label any number of clouds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 from clip2scene import build
 from clip2scene.run import open_run
 from clip2scene.student.embedder import Embedder
-from clip2scene.teacher.prompts import Words
 from clip2scene.types import PointCloud, Prompts
+
+PlaceWords = Callable[[Sequence[str]], Prompts]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Segmenter:
     Args:
         student: A trained network.
         prompts: The words to begin with.
-        words: Turns further words into embeddings.
+        place_words: Gives further words their place in the text space the student was trained in.
 
     Example:
         >>> segmenter = Segmenter.load("demo/label-free")  # doctest: +SKIP
@@ -46,10 +48,10 @@ class Segmenter:
         >>> segmenter.segment(read_cloud("sweep.bin")).labels  # doctest: +SKIP
     """
 
-    def __init__(self, student: Embedder, prompts: Prompts, words: Words) -> None:
+    def __init__(self, student: Embedder, prompts: Prompts, place_words: PlaceWords) -> None:
         self.student = student
         self.prompts = prompts
-        self.words = words
+        self.place_words = place_words
 
     @classmethod
     def load(cls, run: Path | str) -> "Segmenter":
@@ -59,8 +61,8 @@ class Segmenter:
             ValueError: If the folder is no finished run, or its text encoder is not where it was.
         """
         opened = open_run(Path(run))
-        words = build.build_words(opened.recipe.teacher, opened.sources["teacher_weights"])
-        return cls(opened.student(), opened.prompts, words)
+        place_words = partial(build.place_words, opened.recipe.teacher, opened.text_space())
+        return cls(opened.student(), opened.prompts, place_words)
 
     def set_prompts(self, names: Sequence[str]) -> None:
         """Choose the words that points are labelled with from now on.
@@ -74,7 +76,7 @@ class Segmenter:
         cleaned = [name.strip() for name in names]
         if not cleaned or not all(cleaned) or len(set(cleaned)) < len(cleaned):
             raise ValueError(f"expected at least one prompt, all different and not empty, got {list(names)}")
-        self.prompts = self.words.prompts(cleaned, [(name,) for name in cleaned])
+        self.prompts = self.place_words(cleaned)
 
     def segment(self, cloud: PointCloud) -> Segmentation:
         """Label every point of a cloud.

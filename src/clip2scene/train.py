@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from clip2scene.augment import augment_cloud
 from clip2scene.batch import Batch, Lesson, collate, sample_order, step_generator
 from clip2scene.carry import load_carried
 from clip2scene.config import Recipe
-from clip2scene.run import start_run
+from clip2scene.run import Run, start_run
 from clip2scene.student.embedder import Embedder
 from clip2scene.types import IGNORE_LABEL, Prompts
 
@@ -64,17 +63,30 @@ def pretrain(
         ValueError: If the data, the teacher or the folder is unfit; before the first step.
     """
     run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
-    label_free = recipe.supervision == "label-free"
-    paths = run.carry(data_root, split="train", with_labels=not label_free)
-    lessons = Lessons(paths, label_free=label_free)
+    paths = run.carry(data_root, split="train", with_labels=recipe.supervision == "labels")
+    learn(run, paths, device=torch.device(device), save_every=save_every)
+    return out
+
+
+def learn(run: Run, paths: Sequence[Path], *, device: torch.device, save_every: int) -> None:
+    """Take the steps that a run has left, saving now and then.
+
+    Args:
+        run: Where to save, and what to learn.
+        paths: Samples with the teacher's answers.
+        device: Where to compute.
+        save_every: Steps between checkpoints.
+    """
+    recipe = run.recipe
+    lessons = Lessons(paths, label_free=recipe.supervision == "label-free")
     semantic_loss = build.SemanticLoss(recipe.loss, lessons.target_histogram(len(run.prompts.classes)))
     torch.manual_seed(recipe.seed)
-    trainee = run.trainee(torch.device(device))
-    prompts = run.prompts.to(torch.device(device))
+    trainee = run.trainee(device)
+    prompts = run.prompts.to(device)
     progress = tqdm(total=recipe.steps, initial=trainee.step, desc=recipe.name, unit="step", smoothing=0.02)
     while trainee.step < recipe.steps:
         began = time.perf_counter()
-        batch = lessons.draw(recipe, trainee.step).to(torch.device(device))
+        batch = lessons.draw(recipe, trainee.step).to(device)
         trainee.student.train()
         loss = train_step(trainee.student, batch, prompts, semantic_loss)
         trainee.update(loss)
@@ -84,7 +96,6 @@ def pretrain(
         if trainee.step % save_every == 0 or trainee.step == recipe.steps:
             run.save(trainee)
     progress.close()
-    return out
 
 
 class Lessons:
@@ -108,9 +119,13 @@ class Lessons:
         """Put the samples of a step side by side, each moved at random; the same for the same step."""
         numbers = sample_order(len(self.paths), recipe.batch_size, step, seed=recipe.seed)
         generator = step_generator(recipe.seed, step, purpose=2)
-        augment = partial(augment_cloud, generator=generator, **vars(recipe.augment))
         lessons = (self.read(number) for number in numbers)
-        return collate([replace(lesson, cloud=augment(lesson.cloud)) for lesson in lessons])
+        return collate(
+            [
+                replace(lesson, cloud=augment_cloud(lesson.cloud, generator, **vars(recipe.augment)))
+                for lesson in lessons
+            ]
+        )
 
     def target_histogram(self, num_classes: int) -> Int[Tensor, "classes"]:
         """Count how often each class is asked for.

@@ -1,0 +1,140 @@
+"""Pictures of a run's answers, and files for people's own clouds."""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from clip2scene import build, pictures
+from clip2scene.carry import find_pairs, load_carried
+from clip2scene.cloudfiles import read_cloud, write_ply
+from clip2scene.evaluate import predict
+from clip2scene.files import write_atomically
+from clip2scene.labels import ClassSet
+from clip2scene.run import open_run
+from clip2scene.segmenter import Segmenter
+from clip2scene.types import Pairs, Sample
+
+
+def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[Path]:
+    """Draw evenly chosen samples of a split that was evaluated: from above, and over the camera images.
+
+    Args:
+        run: Folder of the run.
+        data_root: The data set, with labels.
+        split: The split that :func:`clip2scene.evaluate.evaluate` judged.
+        count: How many samples.
+
+    Returns:
+        The pictures, in ``run/pictures``.
+    """
+    opened = open_run(run)
+    paths = opened.carry(data_root, split=split, with_labels=True)
+    dataset = build.build_dataset(opened.recipe.data, data_root, split=split, with_labels=True)
+    student = opened.student()
+    drawn = []
+    for number in np.linspace(0, len(paths) - 1, count, dtype=int) if count else []:
+        carried = load_carried(paths[number])
+        assert carried.labels is not None
+        answers = {
+            "student, from lidar alone": predict(student, opened.prompts, carried),
+            "teacher's labels carried over": carried.teacher_labels(),
+            "ground truth": carried.labels,
+        }
+        sample = dataset[int(number)]
+        pairs = find_pairs(carried.cloud.positions, sample.cameras, opened.carry_settings)
+        for kind, picture in (
+            ("above", draw_above(sample, answers, dataset.class_set)),
+            ("cameras", draw_cameras(sample, pairs, answers, dataset.class_set)),
+        ):
+            drawn.append(run / "pictures" / f"{dataset.tokens[number]}-{kind}.png")
+            pictures.save_png(drawn[-1], picture)
+    return drawn
+
+
+def draw_above(sample: Sample, answers: dict[str, Int[Tensor, "points"]], class_set: ClassSet) -> Image.Image:
+    """Show each answer and the student's errors from above; the student comes first in ``answers``."""
+    positions, truth = sample.cloud.positions, answers["ground truth"]
+    views = [
+        pictures.birds_eye(positions, pictures.class_colours(labels, class_set))
+        for labels in answers.values()
+    ]
+    student = next(iter(answers.values()))
+    views.append(pictures.birds_eye(positions, pictures.error_colours(student, truth)))
+    legend = pictures.legend(pictures.class_entries(class_set, *answers.values()))
+    titles = [*answers, "student: right green, wrong red"]
+    return pictures.panel(views, titles, columns=2, legend=legend, heading=f"sample {sample.token}")
+
+
+def draw_cameras(
+    sample: Sample, pairs: Pairs, answers: dict[str, Int[Tensor, "points"]], class_set: ClassSet
+) -> Image.Image:
+    """Show the student's answer and the truth over three of the cameras."""
+    views, titles = [], []
+    for title in ("student, from lidar alone", "ground truth"):
+        for view in range(min(3, len(sample.cameras))):
+            mine = pairs.views == view
+            colours = pictures.class_colours(answers[title][pairs.points[mine]], class_set)
+            image = sample.read_image(view)
+            views.append(pictures.camera_overlay(image, pairs.pixels[mine], pairs.depths[mine], colours))
+            titles.append(f"{sample.cameras[view].name}: {title}")
+    legend = pictures.legend(pictures.class_entries(class_set, *answers.values()))
+    return pictures.panel(views, titles, columns=3, legend=legend, heading=f"sample {sample.token}")
+
+
+def segment_files(run: Path, clouds: Sequence[Path], prompts: Sequence[str], out: Path) -> list[Path]:
+    """Label cloud files with any words.
+
+    Every file is read before the first is written, so a bad one leaves nothing half done.
+
+    Args:
+        run: Folder of the run.
+        clouds: Files that :func:`clip2scene.cloudfiles.read_cloud` reads.
+        prompts: Words or phrases.
+        out: Folder for the results.
+
+    Returns:
+        For each cloud ``NAME.npz`` (labels, scores, names), ``NAME.ply`` (coloured) and ``NAME.png``.
+
+    Raises:
+        ValueError: If the run, a cloud or a prompt is unfit, or two clouds have the same name.
+    """
+    segmenter = Segmenter.load(run)
+    segmenter.set_prompts(prompts)
+    stems = [path.name.split(".")[0] for path in clouds]
+    if len(set(stems)) < len(stems):
+        raise ValueError(
+            f"clouds must have different names, got {', '.join(stems)}; rename or split the call"
+        )
+    written = []
+    for stem, cloud in zip(stems, [read_cloud(path) for path in clouds], strict=True):
+        found = segmenter.segment(cloud)
+        palette = word_colours(len(found.names))
+        colours = palette[found.labels]
+        with write_atomically(out / f"{stem}.npz") as temporary:
+            scores = found.scores.numpy().astype(np.float16)
+            np.savez_compressed(temporary, labels=found.labels.numpy(), scores=scores, names=found.names)
+        write_ply(out / f"{stem}.ply", cloud.positions, colours)
+        shares = torch.bincount(found.labels, minlength=len(found.names)) / len(found.labels)
+        entries = {
+            f"{name} {share:.0%}": tuple(colour)
+            for name, share, colour in zip(found.names, shares.tolist(), palette.tolist(), strict=True)
+        }
+        picture = pictures.panel(
+            [pictures.birds_eye(cloud.positions, colours, size=1600)], [stem], legend=pictures.legend(entries)
+        )
+        pictures.save_png(out / f"{stem}.png", picture)
+        written += [out / f"{stem}{suffix}" for suffix in (".npz", ".ply", ".png")]
+    return written
+
+
+def word_colours(count: int) -> UInt8[Tensor, "words 3"]:
+    """Choose colours for words that have none of their own: hues a golden section apart."""
+    hues = [(0.58 + number * 0.618034) % 1 for number in range(count)]
+    shades = [colorsys.hsv_to_rgb(hue, 0.65, 1.0 - 0.25 * (number % 2)) for number, hue in enumerate(hues)]
+    return (torch.tensor(shades) * 255).to(torch.uint8)

@@ -1,0 +1,55 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clip2scene.batch import Lesson, collate, sample_order, step_generator
+from clip2scene.types import IGNORE_LABEL, PointCloud
+
+
+def make_lesson(num_points, taught, targets):
+    cloud = PointCloud(torch.arange(num_points * 3.0).reshape(-1, 3), torch.full((num_points, 1), 0.5))
+    return Lesson(cloud, torch.tensor(taught, dtype=torch.long), torch.tensor(targets, dtype=torch.long))
+
+
+def test_targets_keep_pointing_at_their_points():
+    first, second = make_lesson(3, [2, 0], [5, 6]), make_lesson(2, [1, 1], [7, 8])
+    batch = collate([first, second])
+    assert batch.taught.tolist() == [2, 0, 4, 4]
+    assert batch.targets.tolist() == [5, 6, 7, 8]
+    assert batch.sample_of_point.tolist() == [0, 0, 0, 1, 1]
+    assert torch.equal(batch.positions[batch.taught[2]], second.cloud.positions[1])
+
+
+def test_targets_that_teach_nothing_are_dropped_and_their_points_kept():
+    batch = collate([make_lesson(3, [0, 1, 2], [IGNORE_LABEL, 4, IGNORE_LABEL])])
+    assert (batch.taught.tolist(), batch.targets.tolist(), len(batch.positions)) == ([1], [4], 3)
+
+
+def test_a_sample_that_no_camera_sees_still_has_its_points():
+    batch = collate([make_lesson(2, [], []), make_lesson(1, [0], [3])])
+    assert batch.taught.tolist() == [2]
+
+
+@given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 3))
+def test_every_sample_is_seen_once_an_epoch(num_samples, batch_size, epoch):
+    steps = range((epoch + 2) * num_samples)
+    seen = [number for step in steps for number in sample_order(num_samples, batch_size, step, seed=1)]
+    one_epoch = seen[epoch * num_samples : (epoch + 1) * num_samples]
+    assert sorted(one_epoch) == list(range(num_samples))
+
+
+def test_epochs_differ_in_their_order():
+    orders = {tuple(sample_order(8, 8, step, seed=0)) for step in range(20)}
+    assert len(orders) == 20
+
+
+def test_generators_of_other_steps_seeds_and_purposes_are_other_generators():
+    draws = [
+        torch.rand(1, generator=step_generator(seed, step, purpose=purpose)).item()
+        for seed in (0, 1)
+        for step in range(10)
+        for purpose in (1, 2)
+    ]
+    assert len(set(draws)) == len(draws)
+    repeated = torch.rand(1, generator=step_generator(1, 9, purpose=2)).item()
+    assert repeated == draws[-1]

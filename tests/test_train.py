@@ -1,0 +1,132 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clip2scene import train
+from clip2scene.carry import Carried, _save
+from clip2scene.checkpoint import load_checkpoint
+from clip2scene.config import LossConfig, OptimiserConfig, Recipe, StudentConfig
+from clip2scene.evaluate import judge
+from clip2scene.run import Run, open_run, save_prompts
+from clip2scene.types import PointCloud, Prompts
+
+PROMPTS = Prompts(("ground", "wall"), ("ground", "wall"), torch.arange(2), torch.eye(2))
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    name="tiny",
+    student=StudentConfig(network="minkunet14a", width=0.25, voxel_size=0.5),
+    loss=LossConfig(class_balance=0.5),
+    optimiser=OptimiserConfig(name="adamw", learning_rate=0.02, schedule="one-cycle", average=0.9),
+    steps=12,
+    batch_size=2,
+)
+
+
+def make_corner(number):
+    """A floor and a wall; the teacher sees most of the points and errs on a tenth of those."""
+    generator = torch.Generator().manual_seed(number)
+    flat = torch.rand(400, 3, generator=generator) * torch.tensor([8.0, 8.0, 0.02])
+    upright = torch.rand(400, 3, generator=generator) * torch.tensor([0.02, 8.0, 4.0])
+    truth = torch.arange(2).repeat_interleave(400)
+    wrong = torch.rand(800, generator=generator) < 0.1
+    answers = torch.nn.functional.one_hot(torch.where(wrong, 1 - truth, truth), 2).float()
+    seen = torch.rand(800, generator=generator) < 0.8
+    cloud = PointCloud(torch.cat([flat, upright]), torch.ones(800, 1))
+    return Carried(cloud, seen.nonzero()[:, 0], answers[seen], truth)
+
+
+def make_run(folder, recipe=RECIPE):
+    run = Run(folder, recipe, PROMPTS, {"in_channels": 1})
+    save_prompts(folder, PROMPTS)
+    paths = [folder / "carried" / f"{number}.safetensors" for number in range(3)]
+    for number, path in enumerate(paths):
+        _save(path, make_corner(number))
+    return run, paths
+
+
+def learn(folder, recipe=RECIPE):
+    run, paths = make_run(folder, recipe)
+    train.learn(run, paths, device=CPU, save_every=5)
+    return run
+
+
+def weights(run):
+    return load_checkpoint(run.checkpoint_path).model
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    return learn(tmp_path_factory.mktemp("run"), replace(RECIPE, steps=40))
+
+
+def test_a_student_without_labels_ends_better_than_its_teacher(learned):
+    scores = judge(learned.student(), PROMPTS, [make_corner(number) for number in range(10, 14)])
+    assert scores["teacher_seen"].accuracy < 0.93
+    assert scores["student_seen"].miou > scores["teacher_seen"].miou + 0.05
+    assert scores["student_unseen"].miou > 0.9
+    assert scores["teacher"].miou < scores["teacher_seen"].miou  # points it does not see count as wrong
+
+
+def test_the_loss_falls_and_every_step_is_logged(learned):
+    lines = [json.loads(line) for line in (learned.folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 41))
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
+    first, again = learn(tmp_path / "a"), learn(tmp_path / "b")
+    other = learn(tmp_path / "c", replace(RECIPE, seed=1))
+    assert same(weights(first), weights(again))
+    assert not same(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, name):
+    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, name=name))
+    whole = learn(tmp_path / "whole", recipe)
+    run, paths = make_run(tmp_path / "stopped", recipe)
+    step = train.train_step
+    steps_left = iter(range(7))  # stops between two checkpoints, so that two steps are taken anew
+
+    def stop_after_seven(*args):
+        if next(steps_left, None) is None:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    monkeypatch.setattr(train, "train_step", stop_after_seven)
+    with pytest.raises(KeyboardInterrupt):
+        train.learn(run, paths, device=CPU, save_every=5)
+    monkeypatch.setattr(train, "train_step", step)
+    assert load_checkpoint(run.checkpoint_path).step == 5
+    train.learn(run, paths, device=CPU, save_every=5)
+    assert same(weights(whole), weights(run))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    run = learn(tmp_path)
+    longer = Run(run.folder, replace(RECIPE, steps=20), PROMPTS, run.sources)
+    monkeypatch.setattr(train, "train_step", lambda *args: torch.tensor(torch.nan, requires_grad=True))
+    before = run.checkpoint_path.read_bytes()
+    with pytest.raises(ValueError, match="the loss is nan at step 12"):
+        train.learn(longer, make_run(tmp_path)[1], device=CPU, save_every=5)
+    assert run.checkpoint_path.read_bytes() == before
+
+
+def test_a_split_that_teaches_nothing_is_refused_before_the_first_step(tmp_path):
+    run, paths = make_run(tmp_path)
+    for path in paths:
+        _save(path, Carried(make_corner(0).cloud, torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), None))
+    with pytest.raises(ValueError, match="teaches nothing"):
+        train.learn(run, paths, device=CPU, save_every=5)
+    assert not run.checkpoint_path.exists()
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
+    with pytest.raises(ValueError, match="is not a run: it has no recipe.json"):
+        open_run(tmp_path)
