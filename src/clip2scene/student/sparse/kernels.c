@@ -24,20 +24,23 @@ typedef int64_t index_t;
 
 int clip2scene_lanes(void) { return LANES; }
 
+/* Unrolled from the start, or the compiler leaves the sums in memory. */
+#define EACH(index, count) _Pragma("GCC unroll 16") for (int index = 0; index < count; index++)
+
 /* out[r][:] (+)= sum over d of in[r][d] * w[d][:], for R rows of V vectors. */
 #define MULTIPLY(V, R)                                                                                        \
     static void multiply_##V(const float *in, index_t depth, const float *w, index_t pitch, float **out, int add) { \
         vec sum[R][V];                                                                                        \
-        for (int r = 0; r < R; r++)                                                                           \
-            for (int v = 0; v < V; v++) sum[r][v] = add ? *(const vec *)(out[r] + v * LANES) : (vec){0};      \
+        EACH(r, R)                                                                           \
+            EACH(v, V) sum[r][v] = add ? *(const vec *)(out[r] + v * LANES) : (vec){0};      \
         for (index_t d = 0; d < depth; d++, w += pitch, in++) {                                               \
             vec row[V];                                                                                       \
-            for (int v = 0; v < V; v++) row[v] = *(const vec *)(w + v * LANES);                               \
-            for (int r = 0; r < R; r++)                                                                       \
-                for (int v = 0; v < V; v++) sum[r][v] += in[r * PITCH] * row[v];                              \
+            EACH(v, V) row[v] = *(const vec *)(w + v * LANES);                               \
+            EACH(r, R)                                                                       \
+                EACH(v, V) sum[r][v] += in[r * PITCH] * row[v];                              \
         }                                                                                                     \
-        for (int r = 0; r < R; r++)                                                                           \
-            for (int v = 0; v < V; v++) *(vec *)(out[r] + v * LANES) = sum[r][v];                             \
+        EACH(r, R)                                                                           \
+            EACH(v, V) *(vec *)(out[r] + v * LANES) = sum[r][v];                             \
     }
 MULTIPLY(1, ROWS_1)
 MULTIPLY(2, ROWS_2)
@@ -106,16 +109,16 @@ void clip2scene_convolve(const float *x, const float *w, const index_t *source, 
 #define CORRELATE(V, R)                                                                                       \
     static void correlate_##V(const float *x, const float *g, index_t pairs, index_t in, index_t out, float **gw) { \
         vec sum[R][V];                                                                                        \
-        for (int r = 0; r < R; r++)                                                                           \
-            for (int v = 0; v < V; v++) sum[r][v] = *(const vec *)(gw[r] + v * LANES);                        \
+        EACH(r, R)                                                                           \
+            EACH(v, V) sum[r][v] = *(const vec *)(gw[r] + v * LANES);                        \
         for (index_t i = 0; i < pairs; i++, x += in, g += out) {                                              \
             vec row[V];                                                                                       \
-            for (int v = 0; v < V; v++) row[v] = *(const vec *)(g + v * LANES);                               \
-            for (int r = 0; r < R; r++)                                                                       \
-                for (int v = 0; v < V; v++) sum[r][v] += x[r] * row[v];                                       \
+            EACH(v, V) row[v] = *(const vec *)(g + v * LANES);                               \
+            EACH(r, R)                                                                       \
+                EACH(v, V) sum[r][v] += x[r] * row[v];                                       \
         }                                                                                                     \
-        for (int r = 0; r < R; r++)                                                                           \
-            for (int v = 0; v < V; v++) *(vec *)(gw[r] + v * LANES) = sum[r][v];                              \
+        EACH(r, R)                                                                           \
+            EACH(v, V) *(vec *)(gw[r] + v * LANES) = sum[r][v];                              \
     }
 CORRELATE(1, ROWS_1)
 CORRELATE(2, ROWS_2)
@@ -125,7 +128,7 @@ CORRELATE(4, ROWS_4)
 typedef void correlate_t(const float *, const float *, index_t, index_t, index_t, float **);
 static correlate_t *const correlate[] = {0, correlate_1, correlate_2, correlate_3, correlate_4};
 
-enum { CHUNK = 64, SLICE = 64 };
+enum { CHUNK = 128, SLICE = 64 };
 
 /* Add to rows low..high of one offset's gradient what a chunk of pairs gives; the rows of xs begin with column low. */
 static void correlate_chunk(const float *xs, index_t x_pitch, const float *gs, index_t pairs, index_t out, index_t low,
