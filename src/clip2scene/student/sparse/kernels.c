@@ -182,7 +182,7 @@ void clip2scene_weight_gradient(const float *x, const float *g, const index_t *s
 void clip2scene_neighbours(const index_t *keys, index_t rows, const index_t *columns, index_t num_columns, index_t radius,
                            index_t centre, const index_t *starts, index_t *counts, index_t *source, index_t *target) {
     index_t edge = 2 * radius + 1;
-    memset(counts, 0, sizeof(index_t) * centre);
+    for (index_t h = 0; h < centre; h++) counts[h] = 0;
     for (index_t c = -1; c < num_columns; c++) { /* -1: the upper half of the voxel's own column */
         index_t lowest = c < 0 ? 1 : columns[c] - radius, reach = c < 0 ? radius : edge;
         index_t slot = c < 0 ? 0 : radius + c * edge, from = 0;
