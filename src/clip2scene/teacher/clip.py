@@ -62,7 +62,7 @@ class Clip:
         x = images.permute(0, 3, 1, 2).float().div(255)
         return (x - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_image(self, images: UInt8[Tensor, "views height width 3"]) -> Float[Tensor, "views channels"]:
         """Embed whole pictures, shrunk or stretched to the square the model was trained on; unit rows."""
         pixels = resize(self.normalise(images), (self.image_size, self.image_size))
@@ -70,7 +70,7 @@ class Clip:
             return F.normalize(self.model.encode_image(pixels), dim=-1)
         return F.normalize(_pooled(self.model.get_image_features(pixel_values=pixels)), dim=-1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
         """Embed texts; unit rows."""
         rows = [

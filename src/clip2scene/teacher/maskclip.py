@@ -4,6 +4,7 @@ Each family pools its cells into one image embedding; the rewrite lets every cel
 alone.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,8 @@ class MaskClip:
         clip: The image-text model.
         working_size: Height and width at which images are looked at, rounded to whole cells; None keeps each
             image's own size.
+        scales: Factors on that size to look at the image in; their answers are averaged. Near things are
+            recognised in a small picture, far ones in a large one.
         window: Side in pixels of the square windows that are slid over the image and averaged, each
             overlapping the next by half; None looks at the whole image at once, with interpolated position
             embeddings.
@@ -140,6 +143,7 @@ class MaskClip:
 
     clip: Clip
     working_size: tuple[int, int] | None = None
+    scales: tuple[float, ...] = (1.0,)
     window: int | None = None
     residual: bool = True
     feed_forward: bool = True
@@ -153,6 +157,10 @@ class MaskClip:
                 raise ValueError(
                     f"{name} is a score, expected 0 (off) to 1, got {getattr(self, name)}; correct it"
                 )
+        if not self.scales or min(self.scales) <= 0:
+            raise ValueError(
+                f"scales must be one or more positive factors, got {self.scales}; (1.0,) is plain"
+            )
         if self.window is not None and self.window < self.clip.patch:
             raise ValueError(
                 f"window must be at least one cell of the model ({self.clip.patch} pixels), got "
@@ -168,7 +176,7 @@ class MaskClip:
         images = [sample.read_image(view) for view in range(len(sample.cameras))]
         return self.look(images, [(camera.height, camera.width) for camera in sample.cameras])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def look(
         self,
         images: Sequence[UInt8[Tensor, "height width 3"]],
@@ -181,30 +189,38 @@ class MaskClip:
             sizes: Height and width that pixels of pairs refer to; by default the images' own.
         """
         seen = [self._look_at(image) for image in images]
-        embeddings = tuple(F.normalize(values, dim=0) for values, _ in seen)
-        keys = tuple(F.normalize(keys, dim=0) for _, keys in seen) if self.key_smoothing > 0 else None
+        embeddings = tuple(values for values, _ in seen)
+        keys = tuple(keys for _, keys in seen) if self.key_smoothing > 0 else None
         sizes = tuple(sizes or [(image.shape[0], image.shape[1]) for image in images])
         return DenseEmbeddings(embeddings, keys, sizes, self.key_smoothing, self.prompt_denoising)
 
     def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> tuple[Cells, Cells]:
+        """Look at one image at every scale; the maps of all are laid over the finest one and averaged."""
+        height, width = self.working_size or image.shape[:2]
+        pixels = self.clip.normalise(image[None])
+        looks = []
+        for scale in sorted(self.scales, reverse=True):
+            rows, cols = (max(1, round(side * scale / self.clip.patch)) for side in (height, width))
+            looks.append(self._slide(resize(pixels, (rows * self.clip.patch, cols * self.clip.patch))))
+        values, keys = (
+            torch.stack([F.interpolate(each[None], maps[0].shape[1:], mode="bilinear")[0] for each in maps])
+            for maps in zip(*looks, strict=True)
+        )
+        return F.normalize(values.sum(0), dim=0), F.normalize(keys.sum(0), dim=0)
+
+    def _slide(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Cells, Cells]:
+        """Look through windows, or at the whole; embeddings and keys are averaged where windows meet."""
         patch = self.clip.patch
-        height, width = (max(1, round(side / patch)) * patch for side in self.working_size or image.shape[:2])
-        pixels = resize(self.clip.normalise(image[None]), (height, width))
-        if self.window is None:
-            values, keys = self._dense(pixels)
-            return values[0], keys[0]
-        side = self.window // patch
-        tops, lefts = _window_starts(height // patch, side), _window_starts(width // patch, side)
-        sums: list[Tensor] = []
-        for top in tops:
-            for left in lefts:
-                crop = pixels[:, :, top * patch : (top + side) * patch, left * patch : (left + side) * patch]
-                for number, each in enumerate(self._dense(crop)):
-                    if len(sums) <= number:
-                        sums.append(each.new_zeros(each.shape[1], height // patch, width // patch))
-                    unit = F.normalize(each[0], dim=0)  # so that every window has one vote
-                    sums[number][:, top : top + side, left : left + side] += unit
-        return sums[0], sums[1]
+        rows, cols = pixels.shape[-2] // patch, pixels.shape[-1] // patch
+        side = max(rows, cols) if self.window is None else self.window // patch
+        sums: tuple[Tensor, ...] = ()
+        for top, left in itertools.product(_window_starts(rows, side), _window_starts(cols, side)):
+            crop = pixels[:, :, top * patch : (top + side) * patch, left * patch : (left + side) * patch]
+            seen = [F.normalize(each[0], dim=0) for each in self._dense(crop)]  # every window has one vote
+            sums = sums or tuple(each.new_zeros(each.shape[0], rows, cols) for each in seen)
+            for total, each in zip(sums, seen, strict=True):
+                total[:, top : top + side, left : left + side] += each
+        return F.normalize(sums[0], dim=0), F.normalize(sums[1], dim=0)
 
     def _dense(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Tensor, Tensor]:
         model = self.clip.model

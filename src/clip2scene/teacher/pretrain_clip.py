@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
 
 from clip2scene.files import write_atomically
 from clip2scene.teacher.clip import Clip, clip_of_resnet, save_clip, word_tokenizer
 from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.model_folder import read_tokenizer
 from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES, embed_prompts
 from clip2scene.teacher.resnet import ClipResNet, ResNetClipConfig
 from clip2scene.teacher.view_pool import CaptionViews, ViewPool, disguise
@@ -44,14 +45,15 @@ SMALL = ResNetClipConfig(
 One head pools the image, so every cell's value is a word in the same sentence; 8 pixels a cell.
 """
 
-SIDES = (
-    48,
-    56,
-    64,
-    64,
-    72,
-    80,
-)  # a step shows its views at one of these sizes, so that scale does not matter
+PEAK_LEARNING_RATE = 1.5e-3
+FIRST_VIEWS, MOST_VIEWS = 8_000, 60_000
+"""Views painted before the first step, and views kept."""
+
+REPORT_EVERY = 250
+"""Steps between judgements; the model is written at each."""
+
+SIDES = (48, 56, 64, 64, 72, 80)
+"""A step shows its views at one of these sizes, in pixels, so that scale matters less."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def evaluate_dense(
     labels: Int[Tensor, "images height width"],
     prompts: Prompts,
     *,
-    working_size: tuple[int, int] | None = None,
+    scales: tuple[float, ...] = (1.0,),
 ) -> dict[str, float]:
     """Judge MaskCLIP's raw dense answer per pixel on whole images.
 
@@ -112,12 +114,12 @@ def evaluate_dense(
         images: Pictures of one size.
         labels: Train id of each pixel; ``IGNORE_LABEL`` is not judged.
         prompts: The classes in words.
-        working_size: Height and width to look at the images in; None keeps their own.
+        scales: See :class:`~clip2scene.teacher.maskclip.MaskClip`; the default is the raw answer.
 
     Returns:
         IoU (a fraction) of each class that is present, by name; their mean as ``miou``; ``accuracy``.
     """
-    teacher = MaskClip(clip, working_size=working_size)
+    teacher = MaskClip(clip, scales=scales)
     num_classes = len(prompts.classes)
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
     for image, truth in zip(images, labels, strict=True):
@@ -156,6 +158,13 @@ def words_of(captions: Sequence[str]) -> set[str]:
     return set(re.findall(r"\w+", " ".join([*captions, templates]).lower()))
 
 
+def vocabulary_of_run(out: Path, captions: Sequence[str], context_length: int) -> Tokenizer:
+    """Take up the tokenizer of an interrupted run, or make one of the captions' words."""
+    if (out / "tokenizer.json").exists():
+        return read_tokenizer(out, context_length)
+    return word_tokenizer(sorted(words_of(captions)), context_length)
+
+
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Rise over the first 200 steps, stay, and fall linearly to nothing over the last 30 % of the run.
 
@@ -163,6 +172,12 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     other ``steps``.
     """
     return peak * min(1.0, (step + 1) / 200, (steps - step) / (0.3 * steps))
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step move all weights at ``rate``."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
 
 
 def make_optimiser(model: ClipResNet, weight_decay: float) -> torch.optim.AdamW:
@@ -217,9 +232,9 @@ def train_step(
     views: UInt8[Tensor, "batch side side 3"],
     captions: list[str],
     generator: torch.Generator,
-) -> Float[Tensor, ""]:
+) -> float:
     """Show one batch to both towers and move their weights; returns the loss before."""
-    model = clip.model
+    model = clip.model.train()
     side = SIDES[int(torch.randint(len(SIDES), (), generator=generator))]
     pixels = disguise(views, clip, generator, side).contiguous(memory_format=torch.channels_last)
     tokens = clip.tokenize(captions)
@@ -231,7 +246,8 @@ def train_step(
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
-    return loss.detach()
+    model.eval()
+    return float(loss)
 
 
 def pretrain_clip(
@@ -239,62 +255,61 @@ def pretrain_clip(
     caption_views: CaptionViews,
     held_out: HeldOut,
     *,
-    steps: int = 8000,
+    config: ResNetClipConfig = SMALL,
+    steps: int = 5000,
     batch: int = 256,
     seed: int = 0,
-    pool: tuple[int, int] = (20_000, 60_000),
-    report_every: int = 500,
+    workers: int = 1,
 ) -> dict[str, float]:
-    """Train the small CLIP and write it to a folder; takes up an interrupted run.
+    """Train a small CLIP and write it to a folder; an interrupted run goes on from its last report.
+
+    Where other programs use the same cores, set ``OMP_WAIT_POLICY=PASSIVE``: torch's threads otherwise wait
+    for each other by spinning.
 
     Args:
         out: Folder of the model, as :func:`~clip2scene.teacher.clip.load_clip` reads it, and of
             ``progress.safetensors``.
         caption_views: Paints captioned views of the training towns; a function that other processes can
-            import.
+            import. The model's words are those of the first captions.
         held_out: What to judge by, now and then; never learnt from.
+        config: The model's shape; its vocabulary is made from the captions.
         steps: Optimiser steps in all.
         batch: Views in a step.
-        seed: Fixes weights, order and towns; not the moment at which newly painted views join.
-        pool: Views to wait for before the first step, and views to keep.
-        report_every: Steps between judgements; the model is written at each.
+        seed: Fixes initial weights, towns, and what each step draws from the pool of views.
+        workers: Processes that go on painting views while the model learns; with 0 it learns from the first
+            views alone and nothing depends on timing.
 
     Returns:
-        The last judgement: ``dense miou``, ``dense <name>``, ``views accuracy``...
+        The last judgement: ``dense miou``, ``dense <class>``, ``views accuracy``, ``views <class>``; empty
+        when the run was complete already.
 
     Raises:
         ValueError: If ``out`` holds the progress of a run with other settings.
     """
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    scores: dict[str, float] = {}
     progress = out / "progress.safetensors"
-    with ViewPool(caption_views, seed, pool[1], workers=2) as views:
-        views.fill(pool[0])
-        tokenizer = word_tokenizer(sorted(words_of(views.captions)), SMALL.context_length)
-        model = ClipResNet(replace(SMALL, vocab_size=tokenizer.get_vocab_size()))
-        model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
-        lacks it half = torch.full((3,), 0.5)
-        clip = clip_of_resnet(model, tokenizer, half, half / 2)
+    scores: dict[str, float] = {}
+    with ViewPool(caption_views, seed=seed, capacity=MOST_VIEWS, workers=workers) as views:
+        views.fill(FIRST_VIEWS)
+        tokenizer = vocabulary_of_run(out, views.captions, config.context_length)
+        model = ClipResNet(replace(config, vocab_size=tokenizer.get_vocab_size()))
+        model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        grey = torch.full((3,), 0.5)
+        clip = clip_of_resnet(model, tokenizer, grey, grey / 2)
         optimiser = make_optimiser(model, weight_decay=0.05)
         settings = f"batch={batch} seed={seed} vocabulary={model.config.vocab_size}"
         start = load_progress(progress, model, optimiser, settings) if progress.exists() else 0
-        average = 0.0
-        with tqdm(range(start, steps), initial=start, total=steps, unit="step", mininterval=5) as bar:
+        with tqdm(range(start, steps), initial=start, total=steps, unit="step", mininterval=2) as bar:
             for step in bar:
-                for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(step, steps, 1.5e-3)
-                model.train()
                 generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-                loss = train_step(clip, optimiser, *views.sample(batch, rng), generator)
+                set_learning_rate(optimiser, learning_rate(step, steps, PEAK_LEARNING_RATE))
+                loss = train_step(clip, optimiser, *views.sample(batch, generator), generator)
                 views.refresh()
-                average = float(loss) if step == start else 0.98 * average + 0.02 * float(loss)
-                bar.set_postfix(loss=f"{average:.3f}", painted=views.num_drawn)
-                if (step + 1) % report_every == 0 or step + 1 == steps:
-                    model.eval()
+                bar.set_postfix(loss=f"{loss:.2f}", painted=views.num_painted, refresh=False)
+                if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps:
                     save_progress(progress, model, optimiser, step + 1, settings)
                     save_clip(clip, tokenizer, out)
                     scores = judge(clip, held_out)
                     report = " ".join(f"{name}={100 * value:.0f}" for name, value in scores.items())
-                    bar.write(f"step {step + 1} loss {average:.3f} {report}")
+                    bar.write(f"step {step + 1} loss {loss:.2f} {report}")
     return scores

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -128,6 +128,7 @@ TABLE_TEMPLATES = ("{}",)
 """For a :class:`TextTable`, whose rows were made with sentences around the names already."""
 
 
+@runtime_checkable
 class TextSpace(Protocol):
     """What places texts on the unit sphere: a model with a text tower, or a :class:`TextTable`."""
 
@@ -188,7 +189,7 @@ def embed_prompts(
         if not kept:
             raise ValueError(
                 f"the image-text model knows no name of class {which!r}: it was never taught "
-                f"{', '.join(each)}; name the class in words it knows, or use a model with a larger vocabulary"
+                f"{', '.join(each)}; name the class in words it knows, or use a model with more of them"
             )
     flat = [name for each in known for name in each]
     class_of_name = torch.tensor([number for number, each in enumerate(known) for _ in each])
@@ -264,7 +265,8 @@ def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
     if vectors.ndim != 2 or len(names) != len(vectors) or len(set(names)) != len(names):
         raise ValueError(
             f"text table {path} must hold one vector for each of its distinct names, got "
-            f"{tuple(vectors.shape)} numbers for {len(set(names))} distinct names; give the list of names that belongs to it"
+            f"{tuple(vectors.shape)} numbers for {len(set(names))} distinct names; "
+            "give the list of names that belongs to it"
         )
     if not bool(vectors.isfinite().all()) or bool((vectors == 0).all(1).any()):
         raise ValueError(f"text table {path} holds zero or non-finite rows; export it anew")

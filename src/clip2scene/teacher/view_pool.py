@@ -19,75 +19,91 @@ CaptionViews = Callable[[int, int], Views]
 """Paints views: from a seed and how many, to pictures, captions, and the class that each was pointed at."""
 
 VIEWS_PER_DRAW = 128
+NICENESS = 12
 
 
 class ViewPool:
     """A rolling store of captioned views: training draws from it while other processes paint new ones.
 
+    Use as a context manager; leaving it ends the painting processes.
+
     Args:
         draw: Paints views; a function that other processes can import.
         seed: Of the first views; later ones follow from there.
         capacity: Views kept; beyond that the oldest give way.
-        workers: Painting processes; they yield to training where cores are short.
+        workers: Painting processes, which yield to training where cores are short; with 0 the caller paints,
+            and only when it asks to :meth:`fill`, so that nothing depends on timing.
     """
 
-    def __init__(self, draw: CaptionViews, seed: int, capacity: int, workers: int) -> None:
-        self.draw, self.capacity = draw, capacity
+    def __init__(
+        self, draw: CaptionViews, *, seed: int = 0, capacity: int = 60_000, workers: int = 1
+    ) -> None:
+        self.draw, self.capacity, self.workers = draw, capacity, workers
         self.next_seed = seed
         self.images = np.zeros((0, 1, 1, 3), np.uint8)
         self.captions: list[str] = []
-        self.num_drawn = 0
-        self.workers = workers
-        self.executor = ProcessPoolExecutor(
-            workers, multiprocessing.get_context("spawn"), initializer=os.nice, initargs=(4,)
-        )
+        self.num_painted = 0
         self.pending: list[Future[Views]] = []
+        spawn = multiprocessing.get_context("spawn")
+        self.painters = (
+            ProcessPoolExecutor(workers, spawn, initializer=os.nice, initargs=(NICENESS,))
+            if workers
+            else None
+        )
 
     def __enter__(self) -> "ViewPool":
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.executor.shutdown(wait=True, cancel_futures=True)
+        if self.painters is not None:
+            self.painters.shutdown(wait=True, cancel_futures=True)
 
-    def _submit(self) -> None:
+    def fill(self, num_views: int) -> None:
+        """Wait until at least ``num_views`` have been painted."""
+        with tqdm(total=num_views, initial=self.num_painted, desc="paint views", unit="view") as bar:
+            while self.num_painted < num_views:
+                bar.update(self._store(self._ask() if self.painters is None else self._next().result()))
+
+    def refresh(self) -> None:
+        """Take in what the painting processes have finished; never waits."""
+        while self.painters is not None and self._next(take=False).done():
+            self._store(self._next().result())
+
+    def sample(
+        self, num_views: int, generator: torch.Generator
+    ) -> tuple[UInt8[Tensor, "views side side 3"], list[str]]:
+        """Draw views at random, some perhaps twice.
+
+        Raises:
+            ValueError: If there are none yet.
+        """
+        if not self.captions:
+            raise ValueError("the pool holds no views to train on, expected at least one; fill it first")
+        chosen = torch.randint(len(self.captions), (num_views,), generator=generator).numpy()
+        return torch.from_numpy(self.images[chosen]), [self.captions[number] for number in chosen]
+
+    def _ask(self) -> Views:
+        self.next_seed += VIEWS_PER_DRAW  # no two draws share a town
+        return self.draw(self.next_seed - VIEWS_PER_DRAW, VIEWS_PER_DRAW)
+
+    def _next(self, *, take: bool = True) -> "Future[Views]":
+        """Keep every process busy, and give (or only show) the painting asked for first."""
+        assert self.painters is not None
         while len(self.pending) < 2 * self.workers:
-            self.pending.append(self.executor.submit(self.draw, self.next_seed, VIEWS_PER_DRAW))
-            self.next_seed += VIEWS_PER_DRAW  # no two draws share a town
+            self.pending.append(self.painters.submit(self.draw, self.next_seed, VIEWS_PER_DRAW))
+            self.next_seed += VIEWS_PER_DRAW
+        return self.pending.pop(0) if take else self.pending[0]
 
-    def _store(self, images: UInt8[np.ndarray, "views side side 3"], captions: list[str]) -> None:
+    def _store(self, views: Views) -> int:
+        images, captions, _ = views
         if not self.captions:
             self.images = np.zeros((self.capacity, *images.shape[1:]), np.uint8)
-        start = self.num_drawn % self.capacity
+        start = self.num_painted % self.capacity
         room = min(len(images), self.capacity - start)
         self.images[start : start + room] = images[:room]
         self.captions[start : start + room] = captions[:room]
-        self.num_drawn += room
-
-    def fill(self, num_views: int) -> None:
-        """Wait until at least ``num_views`` are there."""
-        with tqdm(
-            total=num_views, initial=min(self.num_drawn, num_views), desc="paint views", unit="view"
-        ) as bar:
-            while self.num_drawn < num_views:
-                self._submit()
-                images, captions, _ = self.pending.pop(0).result()
-                self._store(images, captions)
-                bar.update(len(images))
-
-    def refresh(self) -> None:
-        """Take in what the other processes have finished; never waits."""
-        self._submit()
-        while self.pending and self.pending[0].done():
-            images, captions, _ = self.pending.pop(0).result()
-            self._store(images, captions)
-        self._submit()
-
-    def sample(
-        self, num_views: int, rng: np.random.Generator
-    ) -> tuple[UInt8[Tensor, "views side side 3"], list[str]]:
-        """Draw views at random."""
-        chosen = rng.integers(len(self.captions), size=num_views)
-        return torch.from_numpy(self.images[chosen]), [self.captions[number] for number in chosen]
+        self.num_painted += room
+        return room
 
 
 def disguise(
