@@ -24,7 +24,7 @@ class LabelMaps:
         sizes: Height and width of each full-size image, in pixels.
     """
 
-    labels: tuple[Int[Tensor, "rows cols"], ...]
+    labels: tuple[Int[Tensor, "_ _"], ...]
     embeddings: Float[Tensor, "classes channels"]
     sizes: tuple[tuple[int, int], ...]
 

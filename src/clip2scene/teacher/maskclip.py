@@ -21,7 +21,8 @@ from clip2scene.types import Pairs, Sample
 INVERSE_TEMPERATURE = 100.0  # of the softmax that both refinements look at (MaskCLIP's code)
 SILENT = -100.0  # the logit of a class that prompt denoising has silenced (MaskCLIP's code)
 
-Cells = Float[Tensor, "channels rows cols"]
+Cells = Float[Tensor, "channels _ _"]  # rows and columns differ from view to view
+Keys = Float[Tensor, "keys _ _"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class DenseEmbeddings:
     """
 
     embeddings: tuple[Cells, ...]
-    keys: tuple[Cells, ...] | None
+    keys: tuple[Keys, ...] | None
     sizes: tuple[tuple[int, int], ...]
     key_smoothing: float = 0.0
     prompt_denoising: float = 0.0
@@ -102,7 +103,7 @@ def smooth_by_keys(
 
 
 def sample_maps(
-    maps: Sequence[Float[Tensor, "channels rows cols"]], sizes: Sequence[tuple[int, int]], pairs: Pairs
+    maps: Sequence[Cells], sizes: Sequence[tuple[int, int]], pairs: Pairs
 ) -> Float[Tensor, "pairs channels"]:
     """Read maps that are stretched over images at the pixels of ``pairs``, bilinearly.
 
@@ -179,7 +180,7 @@ class MaskClip:
     @torch.no_grad()
     def look(
         self,
-        images: Sequence[UInt8[Tensor, "height width 3"]],
+        images: Sequence[UInt8[Tensor, "_ _ 3"]],
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> DenseEmbeddings:
         """Look at images, which may differ in size.
@@ -194,7 +195,7 @@ class MaskClip:
         sizes = tuple(sizes or [(image.shape[0], image.shape[1]) for image in images])
         return DenseEmbeddings(embeddings, keys, sizes, self.key_smoothing, self.prompt_denoising)
 
-    def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> tuple[Cells, Cells]:
+    def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> tuple[Cells, Keys]:
         """Look at one image at every scale; the maps of all are laid over the finest one and averaged."""
         height, width = self.working_size or image.shape[:2]
         pixels = self.clip.normalise(image[None])
@@ -208,7 +209,7 @@ class MaskClip:
         )
         return F.normalize(values.sum(0), dim=0), F.normalize(keys.sum(0), dim=0)
 
-    def _slide(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Cells, Cells]:
+    def _slide(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Cells, Keys]:
         """Look through windows, or at the whole; embeddings and keys are averaged where windows meet."""
         patch = self.clip.patch
         rows, cols = pixels.shape[-2] // patch, pixels.shape[-1] // patch
@@ -311,7 +312,7 @@ def _input_of(block: nn.Module, run: Callable[[], object]) -> Tensor:
     """Run a model and catch what one of its blocks is given."""
     caught: list[Tensor] = []
 
-    def catch(_: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+    def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         caught.append(args[0] if args else kwargs["hidden_states"])
 
     handle = block.register_forward_pre_hook(catch, with_kwargs=True)

@@ -219,10 +219,13 @@ def load_progress(path: Path, model: ClipResNet, optimiser: torch.optim.AdamW, s
         step = int(file.metadata()["step"])
     model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     for name, parameter in model.named_parameters():
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        state = {key: tensors[f"{key}.{name}"] for key in keys if f"{key}.{name}" in tensors}
-        if state:
-            optimiser.state[parameter] = state
+        if f"step.{name}" in tensors:
+            # The fused optimiser walks through memory: moments must lie there in the same order as weights.
+            moments = {
+                key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
+                for key in ("exp_avg", "exp_avg_sq")
+            }
+            optimiser.state[parameter] = {"step": tensors[f"step.{name}"], **moments}
     return step
 
 
@@ -247,7 +250,7 @@ def train_step(
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     model.eval()
-    return float(loss)
+    return loss.item()
 
 
 def pretrain_clip(

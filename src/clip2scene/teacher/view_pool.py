@@ -123,7 +123,7 @@ def disguise(
     x = (x * uniform(0.92, 1.08, 3)).clamp_(0, 1)
     x = (x - clip.mean.view(3, 1, 1)) / clip.std.view(3, 1, 1)
     scale = uniform(0.8, 1.0).view(views)
-    mirrored = scale * (2.0 * (uniform(0, 1).view(views) < 0.5) - 1.0)
+    mirrored = scale * (2.0 * (uniform(0.0, 1.0).view(views) < 0.5) - 1.0)
     shift = (1 - scale)[:, None] * (2 * torch.rand(views, 2, generator=generator) - 1)
     motion = torch.zeros(views, 2, 3)
     motion[:, 0, 0], motion[:, 1, 1], motion[:, :, 2] = mirrored, scale, shift

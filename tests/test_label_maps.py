@@ -1,0 +1,127 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from clip2scene.teacher.label_maps import LabelMaps, LabelMapTeacher, maps_in_folder, read_label_map
+from clip2scene.teacher.prompts import read_text_table
+from clip2scene.types import Camera, Pairs, PointCloud, Sample
+
+ROWS = F.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+
+
+def pairs_at(pixels, views):
+    pixels = torch.as_tensor(pixels, dtype=torch.float32)
+    return Pairs(torch.arange(len(pixels)), torch.as_tensor(views), pixels, torch.ones(len(pixels)))
+
+
+def maps():
+    generator = torch.Generator().manual_seed(1)
+    labels = (
+        torch.randint(-1, 4, (6, 8), generator=generator),
+        torch.randint(-1, 4, (5, 5), generator=generator),
+    )
+    return LabelMaps(labels, ROWS, ((13, 16), (5, 5)))
+
+
+def save(path, values, mode=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values), mode).save(path)
+    return path
+
+
+def test_each_pixel_gets_the_class_of_the_cell_its_centre_lies_in():
+    answers = maps()
+    for view, (height, width) in enumerate(answers.sizes):
+        rows, cols = answers.labels[view].shape
+        truth = torch.empty(height, width, dtype=torch.long)
+        for v in range(height):
+            for u in range(width):
+                row, col = math.floor((v + 0.5) * rows / height), math.floor((u + 0.5) * cols / width)
+                truth[v, u] = answers.labels[view][row, col]
+        v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        pairs = pairs_at(torch.stack([u, v], -1).view(-1, 2), torch.full((height * width,), view))
+        assert (answers.labels_at(pairs).view(height, width) == truth).all()
+        assert (answers.label_map(view, ROWS) == truth).all()
+
+
+def test_pixels_between_centres_and_on_the_border_stay_in_the_map():
+    answers = LabelMaps((torch.arange(4).view(2, 2),), ROWS, ((10, 10),))
+    pairs = pairs_at([[4.4, 0], [4.6, 0], [-0.5, 9.5], [9.49, 9.49]], [0, 0, 0, 0])
+    assert answers.labels_at(pairs).tolist() == [0, 1, 2, 3]
+
+
+def test_logits_are_cosines_between_the_class_and_the_texts():
+    answers, text = maps(), F.normalize(torch.randn(3, 6, generator=torch.Generator().manual_seed(2)), dim=1)
+    pairs = pairs_at([[0, 0], [3, 4], [15, 12], [2, 2]], [0, 0, 0, 1])
+    labels = answers.labels_at(pairs)
+    assert (labels >= 0).any()
+    for label, logits, row in zip(
+        labels, answers.logits_at(pairs, text), answers.embeddings_at(pairs), strict=True
+    ):
+        expected = ROWS[label] if label >= 0 else torch.zeros(6)
+        torch.testing.assert_close(row, expected)
+        torch.testing.assert_close(logits, text @ expected)
+
+
+def test_a_teacher_reads_the_map_of_every_camera(tmp_path):
+    values = [np.arange(6, dtype=np.uint8).reshape(2, 3) % 4, np.full((2, 3), 255, np.uint8)]
+    for name, each in zip(("left", "right"), values, strict=True):
+        save(tmp_path / name / "t7.png", each)
+    cameras = tuple(Camera(name, torch.eye(3), torch.eye(4), 6, 4) for name in ("left", "right"))
+    sample = Sample("t7", PointCloud(torch.zeros(1, 3), torch.zeros(1, 1)), cameras, lambda view: None)
+    answers = LabelMapTeacher(maps_in_folder(tmp_path, ["left", "right"]), ROWS)(sample)
+    assert answers.sizes == ((4, 6), (4, 6))
+    assert answers.labels_at(pairs_at([[5, 0], [0, 3], [0, 0]], [0, 0, 1])).tolist() == [2, 3, -1]
+
+
+def test_a_palette_picture_holds_classes_not_colours(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8))
+    picture = picture.convert("P")
+    picture.putpalette([200, 0, 0, 0, 200, 0, 0, 0, 200, 9, 9, 9])
+    picture.putdata([3, 2, 1, 0])
+    picture.save(tmp_path / "map.png")
+    assert read_label_map(tmp_path / "map.png", 4).tolist() == [[3, 2], [1, 0]]
+
+
+def test_sixteen_bit_maps_are_read_and_values_beyond_the_classes_refused(tmp_path):
+    path = save(tmp_path / "map.png", np.array([[0, 300], [2, 40000]], np.uint16))
+    assert read_label_map(path, 301, ignore=40000).tolist() == [[0, 300], [2, -1]]
+    with pytest.raises(ValueError, match="holds class 300 but there are names for 4"):
+        read_label_map(path, 4, ignore=40000)
+
+
+def test_bad_maps_are_refused_with_one_clear_message(tmp_path):
+    with pytest.raises(ValueError, match="is missing; run the segmenter"):
+        read_label_map(tmp_path / "none.png", 4)
+    with pytest.raises(ValueError, match="one whole number per pixel"):
+        read_label_map(save(tmp_path / "colour.png", np.zeros((2, 2, 3), np.uint8)), 4)
+    path = save(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 4, (64, 64)).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_label_map(path, 4)
+
+
+@pytest.mark.real_data
+def test_a_real_segmenters_map_is_read_in_a_real_text_space(real_data):
+    folder = real_data / "text-embeddings"
+    table = read_text_table(folder / "lvis1203-clip-vit-b-32.npy", folder / "lvis1203-names.json")
+    names = json.loads((folder / "lvis1203-names.json").read_text())
+    assert table.vectors.shape == (1203, 512)
+    rows = table.encode_text(names[:19])
+    drive = real_data / "pandaset-002"
+    path = sorted((drive / "semantic_maps").glob("*/00.png"))[0]
+    labels = read_label_map(path, 19)
+    assert labels.shape == (513, 912)
+    answers = LabelMaps((labels,), rows, ((1080, 1920),))
+    pairs = pairs_at([[0, 0], [1919, 1079], [960, 540]], [0, 0, 0])
+    assert answers.labels_at(pairs).tolist() == [
+        int(labels[0, 0]),
+        int(labels[-1, -1]),
+        int(labels[256, 456]),
+    ]
+    assert (answers.logits_at(pairs, rows).argmax(1) == answers.labels_at(pairs)).all()
