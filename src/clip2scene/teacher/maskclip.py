@@ -23,6 +23,7 @@ SILENT = -100.0  # the logit of a class that prompt denoising has silenced (Mask
 
 Cells = Float[Tensor, "channels _ _"]  # rows and columns differ from view to view
 Keys = Float[Tensor, "keys _ _"]
+Maps = tuple[Float[Tensor, "_ rows cols"], ...]  # embeddings, and keys where they are of use
 
 
 @dataclass(frozen=True)
@@ -190,12 +191,12 @@ class MaskClip:
             sizes: Height and width that pixels of pairs refer to; by default the images' own.
         """
         seen = [self._look_at(image) for image in images]
-        embeddings = tuple(values for values, _ in seen)
-        keys = tuple(keys for _, keys in seen) if self.key_smoothing > 0 else None
+        embeddings = tuple(each[0] for each in seen)
+        keys = tuple(each[1] for each in seen) if self.key_smoothing > 0 else None
         sizes = tuple(sizes or [(image.shape[0], image.shape[1]) for image in images])
         return DenseEmbeddings(embeddings, keys, sizes, self.key_smoothing, self.prompt_denoising)
 
-    def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> tuple[Cells, Keys]:
+    def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
         """Look at one image at every scale; the maps of all are laid over the finest one and averaged."""
         height, width = self.working_size or image.shape[:2]
         pixels = self.clip.normalise(image[None])
@@ -203,14 +204,14 @@ class MaskClip:
         for scale in sorted(self.scales, reverse=True):
             rows, cols = (max(1, round(side * scale / self.clip.patch)) for side in (height, width))
             looks.append(self._slide(resize(pixels, (rows * self.clip.patch, cols * self.clip.patch))))
-        values, keys = (
-            torch.stack([F.interpolate(each[None], maps[0].shape[1:], mode="bilinear")[0] for each in maps])
-            for maps in zip(*looks, strict=True)
-        )
-        return F.normalize(values.sum(0), dim=0), F.normalize(keys.sum(0), dim=0)
+        if len(looks) == 1:
+            return looks[0]
+        grid = looks[0][0].shape[1:]
+        laid = [[F.interpolate(each[None], grid, mode="bilinear")[0] for each in maps] for maps in looks]
+        return tuple(F.normalize(torch.stack(maps).sum(0), dim=0) for maps in zip(*laid, strict=True))
 
-    def _slide(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Cells, Keys]:
-        """Look through windows, or at the whole; embeddings and keys are averaged where windows meet."""
+    def _slide(self, pixels: Float[Tensor, "1 3 height width"]) -> Maps:
+        """Look through windows, or at the whole; maps are averaged where windows meet."""
         patch = self.clip.patch
         rows, cols = pixels.shape[-2] // patch, pixels.shape[-1] // patch
         side = max(rows, cols) if self.window is None else self.window // patch
@@ -221,15 +222,18 @@ class MaskClip:
             sums = sums or tuple(each.new_zeros(each.shape[0], rows, cols) for each in seen)
             for total, each in zip(sums, seen, strict=True):
                 total[:, top : top + side, left : left + side] += each
-        return F.normalize(sums[0], dim=0), F.normalize(sums[1], dim=0)
+        return tuple(F.normalize(each, dim=0) for each in sums)
 
-    def _dense(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Tensor, Tensor]:
-        model = self.clip.model
+    def _dense(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Tensor, ...]:
+        """Give the embeddings, and the keys if they are of use."""
+        model, with_keys = self.clip.model, self.key_smoothing > 0
         if self.clip.family == "resnet":
-            return dense_resnet(model, pixels, positions=self.positions)
+            return dense_resnet(model, pixels, positions=self.positions, with_keys=with_keys)
         if self.clip.family == "vit":
-            return dense_vit(model, pixels, residual=self.residual, feed_forward=self.feed_forward)
-        return dense_siglip(model, pixels)
+            maps = dense_vit(model, pixels, residual=self.residual, feed_forward=self.feed_forward)
+        else:
+            maps = dense_siglip(model, pixels)
+        return maps if with_keys else maps[:1]
 
 
 def _window_starts(cells: int, side: int) -> list[int]:
@@ -239,16 +243,21 @@ def _window_starts(cells: int, side: int) -> list[int]:
 
 
 def dense_resnet(
-    model: ClipResNet, pixels: Float[Tensor, "views 3 height width"], *, positions: bool = True
-) -> tuple[Float[Tensor, "views channels rows cols"], Float[Tensor, "views keys rows cols"]]:
+    model: ClipResNet,
+    pixels: Float[Tensor, "views 3 height width"],
+    *,
+    positions: bool = True,
+    with_keys: bool = True,
+) -> tuple[Float[Tensor, "views _ rows cols"], ...]:
     """Rewrite attention pooling as 1x1 convolutions: the value projection, then the output projection.
 
     Returns:
-        Embeddings, not normalised, and attention keys of every cell.
+        Embeddings, not normalised, of every cell; and attention keys, if asked for.
     """
     tower = model.visual
-    cells = tower.cells(pixels)
-    return tower.attnpool.dense(cells, positions=positions), tower.attnpool.keys(cells)
+    cells = tower.cells(pixels.contiguous(memory_format=torch.channels_last))
+    dense = tower.attnpool.dense(cells, positions=positions)
+    return (dense, tower.attnpool.keys(cells)) if with_keys else (dense,)
 
 
 def dense_vit(

@@ -52,7 +52,7 @@ FIRST_VIEWS, MOST_VIEWS = 8_000, 60_000
 REPORT_EVERY = 250
 """Steps between judgements; the model is written at each."""
 
-SIDES = (48, 56, 64, 64, 72, 80)
+SIDES = (40, 56, 64, 72, 88, 112)
 """A step shows its views at one of these sizes, in pixels, so that scale matters less."""
 
 
@@ -296,7 +296,6 @@ def pretrain_clip(
         views.fill(FIRST_VIEWS)
         tokenizer = vocabulary_of_run(out, views.captions, config.context_length)
         model = ClipResNet(replace(config, vocab_size=tokenizer.get_vocab_size()))
-        model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         grey = torch.full((3,), 0.5)
         clip = clip_of_resnet(model, tokenizer, grey, grey / 2)
         optimiser = make_optimiser(model, weight_decay=0.05)
