@@ -6,7 +6,7 @@ import torch
 from clip2scene.carry import Carried, carry_split, load_carried
 from clip2scene.types import Camera, PointCloud, Prompts, Sample
 
-SETTINGS = {"min_depth": 1.0, "occlusion_test": False}
+SETTINGS = {"min_depth": 1.0, "occlusion_test": False, "superpoint_vote": False}
 PROMPTS = Prompts(("car", "tree"), ("car", "tree", "bush"), torch.tensor([0, 1, 1]), torch.eye(3))
 
 

@@ -22,7 +22,11 @@ from tqdm import tqdm
 from clip2scene.batch import Lesson
 from clip2scene.files import read_json, write_atomically, write_json
 from clip2scene.geometry import drop_occluded, project_points
+from clip2scene.superpoints import find_superpoints, vote
 from clip2scene.types import Camera, Pairs, PointCloud, Prompts, Sample
+
+SHARPNESS = 100.0
+"""Turns cosines into shares of a vote: CLIP's own inverse temperature (Radford et al. 2021, Sec. 2.5)."""
 
 
 @runtime_checkable
@@ -62,12 +66,14 @@ class Carried:
         pair_points: Index of the point of each pixel-point pair.
         pair_logits: The teacher's logit of each class at each pair.
         labels: True train ids, where the data set was opened with them; label-free learning never does.
+        superpoints: Number of the piece each point belongs to, -1 for the ground; None if nobody votes.
     """
 
     cloud: PointCloud
     pair_points: Int[Tensor, "pairs"]
     pair_logits: Float[Tensor, "pairs classes"]
     labels: Int[Tensor, "points"] | None
+    superpoints: Int[Tensor, "points"] | None = None
 
     def seen(self) -> Bool[Tensor, "points"]:
         """Tell which points at least one camera sees."""
@@ -81,9 +87,25 @@ class Carried:
         summed.index_add_(0, self.pair_points, self.pair_logits)
         return torch.where(self.seen(), summed.argmax(1), -1)
 
+    def voted_labels(self) -> Int[Tensor, "points"]:
+        """Let the teacher's answers be voted on within superpoints; -1 where nobody can vote."""
+        if self.superpoints is None:
+            return self.teacher_labels()
+        pair_shares = (SHARPNESS * self.pair_logits).softmax(1)
+        shares = torch.zeros(len(self.cloud), pair_shares.shape[1])
+        shares.index_add_(0, self.pair_points, pair_shares)
+        shares /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
+        return vote(self.superpoints, shares, self.seen())
+
     def lesson_of_teacher(self) -> Lesson:
-        """Ask for the teacher's class at every pair (released code: the argmax of the paired pixel)."""
-        return Lesson(self.cloud, self.pair_points, self.pair_logits.argmax(1))
+        """Ask for what the teacher says.
+
+        That is its class at every pair (released code: the argmax of the paired pixel); or, with superpoints,
+        what they voted for at every point.
+        """
+        if self.superpoints is None:
+            return Lesson(self.cloud, self.pair_points, self.pair_logits.argmax(1))
+        return Lesson(self.cloud, torch.arange(len(self.cloud)), self.voted_labels())
 
     def lesson_of_labels(self) -> Lesson:
         """Ask for the true label at every point.
@@ -122,8 +144,8 @@ def carry_split(
         teacher: The image model; None carries clouds and labels alone.
         prompts: The classes' names in the teacher's text space.
         folder: Where the files go.
-        settings: Everything that decides the answers: ``min_depth``, ``occlusion_test``, and what names
-            the data and the teacher. Compared with what the folder was made with.
+        settings: Everything that decides the answers: ``min_depth``, ``occlusion_test``, ``superpoint_vote``,
+            and what names the data and the teacher. Compared with what the folder was made with.
 
     Returns:
         One path a sample, in the data set's order.
@@ -159,7 +181,8 @@ def _carry_sample(
     pairs = find_pairs(sample.cloud.positions, sample.cameras, settings)
     logits = prompts.best_name(teacher(sample).logits_at(pairs, prompts.embeddings))
     answered = logits.any(1)
-    return Carried(sample.cloud, pairs.points[answered], logits[answered], sample.labels)
+    superpoints = find_superpoints(sample.cloud.positions) if settings["superpoint_vote"] else None
+    return Carried(sample.cloud, pairs.points[answered], logits[answered], sample.labels, superpoints)
 
 
 def _save(path: Path, carried: Carried) -> None:
@@ -171,6 +194,8 @@ def _save(path: Path, carried: Carried) -> None:
     }
     if carried.labels is not None:
         tensors["labels"] = carried.labels.short()
+    if carried.superpoints is not None:
+        tensors["superpoints"] = carried.superpoints.int()
     with write_atomically(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
 
@@ -188,6 +213,7 @@ def load_carried(path: Path) -> Carried:
             tensors["pair_points"].long(),
             tensors["pair_logits"].float(),
             tensors["labels"].long() if "labels" in tensors else None,
+            tensors["superpoints"].long() if "superpoints" in tensors else None,
         )
     except (OSError, SafetensorError, KeyError) as error:
         raise ValueError(f"{path} cannot be read ({error}); delete it and run again") from None

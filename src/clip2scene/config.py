@@ -44,6 +44,8 @@ class TeacherConfig:
     """Cells whose best score is below this take over the scores of cells with like keys; 0 is off."""
     prompt_denoising: float = 0.0
     """Classes whose best score in an image is below this are silenced in it; 0 is off, MaskCLIP's is 0.5."""
+    superpoint_vote: bool = False
+    """Whether the points of a piece of the cloud that stands alone settle on one class by vote."""
     templates: Literal["all", "toytown"] = "all"
     """Sentences around each class name: all 85, or the few made of toytown's words."""
 

@@ -15,10 +15,11 @@ from clip2scene.run import Run, open_run
 from clip2scene.student.embedder import Embedder
 from clip2scene.types import IGNORE_LABEL, Prompts
 
-COLUMNS = ("student", "student_seen", "student_unseen", "teacher", "teacher_seen")
+COLUMNS = ("student", "student_seen", "student_unseen", "teacher", "teacher_seen", "voted", "voted_seen")
 """Who is judged on which points; "seen" are those that at least one camera sees, no suffix means all.
 
-The teacher answers on seen points only: on all points, those it does not see count as wrong.
+The teacher answers on seen points only: on all points, those it does not see count as wrong. "voted" is the
+teacher after the superpoints' vote, which is what the student was taught if its recipe says so.
 """
 
 
@@ -54,7 +55,11 @@ def judge(student: Embedder, prompts: Prompts, samples: Iterable[Carried]) -> di
     for sample in samples:
         if sample.labels is None:
             raise ValueError("judging needs a data set with labels; this split has none")
-        answers = {"student": predict(student, prompts, sample), "teacher": sample.teacher_labels()}
+        answers = {
+            "student": predict(student, prompts, sample),
+            "teacher": sample.teacher_labels(),
+            "voted": sample.voted_labels(),
+        }
         seen = sample.seen()
         everywhere = torch.ones_like(seen)
         for column, confusion in confusions.items():

@@ -21,7 +21,7 @@ def toytown() -> Recipe:
     return Recipe(
         name="toytown",
         data=DataConfig(classes="toytown"),
-        teacher=TeacherConfig(templates="toytown"),
+        teacher=TeacherConfig(superpoint_vote=True, templates="toytown"),
         student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.15),
         loss=LossConfig(class_balance=0.5),
         augment=AugmentConfig(scale=0.05),

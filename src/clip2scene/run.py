@@ -139,6 +139,7 @@ class Run:
             teacher = build.build_teacher(self.recipe.teacher, self.text_space(), self.prompts, dataset)
         settings = {
             **self.carry_settings,
+            "superpoint_vote": self.recipe.teacher.superpoint_vote,
             "teacher": to_dict(self.recipe)["teacher"],
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
