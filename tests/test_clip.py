@@ -1,5 +1,6 @@
 import json
 import shutil
+from importlib.resources import files
 
 import pytest
 import torch
@@ -7,7 +8,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from clip2scene.labels import TOYTOWN
+from clip2scene.smallclip import hold_out
 from clip2scene.teacher.clip import clip_of_resnet, load_clip, save_clip, word_tokenizer
+from clip2scene.teacher.pretrain_clip import judge
+from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES
 from clip2scene.teacher.resnet import (
     AttentionPool,
     CausalAttention,
@@ -303,3 +308,23 @@ def test_vit_weights_of_another_model_are_refused(tmp_path):
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="visual_projection.weight has shape"):
         load_clip(tmp_path)
+
+
+SHIPPED = files("clip2scene") / "assets" / "toytown-clip"
+
+
+def test_the_shipped_model_is_small_and_knows_the_words_of_its_classes():
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 16 * 1024**2
+    clip = load_clip(SHIPPED)
+    for template in TOYTOWN_TEMPLATES:
+        for names in TOYTOWN.prompts:
+            assert [word for name in names for word in clip.unknown_words(template.format(name))] == []
+
+
+def test_the_shipped_model_tells_things_of_unseen_towns_apart():
+    held_out = hold_out(num_towns=1, views_per_class=4)
+    scores = judge(load_clip(SHIPPED), held_out)
+    assert scores["views accuracy"] > 0.8
+    assert scores["dense accuracy"] > 0.6
+    assert scores["dense miou"] > 0.3
+    assert scores["scales miou"] > scores["dense miou"]

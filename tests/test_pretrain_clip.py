@@ -13,6 +13,7 @@ from clip2scene.teacher.pretrain_clip import (
     HeldOut,
     contrastive_loss,
     evaluate_dense,
+    evaluate_views,
     learning_rate,
     pretrain_clip,
 )
@@ -200,3 +201,12 @@ def test_dense_answers_are_judged_per_pixel_over_the_classes_present(monkeypatch
     scores = evaluate_dense(speechless_clip(), images, labels, prompts)
     expected = {"a": 2 / 3, "b": 0.0, "miou": 1 / 3, "accuracy": 2 / 3}
     assert scores == pytest.approx(expected)
+
+
+def test_views_are_judged_among_the_classes_that_views_are_of(monkeypatch):
+    prompts = Prompts(("ground", "a", "b"), ("ground", "a", "b"), torch.arange(3), torch.eye(3))
+    rows = torch.tensor([[0.9, 0.4, 0.1], [0.9, 0.3, 0.2], [0.1, 0.2, 0.9]])
+    monkeypatch.setattr(module.Clip, "encode_image", lambda clip, views: rows)
+    views = torch.zeros(3, 4, 4, 3, dtype=torch.uint8)
+    scores = evaluate_views(speechless_clip(), views, torch.tensor([1, 2, 2]), prompts)
+    assert scores == pytest.approx({"a": 1.0, "b": 0.5, "accuracy": 2 / 3})

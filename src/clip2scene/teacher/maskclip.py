@@ -19,6 +19,9 @@ from clip2scene.teacher.resnet import ClipResNet
 from clip2scene.types import Pairs, Sample
 
 INVERSE_TEMPERATURE = 100.0  # of the softmax that both refinements look at (MaskCLIP's code)
+NEAR_AND_FAR = (0.4, 0.7, 1.2)
+"""Scales that suit the small CLIP on 400 x 224 pixels; chosen among four on towns of the training range."""
+
 SILENT = -100.0  # the logit of a class that prompt denoising has silenced (MaskCLIP's code)
 
 Cells = Float[Tensor, "channels _ _"]  # rows and columns differ from view to view

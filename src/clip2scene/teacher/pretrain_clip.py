@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from clip2scene.files import write_atomically
 from clip2scene.teacher.clip import Clip, clip_of_resnet, save_clip, word_tokenizer
-from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.maskclip import NEAR_AND_FAR, MaskClip
 from clip2scene.teacher.model_folder import read_tokenizer
 from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES, embed_prompts
 from clip2scene.teacher.resnet import ClipResNet, ResNetClipConfig
@@ -136,20 +136,37 @@ def evaluate_dense(
 def evaluate_views(
     clip: Clip, views: UInt8[Tensor, "views side side 3"], labels: Int[Tensor, "views"], prompts: Prompts
 ) -> dict[str, float]:
-    """Judge zero-shot classification: the fraction of views whose own class is nearest."""
-    hits = prompts.class_logits(clip.encode_image(views)).argmax(1) == labels
+    """Judge zero-shot classification: the fraction of views whose own class is nearest.
+
+    Only the classes that some view is of take part: the ground that a thing stands on is in its view too, and
+    naming it would be no mistake.
+
+    Returns:
+        The fraction for each class by name, and ``accuracy`` over all views.
+    """
     present = labels.unique().tolist()
-    right = {prompts.classes[i]: float(hits[labels == i].float().mean()) for i in present}
+    logits = prompts.class_logits(clip.encode_image(views))[:, present]
+    hits = logits.argmax(1) == torch.searchsorted(labels.unique(), labels)
+    right = {prompts.classes[label]: float(hits[labels == label].float().mean()) for label in present}
     return {**right, "accuracy": float(hits.float().mean())}
 
 
 def judge(clip: Clip, held_out: HeldOut) -> dict[str, float]:
-    """Judge views and dense answers on towns that training never sees."""
+    """Judge views and dense answers on towns that training never sees.
+
+    Returns:
+        ``views <class>`` and ``views accuracy`` of :func:`evaluate_views`; ``dense <class>``, ``dense miou``
+        and ``dense accuracy`` of :func:`evaluate_dense` at the images' own size; the same as ``scales ...``
+        when three scales are averaged.
+    """
     prompts = embed_prompts(clip, held_out.classes, held_out.names, TOYTOWN_TEMPLATES)
-    views = evaluate_views(clip, held_out.views, held_out.view_labels, prompts)
-    dense = evaluate_dense(clip, held_out.images, held_out.labels, prompts)
-    scores = {f"views {name}": value for name, value in views.items()}
-    return scores | {f"dense {name}": value for name, value in dense.items()}
+    images, labels = held_out.images, held_out.labels
+    judged = {
+        "views": evaluate_views(clip, held_out.views, held_out.view_labels, prompts),
+        "dense": evaluate_dense(clip, images, labels, prompts),
+        "scales": evaluate_dense(clip, images, labels, prompts, scales=NEAR_AND_FAR),
+    }
+    return {f"{kind} {name}": value for kind, scores in judged.items() for name, value in scores.items()}
 
 
 def words_of(captions: Sequence[str]) -> set[str]:
