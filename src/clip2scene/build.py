@@ -128,6 +128,7 @@ def build_teacher(
         key_smoothing=teacher.key_smoothing,
         prompt_denoising=teacher.prompt_denoising,
         working_size=teacher.working_size,
+        scales=teacher.scales,
     )
 
 

@@ -25,9 +25,6 @@ from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.superpoints import find_superpoints, vote
 from clip2scene.types import Camera, Pairs, PointCloud, Prompts, Sample
 
-SHARPNESS = 100.0
-"""Turns cosines into shares of a vote: CLIP's own inverse temperature (Radford et al. 2021, Sec. 2.5)."""
-
 
 @runtime_checkable
 class Dataset(Protocol):
@@ -91,11 +88,10 @@ class Carried:
         """Let the teacher's answers be voted on within superpoints; -1 where nobody can vote."""
         if self.superpoints is None:
             return self.teacher_labels()
-        pair_shares = (SHARPNESS * self.pair_logits).softmax(1)
-        shares = torch.zeros(len(self.cloud), pair_shares.shape[1])
-        shares.index_add_(0, self.pair_points, pair_shares)
-        shares /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
-        return vote(self.superpoints, shares, self.seen())
+        logits = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
+        logits.index_add_(0, self.pair_points, self.pair_logits)
+        logits /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
+        return vote(self.superpoints, logits, self.seen())
 
     def lesson_of_teacher(self) -> Lesson:
         """Ask for what the teacher says.

@@ -40,6 +40,8 @@ class TeacherConfig:
     """Whether the teacher ever saw labelled images; results are reported in two classes by this."""
     working_size: tuple[int, int] | None = None
     """Height and width at which images are looked at, in pixels; None keeps each image's own size."""
+    scales: tuple[float, ...] = (1.0,)
+    """Factors on that size at which images are looked at too; the answers are averaged."""
     key_smoothing: float = 0.0
     """Cells whose best score is below this take over the scores of cells with like keys; 0 is off."""
     prompt_denoising: float = 0.0
@@ -50,6 +52,8 @@ class TeacherConfig:
     """Sentences around each class name: all 85, or the few made of toytown's words."""
 
     def __post_init__(self) -> None:
+        positive = bool(self.scales) and min(self.scales) > 0
+        _require(positive, "scales must be one or more positive factors", self.scales)
         for name in ("key_smoothing", "prompt_denoising"):
             _require(0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1", getattr(self, name))
 
@@ -182,9 +186,8 @@ def from_dict(values: dict[str, Any], kind: type = Recipe) -> Any:  # noqa: ANN4
             "The run may come from another version of clip2scene"
         )
     hints = get_type_hints(kind)
-    return kind(
-        **{
-            name: from_dict(value, hints[name]) if is_dataclass(hints[name]) else value
-            for name, value in values.items()
-        }
-    )
+    built = {
+        name: from_dict(value, hints[name]) if is_dataclass(hints[name]) else value
+        for name, value in values.items()
+    }
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in built.items()})

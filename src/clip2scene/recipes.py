@@ -11,6 +11,7 @@ from clip2scene.config import (
     StudentConfig,
     TeacherConfig,
 )
+from clip2scene.teacher.maskclip import NEAR_AND_FAR
 
 
 def toytown() -> Recipe:
@@ -21,7 +22,7 @@ def toytown() -> Recipe:
     return Recipe(
         name="toytown",
         data=DataConfig(classes="toytown"),
-        teacher=TeacherConfig(superpoint_vote=True, templates="toytown"),
+        teacher=TeacherConfig(scales=NEAR_AND_FAR, superpoint_vote=True, templates="toytown"),
         student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.15),
         loss=LossConfig(class_balance=0.5),
         augment=AugmentConfig(scale=0.05),

@@ -88,25 +88,26 @@ def height_above_ground(
 
 
 def vote(
-    superpoints: Int[Tensor, "points"], shares: Float[Tensor, "points classes"], seen: Bool[Tensor, "points"]
+    superpoints: Int[Tensor, "points"], logits: Float[Tensor, "points classes"], seen: Bool[Tensor, "points"]
 ) -> Int[Tensor, "points"]:
     """Let the points of each superpoint settle on one class.
 
     Args:
         superpoints: What :func:`find_superpoints` returned.
-        shares: How likely each class is at each point; every seen point has one vote to divide.
+        logits: How well each class fits each point; summed over the points, so that many who are unsure
+            outweigh a few who are sure.
         seen: Which points have a vote.
 
     Returns:
-        The class with most votes at every point of a superpoint, those without a vote of their own included;
+        The class with the highest sum at every point of a superpoint, those without a vote of their own included;
         the point's own best class on the ground; -1 where nobody voted.
     """
-    votes = torch.where(seen[:, None], shares, 0.0)
+    votes = torch.where(seen[:, None], logits, 0.0)
     own = torch.where(seen, votes.argmax(1), -1)
     inside = superpoints >= 0
     if not inside.any():
         return own
-    ballot = votes.new_zeros(int(superpoints.max()) + 1, shares.shape[1])
+    ballot = votes.new_zeros(int(superpoints.max()) + 1, logits.shape[1])
     ballot.index_add_(0, superpoints[inside], votes[inside])
-    winner = torch.where(ballot.any(1), ballot.argmax(1), -1)
+    winner = torch.where(ballot.any(1), ballot.argmax(1), -1)  # all zero: nobody voted
     return torch.where(inside, winner[superpoints.clamp(min=0)], own)
