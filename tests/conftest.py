@@ -1,6 +1,7 @@
 """What all tests share: shapes checked at run time, and the folder of real data."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,27 @@ def tiny_toytown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_nuscenes(root, num_scenes=1, num_val_scenes=1, seed=0, recording=recording, workers=1)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    """The recipe of the demo, shrunk until it takes a second; it learns next to nothing."""
+    from clip2scene.recipes import toytown
+
+    recipe = toytown()
+    return replace(recipe, student=replace(recipe.student, width=0.25, voxel_size=0.5), steps=6)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_toytown: Path, tiny_recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a label-free run on ``tiny_toytown``, judged on its val split.
+
+    Shared by all tests: read it, copy it, never write to it.
+    """
+    from clip2scene.evaluate import evaluate
+    from clip2scene.train import pretrain
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    pretrain(tiny_recipe, data_root=tiny_toytown, out=folder)
+    evaluate(folder, data_root=tiny_toytown)
+    return folder
