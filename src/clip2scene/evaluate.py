@@ -38,8 +38,8 @@ def evaluate(run: Path, *, data_root: Path, split: str = "val") -> dict[str, Sco
         ValueError: If the run or the data cannot be read, or the split has no labels.
     """
     opened = open_run(run)
+    student = opened.student()  # first: without a checkpoint, the teacher need not look at anything
     paths = opened.carry(data_root, split=split, with_labels=True)
-    student = opened.student()
     samples = (load_carried(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
     scores = judge(student, opened.prompts, samples)
     if not scores["student"].num_points:

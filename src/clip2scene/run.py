@@ -203,7 +203,7 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
     """Make a run's folder, or open the one that an interrupted call left.
 
     Raises:
-        ValueError: If the folder holds something else, or a run of another recipe.
+        ValueError: If the folder holds something else, or a run of another recipe or teacher.
     """
     if (out / "recipe.json").exists():
         run = open_run(out)
@@ -211,6 +211,11 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
             raise ValueError(
                 f"{out} holds a run of another recipe ({run.recipe.name}, seed {run.recipe.seed}); "
                 "give another --out, or delete that folder"
+            )
+        if run.sources["teacher_weights"] != teacher_weights:
+            raise ValueError(
+                f"{out} holds a run taught by {run.sources['teacher_weights'] or 'the small model'}, not by "
+                f"{teacher_weights or 'the small model'}; name the same teacher, or give another --out"
             )
         return run
     if out.exists() and any(out.iterdir()):

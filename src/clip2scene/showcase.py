@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -90,7 +90,7 @@ def draw_cameras(
 def segment_files(run: Path, clouds: Sequence[Path], prompts: Sequence[str], out: Path) -> list[Path]:
     """Label cloud files with any words.
 
-    Every file is read before the first is written, so a bad one leaves nothing half done.
+    Every cloud is labelled before the first file is written, so a bad one leaves nothing half done.
 
     Args:
         run: Folder of the run.
@@ -102,35 +102,57 @@ def segment_files(run: Path, clouds: Sequence[Path], prompts: Sequence[str], out
         For each cloud ``NAME.npz`` (labels, scores, names), ``NAME.ply`` (coloured) and ``NAME.png``.
 
     Raises:
-        ValueError: If the run, a cloud or a prompt is unfit, or two clouds have the same name.
+        ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, or two have the same name.
     """
+    stems = [path.name.removesuffix(path.suffix).removesuffix(".pcd") for path in clouds]
+    if not stems or len(set(stems)) < len(stems):
+        raise ValueError(
+            f"expected one or more clouds of different names, got {', '.join(stems) or 'none'}; "
+            "name a file, or split the call"
+        )
     segmenter = Segmenter.load(run)
     segmenter.set_prompts(prompts)
-    stems = [path.name.split(".")[0] for path in clouds]
-    if len(set(stems)) < len(stems):
-        raise ValueError(
-            f"clouds must have different names, got {', '.join(stems)}; rename or split the call"
-        )
+    answers = [_segment_file(segmenter, path) for path in clouds]
     written = []
-    for stem, cloud in zip(stems, [read_cloud(path) for path in clouds], strict=True):
-        found = segmenter.segment(cloud)
-        palette = word_colours(len(found.names))
-        colours = palette[found.labels]
-        with write_atomically(out / f"{stem}.npz") as temporary:
-            scores = found.scores.numpy().astype(np.float16)
-            np.savez_compressed(temporary, labels=found.labels.numpy(), scores=scores, names=found.names)
-        write_ply(out / f"{stem}.ply", cloud.positions, colours)
-        shares = torch.bincount(found.labels, minlength=len(found.names)) / len(found.labels)
-        entries = {
-            f"{name} {share:.0%}": tuple(colour)
-            for name, share, colour in zip(found.names, shares.tolist(), palette.tolist(), strict=True)
-        }
-        picture = pictures.panel(
-            [pictures.birds_eye(cloud.positions, colours, size=1600)], [stem], legend=pictures.legend(entries)
-        )
-        pictures.save_png(out / f"{stem}.png", picture)
-        written += [out / f"{stem}{suffix}" for suffix in (".npz", ".ply", ".png")]
+    for stem, answer in zip(stems, answers, strict=True):
+        written += _write_answer(out, stem, segmenter.prompts.classes, *answer)
     return written
+
+
+Answer = tuple[Float[Tensor, "points 3"], Int[Tensor, "points"], Float[Tensor, "points names"]]
+
+
+def _segment_file(segmenter: Segmenter, path: Path) -> Answer:
+    """Read and label one file: positions, labels and scores. The embeddings are let go; files may be many."""
+    cloud = read_cloud(path)
+    try:
+        found = segmenter.segment(cloud)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return cloud.positions, found.labels, found.scores.half()
+
+
+def _write_answer(
+    out: Path,
+    stem: str,
+    names: Sequence[str],
+    positions: Float[Tensor, "points 3"],
+    labels: Int[Tensor, "points"],
+    scores: Float[Tensor, "points names"],
+) -> list[Path]:
+    """Write one cloud's labels, its coloured points and its picture."""
+    palette = word_colours(len(names))
+    with write_atomically(out / f"{stem}.npz") as temporary:
+        np.savez_compressed(temporary, labels=labels.numpy(), scores=scores.numpy(), names=names)
+    write_ply(out / f"{stem}.ply", positions, palette[labels])
+    shares = torch.bincount(labels, minlength=len(names)) / len(labels)
+    entries = {
+        f"{name} {share:.0%}": tuple(colour)
+        for name, share, colour in zip(names, shares.tolist(), palette.tolist(), strict=True)
+    }
+    above = pictures.birds_eye(positions, palette[labels], size=1600)
+    pictures.save_png(out / f"{stem}.png", pictures.panel([above], [stem], legend=pictures.legend(entries)))
+    return [out / f"{stem}{suffix}" for suffix in (".npz", ".ply", ".png")]
 
 
 def word_colours(count: int) -> UInt8[Tensor, "words 3"]:
