@@ -49,9 +49,16 @@ def build_student(
     student: StudentConfig, loss: LossConfig, *, in_channels: int, text_channels: int
 ) -> Embedder:
     """Make the 3D network with fresh weights."""
+    in_channels += student.sees_height
     backbone = NETWORKS[student.network](in_channels, width=student.width, voxel_size=student.voxel_size)
     temperature = loss.cosine_temperature if loss.cosine else None
-    return Embedder(backbone, text_channels, cosine_temperature=temperature)
+    return Embedder(
+        backbone,
+        text_channels,
+        cosine_temperature=temperature,
+        sees_height=student.sees_height,
+        settles=student.settles,
+    )
 
 
 def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: ClassSet) -> TextSpace:

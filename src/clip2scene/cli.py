@@ -28,9 +28,9 @@ def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
 def make_toytown(
     out: Path,
     *,
-    scenes: int = 60,
-    val_scenes: int = 12,
-    keyframes: int = 3,
+    scenes: int = 100,
+    val_scenes: int = 20,
+    keyframes: int = 2,
     sweeps: int = 10,
     seed: int = 1,
     workers: int = 2,

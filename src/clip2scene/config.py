@@ -68,6 +68,10 @@ class StudentConfig:
     """Factor on its channel counts, above 0."""
     voxel_size: float = 0.1
     """Edge of a voxel, in metres."""
+    sees_height: bool = False
+    """Whether a point's height over the sensor is an input, beside the intensity; the paper's is not."""
+    settles: bool = False
+    """Whether the points of a superpoint share one embedding when the network answers."""
 
     def __post_init__(self) -> None:
         _require(self.width > 0, "width must be positive", self.width)

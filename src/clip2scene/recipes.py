@@ -23,13 +23,15 @@ def toytown() -> Recipe:
         name="toytown",
         data=DataConfig(classes="toytown"),
         teacher=TeacherConfig(scales=NEAR_AND_FAR, superpoint_vote=True, templates="toytown"),
-        student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.15),
+        student=StudentConfig(
+            network="minkunet14a", width=0.5, voxel_size=0.15, sees_height=True, settles=True
+        ),
         loss=LossConfig(class_balance=0.5),
         augment=AugmentConfig(scale=0.05),
         optimiser=OptimiserConfig(
             name="adamw", learning_rate=5e-3, weight_decay=0.01, schedule="one-cycle", average=0.99
         ),
-        steps=1200,
+        steps=1800,
         batch_size=1,
     )
 
@@ -41,6 +43,9 @@ def pandaset() -> Recipe:
         name="pandaset",
         data=DataConfig(layout="pandaset"),
         teacher=TeacherConfig(kind="label-maps", trained_on_2d_labels=True),
+        student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.2, sees_height=True),
+        loss=LossConfig(class_balance=0.3),
+        steps=500,
     )
 
 

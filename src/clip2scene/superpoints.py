@@ -99,7 +99,7 @@ def vote(
         seen: Which points have a vote.
 
     Returns:
-        The class with the highest sum at every point of a superpoint, those without a vote of their own included;
+        The class with the highest sum at every point of a superpoint, those without a vote included;
         the point's own best class on the ground; -1 where nobody voted.
     """
     votes = torch.where(seen[:, None], logits, 0.0)
@@ -111,3 +111,18 @@ def vote(
     ballot.index_add_(0, superpoints[inside], votes[inside])
     winner = torch.where(ballot.any(1), ballot.argmax(1), -1)  # all zero: nobody voted
     return torch.where(inside, winner[superpoints.clamp(min=0)], own)
+
+
+def average_within(
+    superpoints: Int[Tensor, "points"], values: Float[Tensor, "points channels"]
+) -> Float[Tensor, "points channels"]:
+    """Give the points of each superpoint their mean; those of the ground keep their own value."""
+    inside = superpoints >= 0
+    if not inside.any():
+        return values
+    pieces = superpoints[inside]
+    counts = torch.bincount(pieces)
+    sums = values.new_zeros(len(counts), values.shape[1]).index_add_(0, pieces, values[inside])
+    settled = values.clone()
+    settled[inside] = (sums / counts.clamp(min=1)[:, None])[pieces]
+    return settled

@@ -30,8 +30,10 @@ def train_step(
     What each target asks for (the class of a paired pixel, or a true label) was carried onto the points
     before the first step: see :mod:`clip2scene.carry`.
     """
-    embeddings = student(batch.positions, batch.features, batch.sample_of_point)  # points channels
-    logits = prompts.class_logits(embeddings[batch.taught])  # targets classes
+    described = student(batch.positions, batch.features, batch.sample_of_point)  # points hidden
+    logits = prompts.best_name(
+        student.compare(described[batch.taught], prompts.embeddings)
+    )  # targets classes
     return semantic_loss(logits, batch.targets)
 
 
