@@ -1,0 +1,28 @@
+"""Pair the points of a keyframe with the pixels that see them, and draw what the occlusion test drops.
+
+    python examples/02_project_points.py DATA OUT.png
+
+DATA is a data set in nuScenes' layout, for instance what ``clip2scene make-toytown`` wrote.
+"""
+
+import sys
+from pathlib import Path
+
+from clip2scene.datasets.nuscenes import NuScenes
+from clip2scene.geometry import drop_occluded, project_points
+from clip2scene.pictures import camera_overlay, heat_colours, panel, save_png
+
+data, out = sys.argv[1:]
+
+sample = NuScenes(Path(data), split="val", with_labels=False)[0]
+pairs = project_points(sample.cloud.positions, sample.cameras)
+visible = drop_occluded(pairs, sample.cameras)
+
+images = []
+for kept in (pairs, visible):
+    front = kept.views == 0
+    near_to_far = heat_colours(kept.depths[front], low=0.0, high=40.0)
+    images.append(camera_overlay(sample.read_image(0), kept.pixels[front], kept.depths[front], near_to_far))
+titles = [f"all that fall into the image: {len(pairs)} pairs", f"not hidden: {len(visible)} pairs"]
+save_png(Path(out), panel(images, [f"{sample.cameras[0].name}, {title}" for title in titles]))
+print(f"{len(pairs) - len(visible)} of {len(pairs)} pairs are hidden behind nearer points")

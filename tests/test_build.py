@@ -1,0 +1,150 @@
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clip2scene import build, losses
+from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, StudentConfig, TeacherConfig
+from clip2scene.labels import PANDASET, TOYTOWN, ClassSet
+from clip2scene.teacher.prompts import TextTable
+
+LABEL_MAPS = TeacherConfig(kind="label-maps")
+CLASSES = ClassSet(
+    "three", ("car", "sky", "zebra crossing"), (("automobile",), ("sky",), ("stripes",)), ((1, 2, 3),) * 3, {}
+)
+
+
+def write_table(folder, names):
+    vectors = np.random.default_rng(0).standard_normal((len(names), 16)).astype(np.float32)
+    np.save(folder / "words-of-mine.npy", vectors)
+    (folder / "words-names.json").write_text(json.dumps(names))
+    return str(folder / "words-of-mine.npy"), F.normalize(torch.from_numpy(vectors), dim=1)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_the_learning_rate_peaks_at_its_highest_value_and_ends_at_zero(schedule):
+    optimiser = OptimiserConfig(learning_rate=0.3, schedule=schedule)
+    rates = [build.learning_rate(optimiser, step / 1000) for step in range(1001)]
+    peak = 0 if schedule == "cosine" else 100
+    assert rates[peak] == max(rates) == pytest.approx(0.3)
+    assert rates[-1] == pytest.approx(0, abs=1e-7)
+    assert all(before > after for before, after in zip(rates[peak:], rates[peak + 1 :], strict=False))
+    assert rates[(peak + 1000) // 2] == pytest.approx(0.15)
+    assert rates[:peak] == sorted(rates[:peak])
+
+
+def test_one_cycle_starts_at_a_twenty_fifth_of_its_peak():
+    assert build.learning_rate(
+        OptimiserConfig(learning_rate=1.0, schedule="one-cycle"), 0.0
+    ) == pytest.approx(0.04)
+
+
+def test_each_form_of_the_loss_is_the_function_of_its_name():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 3, generator=generator)
+    targets = torch.randint(0, 3, (40,), generator=generator)
+    histogram = torch.tensor([100, 10, 1])
+    plain = LossConfig()
+    assert build.SemanticLoss(plain, histogram)(logits, targets) == losses.point_cross_entropy(
+        logits, targets
+    )
+    paper = LossConfig(form="class-infonce", temperature=0.3)
+    value = build.SemanticLoss(paper, histogram)(logits, targets)
+    assert value == losses.class_infonce(logits, targets, temperature=0.3)
+    assert value != losses.class_infonce(logits, targets, temperature=0.5)
+    both = build.SemanticLoss(replace(plain, lovasz=2.0), histogram)(logits, targets)
+    expected = losses.point_cross_entropy(logits, targets) + 2 * losses.lovasz_softmax(logits, targets)
+    torch.testing.assert_close(both, expected)
+
+
+def test_class_balance_makes_rare_classes_weigh_more():
+    balanced = build.SemanticLoss(LossConfig(class_balance=1.0), torch.tensor([1000, 10]))
+    common_wrong, rare_wrong = torch.tensor([[[-3.0, 3.0], [-3.0, 3.0]], [[3.0, -3.0], [3.0, -3.0]]])
+    targets = torch.tensor([0, 1])
+    assert balanced(rare_wrong, targets) > 10 * balanced(common_wrong, targets)
+
+
+def test_the_optimisers_are_those_of_the_recipe():
+    student = torch.nn.Linear(2, 2)
+    sgd = build.build_optimiser(OptimiserConfig(name="sgd", learning_rate=0.5, weight_decay=0.1), student)
+    assert isinstance(sgd, torch.optim.SGD)
+    named = ("lr", "momentum", "dampening", "weight_decay")  # momentum and dampening: the released code
+    assert [sgd.param_groups[0][name] for name in named] == [0.5, 0.9, 0.1, 0.1]
+    adamw = build.build_optimiser(OptimiserConfig(name="adamw", weight_decay=0.1), student)
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert adamw.param_groups[0]["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize("network", build.NETWORKS)
+def test_every_network_can_be_built_and_embeds_points(network):
+    config = StudentConfig(network=network, width=0.25, voxel_size=0.5)
+    student = build.build_student(
+        config, LossConfig(cosine=True, cosine_temperature=0.1), in_channels=1, text_channels=7
+    )
+    embeddings = student.embed_cloud(torch.rand(50, 3) * 5, torch.rand(50, 1))
+    assert embeddings.shape == (50, 7)
+    if not student.settles:
+        torch.testing.assert_close(embeddings.norm(dim=1), torch.full((50,), 10.0))
+
+
+def test_names_with_an_explanation_in_brackets_are_found_without_it(tmp_path):
+    path, vectors = write_table(tmp_path, ["automobile (a vehicle)", "sky", "stripes"])
+    space = build.open_text_space(LABEL_MAPS, path, CLASSES)
+    assert torch.equal(space.encode_text(["automobile"]), vectors[:1])
+    assert torch.equal(space.encode_text(["automobile (a vehicle)"]), vectors[:1])
+    prompts = build.build_prompts(LABEL_MAPS, space, CLASSES)
+    assert prompts.names == ("automobile", "sky", "stripes")
+    torch.testing.assert_close(prompts.embeddings, vectors)
+
+
+def test_classes_that_a_table_lacks_get_stand_ins_and_a_warning(tmp_path, caplog):
+    path, _ = write_table(tmp_path, ["sky", "car", "automobile", "tree"])
+    with caplog.at_level(logging.WARNING):
+        space = build.open_text_space(LABEL_MAPS, path, CLASSES)
+    assert "no text embedding for zebra crossing:" in caplog.text
+    prompts = build.build_prompts(LABEL_MAPS, space, CLASSES)
+    assert prompts.names == ("car", "sky", "zebra crossing")  # the class's own name goes before its others
+    assert space.unknown_words("giraffe") == ["giraffe"]
+
+
+def test_a_whole_vocabulary_needs_no_warning(tmp_path, caplog):
+    path, _ = write_table(tmp_path, ["sky", "car", "stripes"])
+    with caplog.at_level(logging.WARNING):
+        build.open_text_space(LABEL_MAPS, path, CLASSES)
+    assert not caplog.text
+
+
+def test_without_a_table_label_maps_have_a_vocabulary_of_their_classes_alone():
+    space = build.open_text_space(LABEL_MAPS, None, PANDASET)
+    assert isinstance(space, TextTable)
+    prompts = build.build_prompts(LABEL_MAPS, space, PANDASET)
+    assert prompts.names == prompts.classes == PANDASET.classes
+    assert torch.equal(prompts.embeddings, torch.eye(len(PANDASET)))
+
+
+def test_a_table_without_its_list_of_names_is_refused(tmp_path):
+    path, _ = write_table(tmp_path, ["sky"])
+    (tmp_path / "words-names.json").unlink()
+    with pytest.raises(ValueError, match="words-of-mine.npy cannot be read .*words-names.json is missing"):
+        build.open_text_space(LABEL_MAPS, path, CLASSES)
+
+
+def test_the_small_clip_is_the_teacher_when_no_other_is_named():
+    space = build.open_text_space(TeacherConfig(), None, TOYTOWN)
+    prompts = build.place_words(TeacherConfig(templates="toytown"), space, ["car", "person"])
+    assert prompts.classes == prompts.names == ("car", "person")
+    torch.testing.assert_close(prompts.embeddings.norm(dim=1), torch.ones(2))
+    with pytest.raises(ValueError, match="zeppelin"):
+        build.place_words(TeacherConfig(), space, ["car", "zeppelin"])
+
+
+def test_data_sets_are_opened_by_layout_with_the_classes_asked_for(tiny_toytown):
+    own = build.build_dataset(DataConfig(), tiny_toytown, split="val", with_labels=False)
+    small = build.build_dataset(DataConfig(classes="toytown"), tiny_toytown, split="val", with_labels=True)
+    assert (len(own.class_set), len(small.class_set)) == (16, 12)
+    assert own[0].labels is None
+    assert small[0].labels.max() < 12
