@@ -1,1 +1,30 @@
-"""Teach a 3D network to see in words, without 3D labels."""
+"""Teach a 3D network to see in words, without 3D labels.
+
+The names below are the public interface; each is imported when it is first asked for.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "Segmenter": "segmenter",
+    "read_cloud": "cloudfiles",
+    "write_ply": "cloudfiles",
+    "pretrain": "train",
+    "RECIPES": "recipes",
+    "NuScenes": "datasets.nuscenes",
+    "PandaSet": "datasets.pandaset",
+    "write_nuscenes": "toytown.writers",
+    "load_clip": "teacher.clip",
+    "MaskClip": "teacher.maskclip",
+    "project_points": "geometry",
+    "drop_occluded": "geometry",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605 - the names of the table above
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'clip2scene' has no attribute {name!r}")
+    return getattr(import_module(f"clip2scene.{_HOME[name]}"), name)
