@@ -41,6 +41,7 @@ class Segmenter:
         student: A trained network.
         prompts: The words to begin with.
         place_words: Gives further words their place in the text space the student was trained in.
+        in_channels: Features a point that the student was trained on.
 
     Example:
         >>> segmenter = Segmenter.load("demo/label-free")  # doctest: +SKIP
@@ -48,10 +49,13 @@ class Segmenter:
         >>> segmenter.segment(read_cloud("sweep.bin")).labels  # doctest: +SKIP
     """
 
-    def __init__(self, student: Embedder, prompts: Prompts, place_words: PlaceWords) -> None:
+    def __init__(
+        self, student: Embedder, prompts: Prompts, place_words: PlaceWords, *, in_channels: int = 1
+    ) -> None:
         self.student = student
         self.prompts = prompts
         self.place_words = place_words
+        self.in_channels = in_channels
 
     @classmethod
     def load(cls, run: Path | str) -> "Segmenter":
@@ -62,7 +66,8 @@ class Segmenter:
         """
         opened = open_run(Path(run))
         place_words = partial(build.place_words, opened.recipe.teacher, opened.text_space())
-        return cls(opened.student(), opened.prompts, place_words)
+        in_channels = opened.sources["in_channels"]
+        return cls(opened.student(), opened.prompts, place_words, in_channels=in_channels)
 
     def set_prompts(self, names: Sequence[str]) -> None:
         """Choose the words that points are labelled with from now on.
@@ -73,6 +78,8 @@ class Segmenter:
         Raises:
             ValueError: If there is no word, one is repeated, or the text encoder does not know one.
         """
+        if isinstance(names, str):
+            raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
         cleaned = [name.strip() for name in names]
         if not cleaned or not all(cleaned) or len(set(cleaned)) < len(cleaned):
             raise ValueError(f"expected at least one prompt, all different and not empty, got {list(names)}")
@@ -87,6 +94,14 @@ class Segmenter:
         Raises:
             ValueError: If the cloud is empty, holds numbers that are not finite, or has other features.
         """
+        channels = cloud.features.shape[1]
+        if channels != self.in_channels:
+            raise ValueError(
+                f"the student was trained on {self.in_channels} channels of features, got {channels}; "
+                "give the cloud what the training clouds had"
+            )
+        if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
+            raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
         embeddings = self.student.embed_cloud(cloud.positions, cloud.features)
         scores = torch.softmax(self.prompts.class_logits(embeddings), dim=1)
         return Segmentation(self.prompts.classes, scores.argmax(1), scores, embeddings)

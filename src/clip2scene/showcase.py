@@ -28,7 +28,7 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
         run: Folder of the run.
         data_root: The data set, with labels.
         split: The split that :func:`clip2scene.evaluate.evaluate` judged.
-        count: How many samples.
+        count: How many samples; all when the split has fewer.
 
     Returns:
         The pictures, in ``run/pictures``.
@@ -38,7 +38,8 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
     dataset = build.build_dataset(opened.recipe.data, data_root, split=split, with_labels=True)
     student = opened.student()
     drawn = []
-    for number in np.linspace(0, len(paths) - 1, count, dtype=int) if count else []:
+    count = min(count, len(paths))
+    for number in np.linspace(0, len(paths) - 1, count, dtype=int):
         carried = load_carried(paths[number])
         assert carried.labels is not None
         answers = {
