@@ -18,11 +18,11 @@ sample = NuScenes(Path(data), split="val", with_labels=False)[0]
 pairs = project_points(sample.cloud.positions, sample.cameras)
 visible = drop_occluded(pairs, sample.cameras)
 
-images = []
-for kept in (pairs, visible):
+images, titles = [], []
+for title, kept in (("all that fall into the image", pairs), ("not hidden", visible)):
     front = kept.views == 0
     near_to_far = heat_colours(kept.depths[front], low=0.0, high=40.0)
     images.append(camera_overlay(sample.read_image(0), kept.pixels[front], kept.depths[front], near_to_far))
-titles = [f"all that fall into the image: {len(pairs)} pairs", f"not hidden: {len(visible)} pairs"]
-save_png(Path(out), panel(images, [f"{sample.cameras[0].name}, {title}" for title in titles]))
-print(f"{len(pairs) - len(visible)} of {len(pairs)} pairs are hidden behind nearer points")
+    titles.append(f"{sample.cameras[0].name}, {title}: {int(front.sum())} pairs")
+save_png(Path(out), panel(images, titles))
+print(f"{len(pairs) - len(visible)} of {len(pairs)} pairs of all six cameras are hidden behind nearer points")
