@@ -23,6 +23,7 @@ def test_an_unknown_setting_is_named():
         (StudentConfig, {"width": -1.0}),
         (LossConfig, {"temperature": 0.0}),
         (LossConfig, {"class_balance": 1.5}),
+        (LossConfig, {"class_balance": 0.5, "form": "class-infonce"}),
         (OptimiserConfig, {"learning_rate": -0.1}),
         (OptimiserConfig, {"average": 1.0}),
     ],

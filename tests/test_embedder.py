@@ -41,7 +41,8 @@ def test_height_is_one_more_input():
 def test_points_of_a_piece_settle_on_one_embedding_and_ground_points_do_not():
     x, y = torch.meshgrid(torch.arange(-8, 8, 0.25), torch.arange(-8, 8, 0.25), indexing="ij")
     road = torch.stack([x.reshape(-1), y.reshape(-1), torch.full((x.numel(),), -1.8)], dim=1)
-    pole = torch.tensor([5.0, 0.0, 0.0]) + torch.linspace(-1.2, 1.0, 40)[:, None] * torch.tensor([0.0, 0.0, 1.0])
+    pole = torch.tensor([5.0, 0.0, 0.0]).repeat(40, 1)
+    pole[:, 2] = torch.linspace(-1.2, 1.0, 40)
     positions, features = torch.cat([road, pole]), torch.rand(len(road) + 40, 2)
     loose = make_embedder().embed_cloud(positions, features)
     settled = make_embedder(settles=True).embed_cloud(positions, features)

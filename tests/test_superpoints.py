@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clip2scene.superpoints import find_superpoints, height_above_ground, vote
+from clip2scene.superpoints import average_within, find_superpoints, height_above_ground, vote
 
 
 def plane(slope=0.0, size=20.0, step=0.25):
@@ -57,3 +57,14 @@ def test_a_cloud_of_ground_alone_or_of_nothing_has_no_piece():
 def test_cells_without_size_are_refused():
     with pytest.raises(ValueError, match="positive sizes"):
         find_superpoints(plane(), across=0.0)
+
+
+def test_a_stray_point_far_out_costs_no_memory():
+    road, thing = plane(), box(8.0, 2.0, -1.8)
+    cloud = torch.cat([road, thing, torch.tensor([[90_000.0, 0.0, 0.0]])])
+    assert torch.equal(find_superpoints(cloud)[:-1], find_superpoints(cloud[:-1]))
+
+
+def test_the_mean_of_a_piece_replaces_its_points_values():
+    values = torch.tensor([[1.0], [3.0], [5.0], [7.0]])
+    assert average_within(torch.tensor([0, 0, -1, 1]), values).flatten().tolist() == [2, 2, 5, 7]

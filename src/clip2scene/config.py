@@ -99,6 +99,10 @@ class LossConfig:
         _require(self.temperature > 0, "temperature must be positive", self.temperature)
         _require(self.cosine_temperature > 0, "cosine_temperature must be positive", self.cosine_temperature)
         _require(0 <= self.class_balance <= 1, "class_balance must lie in 0..1", self.class_balance)
+        balanced = self.form == "point-cross-entropy" or self.class_balance == 0
+        _require(
+            balanced, "class_balance belongs to point-cross-entropy, with class-infonce it must be 0", self
+        )
         _require(self.lovasz >= 0, "lovasz must not be negative", self.lovasz)
 
 

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
+FARTHEST = 500.0  # metres; no lidar of a vehicle reaches farther
+
 
 def find_superpoints(
     positions: Float[Tensor, "points 3"],
@@ -78,8 +80,8 @@ def height_above_ground(
     if not len(positions):
         return positions.new_zeros(0)
     points = positions.double().numpy()
-    column, row = (np.floor(points[:, :2] / cell).astype(np.int64) - np.floor(points[:, :2].min(0) / cell)).T
-    column, row = column.astype(np.int64), row.astype(np.int64)
+    level = np.clip(points[:, :2], -FARTHEST, FARTHEST)  # a stray point far out must not make the map huge
+    column, row = np.floor((level - level.min(0)) / cell).astype(np.int64).T
     lowest = np.full((column.max() + 1, row.max() + 1), np.inf)
     np.minimum.at(lowest, (column, row), points[:, 2])
     nearest = ndimage.distance_transform_edt(np.isinf(lowest), return_distances=False, return_indices=True)

@@ -64,10 +64,22 @@ def pretrain(
     Raises:
         ValueError: If the data, the teacher or the folder is unfit; before the first step.
     """
+    place = _device(device)
     run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
     paths = run.carry(data_root, split="train", with_labels=recipe.supervision == "labels")
-    learn(run, paths, device=torch.device(device), save_every=save_every)
+    learn(run, paths, device=place, save_every=save_every)
     return out
+
+
+def _device(name: str) -> torch.device:
+    """Check a device's name before anything is done for it."""
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"unknown device {name!r} ({reason}); expected a name such as cpu or cuda:0"
+        ) from None
 
 
 def learn(run: Run, paths: Sequence[Path], *, device: torch.device, save_every: int) -> None:
