@@ -17,7 +17,8 @@ from clip2scene.teacher.maskclip import NEAR_AND_FAR
 def toytown() -> Recipe:
     """Learn the embedded world without labels, in minutes on two cores.
 
-    Command: ``make demo``.
+    Command: ``make demo``; 7 minutes on two cores with all that it makes. mIoU 61.5 +- 0.4 on all points, 11.3
+    +- 0.4 above the teacher on those a camera sees (3 seeds, 2026-11-21; docs/results.md).
     """
     return Recipe(
         name="toytown",
@@ -37,7 +38,11 @@ def toytown() -> Recipe:
 
 
 def pandaset() -> Recipe:
-    """Learn one real drive without lidar labels, from the class maps of a 2D segmenter."""
+    """Learn one real drive without lidar labels, from the class maps of a 2D segmenter.
+
+    Command: ``clip2scene pretrain pandaset --data-root pandaset-002 --teacher-weights TABLE --out RUN``; 5
+    minutes on one core. Figures and their caveats: docs/results.md.
+    """
     return replace(
         toytown(),
         name="pandaset",
@@ -56,12 +61,20 @@ def clip2scene() -> Recipe:
     of 4 samples). Published with all its ingredients: 20.8 mIoU. Not run: needs nuScenes, CLIP ViT-B/16
     and a GPU.
     """
-    return Recipe(name="clip2scene", loss=LossConfig(form="class-infonce"))
+    return Recipe(
+        name="clip2scene",
+        data=DataConfig(occlusion_test=False),
+        loss=LossConfig(form="class-infonce"),
+    )
 
 
 def clip2scene_code() -> Recipe:
     """Pretrain on nuScenes with the released code's form of the loss. Not run, for the same reasons."""
-    return Recipe(name="clip2scene-code", loss=LossConfig(form="point-cross-entropy"))
+    return Recipe(
+        name="clip2scene-code",
+        data=DataConfig(occlusion_test=False),
+        loss=LossConfig(form="point-cross-entropy"),
+    )
 
 
 def supervised(recipe: Recipe) -> Recipe:
