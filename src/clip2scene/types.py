@@ -64,6 +64,8 @@ class Sample:
         cameras: One entry per image, in a fixed order.
         read_image: Returns the image of camera number ``view`` as RGB.
         labels: Train id of every point, :data:`IGNORE_LABEL` where there is none; None without labels.
+        sweeps: Earlier sweeps of the same lidar, newest first, carried into the frame of ``cloud`` by the
+            vehicle's own motion; what moved by itself in between stands where it was.
     """
 
     token: str
@@ -71,6 +73,7 @@ class Sample:
     cameras: tuple[Camera, ...]
     read_image: Callable[[int], UInt8[Tensor, "height width 3"]]
     labels: Int[Tensor, "points"] | None = None
+    sweeps: tuple[PointCloud, ...] = ()
 
 
 @dataclass(frozen=True)
