@@ -2,17 +2,24 @@ import pytest
 import torch
 
 from clip2scene.labels import (
+    ALL,
     CITYSCAPES,
+    CLASS_SETS,
     NUSCENES,
     NUSCENES_CATEGORIES,
     PANDASET,
+    SCANNET,
+    SEMANTIC_KITTI,
     TOYTOWN,
-    ClassSet,
     train_ids,
 )
 from clip2scene.types import IGNORE_LABEL
 
-ALL = [NUSCENES, TOYTOWN, CITYSCAPES, PANDASET]
+
+def raw_of(class_set, size=300):
+    """Raw labels of each class, by name, as the fast table has them."""
+    ids = train_ids(torch.arange(size), class_set)
+    return {name: set((ids == i).nonzero()[:, 0].tolist()) for i, name in enumerate(class_set.classes)}
 
 
 def test_nuscenes_maps_each_of_its_32_raw_labels_as_the_challenge_does():
@@ -34,34 +41,15 @@ def test_nuscenes_maps_each_of_its_32_raw_labels_as_the_challenge_does():
         "manmade": {28},
         "vegetation": {30},
     }
-    ids = train_ids(torch.arange(32), NUSCENES)
-    found = {name: set((ids == i).nonzero()[:, 0].tolist()) for i, name in enumerate(NUSCENES.classes)}
-    assert found == expected
+    assert raw_of(NUSCENES) == expected
     assert len(NUSCENES_CATEGORIES) == 32
     assert NUSCENES_CATEGORIES[17] == "vehicle.car" and NUSCENES_CATEGORIES[24] == "flat.driveable_surface"
 
 
-@pytest.mark.parametrize("class_set", ALL, ids=lambda class_set: class_set.name)
+@pytest.mark.parametrize("class_set", CLASS_SETS.values(), ids=CLASS_SETS)
 def test_raw_labels_outside_the_table_are_ignored(class_set):
-    raw = torch.tensor([-7, 255, 10**6])
+    raw = torch.tensor([-7, 500, 10**6])
     assert train_ids(raw, class_set).tolist() == [IGNORE_LABEL] * 3
-
-
-@pytest.mark.parametrize("class_set", ALL, ids=lambda class_set: class_set.name)
-def test_the_fast_table_equals_a_dictionary_look_up(class_set):
-    raw = torch.randint(-3, 60, (4, 50), generator=torch.Generator().manual_seed(0))
-    slow = [[class_set.train_id_of_raw.get(int(label), IGNORE_LABEL) for label in row] for row in raw]
-    assert train_ids(raw, class_set).tolist() == slow
-
-
-def test_no_raw_labels_give_no_train_ids():
-    assert train_ids(torch.zeros(0, dtype=torch.int64), NUSCENES).shape == (0,)
-
-
-def test_prompts_of_a_class_set_never_name_two_classes():
-    for class_set in ALL:
-        names = [name for names in class_set.prompts for name in names]
-        assert len(names) == len(set(names))
 
 
 def test_toytown_keeps_twelve_classes_with_their_raw_labels_and_colours():
@@ -81,24 +69,53 @@ def test_pandaset_and_cityscapes_share_their_train_ids():
     assert train_ids(raw, PANDASET).tolist() == expected
 
 
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        ({"colours": ()}, "0 colours"),
-        ({"prompts": (("a",), ())}, "at least one prompt"),
-        ({"classes": ("a", "a")}, "distinct"),
-        ({"train_id_of_raw": {3: 2}}, "raw label 3 to 2"),
-        ({"train_id_of_raw": {-1: 0}}, "raw label -1"),
-    ],
-)
-def test_a_class_set_whose_tables_do_not_fit_is_refused(change, fault):
-    fields = {
-        "name": "two",
-        "classes": ("a", "b"),
-        "prompts": (("a",), ("b",)),
-        "colours": ((0, 0, 0), (1, 1, 1)),
-        "train_id_of_raw": {1: 0, 2: 1},
+def test_semantic_kitti_maps_its_raw_labels_as_the_single_scan_benchmark_does():
+    expected = {
+        "car": {10, 252},
+        "bicycle": {11},
+        "motorcycle": {15},
+        "truck": {18, 258},
+        "other vehicle": {13, 16, 20, 256, 257, 259},
+        "person": {30, 254},
+        "bicyclist": {31, 253},
+        "motorcyclist": {32, 255},
+        "road": {40, 60},
+        "parking": {44},
+        "sidewalk": {48},
+        "other ground": {49},
+        "building": {50},
+        "fence": {51},
+        "vegetation": {70},
+        "trunk": {71},
+        "terrain": {72},
+        "pole": {80},
+        "traffic sign": {81},
     }
-    ClassSet(**fields)
-    with pytest.raises(ValueError, match=fault):
-        ClassSet(**{**fields, **change})
+    assert raw_of(SEMANTIC_KITTI) == expected
+    numbered_thing = torch.tensor([(7 << 16) | 252])
+    assert train_ids(numbered_thing & 0xFFFF, SEMANTIC_KITTI).tolist() == [0]
+
+
+def test_scannet_takes_twenty_of_the_forty_classes_of_nyu():
+    nyu40 = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39]
+    assert train_ids(torch.tensor(nyu40), SCANNET).tolist() == list(range(20))
+    assert sum(map(len, raw_of(SCANNET).values())) == 20
+    named = dict(zip(SCANNET.classes, nyu40, strict=True))
+    few = {"wall": 1, "sofa": 6, "curtain": 16, "shower curtain": 28, "bathtub": 36, "other furniture": 39}
+    assert few.items() <= named.items()
+
+
+def test_every_class_set_is_found_by_its_name():
+    assert all(name == class_set.name for name, class_set in CLASS_SETS.items())
+    assert [len(class_set) for class_set in (NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET)] == [
+        16,
+        19,
+        19,
+        20,
+    ]
+    assert CLASS_SETS["all"] is ALL and len(CLASS_SETS) == 7
+
+
+def test_colours_within_a_data_sets_classes_are_distinct():
+    for class_set in (NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET):
+        assert len(set(class_set.colours)) == len(class_set)

@@ -1,83 +1,33 @@
-"""Classes of each data set: names, prompts, colours, and which raw label means which class.
+"""Classes of each data set: one table each, and the union of their words.
 
-A train id is the position of a class in its :class:`ClassSet`. Raw ids are what the data set's own files
-hold.
+What a class of one table is where another judges stands in :mod:`clip2scene.judging`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
+from clip2scene.class_set import ClassSet, join_class_sets, keep_classes, train_ids
 
-from clip2scene.types import IGNORE_LABEL
+__all__ = [
+    "ALL",
+    "CITYSCAPES",
+    "CLASS_SETS",
+    "NUSCENES",
+    "NUSCENES_CATEGORIES",
+    "PANDASET",
+    "SCANNET",
+    "SEMANTIC_KITTI",
+    "TOYTOWN",
+    "ClassSet",
+    "train_ids",
+]
 
-
-@dataclass(frozen=True)
-class ClassSet:
-    """The classes a data set is judged by.
-
-    Attributes:
-        name: The data set's name.
-        classes: Natural words for each class, in the order of train ids.
-        prompts: Names that may stand for each class; the first is the plainest word, the one that toytown's
-            own image-text model knows. Several names of one class compete with the other classes together.
-        colours: Red, green and blue of each class, 0..255.
-        train_id_of_raw: Raw label to train id; a raw label that is not listed is ignored.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    prompts: tuple[tuple[str, ...], ...]
-    colours: tuple[tuple[int, int, int], ...]
-    train_id_of_raw: Mapping[int, int] = field(hash=False)
-
-    def __post_init__(self) -> None:
-        """Refuse tables that do not fit together."""
-        lengths = {"prompts": len(self.prompts), "colours": len(self.colours)}
-        for what, length in lengths.items():
-            if length != len(self.classes):
-                raise ValueError(
-                    f"class set {self.name!r} has {len(self.classes)} classes but {length} {what}"
-                )
-        if len(set(self.classes)) != len(self.classes) or not all(self.prompts):
-            raise ValueError(
-                f"class set {self.name!r} needs distinct class names with at least one prompt each"
-            )
-        for raw, train_id in self.train_id_of_raw.items():
-            if raw < 0 or not 0 <= train_id < len(self.classes):
-                raise ValueError(
-                    f"class set {self.name!r} maps raw label {raw} to {train_id}; "
-                    f"expected a raw label of 0 or more and a train id below {len(self.classes)}"
-                )
-
-    def __len__(self) -> int:
-        """Count the classes."""
-        return len(self.classes)
+_Row = tuple[tuple[str, ...], tuple[int, int, int]]
 
 
-def train_ids(raw: Int[Tensor, "*shape"], class_set: ClassSet) -> Int[Tensor, "*shape"]:
-    """Translate raw labels to train ids.
-
-    Args:
-        raw: Labels as the data set's files hold them, of points or pixels.
-        class_set: The table to translate by.
-
-    Returns:
-        Train ids as int64; ``IGNORE_LABEL`` for every raw label the table does not list.
-
-    Example:
-        >>> train_ids(torch.tensor([0, 17, 24, 999]), NUSCENES)
-        tensor([-1,  3, 10, -1])
-    """
-    size = max(class_set.train_id_of_raw, default=-1) + 2  # the last entry stands for every other raw label
-    table = torch.full((size,), IGNORE_LABEL, dtype=torch.int64)
-    for known, train_id in class_set.train_id_of_raw.items():
-        table[known] = train_id
-    raw = raw.long()
-    unlisted = (raw < 0) | (raw >= size)
-    return table.to(raw.device)[torch.where(unlisted, size - 1, raw)]
+def _class_set(name: str, rows: Mapping[str, _Row], train_id_of_raw: Mapping[int, int]) -> ClassSet:
+    """Make a class set of rows: class, its prompts, its colour."""
+    prompts, colours = zip(*rows.values(), strict=True)
+    return ClassSet(name, tuple(rows), prompts, colours, train_id_of_raw)
 
 
 NUSCENES_CATEGORIES = (
@@ -116,166 +66,114 @@ NUSCENES_CATEGORIES = (
 )
 """nuScenes' own category names in the order of their raw lidarseg ids, 0 to 31."""
 
-NUSCENES = ClassSet(
-    name="nuscenes",
-    classes=(
-        "barrier",
-        "bicycle",
-        "bus",
-        "car",
-        "construction vehicle",
-        "motorcycle",
-        "pedestrian",
-        "traffic cone",
-        "trailer",
-        "truck",
-        "driveable surface",
-        "other flat",
-        "sidewalk",
-        "terrain",
-        "manmade",
-        "vegetation",
-    ),
-    prompts=(
-        ("barrier", "barricade"),
-        ("bicycle",),
-        ("bus",),
-        ("car", "van", "SUV"),
-        ("construction vehicle", "excavator", "crane", "bulldozer"),
-        ("motorcycle", "scooter"),
-        ("person", "pedestrian", "child", "construction worker"),
-        ("traffic cone",),
-        ("trailer",),
-        ("truck", "pickup truck"),
-        ("road", "street", "crosswalk"),
-        ("traffic island", "railway track", "water"),
-        ("sidewalk", "curb"),
-        ("grass", "lawn", "soil", "gravel"),
-        ("building", "wall", "pole", "fence", "traffic sign", "traffic light", "bridge"),
-        ("tree", "bush", "plant"),
-    ),
-    colours=(
-        (112, 128, 144),
-        (220, 20, 60),
-        (255, 127, 80),
-        (255, 158, 0),
-        (233, 150, 70),
-        (255, 61, 99),
-        (0, 0, 230),
-        (47, 79, 79),
-        (255, 140, 0),
-        (255, 99, 71),
-        (0, 207, 191),
-        (175, 0, 75),
-        (75, 0, 75),
-        (112, 180, 60),
-        (222, 184, 135),
-        (0, 175, 0),
-    ),
-    train_id_of_raw={
+NUSCENES = _class_set(
+    "nuscenes",
+    {
+        "barrier": (("barrier", "barricade"), (112, 128, 144)),
+        "bicycle": (("bicycle",), (220, 20, 60)),
+        "bus": (("bus",), (255, 127, 80)),
+        "car": (("car", "van", "SUV"), (255, 158, 0)),
+        "construction vehicle": (("construction vehicle", "excavator", "crane", "bulldozer"), (233, 150, 70)),
+        "motorcycle": (("motorcycle", "scooter"), (255, 61, 99)),
+        "pedestrian": (("person", "pedestrian", "child", "construction worker"), (0, 0, 230)),
+        "traffic cone": (("traffic cone",), (47, 79, 79)),
+        "trailer": (("trailer",), (255, 140, 0)),
+        "truck": (("truck", "pickup truck"), (255, 99, 71)),
+        "driveable surface": (("road", "street", "crosswalk"), (0, 207, 191)),
+        "other flat": (("traffic island", "railway track", "water"), (175, 0, 75)),
+        "sidewalk": (("sidewalk", "curb"), (75, 0, 75)),
+        "terrain": (("grass", "lawn", "soil", "gravel"), (112, 180, 60)),
+        "manmade": (
+            ("building", "wall", "pole", "fence", "traffic sign", "traffic light", "bridge"),
+            (222, 184, 135),
+        ),
+        "vegetation": (("tree", "bush", "plant"), (0, 175, 0)),
+    },
+    {
         **{9: 0, 14: 1, 15: 2, 16: 2, 17: 3, 18: 4, 21: 5, 2: 6, 3: 6, 4: 6, 6: 6, 12: 7, 22: 8, 23: 9},
         **{24: 10, 25: 11, 26: 12, 27: 13, 28: 14, 30: 15},
     },
 )
 """The 16 classes of nuScenes-lidarseg's challenge; raw ids are positions in :data:`NUSCENES_CATEGORIES`."""
 
-_TOYTOWN_WORDS: dict[str, tuple[str, ...]] = {
-    "barrier": ("barrier",),
-    "bicycle": ("bicycle",),
-    "bus": ("bus",),
-    "car": ("car",),
-    "pedestrian": ("person",),
-    "traffic cone": ("cone",),
-    "truck": ("truck",),
-    "driveable surface": ("road",),
-    "sidewalk": ("sidewalk",),
-    "terrain": ("grass",),
-    "manmade": ("building", "house", "wall", "pole", "sign"),
-    "vegetation": ("tree", "bush"),
-}
-
-
-def _subset(whole: ClassSet, name: str, words: Mapping[str, tuple[str, ...]]) -> ClassSet:
-    """Keep some classes of a class set, with new prompts; raw labels of the others are ignored."""
-    kept = [whole.classes.index(title) for title in words]
-    return ClassSet(
-        name=name,
-        classes=tuple(words),
-        prompts=tuple(words.values()),
-        colours=tuple(whole.colours[old] for old in kept),
-        train_id_of_raw={raw: kept.index(old) for raw, old in whole.train_id_of_raw.items() if old in kept},
-    )
-
-
-TOYTOWN = _subset(NUSCENES, "toytown", _TOYTOWN_WORDS)
+TOYTOWN = keep_classes(
+    NUSCENES,
+    "toytown",
+    {
+        "barrier": ("barrier",),
+        "bicycle": ("bicycle",),
+        "bus": ("bus",),
+        "car": ("car",),
+        "pedestrian": ("person",),
+        "traffic cone": ("cone",),
+        "truck": ("truck",),
+        "driveable surface": ("road",),
+        "sidewalk": ("sidewalk",),
+        "terrain": ("grass",),
+        "manmade": ("building", "house", "wall", "pole", "sign"),
+        "vegetation": ("tree", "bush"),
+    },
+)
 """The 12 of nuScenes' 16 classes that the embedded world has, in its image-text model's own words."""
 
-CITYSCAPES = ClassSet(
-    name="cityscapes",
-    classes=(
-        "road",
-        "sidewalk",
-        "building",
-        "wall",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "rider",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "motorcycle",
-        "bicycle",
-    ),
-    prompts=(
-        ("road", "street"),
-        ("sidewalk",),
-        ("building", "house"),
-        ("wall",),
-        ("fence",),
-        ("pole",),
-        ("traffic light",),
-        ("traffic sign",),
-        ("tree", "bush", "vegetation"),
-        ("grass", "terrain"),
-        ("sky",),
-        ("person", "pedestrian"),
-        ("rider",),
-        ("car",),
-        ("truck",),
-        ("bus",),
-        ("train",),
-        ("motorcycle",),
-        ("bicycle",),
-    ),
-    colours=(
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ),
-    train_id_of_raw={train_id: train_id for train_id in range(19)},
+SEMANTIC_KITTI = _class_set(
+    "semantic-kitti",
+    {
+        "car": (("car",), (100, 150, 245)),
+        "bicycle": (("bicycle", "bike"), (100, 230, 245)),
+        "motorcycle": (("motorcycle", "motorbike", "moped"), (30, 60, 150)),
+        "truck": (("truck", "lorry"), (80, 30, 180)),
+        "other vehicle": (("vehicle", "bus", "tram", "train", "trailer", "caravan"), (0, 0, 255)),
+        "person": (("person", "pedestrian"), (255, 30, 30)),
+        "bicyclist": (("bicyclist", "cyclist"), (255, 40, 200)),
+        "motorcyclist": (("motorcyclist",), (150, 30, 90)),
+        "road": (("road", "street"), (255, 0, 255)),
+        "parking": (("parking lot", "parking space"), (255, 150, 255)),
+        "sidewalk": (("sidewalk", "footpath"), (75, 0, 75)),
+        "other ground": (("traffic island", "railway track"), (175, 0, 75)),
+        "building": (("building", "house", "garage"), (255, 200, 0)),
+        "fence": (("fence", "railing", "guard rail"), (255, 120, 50)),
+        "vegetation": (("tree", "bush", "hedge"), (0, 175, 0)),
+        "trunk": (("tree trunk", "trunk"), (135, 60, 0)),
+        "terrain": (("grass", "lawn", "soil"), (150, 240, 80)),
+        "pole": (("pole", "lamp post"), (255, 240, 150)),
+        "traffic sign": (("traffic sign", "road sign"), (255, 0, 0)),
+    },
+    {
+        **{10: 0, 252: 0, 11: 1, 15: 2, 18: 3, 258: 3, 13: 4, 16: 4, 20: 4, 256: 4, 257: 4, 259: 4},
+        **{30: 5, 254: 5, 31: 6, 253: 6, 32: 7, 255: 7, 40: 8, 60: 8, 44: 9, 48: 10, 49: 11, 50: 12},
+        **{51: 13, 70: 14, 71: 15, 72: 16, 80: 17, 81: 18},
+    },
+)
+"""The 19 classes of SemanticKITTI's single-scan benchmark, where moving things count as standing ones.
+
+Raw ids are the lower 16 bits of a label (``label & 0xFFFF``); the upper ones number the thing.
+"""
+
+CITYSCAPES = _class_set(
+    "cityscapes",
+    {
+        "road": (("road", "street"), (128, 64, 128)),
+        "sidewalk": (("sidewalk",), (244, 35, 232)),
+        "building": (("building", "house"), (70, 70, 70)),
+        "wall": (("wall",), (102, 102, 156)),
+        "fence": (("fence",), (190, 153, 153)),
+        "pole": (("pole",), (153, 153, 153)),
+        "traffic light": (("traffic light",), (250, 170, 30)),
+        "traffic sign": (("traffic sign",), (220, 220, 0)),
+        "vegetation": (("tree", "bush", "vegetation"), (107, 142, 35)),
+        "terrain": (("grass", "terrain"), (152, 251, 152)),
+        "sky": (("sky",), (70, 130, 180)),
+        "person": (("person", "pedestrian"), (220, 20, 60)),
+        "rider": (("rider",), (255, 0, 0)),
+        "car": (("car",), (0, 0, 142)),
+        "truck": (("truck",), (0, 0, 70)),
+        "bus": (("bus",), (0, 60, 100)),
+        "train": (("train",), (0, 80, 100)),
+        "motorcycle": (("motorcycle",), (0, 0, 230)),
+        "bicycle": (("bicycle",), (119, 11, 32)),
+    },
+    {train_id: train_id for train_id in range(19)},
 )
 """The 19 classes most public street segmenters speak; raw ids are the usual train ids."""
 
@@ -296,3 +194,43 @@ their ids.
 truth, so a point that is called one of these is simply wrong, and a mean over the classes present leaves them
 out.
 """
+
+SCANNET = _class_set(
+    "scannet",
+    {
+        "wall": (("wall",), (174, 199, 232)),
+        "floor": (("floor", "carpet"), (152, 223, 138)),
+        "cabinet": (("cabinet", "cupboard"), (31, 119, 180)),
+        "bed": (("bed",), (255, 187, 120)),
+        "chair": (("chair", "armchair", "stool"), (188, 189, 34)),
+        "sofa": (("sofa", "couch"), (140, 86, 75)),
+        "table": (("table", "coffee table"), (255, 152, 150)),
+        "door": (("door",), (214, 39, 40)),
+        "window": (("window",), (197, 176, 213)),
+        "bookshelf": (("bookshelf", "bookcase"), (148, 103, 189)),
+        "picture": (("picture", "poster", "painting"), (196, 156, 148)),
+        "counter": (("counter", "kitchen counter"), (23, 190, 207)),
+        "desk": (("desk",), (247, 182, 210)),
+        "curtain": (("curtain",), (219, 219, 141)),
+        "refrigerator": (("refrigerator", "fridge"), (255, 127, 14)),
+        "shower curtain": (("shower curtain",), (158, 218, 229)),
+        "toilet": (("toilet",), (44, 160, 44)),
+        "sink": (("sink", "washbasin"), (112, 128, 144)),
+        "bathtub": (("bathtub",), (227, 119, 194)),
+        "other furniture": (("furniture", "wardrobe", "bench"), (82, 84, 163)),
+    },
+    {
+        **{1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6, 8: 7, 9: 8, 10: 9, 11: 10, 12: 11, 14: 12, 16: 13},
+        **{24: 14, 28: 15, 33: 16, 34: 17, 36: 18, 39: 19},
+    },
+)
+"""The 20 classes of ScanNet's benchmark; raw ids are NYU40's."""
+
+ALL = join_class_sets([NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET], name="all")
+"""The union, words only: 16 classes of nuScenes, 28 with SemanticKITTI's, 33 with Cityscapes', 52 with
+ScanNet's."""
+
+CLASS_SETS: dict[str, ClassSet] = {
+    each.name: each for each in (NUSCENES, TOYTOWN, SEMANTIC_KITTI, CITYSCAPES, PANDASET, SCANNET, ALL)
+}
+"""Every class set by its name."""
