@@ -177,12 +177,12 @@ def join_class_sets(class_sets: Sequence[ClassSet], *, name: str = "all") -> Cla
             listed.setdefault(which, []).extend(names)
             colours.setdefault(which, colour)
     owner = {which.casefold(): which for which in listed}
-    for which, names in listed.items():
-        for prompt in names:
+    for which, several in listed.items():
+        for prompt in several:
             owner.setdefault(prompt.strip().casefold(), which)
     prompts = {
-        which: tuple(dict.fromkeys(each for each in names if owner[each.strip().casefold()] == which))
-        for which, names in listed.items()
+        which: tuple(dict.fromkeys(each for each in several if owner[each.strip().casefold()] == which))
+        for which, several in listed.items()
     }
     return ClassSet(
         name=name,

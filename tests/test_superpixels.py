@@ -1,0 +1,116 @@
+import builtins
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from scipy import ndimage
+
+from clip2scene.teacher import superpixels
+from clip2scene.teacher.superpixels import cached_superpixels, slic_superpixels
+
+
+def patches(height=60, width=90, side=15):
+    """A picture of even squares, each in a colour of its own."""
+    rows, cols = torch.arange(height) // side, torch.arange(width) // side
+    number = rows[:, None] * (width // side) + cols[None]
+    colours = torch.randint(0, 256, (int(number.max()) + 1, 3), generator=torch.Generator().manual_seed(0))
+    return colours[number].byte(), number
+
+
+def clouds(height=40, width=50, seed=0):
+    """A picture of soft random colours."""
+    coarse = 255 * torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(coarse, (height, width), mode="bilinear")[0].permute(1, 2, 0).byte()
+
+
+@pytest.mark.parametrize("image", [patches()[0], clouds(), clouds(7, 5), clouds(1, 9), clouds(1, 1)])
+def test_superpixels_are_numbered_from_zero_without_a_gap(image):
+    found = slic_superpixels(image)
+    assert found.dtype == torch.int64
+    assert found.unique().tolist() == list(range(int(found.max()) + 1))
+    assert torch.equal(found, slic_superpixels(image))
+
+
+def test_superpixels_are_connected():
+    found = slic_superpixels(clouds(), num_segments=12).numpy()
+    assert found.max() > 5
+    for number in range(found.max() + 1):
+        assert ndimage.label(found == number)[1] == 1
+
+
+def test_superpixels_follow_the_borders_of_colours():
+    image, truth = patches()
+    found = slic_superpixels(image, num_segments=24, sigma=0.0)
+    assert 15 <= len(found.unique()) <= 40
+    pure = [torch.bincount(truth[found == number]).max() for number in found.unique()]
+    assert sum(pure) > 0.97 * truth.numel()
+
+
+def test_more_segments_make_more_superpixels_and_the_settings_matter():
+    image = clouds(80, 120)
+    few, many = (len(slic_superpixels(image, num_segments=number).unique()) for number in (6, 60))
+    assert few < many
+    assert not torch.equal(slic_superpixels(image), slic_superpixels(image, compactness=60.0))
+    assert not torch.equal(slic_superpixels(image), slic_superpixels(image, sigma=0.5))
+
+
+@pytest.mark.parametrize("num_segments", [12, 600])
+def test_a_second_call_reads_what_the_first_one_kept(tmp_path, monkeypatch, num_segments):
+    image, path = clouds(120, 160), tmp_path / "new" / "image.png"
+    first = cached_superpixels(path, image, num_segments=num_segments)
+    assert torch.equal(first, slic_superpixels(image, num_segments=num_segments))
+    assert (int(first.max()) > 255) == (num_segments == 600)
+    assert np.array(Image.open(path)).dtype == (np.uint16 if num_segments == 600 else np.uint8)
+    monkeypatch.setattr(superpixels, "slic_superpixels", None)
+    again = cached_superpixels(path, image, num_segments=num_segments)
+    assert torch.equal(again, first)
+    assert [each.name for each in path.parent.iterdir()] == ["image.png"]
+
+
+@pytest.mark.parametrize("change", [{"num_segments": 20}, {"compactness": 9.0}, {"sigma": 1.0}])
+def test_superpixels_of_other_settings_are_made_anew(tmp_path, change):
+    image, path = clouds(), tmp_path / "image.png"
+    cached_superpixels(path, image)
+    before = Image.open(path).text
+    assert torch.equal(cached_superpixels(path, image, **change), slic_superpixels(image, **change))
+    assert Image.open(path).text != before
+
+
+def test_superpixels_of_another_image_are_made_anew(tmp_path):
+    path, other = tmp_path / "image.png", clouds(seed=1)
+    cached_superpixels(path, clouds())
+    assert torch.equal(cached_superpixels(path, other), slic_superpixels(other))
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", None])
+def test_a_damaged_file_is_made_anew(tmp_path, content):
+    path, image = tmp_path / "image.png", clouds()
+    cached_superpixels(path, image)
+    path.write_bytes(path.read_bytes()[:-60] if content is None else content)
+    assert torch.equal(cached_superpixels(path, image), slic_superpixels(image))
+    assert json.loads(Image.open(path).text["clip2scene-superpixels"])["num_segments"] == 150
+
+
+@pytest.mark.parametrize("change", [{"num_segments": 0}, {"compactness": 0.0}, {"sigma": -1.0}])
+def test_settings_out_of_range_are_refused(tmp_path, change):
+    with pytest.raises(ValueError, match="SLidR's are 150, 6 and 3"):
+        slic_superpixels(clouds(), **change)
+    with pytest.raises(ValueError, match="SLidR's are 150, 6 and 3"):
+        cached_superpixels(tmp_path / "image.png", clouds(), **change)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_scikit_image_the_error_says_what_to_install(monkeypatch):
+    really = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name.startswith("skimage"):
+            raise ImportError(name)
+        return really(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ValueError, match=r"install clip2scene\[rivals\]"):
+        slic_superpixels(clouds())
