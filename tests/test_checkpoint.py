@@ -1,6 +1,5 @@
 import logging
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -22,8 +21,6 @@ from clip2scene.checkpoint import (
     load_checkpoint,
     load_weights,
     previous_path,
-    random_states,
-    restore_random_states,
     save_checkpoint,
     versions,
 )
@@ -37,7 +34,7 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 class Run:
-    """A small training run with every kind of state: batch norm, optimiser, schedule, three generators."""
+    """A small training run with every kind of state: batch norm, optimiser, schedule, two generators."""
 
     def __init__(self, optimiser: str) -> None:
         torch.manual_seed(0)
@@ -51,7 +48,7 @@ class Run:
 
     def go(self, steps: int) -> "Run":
         for _ in range(steps):
-            inputs = torch.randn(16, 4, generator=self.generator) + np.random.rand() + random.random()
+            inputs = torch.randn(16, 4, generator=self.generator)
             self.optimiser.zero_grad()
             self.model(inputs).square().mean().backward()
             self.optimiser.step()
@@ -65,16 +62,20 @@ class Run:
             step=self.steps,
             config={"lr": 0.1, "name": "tiny", "nested": {"list": [1, None, True]}},
             provenance={**versions(), "teacher": "abc"},
-            optimizer=self.optimiser.state_dict(),
-            scheduler=self.schedule.state_dict(),
-            rng=random_states({"data": self.generator}),
+            optimizer={
+                "optimiser": self.optimiser.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "generator": self.generator.get_state(),
+                "dropout": torch.get_rng_state(),
+            },
         )
 
     def resume(self, saved: Checkpoint) -> "Run":
         load_weights(self.model, saved.model, "here")
-        self.optimiser.load_state_dict(saved.optimizer)
-        self.schedule.load_state_dict(saved.scheduler)
-        restore_random_states(saved.rng, {"data": self.generator})
+        self.optimiser.load_state_dict(saved.optimizer["optimiser"])
+        self.schedule.load_state_dict(saved.optimizer["schedule"])
+        self.generator.set_state(saved.optimizer["generator"])
+        torch.set_rng_state(saved.optimizer["dropout"])
         self.steps = saved.step
         return self
 
@@ -107,8 +108,6 @@ def test_everything_comes_back_bit_for_bit(tmp_path, optimiser):
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, optimiser):
-    random.seed(1)
-    np.random.seed(2)
     interrupted = Run(optimiser).go(4)
     save_checkpoint(tmp_path / "run.safetensors", interrupted.checkpoint())
     whole = interrupted.go(6).checkpoint()
@@ -302,11 +301,6 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing():
     ):
         load_weights(layer, {"weight": torch.zeros(2, 4), "extra": torch.zeros(1)}, "some.safetensors")
     assert fingerprint(layer.state_dict()) == before
-
-
-def test_generators_must_be_those_that_were_saved():
-    with pytest.raises(ValueError, match=r"holds the generators \['data'\], got \[\]"):
-        restore_random_states(random_states({"data": torch.Generator()}))
 
 
 def test_the_fingerprint_sees_names_types_shapes_and_bits_but_not_order():

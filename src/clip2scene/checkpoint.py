@@ -1,10 +1,9 @@
 """A run's state in one file that is whole or refused, and never runs code when it is read.
 
-Layout: a safetensors file. Its tensors are those of the model (``model.*``), the optimiser (``optimizer.*``),
-the schedule and the random generators (``scheduler.*``, ``rng.*``). Its header holds everything else as JSON
-under ``clip2scene`` (format number, step, config, provenance, the shape of the nested state), and under
-``sha256`` a hash of that and of the tensors. The checkpoint before it is kept beside it, as
-``NAME.previous.safetensors``.
+Layout: a safetensors file. Its tensors are those of the model (``model.*``) and of what a resumed run needs
+beside it (``optimizer.*``). Its header holds everything else as JSON under ``clip2scene`` (format number,
+step, config, provenance, the shape of the nested state), and under ``sha256`` a hash of that and of the
+tensors. The checkpoint before it is kept beside it, as ``NAME.previous.safetensors``.
 """
 
 import hashlib
@@ -12,14 +11,12 @@ import json
 import logging
 import os
 import platform
-import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -29,7 +26,7 @@ from clip2scene.files import write_atomically
 
 FORMAT = 1
 _KEY = "clip2scene"
-_NESTED = ("model", "optimizer", "scheduler", "rng")
+_NESTED = ("model", "optimizer")
 _log = logging.getLogger(__name__)
 
 
@@ -42,9 +39,8 @@ class Checkpoint:
         step: Optimiser steps done.
         config: The resolved settings, as plain values.
         provenance: Where it comes from: versions, hashes of the teacher and of the data, as plain values.
-        optimizer: The optimiser's ``state_dict()``; empty for a network that is only to be used.
-        scheduler: The learning-rate schedule's ``state_dict()``; empty likewise.
-        rng: What :func:`random_states` gave.
+        optimizer: What a resumed run needs beside the model, nested as it likes; empty for a network that is
+            only to be used.
     """
 
     model: dict[str, Tensor]
@@ -52,8 +48,6 @@ class Checkpoint:
     config: dict[str, Any]
     provenance: dict[str, Any]
     optimizer: dict[str, Any] = field(default_factory=dict)
-    scheduler: dict[str, Any] = field(default_factory=dict)
-    rng: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -146,52 +140,6 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path 
             "build the network with the config the weights were saved with"
         )
     module.load_state_dict(dict(weights))
-
-
-def random_states(generators: Mapping[str, torch.Generator] | None = None) -> dict[str, Any]:
-    """Note the state of Python's, NumPy's and PyTorch's global generators and of one's own.
-
-    Args:
-        generators: One's own, by name.
-
-    Returns:
-        Something for :attr:`Checkpoint.rng`.
-    """
-    kind, words, *rest = np.random.get_state(legacy=True)
-    return {
-        "python": random.getstate(),
-        "numpy": (kind, torch.from_numpy(np.asarray(words).astype(np.int64)), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "generators": {name: generator.get_state() for name, generator in (generators or {}).items()},
-    }
-
-
-def restore_random_states(
-    states: Mapping[str, Any], generators: Mapping[str, torch.Generator] | None = None
-) -> None:
-    """Bring all generators back to where :func:`random_states` found them.
-
-    Args:
-        states: What it returned.
-        generators: One's own, under the same names.
-
-    Raises:
-        ValueError: If the names of one's own generators differ.
-    """
-    generators = generators or {}
-    if generators.keys() != states["generators"].keys():
-        raise ValueError(
-            f"the checkpoint holds the generators {sorted(states['generators'])}, got {sorted(generators)}"
-        )
-    random.setstate(states["python"])
-    kind, words, *rest = states["numpy"]
-    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    for name, generator in generators.items():
-        generator.set_state(states["generators"][name])
 
 
 def versions() -> dict[str, str]:
