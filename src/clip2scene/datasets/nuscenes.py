@@ -5,26 +5,27 @@ Reads version 1.0 of the tables directly: a folder of JSON files (``v1.0-trainva
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from clip2scene.datasets.nuscenes_records import LIDAR, Record, read_label_files, read_sample_data, read_table
 from clip2scene.datasets.nuscenes_splits import official_scenes
 from clip2scene.datasets.reading import (
     CLOUD_FROM_SENSOR,
     check_positions,
+    check_sweeps,
     inside,
     read_image,
     read_records,
 )
 from clip2scene.files import read_json
 from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
-from clip2scene.labels import NUSCENES, NUSCENES_CATEGORIES, ClassSet, train_ids
+from clip2scene.labels import NUSCENES, ClassSet, train_ids
 from clip2scene.types import Camera, PointCloud, Sample
 
 CAMERAS = (
@@ -37,15 +38,8 @@ CAMERAS = (
 )
 """The six cameras, clockwise from the front."""
 
-LIDAR = "LIDAR_TOP"
-
-Record = Mapping[str, Any]
-
-_CALIBRATION_FIELDS = ("token", "sensor_token", "translation", "rotation", "camera_intrinsic")
-_RECORD_FIELDS = (
-    *("token", "sample_token", "ego_pose_token", "calibrated_sensor_token"),
-    *("filename", "width", "height", "is_key_frame"),
-)
+VEHICLE_REACH_M = 1.0
+"""Points of an earlier sweep this near its lidar, along x and along y, lie on the recording vehicle."""
 
 
 class NuScenes:
@@ -54,14 +48,17 @@ class NuScenes:
     A cloud stands in the frame of its lidar, turned so that x points forward, y left and z up (nuScenes' own
     lidar frame has x right, y forward). The one feature channel is the intensity, scaled from 0..255 to 0..1.
     A camera's extrinsics go through the world, so the way the vehicle drove between the lidar's and the
-    camera's exposure is in them.
+    camera's exposure is in them. Earlier sweeps come through the world too, from their own pose.
 
     Attributes:
         class_set: What the labels mean.
         tokens: The keyframes' sample tokens.
         scenes: Name of each keyframe's scene.
         version: Name of the tables' folder.
+        viewpoint: Where the lidar stands in the clouds' frame.
     """
+
+    viewpoint = (0.0, 0.0, 0.0)
 
     def __init__(
         self,
@@ -72,6 +69,7 @@ class NuScenes:
         version: str | None = None,
         with_labels: bool = True,
         class_set: ClassSet = NUSCENES,
+        sweeps: int = 1,
     ) -> None:
         """Open a data set.
 
@@ -83,17 +81,21 @@ class NuScenes:
             version: Folder of the tables; may be left out when there is only one.
             with_labels: Whether to read labels. Without, neither label tables nor label files are touched.
             class_set: Classes to translate the 32 raw labels to.
+            sweeps: Sweeps of each sample, 1 to 10, the keyframe included. Earlier ones are spread evenly over
+                the lidar records of the half second before the keyframe (9 at 20 Hz), always with the oldest:
+                3 sweeps take those 0.2 s and 0.45 s before. Where a scene begins there may be fewer.
 
         Raises:
-            ValueError: If a table is missing or inconsistent, a calibration is wrong, or the split is unknown
-            or empty.
+            ValueError: If a table is missing or inconsistent, a calibration is wrong, the split is unknown or
+            empty, or no keyframe has as many sweeps.
         """
+        check_sweeps(sweeps)
         self.root = Path(root)
         self.version = version or _only_version(self.root)
         self.with_labels = with_labels
         self.class_set = class_set
         tables = self.root / self.version
-        scene_names = {row["token"]: row["name"] for row in _read_table(tables, "scene", ("token", "name"))}
+        scene_names = {row["token"]: row["name"] for row in read_table(tables, "scene", ("token", "name"))}
         present = tuple(scene_names.values())
         chosen = _split_scenes(tables, split, present) if scenes is None else set(scenes)
         if not chosen or not chosen <= set(present):
@@ -101,7 +103,7 @@ class NuScenes:
             raise ValueError(f"{tables} lacks the scenes {wanted}; it has {', '.join(present[:5])} ...")
         samples = [
             row
-            for row in _read_table(tables, "sample", ("token", "timestamp", "scene_token"))
+            for row in read_table(tables, "sample", ("token", "timestamp", "scene_token"))
             if scene_names.get(row["scene_token"]) in chosen
         ]
         if not samples:
@@ -110,8 +112,9 @@ class NuScenes:
         samples.sort(key=lambda row: (order[row["scene_token"]], row["timestamp"]))
         self.tokens = tuple(_checked_token(row["token"], tables) for row in samples)
         self.scenes = tuple(scene_names[row["scene_token"]] for row in samples)
-        self._keyframes = _read_keyframes(tables, set(self.tokens))
-        self._label_files = _read_label_files(tables) if with_labels else {}
+        scene_of_sample = dict(zip(self.tokens, self.scenes, strict=True))
+        self._keyframes, self._earlier = read_sample_data(tables, scene_of_sample, sweeps=sweeps)
+        self._label_files = read_label_files(tables) if with_labels else {}
 
     def __len__(self) -> int:
         """Count the keyframes."""
@@ -121,8 +124,8 @@ class NuScenes:
         """Read keyframe ``index``; its images are read when asked for.
 
         Raises:
-            ValueError: If a file is missing, truncated or empty, the cloud holds NaN coordinates, or a
-                calibration is no rotation. The message names the file and the sample.
+            ValueError: If a file is missing, truncated or empty, a cloud holds NaN coordinates, or a
+                calibration or pose is no rigid motion. The message names the file and the sample.
         """
         token = self.tokens[index]
         try:
@@ -159,7 +162,18 @@ class NuScenes:
             cameras=tuple(_camera(name, keyframe[name], world_from_cloud) for name in CAMERAS),
             read_image=partial(self._read_image, token),
             labels=self._labels(lidar["token"], path, len(records)) if self.with_labels else None,
+            sweeps=tuple(self._sweep(record, world_from_cloud) for record in self._earlier.get(token, ())),
         )
+
+    def _sweep(self, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> PointCloud:
+        """Read an earlier sweep, less the recording vehicle's points, in the keyframe cloud's frame."""
+        path = inside(self.root, record["filename"])
+        records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
+        check_positions(records[:, :3], path)
+        records = records[(records[:, :2].abs() >= VEHICLE_REACH_M).any(dim=1)]
+        cloud_from_sweep = invert_rigid(world_from_cloud) @ _world_from_sensor(record)
+        positions = transform_points(cloud_from_sweep, records[:, :3].double()).float()
+        return PointCloud(positions, records[:, 3:4] / 255)
 
     def _labels(self, lidar_token: str, cloud_path: Path, num_points: int) -> Int[Tensor, "points"]:
         """Read one byte per point and translate it."""
@@ -203,59 +217,6 @@ def _split_scenes(tables: Path, split: str | None, present: tuple[str, ...]) -> 
     if not isinstance(splits, dict) or split not in splits:
         raise ValueError(f"unknown split {split!r}, expected one of {', '.join(splits)} as in {own}")
     return set(splits[split])
-
-
-def _read_table(tables: Path, name: str, fields: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Read the named fields of a table; the large tables hold much that is not needed."""
-    path = tables / f"{name}.json"
-    rows = read_json(path)
-    try:
-        return [{field: row[field] for field in fields} for row in rows]
-    except (KeyError, TypeError) as error:
-        expected = ", ".join(fields)
-        raise ValueError(f"a record of {path} lacks a field ({error!r}), expected {expected}") from None
-
-
-def _read_keyframes(tables: Path, tokens: set[str]) -> dict[str, dict[str, Record]]:
-    """Gather, for each sample and channel, the keyframe's file, calibration and ego pose."""
-    channels = {row["token"]: row["channel"] for row in _read_table(tables, "sensor", ("token", "channel"))}
-    calibrations = {
-        row["token"]: row for row in _read_table(tables, "calibrated_sensor", _CALIBRATION_FIELDS)
-    }
-    keyframes: dict[str, dict[str, Record]] = {token: {} for token in tokens}
-    records = []
-    for row in _read_table(tables, "sample_data", _RECORD_FIELDS):
-        if not row["is_key_frame"] or row["sample_token"] not in tokens:
-            continue
-        calibration = calibrations.get(row["calibrated_sensor_token"], {})
-        channel = channels.get(calibration.get("sensor_token", ""))
-        if channel is None:
-            raise ValueError(f"sample_data {row['token']} of {tables} names an unknown calibrated sensor")
-        row["calibration"] = calibration
-        keyframes[row["sample_token"]][channel] = row
-        records.append(row)
-    wanted = {row["ego_pose_token"] for row in records}
-    poses = {
-        row["token"]: row
-        for row in _read_table(tables, "ego_pose", ("token", "translation", "rotation"))
-        if row["token"] in wanted
-    }
-    if len(poses) < len(wanted):
-        raise ValueError(f"ego_pose.json of {tables} lacks {len(wanted) - len(poses)} poses; restore it")
-    for row in records:
-        row["ego_pose"] = poses[row["ego_pose_token"]]
-    return keyframes
-
-
-def _read_label_files(tables: Path) -> dict[str, str]:
-    """Return the label file of each lidar record, having checked that the raw ids mean what we think."""
-    for row in read_json(tables / "category.json"):
-        index, name = row.get("index"), row.get("name")
-        if index is not None and (index not in range(32) or NUSCENES_CATEGORIES[index] != name):
-            path = tables / "category.json"
-            raise ValueError(f"{path} gives raw label {index} to {name!r}, which is not nuScenes' order")
-    rows = _read_table(tables, "lidarseg", ("sample_data_token", "filename"))
-    return {row["sample_data_token"]: row["filename"] for row in rows}
 
 
 def _checked_token(token: str, tables: Path) -> str:

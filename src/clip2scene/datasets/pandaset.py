@@ -15,7 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from clip2scene.datasets.reading import CLOUD_FROM_SENSOR, check_positions, read_image
+from clip2scene.datasets.reading import (
+    CLOUD_FROM_SENSOR,
+    check_enough_sweeps,
+    check_positions,
+    check_sweeps,
+    read_image,
+)
 from clip2scene.files import read_json
 from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import PANDASET, train_ids
@@ -35,6 +41,9 @@ SPLITS = {"train": range(30), "val": range(30, 40)}
 """Frames of each split. Both lie on one street a few metres apart: scores on ``val`` are optimistic."""
 
 WIDTH, HEIGHT = 1920, 1080
+VEHICLE_REACH_M = (1.5, 1.0)
+"""Points of an earlier frame this near the spinning lidar, along x and y, lie on the recording vehicle."""
+
 _SENSORS: dict[str, tuple[int, ...]] = {"all": (0, 1), "spinning": (0,), "forward": (1,)}
 
 
@@ -50,9 +59,12 @@ class PandaSet:
         class_set: What the labels mean.
         tokens: One name per sample: folder and frame number.
         frames: The frame number of each sample.
+        viewpoint: Where the spinning lidar stands in the clouds' frame, in metres, to a decimetre or two; the
+            recording does not say, it follows from where its cones of beams meet.
     """
 
     class_set = PANDASET
+    viewpoint = (1.0, 0.0, 1.8)
 
     def __init__(
         self,
@@ -62,6 +74,7 @@ class PandaSet:
         frames: Sequence[int] | None = None,
         sensor: str = "all",
         with_labels: bool = True,
+        sweeps: int = 1,
     ) -> None:
         """Open a sequence.
 
@@ -71,11 +84,15 @@ class PandaSet:
             frames: Frame numbers, instead of a split. With neither, every frame there is.
             sensor: ``spinning`` (Pandar64), ``forward`` (PandarGT) or ``all``.
             with_labels: Whether to read labels. Without, the label arrays are never touched.
+            sweeps: Sweeps of each sample, 1 to 10, the keyframe included: the earlier ones are those of the
+                frames just before, at 10 Hz, whatever split these belong to. So the first samples of ``val``
+                borrow clouds, never labels, of frames in ``train``; and the recording's first have fewer.
 
         Raises:
-            ValueError: If an argument is unknown, a calibration file is missing or wrong, or a frame is
-            missing.
+            ValueError: If an argument is unknown, a calibration file is missing or wrong, a frame is missing,
+            or no frame has as many sweeps.
         """
+        check_sweeps(sweeps)
         if sensor not in _SENSORS:
             raise ValueError(f"unknown sensor {sensor!r}, expected one of {', '.join(_SENSORS)}")
         if split is not None and split not in SPLITS:
@@ -98,6 +115,7 @@ class PandaSet:
                 f"{self.root} has frames {present[0]}-{present[-1]}, but not {missing or 'none'}"
             )
         self.tokens = tuple(f"{self.root.name}-{frame:02d}" for frame in self.frames)
+        self._earlier = _earlier_frames(self.frames, present, sweeps, self.root)
         self._world_from_ego = _read_poses(self.root / "lidar" / "poses.json", max(self.frames))
         folders = [self.root / "camera" / name for name in CAMERAS]
         self._intrinsics = [_read_intrinsics(folder / "intrinsics.json") for folder in folders]
@@ -114,21 +132,15 @@ class PandaSet:
             ValueError: If the lidar file is missing, broken, empty, or holds NaN coordinates.
         """
         frame = self.frames[index]
-        path = self.root / "lidar" / f"{frame:02d}.npz"
-        keys = ("xyz", "intensity", "sensor", *(("label",) if self.with_labels else ()))
-        arrays = _read_arrays(path, keys)
-        kept = torch.from_numpy(np.isin(arrays["sensor"], _SENSORS[self.sensor]))
-        lidar_from_world = CLOUD_FROM_SENSOR @ invert_rigid(self._world_from_ego[frame])
-        world = torch.from_numpy(arrays["xyz"]).double()[kept]
-        positions = transform_points(lidar_from_world, world).float()
-        check_positions(positions, path)
-        intensity = torch.from_numpy(arrays["intensity"])[kept]
+        lidar_from_world = self._cloud_from_world(frame)
+        arrays, kept = self._arrays(frame, self.with_labels)
         return Sample(
             token=self.tokens[index],
-            cloud=PointCloud(positions, intensity.float()[:, None] / 255),
+            cloud=self._cloud(frame, arrays, kept, lidar_from_world),
             cameras=self._cameras(frame, lidar_from_world),
             read_image=partial(self._read_image, frame),
             labels=self._labels(arrays, kept) if self.with_labels else None,
+            sweeps=tuple(self._sweep(before, lidar_from_world) for before in self._earlier[frame]),
         )
 
     def label_map_path(self, token: str, view: int) -> Path:
@@ -167,6 +179,42 @@ class PandaSet:
             )
         )
 
+    def _lidar_path(self, frame: int) -> Path:
+        """Return where a frame's points lie."""
+        return self.root / "lidar" / f"{frame:02d}.npz"
+
+    def _cloud_from_world(self, frame: int) -> Float[Tensor, "4 4"]:
+        """Return the motion from the world into the turned ego frame."""
+        return CLOUD_FROM_SENSOR @ invert_rigid(self._world_from_ego[frame])
+
+    def _arrays(self, frame: int, with_labels: bool) -> tuple[dict[str, np.ndarray], Bool[Tensor, "all"]]:
+        """Read the arrays of a frame, and say which points are of the chosen sensor."""
+        keys = ("xyz", "intensity", "sensor", *(("label",) if with_labels else ()))
+        arrays = _read_arrays(self._lidar_path(frame), keys)
+        return arrays, torch.from_numpy(np.isin(arrays["sensor"], _SENSORS[self.sensor]))
+
+    def _cloud(
+        self,
+        frame: int,
+        arrays: dict[str, np.ndarray],
+        kept: Bool[Tensor, "all"],
+        lidar_from_world: Float[Tensor, "4 4"],
+    ) -> PointCloud:
+        """Make a cloud of the kept points."""
+        world = torch.from_numpy(arrays["xyz"]).double()[kept]
+        positions = transform_points(lidar_from_world, world).float()
+        check_positions(positions, self._lidar_path(frame))
+        return PointCloud(positions, torch.from_numpy(arrays["intensity"])[kept].float()[:, None] / 255)
+
+    def _sweep(self, frame: int, lidar_from_world: Float[Tensor, "4 4"]) -> PointCloud:
+        """Read an earlier frame's cloud in a later one's frame, less the recording vehicle's points."""
+        arrays, kept = self._arrays(frame, with_labels=False)
+        own = self._cloud(frame, arrays, kept, self._cloud_from_world(frame)).positions[:, :2]
+        offsets = (own - own.new_tensor(self.viewpoint[:2])).abs()
+        away = (offsets >= own.new_tensor(VEHICLE_REACH_M)).any(dim=1)
+        carried = self._cloud(frame, arrays, kept, lidar_from_world)
+        return PointCloud(carried.positions[away], carried.features[away])
+
     def _labels(self, arrays: dict[str, np.ndarray], kept: Bool[Tensor, "all"]) -> Int[Tensor, "points"]:
         """Translate the raw labels of the kept points."""
         return train_ids(torch.from_numpy(arrays["label"].astype(np.int64))[kept], PANDASET)
@@ -174,6 +222,20 @@ class PandaSet:
     def _read_image(self, frame: int, view: int) -> Shaped[Tensor, "height width 3"]:
         """Read one image."""
         return read_image(self.root / "camera" / CAMERAS[view] / f"{frame:02d}.jpg", WIDTH, HEIGHT)
+
+
+def _earlier_frames(
+    frames: Sequence[int], present: Sequence[int], sweeps: int, root: Path
+) -> dict[int, list[int]]:
+    """List the frames just before each frame, newest first, as many as there are."""
+    known = set(present)
+    earlier = {
+        frame: [before for before in range(frame - 1, frame - sweeps, -1) if before in known]
+        for frame in frames
+    }
+    most = max(len(numbers) for numbers in earlier.values())
+    check_enough_sweeps(sweeps, most + 1, f"{root / 'lidar'} just before frames {min(frames)}-{max(frames)}")
+    return earlier
 
 
 def _read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -15,6 +15,9 @@ CLOUD_FROM_SENSOR = torch.tensor(
 """Turns a frame with x right, y forward, z up (nuScenes' LIDAR_TOP, PandaSet's ego) to x forward, y left, z
 up."""
 
+MAX_SWEEPS = 10
+"""Most sweeps of one sample, the keyframe included."""
+
 
 def inside(root: Path, relative: str) -> Path:
     """Join a path from a table to the data set's folder, refusing to leave that folder.
@@ -88,4 +91,34 @@ def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:
         raise ValueError(
             f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; "
             "drop those points or restore the file"
+        )
+
+
+def check_sweeps(sweeps: int) -> None:
+    """Refuse a number of sweeps that makes no sample.
+
+    Raises:
+        ValueError: If it is not in 1..10.
+    """
+    if not 1 <= sweeps <= MAX_SWEEPS:
+        raise ValueError(
+            f"sweeps must lie in 1..{MAX_SWEEPS}, got {sweeps}; 1 is the keyframe's own sweep alone"
+        )
+
+
+def check_enough_sweeps(asked: int, found: int, where: str) -> None:
+    """Refuse to go on when no sample has as many sweeps as asked for.
+
+    Args:
+        asked: Sweeps of each sample, the keyframe included.
+        found: The most that any sample has.
+        where: Where they were looked for, for the message.
+
+    Raises:
+        ValueError: If ``found`` is less.
+    """
+    if found < asked:
+        raise ValueError(
+            f"more sweeps than recorded: asked for {asked}, found at most {found} (the keyframe included) in "
+            f"{where}; ask for at most {found} or restore the sweeps"
         )
