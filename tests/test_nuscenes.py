@@ -1,13 +1,17 @@
 import json
 import math
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from clip2scene.datasets.nuscenes import CAMERAS, NuScenes
+from clip2scene.datasets.nuscenes_records import SPAN_US, choose_sweeps
 from clip2scene.datasets.nuscenes_splits import official_scenes
 from clip2scene.datasets.reading import CLOUD_FROM_SENSOR
 from clip2scene.geometry import drop_occluded, invert_rigid, project_points
@@ -393,3 +397,225 @@ def test_lidar_and_camera_frames_are_inverse_of_each_other(tiny_toytown):
     lidar_from_camera = invert_rigid(camera.camera_from_lidar)
     # the front camera stands ahead of and a little below the lidar's place
     assert lidar_from_camera[0, 3] > 0.2 and abs(lidar_from_camera[1, 3]) < 0.3
+
+
+def lidar_records(root):
+    """Return the lidar's records, oldest first, each with its calibration and pose."""
+    tables = {
+        name: {row["token"]: row for row in json.loads((root / VERSION / f"{name}.json").read_text())}
+        for name in ("sample_data", "calibrated_sensor", "ego_pose")
+    }
+    rows = [row for row in tables["sample_data"].values() if "LIDAR_TOP" in row["filename"]]
+    return [
+        row
+        | {"calibration": tables["calibrated_sensor"][row["calibrated_sensor_token"]]}
+        | {"pose": tables["ego_pose"][row["ego_pose_token"]]}
+        for row in sorted(rows, key=lambda row: row["timestamp"])
+    ]
+
+
+def slow_registration(root, record, keyframe):
+    """Carry a sweep's points into the keyframe's turned lidar frame one frame after another, in float64."""
+    points = np.fromfile(root / record["filename"], np.float32).reshape(-1, 5)[:, :3].astype(np.float64)
+    for step in (record["calibration"], record["pose"]):
+        points = points @ rotation_matrix(step["rotation"]).T + step["translation"]
+    for step in (keyframe["pose"], keyframe["calibration"]):
+        points = (points - step["translation"]) @ rotation_matrix(step["rotation"])
+    return np.stack([points[:, 1], -points[:, 0], points[:, 2]], 1)
+
+
+def test_a_sweep_goes_through_its_own_sensor_and_pose_into_the_keyframe_as_the_tables_say(damaged):
+    def lean(rows):
+        """Give sweeps a sensor of their own, and a vehicle that pitches and rolls."""
+        for row in rows:
+            row["rotation"] = [0.9, 0.1, -0.3, 0.3]
+
+    edit(damaged, "ego_pose", lambda rows: lean(rows[::3]))
+    earlier, keyframe = lidar_records(damaged)[:2]
+    edit(
+        damaged,
+        "calibrated_sensor",
+        lambda rows: rows.append(earlier["calibration"] | {"token": "other", "translation": [0.5, 0.2, 2.0]}),
+    )
+    edit(
+        damaged,
+        "sample_data",
+        lambda rows: [
+            row.update(calibrated_sensor_token="other") for row in rows if row["token"] == earlier["token"]
+        ],
+    )
+    earlier, keyframe = lidar_records(damaged)[:2]
+    assert not earlier["is_key_frame"] and keyframe["is_key_frame"]
+    (sweep,) = NuScenes(damaged, sweeps=2)[0].sweeps
+    expected = slow_registration(damaged, earlier, keyframe)
+    np.testing.assert_allclose(sweep.positions.numpy(), expected, atol=2e-5)
+    raw = np.fromfile(damaged / earlier["filename"], np.float32).reshape(-1, 5)
+    np.testing.assert_allclose(sweep.features[:, 0], raw[:, 3] / 255, atol=1e-6)
+
+
+def test_a_still_world_registers_onto_itself_while_the_vehicle_drives_and_turns(tmp_path, monkeypatch):
+    from clip2scene.toytown import drive, sensors
+    from clip2scene.toytown.drive import Recording
+    from clip2scene.toytown.world import build_town
+    from clip2scene.toytown.writers import write_nuscenes
+
+    exact = partial(sensors.lidar_sweep, range_noise=0.0)
+    monkeypatch.setattr(drive, "lidar_sweep", exact)
+    recording = Recording(keyframes_per_scene=1, width=32, height=16, azimuth_steps=120)
+    write_nuscenes(tmp_path / "town", num_scenes=1, seed=2, recording=recording, workers=1)
+    town = build_town(2_000_000)
+    start, end = town.world_from_ego(0.05), town.world_from_ego(0.5)
+    turned = math.degrees(math.acos(np.trace(end[:2, :2].T @ start[:2, :2]) / 2))
+    assert turned > 0.5 and np.linalg.norm(end[:3, 3] - start[:3, 3]) > 2
+    sample = NuScenes(tmp_path / "town", sweeps=10)[0]
+    assert len(sample.sweeps) == 9
+    world_from_cloud = end @ sensors.ego_from_lidar()
+    snapshot = town.at(0.5)
+    for back, sweep in enumerate(sample.sweeps, start=1):
+        time_us = 500_000 - back * 50_000
+        rng = np.random.default_rng([town.seed, 1, time_us])
+        truth = exact(town, time_us / 1e6, rng, azimuth_steps=120)
+        still = town.instances.starts[truth.instances, 4] == 0
+        assert len(still) == len(sweep) and still.sum() > 2000
+        points = sweep.positions.numpy()[still] @ world_from_cloud[:3, :3].T + world_from_cloud[:3, 3]
+        assert distance_to_surface(snapshot, points).max() < 1e-3
+
+
+def distance_to_surface(snapshot, points, reach=0.05):
+    """Bound the distance of each point to the nearest surface, by rays through it along the axes."""
+    nearest = np.full(len(points), np.inf)
+    for axis in np.concatenate([np.eye(3), -np.eye(3)]):
+        directions = np.tile(axis, (len(points), 1)).astype(np.float32)
+        strikes = snapshot.cast((points - reach * axis).astype(np.float32), directions)
+        nearest = np.minimum(nearest, np.abs(strikes.distances - reach))
+    return nearest
+
+
+@given(
+    gaps=st.lists(st.integers(20_000, 200_000), min_size=1, max_size=30),
+    which=st.integers(0, 29),
+    number=st.integers(0, 9),
+)
+def test_earlier_sweeps_are_recent_newest_first_and_evenly_spread(gaps, which, number):
+    times = np.cumsum(gaps).tolist()
+    keyframe = times[which % len(times)]
+    chosen = choose_sweeps(times, keyframe, number)
+    recent = [place for place, time in enumerate(times) if keyframe - SPAN_US < time < keyframe]
+    assert len(chosen) == min(number, len(recent)) and set(chosen) <= set(recent)
+    if chosen:
+        assert chosen[-1] == recent[0], "the oldest is among them"
+        steps = -np.diff([times.index(keyframe), *chosen])
+        assert steps.min() > 0 and steps.max() - steps.min() <= 1
+
+
+def test_sweeps_stand_newest_first_between_the_keyframe_and_half_a_second_before():
+    times = list(range(0, 2_000_000, 50_000))
+    assert [times[place] for place in choose_sweeps(times, 1_000_000, 9)] == list(
+        range(950_000, 500_000, -50_000)
+    )
+    assert [times[place] for place in choose_sweeps(times, 1_000_000, 4)] == [
+        900_000,
+        800_000,
+        700_000,
+        550_000,
+    ]
+    assert choose_sweeps(times, 0, 9) == []
+
+
+def test_the_keyframe_alone_is_read_as_before(damaged):
+    def spoil(rows):
+        for row in rows:
+            if not row["is_key_frame"]:
+                row.update(calibrated_sensor_token="nowhere", ego_pose_token="nowhere", filename="/nowhere")
+                del row["timestamp"]
+
+    edit(damaged, "sample_data", spoil)
+    assert NuScenes(damaged)[0].sweeps == ()
+    with pytest.raises(ValueError, match="sample_data.json lacks a field .*timestamp"):
+        NuScenes(damaged, sweeps=2)
+
+
+def test_a_scene_may_begin_with_fewer_sweeps_and_borrows_none_of_another(damaged):
+    first = lidar_records(damaged)[0]
+    moments = {row["scene_token"]: [] for row in json.loads((damaged / VERSION / "sample.json").read_text())}
+
+    def overlap(rows):
+        """Let both scenes be recorded at the same time."""
+        start = min(row["timestamp"] for row in rows)
+        for row in rows:
+            row["timestamp"] = start + (row["timestamp"] - start) % 100_000_000
+
+    assert len(moments) == 2
+    expected = NuScenes(damaged, split=None, sweeps=2)[2].sweeps[0].positions
+    edit(damaged, "sample", overlap)
+    edit(damaged, "sample_data", overlap)
+    edit(
+        damaged,
+        "sample_data",
+        lambda rows: rows.remove(next(r for r in rows if r["token"] == first["token"])),
+    )
+    data = NuScenes(damaged, split=None, sweeps=2)
+    assert [len(data[number].sweeps) for number in range(4)] == [0, 1, 1, 1]
+    assert torch.equal(data[2].sweeps[0].positions, expected)
+
+
+def test_more_sweeps_than_recorded_are_refused(damaged):
+    with pytest.raises(ValueError, match="more sweeps than recorded: asked for 3, found at most 2"):
+        NuScenes(damaged, sweeps=3)
+    edit(
+        damaged,
+        "sample_data",
+        lambda rows: rows.__setitem__(slice(None), [r for r in rows if r["is_key_frame"]]),
+    )
+    with pytest.raises(ValueError, match="more sweeps than recorded: asked for 2, found at most 1"):
+        NuScenes(damaged, sweeps=2)
+    for wrong in (0, 11, -1):
+        with pytest.raises(ValueError, match=rf"sweeps must lie in 1\.\.10, got {wrong}"):
+            NuScenes(damaged, sweeps=wrong)
+
+
+def test_a_sweep_without_a_pose_is_refused_before_any_sample_is_read(damaged):
+    pose = lidar_records(damaged)[0]["ego_pose_token"]
+    edit(damaged, "ego_pose", lambda rows: rows.remove(next(row for row in rows if row["token"] == pose)))
+    assert len(NuScenes(damaged)) == 2
+    with pytest.raises(ValueError, match="ego_pose.json .* lacks 1 poses"):
+        NuScenes(damaged, sweeps=2)
+
+
+def test_a_sweep_whose_pose_is_no_rigid_motion_is_named(damaged):
+    pose = lidar_records(damaged)[0]["ego_pose_token"]
+    edit(
+        damaged,
+        "ego_pose",
+        lambda rows: [r.update(rotation=[2, 0, 0, 0]) for r in rows if r["token"] == pose],
+    )
+    data = NuScenes(damaged, sweeps=2)
+    with pytest.raises(
+        ValueError, match=rf"sample {data.tokens[0]}: ego_pose.json, record {pose}: .*not a rigid"
+    ):
+        data[0]
+
+
+def test_a_broken_sweep_and_a_broken_timestamp_are_named(damaged):
+    data = NuScenes(damaged, sweeps=2)
+    path = damaged / lidar_records(damaged)[0]["filename"]
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=rf"sample {data.tokens[0]}: .*sweeps.*is truncated"):
+        data[0]
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"sample {data.tokens[0]}: .*sweeps.*cannot be read"):
+        data[0]
+    edit(damaged, "sample_data", lambda rows: [row.update(timestamp="noon") for row in rows])
+    with pytest.raises(ValueError, match="sample_data.json .* timestamp that is no whole number"):
+        NuScenes(damaged, sweeps=2)
+
+
+def test_points_of_the_recording_vehicle_are_dropped_from_earlier_sweeps_only(damaged):
+    whole = NuScenes(damaged, sweeps=2)[0]
+    near = np.array([[0.5, -0.5, -1, 0, 0], [0.5, 1.5, -1, 0, 0], [-1.5, 0.5, -1, 0, 0]], "<f4")
+    for record in lidar_records(damaged)[:2]:
+        path = damaged / record["filename"]
+        path.write_bytes(path.read_bytes() + near.tobytes())
+    sample = NuScenes(damaged, sweeps=2, with_labels=False)[0]
+    assert len(sample.cloud) == len(whole.cloud) + 3
+    assert len(sample.sweeps[0]) == len(whole.sweeps[0]) + 2

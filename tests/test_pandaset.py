@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import pickle
+import shutil
 import sys
 import types
 
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.spatial import cKDTree
 
 from clip2scene.datasets.pandaset import CAMERAS, HEIGHT, WIDTH, PandaSet
 from clip2scene.datasets.pandaset_pickles import convert_pandaset, read_table
 from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.labels import CITYSCAPES
+from clip2scene.motion import seen_through
 from clip2scene.types import IGNORE_LABEL
 
 # A lidar and a label table of five points as pandas 2.2.3 pickles them (to_pickle, protocol 4, gzip).
@@ -96,6 +99,75 @@ def test_clouds_stand_in_the_turned_ego_frame_and_cameras_at_their_own_time(sequ
     assert pairs.points.tolist() == [0, 1]
     torch.testing.assert_close(pairs.depths, torch.tensor([7.5, 17.5]))
     torch.testing.assert_close(pairs.pixels[0], torch.tensor([959.5, 539.5 - 1000 / 7.5]))
+
+
+def test_an_earlier_frame_of_a_still_world_lies_on_the_later_one(sequence):
+    turned = [pose(x=0.3, y=-0.2, z=0.1, yaw=0.1), pose(y=2.0, yaw=-0.4)]
+    (sequence / "lidar" / "poses.json").write_text(json.dumps(turned))
+    first, second = PandaSet(sequence, sweeps=2)
+    assert first.sweeps == () and len(second.sweeps) == 1, "the recording begins with the first frame"
+    torch.testing.assert_close(second.sweeps[0].positions, second.cloud.positions)
+    torch.testing.assert_close(second.sweeps[0].features, second.cloud.features)
+    assert (first.cloud.positions - second.cloud.positions).norm(dim=1).min() > 1
+
+
+def lengthen(sequence, frames):
+    """Copy frame 0 until the sequence has so many frames, each 1 m further along the world's y axis."""
+    for folder in ("lidar", *(f"camera/{name}" for name in CAMERAS)):
+        path = sequence / folder / "poses.json"
+        heading = json.loads(path.read_text())[0]["heading"]
+        poses = [{**pose(y=float(frame)), "heading": heading} for frame in range(frames)]
+        path.write_text(json.dumps(poses))
+    for frame in range(frames):
+        if frame:
+            shutil.copyfile(sequence / "lidar" / "00.npz", sequence / "lidar" / f"{frame:02d}.npz")
+        rewrite(sequence / "lidar" / f"{frame:02d}.npz", intensity=np.full(3, frame, np.uint8))
+
+
+def test_sweeps_are_the_frames_just_before_newest_first_of_whatever_split(sequence):
+    lengthen(sequence, 40)
+    for frame in range(30):  # clouds of the train split are borrowed, its labels are not
+        path = sequence / "lidar" / f"{frame:02d}.npz"
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive if name != "label"}
+        np.savez(path, **arrays)
+    data = PandaSet(sequence, split="val", sweeps=4)
+    for index, frame in ((0, 30), (1, 31), (9, 39)):
+        told = [round(float(sweep.features[0] * 255)) for sweep in data[index].sweeps]
+        assert told == [frame - 1, frame - 2, frame - 3]
+        assert len(data[index].labels) == len(data[index].cloud)
+    (sequence / "lidar" / "28.npz").unlink()
+    assert [len(data.sweeps) for data in PandaSet(sequence, split="val", sweeps=4)][:3] == [2, 2, 3]
+
+
+def test_sweeps_hold_the_chosen_sensor_without_the_recording_vehicle(sequence):
+    near = np.array([[0.9, 2.4, 1.5], [0, 10, 1], [0.9, 2.6, 1.5]], np.float32)  # the lidar stands at y = 1
+    rewrite(sequence / "lidar" / "00.npz", xyz=near)
+    cloud = PandaSet(sequence, sweeps=2)[1].sweeps[0]
+    torch.testing.assert_close(cloud.positions[:, 0], torch.tensor([8.0, 0.6]))
+    assert len(PandaSet(sequence, sweeps=2, sensor="forward")[1].sweeps[0]) == 1
+
+
+def test_more_sweeps_than_recorded_are_refused(sequence):
+    with pytest.raises(ValueError, match="more sweeps than recorded: asked for 3, found at most 2"):
+        PandaSet(sequence, sweeps=3)
+    with pytest.raises(ValueError, match="more sweeps than recorded: asked for 2, found at most 1"):
+        PandaSet(sequence, frames=[0], sweeps=2)
+    for wrong in (0, 11):
+        with pytest.raises(ValueError, match=rf"sweeps must lie in 1\.\.10, got {wrong}"):
+            PandaSet(sequence, sweeps=wrong)
+
+
+def test_a_broken_earlier_frame_is_named(sequence):
+    rewrite(sequence / "lidar" / "00.npz", xyz=np.full((3, 3), np.nan, np.float32))
+    data = PandaSet(sequence, sweeps=2)
+    with pytest.raises(ValueError, match="00.npz holds 3 points of 3 with NaN"):
+        data[1]
+    (sequence / "lidar" / "poses.json").write_text(
+        json.dumps([{**pose(), "heading": {"w": 2, "x": 0, "y": 0, "z": 0}}, pose()])
+    )
+    with pytest.raises(ValueError, match="lidar.poses.json: .*not a rigid motion"):
+        PandaSet(sequence, sweeps=2)
 
 
 def test_a_sensor_can_be_chosen(sequence):
@@ -350,3 +422,16 @@ def point_accuracy(data, sample, pairs):
         guess[mine] = labels[rows, columns]
     truth = sample.labels[pairs.points]
     return (guess == truth)[truth >= 0].float().mean().item()
+
+
+@pytest.mark.real_data
+def test_where_real_points_are_called_moved_the_keyframe_has_none(real_data):
+    data = PandaSet(real_data / "pandaset-002", frames=[20], sensor="spinning", with_labels=False, sweeps=5)
+    sample = data[0]
+    assert len(sample.sweeps) == 4
+    sweep, keyframe = sample.sweeps[-1].positions, sample.cloud.positions
+    apart = torch.from_numpy(cKDTree(keyframe.numpy()).query(sweep.numpy())[0])
+    assert apart.median() < 0.05, "most of the street lies where it lay 0.4 s before"
+    gone = seen_through(sweep, keyframe, viewpoint=data.viewpoint)
+    assert 0.005 < gone.float().mean() < 0.05
+    assert (apart[gone] > 0.3).float().mean() > 0.97
