@@ -1,0 +1,170 @@
+"""One run of a table of ablations: what is to be done, how far it is, and whether it can be done at all."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clip2scene import build
+from clip2scene.config import Recipe, from_dict
+from clip2scene.files import read_json
+
+SPLIT = "val"
+"""What runs are judged on."""
+
+_NUSCENES_VAL_KEYFRAMES = 6019
+_HALF_STARTED = {"prompts.json", "prompts.safetensors", "words.safetensors", "sources.json"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a table.
+
+    Attributes:
+        variant: Name of the row.
+        recipe: With the run's seed in it.
+        folder: Of the run.
+        carried: Folder of the teacher's answers, shared by all runs.
+        data_root: The data set.
+        teacher_weights: As :func:`clip2scene.train.pretrain` takes them.
+        device: Where to compute.
+    """
+
+    variant: str
+    recipe: Recipe
+    folder: Path
+    carried: Path
+    data_root: Path
+    teacher_weights: str | None
+    device: str
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has been trained and judged."""
+        metrics = self.folder / "metrics.json"
+        marked = (self.folder / "done.json").exists() and metrics.exists()
+        return marked and read_json(metrics)["split"] == SPLIT
+
+    def steps_done(self) -> int:
+        """Say how many steps the run has taken."""
+        if self.is_done:
+            return self.recipe.steps
+        lines = _whole_lines(self.folder / "log.jsonl", last_bytes=1000)
+        return int(lines[-1]["step"]) if lines else 0
+
+    def minutes(self) -> float:
+        """Add up what the steps took, those too that an interruption made vain; nan without a log."""
+        lines = _whole_lines(self.folder / "log.jsonl")
+        return sum(line["seconds"] for line in lines) / 60 if lines else math.nan
+
+
+def _whole_lines(path: Path, *, last_bytes: int | None = None) -> list[dict[str, Any]]:
+    """Read a log, or its end; a line that was cut short, or is being written, is left out."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        if last_bytes is not None:
+            file.seek(max(0, path.stat().st_size - last_bytes))
+        lines = file.read().decode().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        ValueError: If torch cannot compute on it.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch says the latter where it was built without CUDA
+        raise ValueError(
+            f"cannot compute on device {device!r} ({str(error).splitlines()[0]}); expected a name such as "
+            "cpu or cuda:0"
+        ) from None
+
+
+def check_folder(job: Job) -> None:
+    """Refuse a folder with another run in it; empty one that a call left before it had begun.
+
+    Raises:
+        ValueError: If the run there has another recipe, teacher or data set.
+    """
+    if not (job.folder / "recipe.json").exists():
+        left = list(job.folder.iterdir()) if job.folder.exists() else []
+        if all(path.name in _HALF_STARTED or path.name.startswith(".partial-") for path in left):
+            for path in left:
+                path.unlink()
+        return
+    sources = read_json(job.folder / "sources.json")
+    for what, found, expected in (
+        ("recipe", from_dict(read_json(job.folder / "recipe.json")), job.recipe),
+        ("teacher", sources["teacher_weights"], job.teacher_weights),
+        ("data set", sources["data_root"], str(job.data_root.resolve())),
+    ):
+        if found != expected:
+            raise ValueError(
+                f"{job.folder} holds a run of another {what} than this table asks for; give another --out, "
+                "or delete that folder"
+            )
+
+
+def check_data(jobs: Sequence[Job]) -> str | None:
+    """Open every split as the runs will, and read a sample.
+
+    Returns:
+        The layout of the data set if it is the whole public one, as papers judge on it.
+
+    Raises:
+        ValueError: If one of them cannot be read; it names the variant.
+    """
+    keyframes = 0
+    for job in _one_each(jobs, lambda job: (job.recipe.data, job.recipe.supervision)):
+        data = job.recipe.data
+        with_labels = job.recipe.supervision == "labels"
+        judged_sweeps = data.sweeps if data.merge_sweeps else 1
+        try:
+            build.build_dataset(
+                data, job.data_root, split="train", with_labels=with_labels, sweeps=data.sweeps
+            )[0]
+            judged = build.build_dataset(
+                data, job.data_root, split=SPLIT, with_labels=True, sweeps=judged_sweeps
+            )
+            judged[0]
+        except ValueError as error:
+            raise ValueError(f"variant {job.variant!r}: {error}") from None
+        if data.layout == "nuscenes" and data.classes == "own":
+            keyframes = max(keyframes, len(judged.tokens))
+    return "nuscenes" if keyframes == _NUSCENES_VAL_KEYFRAMES else None
+
+
+def check_teachers(jobs: Sequence[Job]) -> None:
+    """Place the words of every variant in its teacher's text space.
+
+    Raises:
+        ValueError: If the teacher cannot be opened, its words do not fit, or what cuts images into regions is
+            not installed; it names the variant.
+    """
+    for job in _one_each(jobs, lambda job: (job.recipe.teacher, job.recipe.data, job.recipe.keep)):
+        spoken = build.spoken_classes(job.recipe.data)
+        try:
+            space = build.open_text_space(job.recipe.teacher, job.teacher_weights, spoken)
+            partly = job.recipe.data.words != "own"
+            build.build_prompts(job.recipe.teacher, space, spoken, partly=partly)
+            if job.recipe.keep == "superpixels" and find_spec("skimage") is None:
+                raise ValueError("superpixels need scikit-image; install clip2scene[rivals]")
+        except ValueError as error:
+            raise ValueError(f"variant {job.variant!r}: {error}") from None
+
+
+def _one_each(jobs: Sequence[Job], key: Callable[[Job], object]) -> Iterable[Job]:
+    """Give the first job for each value of ``key``."""
+    first: dict[object, Job] = {}
+    for job in jobs:
+        first.setdefault(key(job), job)
+    return first.values()

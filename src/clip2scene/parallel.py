@@ -1,0 +1,162 @@
+"""Work that runs apart: one new process a task, a share of the cores each.
+
+A process that dies, for want of memory say, takes nothing along but its own task.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, TypeVar
+
+import torch
+
+Task = TypeVar("Task")
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def run_apart(
+    work: Callable[[Task], None],
+    tasks: Sequence[Task],
+    *,
+    workers: int,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Generator[tuple[Task, str], None, None]:
+    """Do tasks, in order and several at a time; give each back when it has ended.
+
+    Args:
+        work: What to do. With more than one worker it is sent to other processes, so it must be a function
+            that a module defines.
+        tasks: What to do it with.
+        workers: How many at a time. One works in this process, where its progress bars are seen.
+        meanwhile: Called every few seconds while others work.
+
+    Yields:
+        A task, and in a sentence why it failed; an empty text when it did not.
+
+    Raises:
+        KeyboardInterrupt: If the user interrupts; the tasks under way are stopped first.
+    """
+    if workers == 1:
+        for task in tasks:
+            yield task, _try(work, task)
+        return
+    waiting, running = deque(tasks), dict[int, tuple[Task, SpawnProcess, Connection]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                task = waiting.popleft()
+                process, answer = _start(work, task, max(1, count_cores() // workers))
+                running[process.sentinel] = (task, process, answer)
+            for sentinel in wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS):
+                assert isinstance(sentinel, int)  # as it was put in
+                task, process, answer = running.pop(sentinel)
+                yield task, _ending(process, answer)
+            meanwhile()
+    finally:
+        for _, process, _ in running.values():
+            process.terminate()
+        for _, process, _ in running.values():
+            process.join()
+
+
+def count_cores() -> int:
+    """Count the cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def in_a_sentence(error: Exception) -> str:
+    """Say on one line what went wrong; faults that are nobody's but ours with the name of their kind.
+
+    Example:
+        >>> in_a_sentence(ValueError("no data"))
+        'no data'
+        >>> in_a_sentence(KeyError("lidar"))
+        "KeyError: 'lidar'"
+    """
+    text = " ".join(str(error).split())
+    expected = isinstance(error, (ValueError, OSError)) and text
+    return (text if expected else f"{type(error).__name__}: {text}")[:600]
+
+
+def _try(work: Callable[[Task], None], task: Task) -> str:
+    try:
+        work(task)
+    except Exception as error:  # noqa: BLE001 - one task's fault must not stop the others
+        return in_a_sentence(error)
+    return ""
+
+
+def _start(work: Callable[[Task], None], task: Task, threads: int) -> tuple[SpawnProcess, Connection]:
+    """Start a process for one task."""
+    spawn = multiprocessing.get_context("spawn")
+    answer, ours = spawn.Pipe(duplex=False)
+    precision = torch.get_float32_matmul_precision()
+    process = spawn.Process(target=_work_apart, args=(ours, work, task, precision))
+    with _environment(threads):
+        process.start()
+    ours.close()  # the other process has it; with ours open, its end would never be noticed
+    return process, answer
+
+
+@contextmanager
+def _environment(threads: int) -> Iterator[None]:
+    """Set what libraries read when they are imported, and put it back."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    changes = {
+        "OMP_NUM_THREADS": str(min(threads, int(given)) if given.isdigit() and int(given) else threads),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+        "TQDM_DISABLE": "1",  # bars of several processes would write over each other
+    }
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _work_apart(answer: Connection, work: Callable[[Any], None], task: Any, precision: str) -> None:  # noqa: ANN401
+    """Do one task in a process of its own, and answer how it went."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides when to stop
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        answer.send(_try(work, task))
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
+def _end_with_parent() -> None:
+    """Stop when the process that asked is gone: a second call would find this one in its folder."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(130)
+
+
+def _ending(process: SpawnProcess, answer: Connection) -> str:
+    """Read how a process ended."""
+    process.join()
+    try:
+        if answer.poll():
+            return answer.recv()
+    except EOFError:
+        pass
+    finally:
+        answer.close()
+    killed = process.exitcode == -signal.SIGKILL
+    return f"its process ended with code {process.exitcode}" + (
+        ": it was killed, most often for want of memory" if killed else ""
+    )
