@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from clip2scene.teacher import superpixels
-from clip2scene.teacher.superpixels import cached_superpixels, slic_superpixels
+from clip2scene.teacher.superpixels import cached_superpixels, region_means, slic_superpixels
 
 
 def patches(height=60, width=90, side=15):
@@ -114,3 +114,12 @@ def test_without_scikit_image_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ValueError, match=r"install clip2scene\[rivals\]"):
         slic_superpixels(clouds())
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 50), (6, 9), (3, 4)])
+def test_means_within_regions_equal_those_of_the_upsampled_map(height, width):
+    regions = slic_superpixels(clouds(height, width), num_segments=12, sigma=0.0)
+    cells = torch.randn(5, 6, 9, generator=torch.Generator().manual_seed(0))
+    upsampled = F.interpolate(cells[None], (height, width), mode="bilinear", align_corners=False)[0]
+    truth = [upsampled[:, regions == number].mean(1) for number in range(int(regions.max()) + 1)]
+    torch.testing.assert_close(region_means(regions, cells), torch.stack(truth))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
@@ -57,6 +57,40 @@ def slic_superpixels(
     return torch.from_numpy(numbers.astype(np.int64))
 
 
+def region_means(
+    regions: Int[Tensor, "height width"], cells: Float[Tensor, "channels rows cols"]
+) -> Float[Tensor, "regions channels"]:
+    """Average a feature map within regions of the image that it is stretched over.
+
+    Equal to upsampling the map to the image's size (bilinear, corners not aligned) and averaging there, at
+    the cost of the image's pixels instead of pixels times channels: what each cell adds to a region is summed
+    first.
+
+    Args:
+        regions: Number of each pixel's region, from 0, none left out.
+        cells: The map.
+    """
+    (height, width), (channels, rows, cols) = regions.shape, cells.shape
+    number = int(regions.max()) + 1
+    shares = torch.zeros(number * rows * cols, dtype=torch.float64)
+    for row, of_row in _neighbours(height, rows):
+        for col, of_col in _neighbours(width, cols):
+            cell = row[:, None] * cols + col[None]
+            shares.index_add_(
+                0, (regions * rows * cols + cell).flatten(), torch.outer(of_row, of_col).flatten()
+            )
+    shares = shares.view(number, rows * cols)
+    return (shares / shares.sum(1, keepdim=True)).to(cells.dtype) @ cells.reshape(channels, -1).T
+
+
+def _neighbours(pixels: int, cells: int) -> list[tuple[Int[Tensor, "pixels"], Float[Tensor, "pixels"]]]:
+    """Give the two cells around each pixel along one axis, and the share of each."""
+    place = ((torch.arange(pixels, dtype=torch.float64) + 0.5) * cells / pixels - 0.5).clamp(0, cells - 1)
+    below = place.floor().long()
+    above = (below + 1).clamp(max=cells - 1)
+    return [(below, 1 - (place - below)), (above, place - below)]
+
+
 def cached_superpixels(
     path: Path,
     image: UInt8[Tensor, "height width 3"],
@@ -82,8 +116,8 @@ def cached_superpixels(
     """
     _check(num_segments, compactness, sigma)
     made_for = {"num_segments": num_segments, "compactness": compactness, "sigma": sigma}
-    note = json.dumps({**made_for, "image": f"{zlib.crc32(image.contiguous().numpy()):08x}"})
-    kept = _read(path, note, tuple(image.shape[:2]))
+    note = json.dumps({**made_for, "image": f"{zlib.crc32(image.numpy().tobytes()):08x}"})
+    kept = _read(path, note, (image.shape[0], image.shape[1]))
     if kept is not None:
         return kept
     made = slic_superpixels(image, num_segments=num_segments, compactness=compactness, sigma=sigma)
