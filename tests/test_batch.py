@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip2scene.batch import Lesson, collate, sample_order, step_generator
+from clip2scene.batch import Lesson, PixelLesson, Superpixels, collate, sample_order, step_generator
 from clip2scene.types import IGNORE_LABEL, PointCloud
 
 
@@ -16,7 +18,7 @@ def test_targets_keep_pointing_at_their_points():
     batch = collate([first, second])
     assert batch.taught.tolist() == [2, 0, 4, 4]
     assert batch.targets.tolist() == [5, 6, 7, 8]
-    assert batch.sample_of_point.tolist() == [0, 0, 0, 1, 1]
+    assert batch.item_of_point.tolist() == [0, 0, 0, 1, 1]
     assert torch.equal(batch.positions[batch.taught[2]], second.cloud.positions[1])
 
 
@@ -28,6 +30,48 @@ def test_targets_that_teach_nothing_are_dropped_and_their_points_kept():
 def test_a_sample_that_no_camera_sees_still_has_its_points():
     batch = collate([make_lesson(2, [], []), make_lesson(1, [0], [3])])
     assert batch.taught.tolist() == [2]
+
+
+def make_pixels(points, regions):
+    logits = torch.arange(len(points) * 2.0).reshape(-1, 2)
+    superpixels = Superpixels(torch.tensor(regions), torch.rand(max(regions) + 2, 3))  # the last has no pair
+    return PixelLesson(torch.tensor(points), logits, torch.rand(len(points), 3), superpixels)
+
+
+def test_pieces_cells_and_pairs_of_two_samples_stay_apart():
+    first = replace(
+        make_lesson(3, [0], [1]),
+        superpoints=torch.tensor([1, -1, 0]),
+        cells=torch.tensor([0, 0, 1]),
+        pixels=make_pixels([2, 2], [0, 1]),
+    )
+    second = replace(
+        make_lesson(2, [0], [1]),
+        superpoints=torch.tensor([-1, 0]),
+        cells=torch.tensor([1, 0]),
+        pixels=make_pixels([1], [0]),
+    )
+    batch = collate([first, second])
+    assert batch.superpoints.tolist() == [1, -1, 0, -1, 2]
+    assert batch.cells.tolist() == [0, 0, 1, 3, 2]
+    assert batch.pixels.points.tolist() == [2, 2, 4]
+    assert batch.pixels.superpixels.of_pair.tolist() == [0, 1, 3]
+    region = batch.pixels.superpixels.embeddings[batch.pixels.superpixels.of_pair[2]]
+    assert torch.equal(region, second.pixels.superpixels.embeddings[0])
+    assert torch.equal(batch.pixels.embeddings[2:], second.pixels.embeddings)
+
+
+def test_a_sample_may_hold_several_items():
+    batch = collate([replace(make_lesson(3, [0], [1]), item_sizes=(1, 2)), make_lesson(2, [0], [1])])
+    assert batch.item_of_point.tolist() == [0, 1, 1, 2, 2]
+    assert batch.taught.tolist() == [0, 3]
+
+
+def test_a_batch_moves_with_all_it_holds():
+    batch = collate([replace(make_lesson(3, [0], [1]), pixels=make_pixels([2], [0]))])
+    moved = batch.to(torch.device("meta"))
+    assert moved.positions.is_meta and moved.pixels.superpixels.of_pair.is_meta
+    assert moved.cells is None
 
 
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 3))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from clip2scene import build, losses
-from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, StudentConfig, TeacherConfig
+from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, StudentConfig, TeacherConfig
 from clip2scene.labels import PANDASET, TOYTOWN, ClassSet
 from clip2scene.teacher.prompts import TextTable
 
@@ -43,26 +43,30 @@ def test_one_cycle_starts_at_a_twenty_fifth_of_its_peak():
     ) == pytest.approx(0.04)
 
 
+def objective(loss, histogram=(100, 10, 1)):
+    return build.Objective(Recipe(name="any", loss=loss), torch.tensor(histogram))
+
+
 def test_each_form_of_the_loss_is_the_function_of_its_name():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(40, 3, generator=generator)
     targets = torch.randint(0, 3, (40,), generator=generator)
-    histogram = torch.tensor([100, 10, 1])
     plain = LossConfig()
-    assert build.SemanticLoss(plain, histogram)(logits, targets) == losses.point_cross_entropy(
-        logits, targets
-    )
+    assert objective(plain).semantic(logits, targets) == losses.point_cross_entropy(logits, targets)
     paper = LossConfig(form="class-infonce", temperature=0.3)
-    value = build.SemanticLoss(paper, histogram)(logits, targets)
+    value = objective(paper).semantic(logits, targets)
     assert value == losses.class_infonce(logits, targets, temperature=0.3)
     assert value != losses.class_infonce(logits, targets, temperature=0.5)
-    both = build.SemanticLoss(replace(plain, lovasz=2.0), histogram)(logits, targets)
+    both = objective(replace(plain, lovasz=2.0)).semantic(logits, targets)
     expected = losses.point_cross_entropy(logits, targets) + 2 * losses.lovasz_softmax(logits, targets)
     torch.testing.assert_close(both, expected)
+    assert objective(LossConfig(weight=0.5)).semantic(logits, targets) == 0.5 * objective(plain).semantic(
+        logits, targets
+    )
 
 
 def test_class_balance_makes_rare_classes_weigh_more():
-    balanced = build.SemanticLoss(LossConfig(class_balance=1.0), torch.tensor([1000, 10]))
+    balanced = objective(LossConfig(class_balance=1.0), (1000, 10)).semantic
     common_wrong, rare_wrong = torch.tensor([[[-3.0, 3.0], [-3.0, 3.0]], [[3.0, -3.0], [3.0, -3.0]]])
     targets = torch.tensor([0, 1])
     assert balanced(rare_wrong, targets) > 10 * balanced(common_wrong, targets)
@@ -82,9 +86,8 @@ def test_the_optimisers_are_those_of_the_recipe():
 @pytest.mark.parametrize("network", build.NETWORKS)
 def test_every_network_can_be_built_and_embeds_points(network):
     config = StudentConfig(network=network, width=0.25, voxel_size=0.5)
-    student = build.build_student(
-        config, LossConfig(cosine=True, cosine_temperature=0.1), in_channels=1, text_channels=7
-    )
+    recipe = Recipe(name="any", student=config, loss=LossConfig(cosine=True, cosine_temperature=0.1))
+    student = build.build_student(recipe, in_channels=1, text_channels=7)
     embeddings = student.embed_cloud(torch.rand(50, 3) * 5, torch.rand(50, 1))
     assert embeddings.shape == (50, 7)
     if not student.settles:

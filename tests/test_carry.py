@@ -3,10 +3,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene.carry import Carried, carry_split, load_carried
+from clip2scene.carried import Carried, load_carried
+from clip2scene.carry import carry_split
 from clip2scene.types import Camera, PointCloud, Prompts, Sample
 
-SETTINGS = {"min_depth": 1.0, "occlusion_test": False, "superpoint_vote": False}
+SETTINGS = {
+    "min_depth": 1.0,
+    "occlusion_test": False,
+    "moved_test": True,
+    "merge_sweeps": False,
+    "viewpoint": (0.0, 0.0, 0.0),
+    "superpoint_vote": False,
+    "keep": "classes",
+}
 PROMPTS = Prompts(("car", "tree"), ("car", "tree", "bush"), torch.tensor([0, 1, 1]), torch.eye(3))
 
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from clip2scene.carry import Carried
+from clip2scene.carried import Carried
 from clip2scene.config import Recipe, TeacherConfig
 from clip2scene.evaluate import COLUMNS, judge, predict, write_metrics
 from clip2scene.run import Run

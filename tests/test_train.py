@@ -5,12 +5,22 @@ import pytest
 import torch
 
 from clip2scene import train
-from clip2scene.carry import Carried, _save
+from clip2scene.batch import Superpixels
+from clip2scene.carried import Carried, Gaze, save_carried
 from clip2scene.checkpoint import load_checkpoint
-from clip2scene.config import LossConfig, OptimiserConfig, Recipe, StudentConfig
+from clip2scene.config import (
+    ConsistencyConfig,
+    LossConfig,
+    OptimiserConfig,
+    Recipe,
+    SelfTrainingConfig,
+    StudentConfig,
+    TeacherConfig,
+)
 from clip2scene.evaluate import judge
 from clip2scene.run import Run, open_run, save_prompts
-from clip2scene.types import PointCloud, Prompts
+from clip2scene.teacher.maskclip import DenseEmbeddings
+from clip2scene.types import Pairs, PointCloud, Prompts
 
 PROMPTS = Prompts(("ground", "wall"), ("ground", "wall"), torch.arange(2), torch.eye(2))
 CPU = torch.device("cpu")
@@ -42,7 +52,7 @@ def make_run(folder, recipe=RECIPE):
     save_prompts(folder, PROMPTS)
     paths = [folder / "carried" / f"{number}.safetensors" for number in range(3)]
     for number, path in enumerate(paths):
-        _save(path, make_corner(number))
+        save_carried(path, make_corner(number))
     return run, paths
 
 
@@ -121,7 +131,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
 def test_a_split_that_teaches_nothing_is_refused_before_the_first_step(tmp_path):
     run, paths = make_run(tmp_path)
     for path in paths:
-        _save(path, Carried(make_corner(0).cloud, torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), None))
+        save_carried(
+            path, Carried(make_corner(0).cloud, torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), None)
+        )
     with pytest.raises(ValueError, match="teaches nothing"):
         train.learn(run, paths, device=CPU, save_every=5)
     assert not run.checkpoint_path.exists()
@@ -130,3 +142,75 @@ def test_a_split_that_teaches_nothing_is_refused_before_the_first_step(tmp_path)
 def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
     with pytest.raises(ValueError, match="is not a run: it has no recipe.json"):
         open_run(tmp_path)
+
+
+def make_seen_corner(number):
+    """A corner in three sweeps, whose pixels have features and regions too; regions are small cubes."""
+    corner = make_corner(number)
+    points = corner.pair_points
+    generator = torch.Generator().manual_seed(number)
+    feature = torch.nn.functional.normalize(torch.rand(2, 10, 10, generator=generator), dim=0)
+    pixels = torch.rand(len(points), 2, generator=generator) * 99
+    pairs = Pairs(points, torch.zeros_like(points), pixels, torch.ones(len(points)))
+    regions = Superpixels(points // 100, torch.rand(8, 2, generator=generator))
+    gaze = Gaze(DenseEmbeddings((feature,), None, ((100, 100),)), pairs, regions)
+    pieces = torch.arange(2).repeat_interleave(400)
+    return replace(corner, superpoints=pieces, sweep_sizes=(500, 200, 100), gaze=gaze)
+
+
+S3 = SelfTrainingConfig(
+    probability=0.5, start=0.0, switch="point", source="average", settle=True, unseen=True
+)
+VOTE = TeacherConfig(superpoint_vote=True)
+KINDS = {
+    "stcr": {"consistency": ConsistencyConfig(weight=1.0, cell_size=0.5)},
+    "stcr alone": {"consistency": ConsistencyConfig(weight=1.0), "loss": LossConfig(weight=0.0)},
+    "stcr, released": {"consistency": ConsistencyConfig(weight=1.0, form="released-code")},
+    "s3": {"self_training": S3, "teacher": VOTE},
+    "kl": {"loss": LossConfig(form="kl-divergence")},
+    "ppkt": {"loss": LossConfig(form="pixel-infonce")},
+    "slidr": {"loss": LossConfig(form="superpixel-infonce")},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_path, monkeypatch, kind):
+    recipe = replace(RECIPE, steps=6, **KINDS[kind])
+    runs = []
+    for name in ("whole", "stopped"):
+        run, paths = make_run(tmp_path / name, recipe)
+        for number, path in enumerate(paths):
+            save_carried(path, make_seen_corner(number))
+        runs.append((run, paths))
+    train.learn(*runs[0], device=CPU, save_every=3)
+    step, steps_left = train.train_step, iter(range(4))
+
+    def stop_after_four(*args):
+        if next(steps_left, None) is None:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    monkeypatch.setattr(train, "train_step", stop_after_four)
+    with pytest.raises(KeyboardInterrupt):
+        train.learn(*runs[1], device=CPU, save_every=3)
+    monkeypatch.setattr(train, "train_step", step)
+    train.learn(*runs[1], device=CPU, save_every=3)
+    assert same(weights(runs[0][0]), weights(runs[1][0]))
+    losses = [json.loads(line)["loss"] for line in (runs[0][0].folder / "log.jsonl").read_text().splitlines()]
+    assert min(losses[3:]) < losses[0]
+
+
+def test_sweeps_are_items_that_move_on_their_own():
+    carried = replace(make_corner(0), sweep_sizes=(400, 400))
+    lesson = carried.lesson_of_teacher()
+    moved = train.augment_items(lesson, torch.Generator().manual_seed(0), rotate=True, flip=True, scale=0.0)
+    before, after = lesson.cloud.positions, moved.cloud.positions
+
+    def distances(cloud):
+        return torch.cdist(cloud[::40], cloud[::40])
+
+    one, other = slice(0, 400), slice(400, 800)
+    torch.testing.assert_close(distances(before[one]), distances(after[one]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(distances(before[other]), distances(after[other]), atol=1e-3, rtol=0)
+    assert (distances(before) - distances(after)).abs().max() > 1
+    assert train.collate([moved]).item_of_point.tolist() == [0] * 400 + [1] * 400

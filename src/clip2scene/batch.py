@@ -1,13 +1,44 @@
 """Several lessons side by side, as the student takes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene.types import IGNORE_LABEL, PointCloud
+
+
+@dataclass(frozen=True)
+class Superpixels:
+    """Regions of one sample's images (SLidR).
+
+    Attributes:
+        of_pair: Region of each pixel-point pair.
+        embeddings: The teacher's mean embedding of each region, over all its pixels.
+    """
+
+    of_pair: Int[Tensor, "pairs"]
+    embeddings: Float[Tensor, "superpixels channels"]
+
+
+@dataclass(frozen=True)
+class PixelLesson:
+    """The pixel-point pairs themselves.
+
+    Attributes:
+        points: Index of the point of each pair.
+        logits: The teacher's logit of each class there.
+        embeddings: The teacher's embedding of the pixel, unit rows; None where it has nothing but classes.
+        superpixels: Regions of the images; None unless they are contrasted.
+    """
+
+    points: Int[Tensor, "pairs"]
+    logits: Float[Tensor, "pairs classes"]
+    embeddings: Float[Tensor, "pairs channels"] | None = None
+    superpixels: Superpixels | None = None
 
 
 @dataclass(frozen=True)
@@ -18,50 +49,124 @@ class Lesson:
         cloud: The points.
         taught: Index of the point of each target; a point seen by two cameras appears twice.
         targets: Train id asked for at each of them.
+        superpoints: Piece of each point, from 0, -1 for the ground; None if nobody votes.
+        pixels: The pairs, where more than a class is learnt from them.
+        cells: Small grid cell of each point, from 0, shared by the sweeps of a sample; None if not compared.
+        item_sizes: Points of each item the cloud is cut into, in their order; empty for one item.
     """
 
     cloud: PointCloud
     taught: Int[Tensor, "targets"]
     targets: Int[Tensor, "targets"]
+    superpoints: Int[Tensor, "points"] | None = None
+    pixels: PixelLesson | None = None
+    cells: Int[Tensor, "points"] | None = None
+    item_sizes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The points of several samples in one list.
+    """The points of several samples in one list; numbers that name points name them in that list.
 
     Attributes:
-        positions: Metres, each sample in its own sensor's frame.
+        positions: Metres, each item in its own sensor's frame.
         features: What the sensor measured beside the position.
-        sample_of_point: Number of each point's sample in this batch, ascending.
+        item_of_point: Number of each point's item in this batch, ascending; an item is a sample, or one of
+            its sweeps.
         taught: Index into the points of each target.
         targets: Train id asked for.
+        superpoints: See :class:`Lesson`; distinct between samples.
+        pixels: See :class:`Lesson`.
+        cells: See :class:`Lesson`; distinct between samples.
     """
 
     positions: Float[Tensor, "points 3"]
     features: Float[Tensor, "points channels"]
-    sample_of_point: Int[Tensor, "points"]
+    item_of_point: Int[Tensor, "points"]
     taught: Int[Tensor, "targets"]
     targets: Int[Tensor, "targets"]
+    superpoints: Int[Tensor, "points"] | None = None
+    pixels: PixelLesson | None = None
+    cells: Int[Tensor, "points"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copy every tensor to ``device``."""
-        return Batch(*(each.to(device, non_blocking=True) for each in vars(self).values()))
+        return Batch(**{name: _move(value, device) for name, value in vars(self).items()})
+
+
+def _move(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - a tensor, nothing, or a record of these
+    """Copy a tensor, or every tensor of a record."""
+    if value is None:
+        return None
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{name: _move(each, device) for name, each in vars(value).items()})
+    return value.to(device, non_blocking=True)
 
 
 def collate(lessons: Sequence[Lesson]) -> Batch:
-    """Put lessons side by side, dropping targets that teach nothing."""
+    """Put lessons side by side, dropping targets that teach nothing.
+
+    What a lesson may lack (superpoints, pixels, cells) is there if the first lesson has it.
+    """
     counts = torch.tensor([len(lesson.cloud) for lesson in lessons])
-    starts = counts.cumsum(0) - counts
+    starts = (counts.cumsum(0) - counts).tolist()
     taught = torch.cat([lesson.taught + start for lesson, start in zip(lessons, starts, strict=True)])
     targets = torch.cat([lesson.targets for lesson in lessons])
     useful = targets != IGNORE_LABEL
+    items = torch.tensor([size for each in lessons for size in each.item_sizes or (len(each.cloud),)])
     return Batch(
         positions=torch.cat([lesson.cloud.positions for lesson in lessons]),
         features=torch.cat([lesson.cloud.features for lesson in lessons]),
-        sample_of_point=torch.repeat_interleave(torch.arange(len(lessons)), counts),
+        item_of_point=torch.repeat_interleave(torch.arange(len(items)), items),
         taught=taught[useful],
         targets=targets[useful],
+        superpoints=_number_on([lesson.superpoints for lesson in lessons]),
+        pixels=_join_pixels([lesson.pixels for lesson in lessons], starts),
+        cells=_number_on([lesson.cells for lesson in lessons]),
     )
+
+
+def _number_on(parts: Sequence[Int[Tensor, "_"] | None]) -> Int[Tensor, "_"] | None:
+    """Join numberings so that no two samples share a number; negative ones stay what they are."""
+    if parts[0] is None:
+        return None
+    start, joined = 0, []
+    for part in parts:
+        assert part is not None
+        joined.append(torch.where(part < 0, part, part + start))
+        start += int(part.max()) + 1 if len(part) and int(part.max()) >= 0 else 0
+    return torch.cat(joined)
+
+
+def _join_pixels(parts: Sequence[PixelLesson | None], starts: Sequence[int]) -> PixelLesson | None:
+    """Join the pairs of all samples."""
+    present = [part for part in parts if part is not None]
+    if not present:
+        return None
+    regions = [part.superpixels for part in present if part.superpixels is not None]
+    sizes = [0, *(len(region.embeddings) for region in regions)]
+    superpixels = None
+    if regions:
+        firsts = torch.tensor(sizes).cumsum(0).tolist()
+        of_pair = [region.of_pair + first for region, first in zip(regions, firsts[:-1], strict=True)]
+        superpixels = Superpixels(torch.cat(of_pair), torch.cat([region.embeddings for region in regions]))
+    embeddings = [part.embeddings for part in present if part.embeddings is not None]
+    return PixelLesson(
+        torch.cat([part.points + start for part, start in zip(present, starts, strict=True)]),
+        torch.cat([part.logits for part in present]),
+        torch.cat(embeddings) if embeddings else None,
+        superpixels,
+    )
+
+
+def draw_pairs(batch: Batch, number: int, generator: torch.Generator) -> Batch:
+    """Keep so many pixel-point pairs, drawn at random without replacement; all where there are fewer."""
+    pixels = batch.pixels
+    if pixels is None or len(pixels.points) <= number:
+        return batch
+    kept = torch.randperm(len(pixels.points), generator=generator)[:number]
+    embeddings = None if pixels.embeddings is None else pixels.embeddings[kept]
+    return replace(batch, pixels=PixelLesson(pixels.points[kept], pixels.logits[kept], embeddings))
 
 
 def sample_order(num_samples: int, batch_size: int, step: int, *, seed: int) -> list[int]:

@@ -9,11 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clip2scene import losses
-from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, StudentConfig, TeacherConfig
+from clip2scene.batch import Batch, PixelLesson
+from clip2scene.class_set import ClassSet, keep_known
+from clip2scene.config import DataConfig, OptimiserConfig, Recipe, TeacherConfig
+from clip2scene.consistency import packed_consistency, spatial_temporal_consistency
+from clip2scene.contrast import kl_divergence, pixel_point_infonce, superpixel_infonce
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.pandaset import PandaSet
-from clip2scene.labels import NUSCENES, TOYTOWN, ClassSet
-from clip2scene.student.embedder import Embedder
+from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, TOYTOWN
+from clip2scene.student.embedder import Embedder, Heads
 from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet34
 from clip2scene.student.spvcnn import SPVCNN
 from clip2scene.teacher.clip import Clip, load_clip
@@ -37,27 +41,44 @@ _log = logging.getLogger(__name__)
 NETWORKS = {"spvcnn": SPVCNN, "minkunet14a": minkunet14a, "minkunet18": minkunet18, "minkunet34": minkunet34}
 
 
-def build_dataset(data: DataConfig, root: Path, *, split: str, with_labels: bool) -> NuScenes | PandaSet:
-    """Open a split of the data set that lies at ``root``."""
+def judged_classes(data: DataConfig) -> ClassSet:
+    """Say which classes answers are judged in."""
     if data.layout == "pandaset":
-        return PandaSet(root, split=split, with_labels=with_labels)
-    class_set = TOYTOWN if data.classes == "toytown" else NUSCENES
-    return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set)
+        return PANDASET
+    return TOYTOWN if data.classes == "toytown" else NUSCENES
 
 
-def build_student(
-    student: StudentConfig, loss: LossConfig, *, in_channels: int, text_channels: int
-) -> Embedder:
+def spoken_classes(data: DataConfig) -> ClassSet:
+    """Say whose words teach."""
+    return judged_classes(data) if data.words == "own" else CLASS_SETS[data.words]
+
+
+def build_dataset(
+    data: DataConfig, root: Path, *, split: str, with_labels: bool, sweeps: int = 1
+) -> NuScenes | PandaSet:
+    """Open a split of the data set that lies at ``root``, each sample with so many sweeps."""
+    if data.layout == "pandaset":
+        return PandaSet(root, split=split, with_labels=with_labels, sweeps=sweeps)
+    class_set = judged_classes(data)
+    return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
+
+
+def build_student(recipe: Recipe, *, in_channels: int, text_channels: int) -> Embedder:
     """Make the 3D network with fresh weights."""
+    student, loss = recipe.student, recipe.loss
     in_channels += student.sees_height
     backbone = NETWORKS[student.network](in_channels, width=student.width, voxel_size=student.voxel_size)
     temperature = loss.cosine_temperature if loss.cosine else None
+    local = None
+    if recipe.consistency.weight > 0:
+        local = Heads(backbone.out_channels, text_channels, text_channels)  # type: ignore[arg-type]
     return Embedder(
         backbone,
         text_channels,
         cosine_temperature=temperature,
         sees_height=student.sees_height,
         settles=student.settles,
+        local=local,
     )
 
 
@@ -99,12 +120,26 @@ def names_of(table: Path) -> str:
     return f"{table.stem.split('-')[0]}-names.json"
 
 
-def build_prompts(teacher: TeacherConfig, space: TextSpace, class_set: ClassSet) -> Prompts:
-    """Place a data set's classes in a text space."""
+def build_prompts(
+    teacher: TeacherConfig, space: TextSpace, class_set: ClassSet, *, partly: bool = False
+) -> Prompts:
+    """Place classes in a text space.
+
+    Args:
+        teacher: Decides the sentences around the names.
+        space: What turns words into vectors.
+        class_set: The classes.
+        partly: Leave out the classes that the space knows no name of, with a warning, instead of refusing.
+    """
     if teacher.kind == "label-maps":  # a painted class has one place, that of its first known name
         named = zip(class_set.classes, class_set.prompts, strict=True)
         names = [[_first_known(space, (name, *others))] for name, others in named]
         return embed_prompts(space, class_set.classes, names, ("{}",))
+    if partly:
+        asked, class_set = class_set, keep_known(class_set, space.unknown_words)
+        lost = sorted(set(asked.classes) - set(class_set.classes))
+        if lost:
+            _log.warning("the image-text model knows no name of %s: left out", ", ".join(lost))
     return embed_prompts(space, class_set.classes, class_set.prompts, _templates(teacher))
 
 
@@ -139,22 +174,25 @@ def build_teacher(
     )
 
 
-class SemanticLoss:
-    """The text-anchored semantic consistency that a recipe asks for.
+class Objective:
+    """What a recipe minimises.
 
     Args:
-        loss: Which form, and how classes weigh.
+        recipe: Which terms, and how classes weigh.
         histogram: Targets of each class in the whole split, for class balance.
     """
 
-    def __init__(self, loss: LossConfig, histogram: Int[Tensor, "classes"]) -> None:
-        self.loss = loss
-        self.weights = losses.class_weights(histogram, loss.class_balance) if loss.class_balance else None
+    def __init__(self, recipe: Recipe, histogram: Int[Tensor, "classes"]) -> None:
+        self.recipe = recipe
+        self.loss = recipe.loss
+        balance = recipe.loss.class_balance
+        self.weights = losses.class_weights(histogram, balance) if balance else None
+        self.names_classes = recipe.loss.form in ("point-cross-entropy", "class-infonce")
 
-    def __call__(
+    def semantic(
         self, logits: Float[Tensor, "targets classes"], targets: Int[Tensor, "targets"]
     ) -> Float[Tensor, ""]:
-        """Compute the loss of logits against the classes asked for."""
+        """Compare logits with the classes asked for: text-anchored semantic consistency (SCR)."""
         if self.loss.form == "class-infonce":
             value = losses.class_infonce(logits, targets, temperature=self.loss.temperature)
         else:
@@ -162,7 +200,60 @@ class SemanticLoss:
             value = losses.point_cross_entropy(logits, targets, class_weights=weights)
         if self.loss.lovasz:
             value = value + self.loss.lovasz * losses.lovasz_softmax(logits, targets)
-        return value
+        return self.loss.weight * value
+
+    def contrast(
+        self, student: Embedder, described: Float[Tensor, "points hidden"], batch: Batch, prompts: Prompts
+    ) -> Float[Tensor, ""]:
+        """Compare points with pixels: the rivals PPKT and SLidR, and the KL baseline."""
+        pixels = batch.pixels
+        assert pixels is not None
+        seeing = described[pixels.points]
+        if self.loss.form == "kl-divergence":
+            logits = prompts.best_name(student.compare(seeing, prompts.embeddings))
+            return kl_divergence(logits, pixels.logits, temperature=self.loss.kl_temperature)
+        points, temperature = student.embed(seeing), self.loss.contrast_temperature
+        if self.loss.form == "pixel-infonce":
+            return pixel_point_infonce(points, _seen_by(pixels, prompts), temperature=temperature)
+        assert pixels.superpixels is not None
+        regions = pixels.superpixels
+        return superpixel_infonce(points, regions.of_pair, regions.embeddings, temperature=temperature)
+
+    def consistency(
+        self, student: Embedder, described: Float[Tensor, "points hidden"], batch: Batch, prompts: Prompts
+    ) -> Float[Tensor, ""]:
+        """Draw together what lies in one cell: spatial-temporal consistency (StCR); zero if it is off."""
+        settings, pixels = self.recipe.consistency, batch.pixels
+        if student.local is None or pixels is None or batch.cells is None:
+            return described.new_zeros(())
+        cells, labels = batch.cells[pixels.points], pixels.logits.argmax(1)
+        text = _class_directions(prompts)
+        # With nothing else to teach the layer into the text space, this term does.
+        points = (student.local.points if self.loss.weight else student.head)(described[pixels.points])
+        if settings.form == "released-code":
+            return settings.weight * packed_consistency(points, labels, cells, text)
+        value = spatial_temporal_consistency(
+            points,
+            student.local.pixels(_seen_by(pixels, prompts)),
+            text[labels],
+            cells,
+            temperature=settings.temperature,
+            guard=settings.guard,
+        )
+        return settings.weight * value
+
+
+def _seen_by(pixels: PixelLesson, prompts: Prompts) -> Float[Tensor, "pairs channels"]:
+    """Give the teacher's embedding at each pair; one that has nothing but classes has their texts."""
+    if pixels.embeddings is not None:
+        return pixels.embeddings
+    return _class_directions(prompts)[pixels.logits.argmax(1)]
+
+
+def _class_directions(prompts: Prompts) -> Float[Tensor, "classes channels"]:
+    """Give each class the mean direction of its names."""
+    sums = prompts.embeddings.new_zeros(len(prompts.classes), prompts.embeddings.shape[1])
+    return nn.functional.normalize(sums.index_add_(0, prompts.class_of_name, prompts.embeddings), dim=1)
 
 
 def build_optimiser(optimiser: OptimiserConfig, student: nn.Module) -> torch.optim.Optimizer:

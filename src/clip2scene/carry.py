@@ -6,24 +6,25 @@ holds its cloud and, for each pixel-point pair, the teacher's logits over the cl
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from clip2scene.batch import Lesson
-from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.batch import Superpixels
+from clip2scene.carried import Carried, Gaze, load_carried, save_carried
+from clip2scene.files import write_json
 from clip2scene.geometry import drop_occluded, project_points
-from clip2scene.superpoints import find_superpoints, vote
-from clip2scene.types import Camera, Pairs, PointCloud, Prompts, Sample
+from clip2scene.motion import seen_through
+from clip2scene.superpoints import find_superpoints
+from clip2scene.teacher.maskclip import DenseEmbeddings
+from clip2scene.teacher.superpixels import region_means, slic_superpixels
+from clip2scene.types import IGNORE_LABEL, Camera, Pairs, PointCloud, Prompts, Sample
 
 
 @runtime_checkable
@@ -54,66 +55,6 @@ class Teacher(Protocol):
         """Look at every image of a sample."""
 
 
-@dataclass(frozen=True)
-class Carried:
-    """One sample with its teacher's answers.
-
-    Attributes:
-        cloud: The points.
-        pair_points: Index of the point of each pixel-point pair.
-        pair_logits: The teacher's logit of each class at each pair.
-        labels: True train ids, where the data set was opened with them; label-free learning never does.
-        superpoints: Number of the piece each point belongs to, -1 for the ground; None if nobody votes.
-    """
-
-    cloud: PointCloud
-    pair_points: Int[Tensor, "pairs"]
-    pair_logits: Float[Tensor, "pairs classes"]
-    labels: Int[Tensor, "points"] | None
-    superpoints: Int[Tensor, "points"] | None = None
-
-    def seen(self) -> Bool[Tensor, "points"]:
-        """Tell which points at least one camera sees."""
-        seen = torch.zeros(len(self.cloud), dtype=torch.bool)
-        seen[self.pair_points] = True
-        return seen
-
-    def teacher_labels(self) -> Int[Tensor, "points"]:
-        """Give each seen point the class with the highest summed logit over its pairs, others -1."""
-        summed = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
-        summed.index_add_(0, self.pair_points, self.pair_logits)
-        return torch.where(self.seen(), summed.argmax(1), -1)
-
-    def voted_labels(self) -> Int[Tensor, "points"]:
-        """Let the teacher's answers be voted on within superpoints; -1 where nobody can vote."""
-        if self.superpoints is None:
-            return self.teacher_labels()
-        logits = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
-        logits.index_add_(0, self.pair_points, self.pair_logits)
-        logits /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
-        return vote(self.superpoints, logits, self.seen())
-
-    def lesson_of_teacher(self) -> Lesson:
-        """Ask for what the teacher says.
-
-        That is its class at every pair (released code: the argmax of the paired pixel); or, with superpoints,
-        what they voted for at every point.
-        """
-        if self.superpoints is None:
-            return Lesson(self.cloud, self.pair_points, self.pair_logits.argmax(1))
-        return Lesson(self.cloud, torch.arange(len(self.cloud)), self.voted_labels())
-
-    def lesson_of_labels(self) -> Lesson:
-        """Ask for the true label at every point.
-
-        Raises:
-            ValueError: If the sample was read without labels.
-        """
-        if self.labels is None:
-            raise ValueError("learning from labels needs a data set with labels; this one was read without")
-        return Lesson(self.cloud, torch.arange(len(self.cloud)), self.labels)
-
-
 def find_pairs(
     positions: Float[Tensor, "points 3"], cameras: Sequence[Camera], settings: dict[str, Any]
 ) -> Pairs:
@@ -133,15 +74,17 @@ def carry_split(
     """Carry the teacher's answers onto every sample of a split.
 
     Files that an earlier call left behind are kept when they were made the same way, so an interrupted
-    call goes on where it stopped; otherwise the folder is emptied first.
+    call goes on where it stopped, and runs that share a folder share the answers.
 
     Args:
         dataset: The samples.
         teacher: The image model; None carries clouds and labels alone.
         prompts: The classes' names in the teacher's text space.
-        folder: Where the files go.
-        settings: Everything that decides the answers: ``min_depth``, ``occlusion_test``, ``superpoint_vote``,
-            and what names the data and the teacher. Compared with what the folder was made with.
+        folder: Where the files go, into a subfolder named by how they are made.
+        settings: Everything that decides the answers: ``min_depth``, ``occlusion_test``, ``moved_test``,
+            ``merge_sweeps``, ``viewpoint`` (where the lidar stands), ``superpoint_vote``, ``keep``, and what
+            names the data and the teacher. ``keep`` says what else is kept of the teacher: "classes" nothing,
+            "maps" its own features, "superpixels" these and the regions of the images.
 
     Returns:
         One path a sample, in the data set's order.
@@ -151,15 +94,12 @@ def carry_split(
     """
     digest = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
     settings = {**settings, "classes": list(prompts.classes), "names": list(prompts.names), "text": digest}
-    settings = json.loads(json.dumps(settings))
-    manifest = folder / "manifest.json"
-    if folder.exists() and (not manifest.exists() or read_json(manifest) != settings):
-        shutil.rmtree(folder)
-    write_json(manifest, settings)
+    folder /= hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    write_json(folder / "manifest.json", settings)
     paths = [folder / f"{token}.safetensors" for token in dataset.tokens]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     for number in tqdm(missing, desc="teacher looks", unit="sample", disable=not missing):
-        _save(paths[number], _carry_sample(dataset[number], teacher, prompts, settings))
+        save_carried(paths[number], _carry_sample(dataset[number], teacher, prompts, settings))
     if teacher is not None and not any(len(load_carried(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so the teacher can teach nothing; "
@@ -171,45 +111,73 @@ def carry_split(
 def _carry_sample(
     sample: Sample, teacher: Teacher | None, prompts: Prompts, settings: dict[str, Any]
 ) -> Carried:
+    """Gather a sample's sweeps, pair their points with pixels, and ask the teacher there."""
+    cloud, labels, sizes, still = _gather_sweeps(sample, settings)
     if teacher is None:
-        no_pairs = torch.zeros(0, dtype=torch.long)
-        return Carried(sample.cloud, no_pairs, torch.zeros(0, len(prompts.classes)), sample.labels)
-    pairs = find_pairs(sample.cloud.positions, sample.cameras, settings)
-    logits = prompts.best_name(teacher(sample).logits_at(pairs, prompts.embeddings))
+        no_pairs, no_logits = torch.zeros(0, dtype=torch.long), torch.zeros(0, len(prompts.classes))
+        return Carried(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes)
+    pairs = find_pairs(cloud.positions[still], sample.cameras, settings)
+    pairs = replace(pairs, points=still.nonzero()[:, 0][pairs.points])
+    seen = teacher(sample)
+    logits = prompts.best_name(seen.logits_at(pairs, prompts.embeddings))
     answered = logits.any(1)
-    superpoints = find_superpoints(sample.cloud.positions) if settings["superpoint_vote"] else None
-    return Carried(sample.cloud, pairs.points[answered], logits[answered], sample.labels, superpoints)
+    pairs = Pairs(*(each[answered] for each in vars(pairs).values()))
+    superpoints = _superpoints_of_items(cloud, sizes) if settings["superpoint_vote"] else None
+    gaze = None
+    if settings["keep"] != "classes" and isinstance(seen, DenseEmbeddings):
+        superpixels = _find_superpixels(sample, seen, pairs) if settings["keep"] == "superpixels" else None
+        gaze = Gaze(replace(seen, keys=None), pairs, superpixels)
+    return Carried(cloud, pairs.points, logits[answered], labels, superpoints, sizes, gaze)
 
 
-def _save(path: Path, carried: Carried) -> None:
-    tensors = {
-        "positions": carried.cloud.positions,
-        "features": carried.cloud.features,
-        "pair_points": carried.pair_points.int(),
-        "pair_logits": carried.pair_logits.half(),
-    }
-    if carried.labels is not None:
-        tensors["labels"] = carried.labels.short()
-    if carried.superpoints is not None:
-        tensors["superpoints"] = carried.superpoints.int()
-    with write_atomically(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+def _gather_sweeps(
+    sample: Sample, settings: dict[str, Any]
+) -> tuple[PointCloud, Int[Tensor, "points"] | None, tuple[int, ...], Bool[Tensor, "points"]]:
+    """Put a sample's sweeps in one list, the keyframe's first, and say which points have not moved away.
 
-
-def load_carried(path: Path) -> Carried:
-    """Read one file of :func:`carry_split`.
-
-    Raises:
-        ValueError: If the file is missing or damaged.
+    Returns:
+        The cloud; its labels, none for earlier sweeps; points of each sweep, empty for a merged cloud; and
+        where the world of the keyframe still is as the point saw it. A merged cloud has those points only.
     """
-    try:
-        tensors = load_file(path)
-        return Carried(
-            PointCloud(tensors["positions"], tensors["features"]),
-            tensors["pair_points"].long(),
-            tensors["pair_logits"].float(),
-            tensors["labels"].long() if "labels" in tensors else None,
-            tensors["superpoints"].long() if "superpoints" in tensors else None,
-        )
-    except (OSError, SafetensorError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); delete it and run again") from None
+    keyframe, viewpoint = sample.cloud, tuple(settings["viewpoint"])
+    gone = [
+        seen_through(sweep.positions, keyframe.positions, viewpoint=viewpoint)
+        if settings["moved_test"]
+        else torch.zeros(len(sweep), dtype=torch.bool)
+        for sweep in sample.sweeps
+    ]
+    still = ~torch.cat([torch.zeros(len(keyframe), dtype=torch.bool), *gone])
+    clouds = [keyframe, *sample.sweeps]
+    cloud = PointCloud(torch.cat([c.positions for c in clouds]), torch.cat([c.features for c in clouds]))
+    labels = None
+    if sample.labels is not None:
+        unknown = torch.full((len(cloud) - len(keyframe),), IGNORE_LABEL)
+        labels = torch.cat([sample.labels, unknown])
+    if settings["merge_sweeps"]:
+        merged = PointCloud(cloud.positions[still], cloud.features[still])
+        return merged, None if labels is None else labels[still], (), still[still]
+    return cloud, labels, tuple(len(c) for c in clouds) if sample.sweeps else (), still
+
+
+def _superpoints_of_items(cloud: PointCloud, sizes: tuple[int, ...]) -> Int[Tensor, "points"]:
+    """Find the pieces of each item of a batch; no two items share one."""
+    found, start = [], 0
+    for positions in cloud.positions.split(sizes or (len(cloud),)):
+        pieces = find_superpoints(positions)
+        found.append(torch.where(pieces < 0, pieces, pieces + start))
+        start += int(pieces.max()) + 1
+    return torch.cat(found)
+
+
+def _find_superpixels(sample: Sample, seen: DenseEmbeddings, pairs: Pairs) -> Superpixels:
+    """Cut every image into regions, and average the teacher's embeddings in each."""
+    of_pair, embeddings, start = torch.zeros_like(pairs.points), [], 0
+    for view, (cells, (height, width)) in enumerate(zip(seen.embeddings, seen.sizes, strict=True)):
+        regions = slic_superpixels(sample.read_image(view))
+        means = region_means(regions, cells)
+        mine = pairs.views == view
+        column, row = pairs.pixels[mine].round().long().unbind(1)
+        of_pair[mine] = regions[row.clamp(0, height - 1), column.clamp(0, width - 1)] + start
+        embeddings.append(means)
+        start += len(means)
+    return Superpixels(of_pair, torch.cat(embeddings))

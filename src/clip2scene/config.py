@@ -25,9 +25,20 @@ class DataConfig:
     """Nearest depth at which a point is paired with a pixel, in metres."""
     occlusion_test: bool = True
     """Whether pairs hidden behind nearer points are dropped."""
+    words: Literal["own", "nuscenes", "semantic-kitti", "cityscapes", "scannet", "all"] = "own"
+    """The class set whose words teach; answers are judged in ``classes`` (docs/words.md says how)."""
+    sweeps: int = 1
+    """Lidar sweeps that a sample teaches with, the keyframe's own included; the paper has 3."""
+    merge_sweeps: bool = False
+    """Whether the sweeps are one dense cloud, in learning and in use, or an item of the batch each."""
+    moved_test: bool = True
+    """Whether points of earlier sweeps that have moved away since are left out of pairs and merged clouds."""
 
     def __post_init__(self) -> None:
         _require(self.min_depth > 0, "min_depth must be positive metres", self.min_depth)
+        _require(1 <= self.sweeps <= 10, "sweeps must lie in 1..10", self.sweeps)
+        merged = not self.merge_sweeps or self.sweeps > 1
+        _require(merged, "merge_sweeps needs sweeps above 1", self.sweeps)
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,19 @@ class StudentConfig:
 class LossConfig:
     """What the student is asked for at each pair."""
 
-    form: Literal["point-cross-entropy", "class-infonce"] = "point-cross-entropy"
-    """Semantic consistency as the released code computes it, or as the paper's Eq. 1 defines it."""
+    form: Literal[
+        "point-cross-entropy", "class-infonce", "kl-divergence", "pixel-infonce", "superpixel-infonce"
+    ] = "point-cross-entropy"
+    """Semantic consistency as the released code computes it, or as the paper's Eq. 1 defines it; the paper's
+    KL baseline; and the rivals PPKT (pixels) and SLidR (superpixels), which know pixels and no classes."""
+    weight: float = 1.0
+    """Factor on the term; 0 leaves consistency alone to teach (the paper's row "w/o SCR")."""
     temperature: float = 0.5
     """Divides the logits of the class-wise InfoNCE (paper, Sec. 4: 0.5)."""
+    contrast_temperature: float = 0.07
+    """Divides the logits of the rivals' contrasts (PPKT and SLidR: 0.07)."""
+    kl_temperature: float = 1.0
+    """Divides both sides' logits in the KL baseline (released code: 1)."""
     cosine: bool = False
     """Whether point embeddings are brought to unit length before they meet the text."""
     cosine_temperature: float = 0.05
@@ -96,14 +116,70 @@ class LossConfig:
     """Weight of an added Lovasz-softmax term, 0 to leave it out."""
 
     def __post_init__(self) -> None:
+        _require(self.weight >= 0, "weight must not be negative", self.weight)
         _require(self.temperature > 0, "temperature must be positive", self.temperature)
-        _require(self.cosine_temperature > 0, "cosine_temperature must be positive", self.cosine_temperature)
+        for name in ("cosine_temperature", "contrast_temperature", "kl_temperature"):
+            _require(getattr(self, name) > 0, f"{name} must be positive", getattr(self, name))
         _require(0 <= self.class_balance <= 1, "class_balance must lie in 0..1", self.class_balance)
         balanced = self.form == "point-cross-entropy" or self.class_balance == 0
         _require(
-            balanced, "class_balance belongs to point-cross-entropy, with class-infonce it must be 0", self
+            balanced, f"class_balance belongs to point-cross-entropy, with {self.form} it must be 0", self
         )
         _require(self.lovasz >= 0, "lovasz must not be negative", self.lovasz)
+        classes = not self.lovasz or self.form in ("point-cross-entropy", "class-infonce")
+        _require(classes, f"lovasz needs classes to ask for, with {self.form} it must be 0", self.lovasz)
+
+
+@dataclass(frozen=True)
+class ConsistencyConfig:
+    """Spatial-temporal consistency (StCR), the paper's Eq. 2 to 4."""
+
+    weight: float = 0.0
+    """Factor on the term, 0 to leave it out; the paper adds it as it is (1)."""
+    form: Literal["paper", "released-code"] = "paper"
+    """Pixel and point features fused per cell (Eq. 3), or point features alone, at most eight a cell."""
+    cell_size: float = 0.1
+    """Edge of a grid cell, in metres; the paper does not say, the released code has 0.1."""
+    temperature: float = 1.0
+    """Divides the scores that weigh the features (lambda of Eq. 4; paper: 1)."""
+    guard: Literal["none", "unit", "centred"] = "centred"
+    """What keeps all features from becoming one growing vector, the term's trivial solution."""
+
+    def __post_init__(self) -> None:
+        _require(self.weight >= 0, "weight must not be negative", self.weight)
+        _require(self.cell_size > 0, "cell_size must be positive metres", self.cell_size)
+        _require(self.temperature > 0, "temperature must be positive", self.temperature)
+
+
+@dataclass(frozen=True)
+class SelfTrainingConfig:
+    """Switchable self-training (S3, Sec. 3.3): the student's own answers take turns with the teacher's."""
+
+    probability: float = 0.0
+    """Share of targets that are the student's own answers; 0 is off, the released code has 0.5, and 1 (own
+    answers only) is the paper's row "ST"."""
+    start: float = 0.5
+    """Share of the run before it begins; the paper starts after 10 of 20 epochs."""
+    switch: Literal["step", "point"] = "step"
+    """Whether one draw decides for a whole step, as in the released code, or one for each point."""
+    source: Literal["same-pass", "average"] = "same-pass"
+    """Whether the answers are the learning weights' own, or the running mean's (an EMA teacher)."""
+    confidence: float = 0.0
+    """Least share that an own answer needs to be asked for."""
+    settle: bool = False
+    """Whether the points of a superpoint share their own answer; needs ``teacher.superpoint_vote``."""
+    unseen: bool = False
+    """Whether points that nobody teaches learn from own answers too; the released code computes that term
+    and throws it away."""
+
+    def __post_init__(self) -> None:
+        for name in ("probability", "start", "confidence"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1", getattr(self, name))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether own answers are ever asked for."""
+        return self.probability > 0 or self.unseen
 
 
 @dataclass(frozen=True)
@@ -158,6 +234,10 @@ class Recipe:
     """The 3D network."""
     loss: LossConfig = field(default_factory=LossConfig)
     """What is minimised."""
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """What is minimised beside it: agreement within small cells over time."""
+    self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
+    """When the student's own answers are asked for."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Random motions of the cloud."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -172,6 +252,30 @@ class Recipe:
     def __post_init__(self) -> None:
         _require(self.steps > 0, "steps must be positive", self.steps)
         _require(self.batch_size > 0, "batch_size must be positive", self.batch_size)
+        something = self.loss.weight > 0 or self.consistency.weight > 0
+        _require(something, "loss.weight or consistency.weight must be above 0", 0)
+        own = self.self_training.is_on
+        averaged = not own or self.self_training.source == "same-pass" or self.optimiser.average > 0
+        _require(averaged, "self_training.source=average needs optimiser.average above 0", 0)
+        pieces = not self.self_training.settle or self.teacher.superpoint_vote
+        _require(pieces, "self_training.settle needs teacher.superpoint_vote", self.self_training)
+        classes = self.loss.form in ("point-cross-entropy", "class-infonce")
+        _require(classes or not own, f"self-training needs a loss over classes, not {self.loss.form}", own)
+        own_words = self.data.words == "own"
+        taught = self.supervision == "label-free" or (
+            classes and own_words and self.consistency.weight == 0 and not own
+        )
+        _require(taught, "learning from labels knows the data's own classes and no pixels", self)
+        painted = self.teacher.kind == "maskclip" or own_words
+        _require(painted, "class maps speak the data's own classes, so words must be own", self.data.words)
+
+    @property
+    def keep(self) -> Literal["classes", "maps", "superpixels"]:
+        """What is needed of the teacher: classes, its own features too, or regions of the images as well."""
+        if self.loss.form == "superpixel-infonce":
+            return "superpixels"
+        fused = self.consistency.weight > 0 and self.consistency.form == "paper"
+        return "maps" if fused or self.loss.form == "pixel-infonce" else "classes"
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from jaxtyping import Int
 from torch import Tensor
 from tqdm import tqdm
 
-from clip2scene.carry import Carried, load_carried
+from clip2scene.carried import Carried, load_carried
 from clip2scene.files import write_json
 from clip2scene.metrics import Confusion, Scores, random_baseline
-from clip2scene.run import Run, open_run
+from clip2scene.run import Judged, Run, open_run
 from clip2scene.student.embedder import Embedder
 from clip2scene.types import IGNORE_LABEL, Prompts
 
@@ -23,13 +23,16 @@ teacher after the superpoints' vote, which is what the student was taught if its
 """
 
 
-def evaluate(run: Path, *, data_root: Path, split: str = "val") -> dict[str, Scores]:
+def evaluate(
+    run: Path, *, data_root: Path, split: str = "val", carried: Path | None = None
+) -> dict[str, Scores]:
     """Score a run on a split and write ``metrics.json`` into its folder.
 
     Args:
         run: Folder that ``pretrain`` wrote.
         data_root: The data set, with labels.
         split: Which of its splits to judge.
+        carried: Folder with the teacher's answers, which other runs may share; the run's own by default.
 
     Returns:
         Scores by column: those of :data:`COLUMNS`, and ``random``.
@@ -39,9 +42,9 @@ def evaluate(run: Path, *, data_root: Path, split: str = "val") -> dict[str, Sco
     """
     opened = open_run(run)
     student = opened.student()  # first: without a checkpoint, the teacher need not look at anything
-    paths = opened.carry(data_root, split=split, with_labels=True)
+    paths = opened.carry(data_root, split=split, with_labels=True, into=carried)
     samples = (load_carried(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
-    scores = judge(student, opened.prompts, samples)
+    scores = judge(student, opened.prompts, samples, opened.judged)
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {data_root} has no labelled point to judge by")
     write_metrics(opened, split, scores)
@@ -49,9 +52,19 @@ def evaluate(run: Path, *, data_root: Path, split: str = "val") -> dict[str, Sco
 
 
 @torch.inference_mode()
-def judge(student: Embedder, prompts: Prompts, samples: Iterable[Carried]) -> dict[str, Scores]:
-    """Score answers on every point of every sample; see :data:`COLUMNS`."""
-    confusions = {column: Confusion(len(prompts.classes)) for column in COLUMNS}
+def judge(
+    student: Embedder, prompts: Prompts, samples: Iterable[Carried], judged: Judged | None = None
+) -> dict[str, Scores]:
+    """Score answers on every point of every sample; see :data:`COLUMNS`.
+
+    Args:
+        student: The trained network.
+        prompts: The words it answers in.
+        samples: With labels.
+        judged: The classes of those labels, where they are others than the words'.
+    """
+    judged = judged or Judged(prompts.classes, torch.arange(len(prompts.classes)))
+    confusions = {column: Confusion(len(judged.classes)) for column in COLUMNS}
     for sample in samples:
         if sample.labels is None:
             raise ValueError("judging needs a data set with labels; this split has none")
@@ -60,22 +73,28 @@ def judge(student: Embedder, prompts: Prompts, samples: Iterable[Carried]) -> di
             "teacher": sample.teacher_labels(),
             "voted": sample.voted_labels(),
         }
+        answers = {who: judged.translate(answer) for who, answer in answers.items()}
         seen = sample.seen()
         everywhere = torch.ones_like(seen)
         for column, confusion in confusions.items():
             who, _, where = column.partition("_")
-            judged = {"": everywhere, "seen": seen, "unseen": ~seen}[where]
-            confusion.update(answers[who], torch.where(judged, sample.labels, IGNORE_LABEL))
-    scores = {column: confusion.scores(prompts.classes) for column, confusion in confusions.items()}
+            chosen = {"": everywhere, "seen": seen, "unseen": ~seen}[where]
+            confusion.update(answers[who], torch.where(chosen, sample.labels, IGNORE_LABEL))
+    scores = {column: confusion.scores(judged.classes) for column, confusion in confusions.items()}
     truth = confusions["student"].counts.sum(1)
-    scores["random"] = random_baseline(truth).scores(prompts.classes)
+    scores["random"] = random_baseline(truth).scores(judged.classes)
     return scores
 
 
 def predict(student: Embedder, prompts: Prompts, sample: Carried) -> Int[Tensor, "points"]:
-    """Give every point the class whose text it is closest to."""
-    embeddings = student.embed_cloud(sample.cloud.positions, sample.cloud.features)
-    return prompts.class_logits(embeddings).argmax(1)
+    """Give every point the class whose text it is closest to.
+
+    Where a sample's sweeps are items of their own, every one is answered alone.
+    """
+    sizes = sample.sweep_sizes or (len(sample.cloud),)
+    items = zip(sample.cloud.positions.split(sizes), sample.cloud.features.split(sizes), strict=True)
+    answers = [prompts.class_logits(student.embed_cloud(*item)).argmax(1) for item in items]
+    return torch.cat(answers)
 
 
 def write_metrics(run: Run, split: str, scores: dict[str, Scores]) -> None:

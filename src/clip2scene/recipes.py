@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from clip2scene.config import (
     AugmentConfig,
+    ConsistencyConfig,
     DataConfig,
     LossConfig,
     OptimiserConfig,
     Recipe,
+    SelfTrainingConfig,
     StudentConfig,
     TeacherConfig,
 )
@@ -79,7 +81,16 @@ def clip2scene_code() -> Recipe:
 
 def supervised(recipe: Recipe) -> Recipe:
     """Turn a recipe into its own ceiling: the same student and schedule, taught by the true labels."""
-    return replace(recipe, name=f"{recipe.name}-supervised", supervision="labels")
+    classes = recipe.loss.form in ("point-cross-entropy", "class-infonce")
+    return replace(
+        recipe,
+        name=f"{recipe.name}-supervised",
+        supervision="labels",
+        data=replace(recipe.data, words="own", sweeps=recipe.data.sweeps if recipe.data.merge_sweeps else 1),
+        loss=recipe.loss if classes else LossConfig(),
+        consistency=ConsistencyConfig(),
+        self_training=SelfTrainingConfig(),
+    )
 
 
 RECIPES = {

@@ -13,12 +13,13 @@
 """
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -35,11 +36,12 @@ from clip2scene.checkpoint import (
 )
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.judging import judge_map
 from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.model_folder import find_folder
 from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
-from clip2scene.types import Prompts
+from clip2scene.types import IGNORE_LABEL, Prompts
 
 WORDS = "words.safetensors"
 
@@ -56,7 +58,7 @@ class Trainee:
         self.student = student
         self.recipe = recipe
         self.optimiser = build.build_optimiser(recipe.optimiser, student)
-        self.averaged = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+        self.averaged = deepcopy(student).eval().requires_grad_(False)
         self.step = 0
 
     def update(self, loss: Float[Tensor, ""]) -> None:
@@ -78,8 +80,9 @@ class Trainee:
         self.step += 1
         # The mean forgets its start quickly at first: (1 + step) / (10 + step) as is usual for running means.
         keep = min(self.recipe.optimiser.average, (1 + self.step) / (10 + self.step))
+        averaged = self.averaged.state_dict()
         for name, tensor in self.student.state_dict().items():
-            mean = self.averaged[name]
+            mean = averaged[name]
             if tensor.is_floating_point():
                 mean.lerp_(tensor, 1 - keep)
             else:
@@ -89,7 +92,7 @@ class Trainee:
         """Gather everything a resumed run needs; what is judged is the running mean."""
         state = {"optimiser": self.optimiser.state_dict(), "weights": dict(self.student.state_dict())}
         return Checkpoint(
-            model=self.averaged,
+            model=dict(self.averaged.state_dict()),
             step=self.step,
             config=to_dict(self.recipe),
             provenance=versions(),
@@ -100,8 +103,26 @@ class Trainee:
         """Go back to where a checkpoint was taken."""
         load_weights(self.student, checkpoint.optimizer["weights"], source)
         self.optimiser.load_state_dict(checkpoint.optimizer["optimiser"])
-        self.averaged = {name: t.to(self.averaged[name].device) for name, t in checkpoint.model.items()}
+        load_weights(self.averaged, checkpoint.model, source)
         self.step = checkpoint.step
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The classes that answers are judged in, and what each class of the words is among them.
+
+    Attributes:
+        classes: Their names.
+        of_words: Train id of each of the words' classes; ``IGNORE_LABEL`` where there is no such class, which
+            counts as a wrong answer.
+    """
+
+    classes: tuple[str, ...]
+    of_words: Int[Tensor, "spoken"]
+
+    def translate(self, answers: Int[Tensor, "points"]) -> Int[Tensor, "points"]:
+        """Turn answers in the words' classes into train ids; no answer stays none."""
+        return torch.where(answers < 0, IGNORE_LABEL, self.of_words[answers.clamp(min=0)])
 
 
 @dataclass(frozen=True)
@@ -126,26 +147,56 @@ class Run:
         return self.folder / "checkpoint.safetensors"
 
     @property
+    def judged(self) -> Judged:
+        """The classes that answers are judged in."""
+        classes = build.judged_classes(self.recipe.data)
+        spoken = build.spoken_classes(self.recipe.data)
+        of_spoken = judge_map(spoken, classes)
+        return Judged(
+            classes.classes, of_spoken[[spoken.classes.index(name) for name in self.prompts.classes]]
+        )
+
+    @property
     def carry_settings(self) -> dict[str, Any]:
         """What decides which points meet which pixels."""
-        return {"min_depth": self.recipe.data.min_depth, "occlusion_test": self.recipe.data.occlusion_test}
+        names = ("min_depth", "occlusion_test", "moved_test", "merge_sweeps")
+        return {name: getattr(self.recipe.data, name) for name in names}
 
-    def carry(self, data_root: Path, *, split: str, with_labels: bool) -> list[Path]:
-        """Carry the teacher's answers onto a split, or find them carried already."""
+    def carry(
+        self, data_root: Path, *, split: str, with_labels: bool, into: Path | None = None
+    ) -> list[Path]:
+        """Carry the teacher's answers onto a split, or find them carried already.
+
+        Args:
+            data_root: The data set.
+            split: Which of its splits.
+            with_labels: Whether to read labels.
+            into: Folder to keep them in, which other runs may share; by default the run's own.
+
+        Returns:
+            A file a sample. To be judged, a student sees what it would see in use: the keyframe alone, unless
+            its sweeps are merged.
+        """
         data = self.recipe.data
-        dataset = build.build_dataset(data, data_root, split=split, with_labels=with_labels)
+        learning = split == "train"
+        sweeps = data.sweeps if learning or data.merge_sweeps else 1
+        dataset = build.build_dataset(data, data_root, split=split, with_labels=with_labels, sweeps=sweeps)
         teacher = None
-        if split != "train" or self.recipe.supervision == "label-free":
+        if not learning or self.recipe.supervision == "label-free":
             teacher = build.build_teacher(self.recipe.teacher, self.text_space(), self.prompts, dataset)
         settings = {
             **self.carry_settings,
             "superpoint_vote": self.recipe.teacher.superpoint_vote,
+            "sweeps": sweeps,
+            "viewpoint": dataset.viewpoint,
+            "keep": self.recipe.keep if learning else "classes",
             "teacher": to_dict(self.recipe)["teacher"],
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
         }
-        return carry_split(dataset, teacher, self.prompts, self.folder / "carried" / split, settings=settings)
+        folder = (into or self.folder / "carried") / split
+        return carry_split(dataset, teacher, self.prompts, folder, settings=settings)
 
     def text_space(self) -> TextSpace:
         """Open what turns words into vectors.
@@ -166,8 +217,7 @@ class Run:
     def new_student(self) -> Embedder:
         """Make the network with fresh weights."""
         return build.build_student(
-            self.recipe.student,
-            self.recipe.loss,
+            self.recipe,
             in_channels=self.sources["in_channels"],
             text_channels=self.prompts.embeddings.shape[1],
         )
@@ -220,9 +270,13 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         return run
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
-    dataset = build.build_dataset(recipe.data, data_root, split="train", with_labels=False)
-    space = build.open_text_space(recipe.teacher, teacher_weights, dataset.class_set)
-    prompts = build.build_prompts(recipe.teacher, space, dataset.class_set)
+    dataset = build.build_dataset(
+        recipe.data, data_root, split="train", with_labels=False, sweeps=recipe.data.sweeps
+    )
+    spoken = build.spoken_classes(recipe.data)
+    space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
+    partly = recipe.data.words != "own"
+    prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
     sources = {
         "teacher_weights": teacher_weights,
         "data_root": str(Path(data_root).resolve()),

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from clip2scene import build, pictures
-from clip2scene.carry import find_pairs, load_carried
+from clip2scene.carried import load_carried
+from clip2scene.carry import find_pairs
 from clip2scene.cloudfiles import read_cloud, write_ply
 from clip2scene.evaluate import predict
 from clip2scene.files import write_atomically
@@ -42,13 +43,15 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
     for number in np.linspace(0, len(paths) - 1, count, dtype=int):
         carried = load_carried(paths[number])
         assert carried.labels is not None
+        judged, sample = opened.judged, dataset[int(number)]
         answers = {
-            "student, from lidar alone": predict(student, opened.prompts, carried),
-            "teacher's labels carried over": carried.teacher_labels(),
+            "student, from lidar alone": judged.translate(predict(student, opened.prompts, carried)),
+            "teacher's labels carried over": judged.translate(carried.teacher_labels()),
             "ground truth": carried.labels,
         }
-        sample = dataset[int(number)]
-        pairs = find_pairs(carried.cloud.positions, sample.cameras, opened.carry_settings)
+        keyframe = len(sample.cloud)  # the points of earlier sweeps come after it
+        answers = {who: answer[:keyframe] for who, answer in answers.items()}
+        pairs = find_pairs(sample.cloud.positions, sample.cameras, opened.carry_settings)
         for kind, picture in (
             ("above", draw_above(sample, answers, dataset.class_set)),
             ("cameras", draw_cameras(sample, pairs, answers, dataset.class_set)),

@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,29 +14,36 @@ from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.augment import augment_cloud
-from clip2scene.batch import Batch, Lesson, collate, sample_order, step_generator
-from clip2scene.carry import load_carried
+from clip2scene.batch import Batch, Lesson, collate, draw_pairs, sample_order, step_generator
+from clip2scene.carried import load_carried
 from clip2scene.config import Recipe
-from clip2scene.run import Run, start_run
+from clip2scene.geometry import voxelize
+from clip2scene.run import Run, Trainee, start_run
+from clip2scene.self_training import own_answers, switch_targets
 from clip2scene.student.embedder import Embedder
-from clip2scene.types import IGNORE_LABEL, Prompts
+from clip2scene.types import IGNORE_LABEL, PointCloud, Prompts
 
-SemanticLoss = Callable[[Float[Tensor, "targets classes"], Int[Tensor, "targets"]], Float[Tensor, ""]]
+PPKT_PAIRS = 4096
+"""Pixel-point pairs that PPKT contrasts in a step."""
+
+SelfTeaching = Callable[[Batch, Float[Tensor, "points hidden"]], Batch]
 
 
 def train_step(
-    student: Embedder, batch: Batch, prompts: Prompts, semantic_loss: SemanticLoss
+    student: Embedder, batch: Batch, prompts: Prompts, objective: build.Objective, teach_itself: SelfTeaching
 ) -> Float[Tensor, ""]:
     """Compute the loss of one step.
 
     What each target asks for (the class of a paired pixel, or a true label) was carried onto the points
     before the first step: see :mod:`clip2scene.carry`.
     """
-    described = student(batch.positions, batch.features, batch.sample_of_point)  # points hidden
-    logits = prompts.best_name(
-        student.compare(described[batch.taught], prompts.embeddings)
-    )  # targets classes
-    return semantic_loss(logits, batch.targets)
+    described = student(batch.positions, batch.features, batch.item_of_point)  # points hidden
+    batch = teach_itself(batch, described)  # S3: some targets become the student's own answers
+    if not objective.names_classes:  # PPKT, SLidR and KL learn from the pixels themselves
+        return objective.contrast(student, described, batch, prompts)
+    taught = student.compare(described[batch.taught], prompts.embeddings)  # targets names
+    loss = objective.semantic(prompts.best_name(taught), batch.targets)  # SCR
+    return loss + objective.consistency(student, described, batch, prompts)  # StCR
 
 
 def pretrain(
@@ -45,6 +54,7 @@ def pretrain(
     teacher_weights: str | None = None,
     device: str = "cpu",
     save_every: int = 500,
+    carried: Path | None = None,
 ) -> Path:
     """Teach a student, or go on where an interrupted call stopped.
 
@@ -57,6 +67,8 @@ def pretrain(
             maps; None takes the model that ships with the package.
         device: Where to compute, as torch names it. Only "cpu" has been tested.
         save_every: Steps between checkpoints.
+        carried: Folder to keep the teacher's answers in, which other runs may share; the run's own by
+            default.
 
     Returns:
         ``out``.
@@ -66,7 +78,7 @@ def pretrain(
     """
     place = _device(device)
     run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
-    paths = run.carry(data_root, split="train", with_labels=recipe.supervision == "labels")
+    paths = run.carry(data_root, split="train", with_labels=recipe.supervision == "labels", into=carried)
     learn(run, paths, device=place, save_every=save_every)
     return out
 
@@ -92,17 +104,18 @@ def learn(run: Run, paths: Sequence[Path], *, device: torch.device, save_every: 
         save_every: Steps between checkpoints.
     """
     recipe = run.recipe
-    lessons = Lessons(paths, label_free=recipe.supervision == "label-free")
-    semantic_loss = build.SemanticLoss(recipe.loss, lessons.target_histogram(len(run.prompts.classes)))
+    lessons = Lessons(paths, recipe)
+    objective = build.Objective(recipe, lessons.target_histogram(len(run.prompts.classes)))
     torch.manual_seed(recipe.seed)
     trainee = run.trainee(device)
     prompts = run.prompts.to(device)
     progress = tqdm(total=recipe.steps, initial=trainee.step, desc=recipe.name, unit="step", smoothing=0.02)
     while trainee.step < recipe.steps:
         began = time.perf_counter()
-        batch = lessons.draw(recipe, trainee.step).to(device)
+        batch = lessons.draw(trainee.step).to(device)
         trainee.student.train()
-        loss = train_step(trainee.student, batch, prompts, semantic_loss)
+        teach_itself = partial(_teach_itself, trainee, prompts)
+        loss = train_step(trainee.student, batch, prompts, objective, teach_itself)
         trainee.update(loss)
         progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         progress.update()
@@ -112,34 +125,71 @@ def learn(run: Run, paths: Sequence[Path], *, device: torch.device, save_every: 
     progress.close()
 
 
+def _teach_itself(
+    trainee: Trainee, prompts: Prompts, batch: Batch, described: Float[Tensor, "points hidden"]
+) -> Batch:
+    """Switch targets to the student's own answers, once the recipe says so."""
+    settings, recipe = trainee.recipe.self_training, trainee.recipe
+    if not settings.is_on or trainee.step < settings.start * recipe.steps:
+        return batch
+    student = trainee.student
+    if settings.source == "average":
+        student = trainee.averaged
+        with torch.no_grad():
+            described = student(batch.positions, batch.features, batch.item_of_point)
+    superpoints = batch.superpoints if settings.settle else None
+    own = own_answers(student, described.detach(), superpoints, prompts, confidence=settings.confidence)
+    return switch_targets(
+        batch,
+        own,
+        step_generator(recipe.seed, trainee.step, purpose=3),
+        probability=settings.probability,
+        switch=settings.switch,
+        unseen=settings.unseen,
+    )
+
+
+def augment_items(lesson: Lesson, generator: torch.Generator, **options: Any) -> Lesson:  # noqa: ANN401
+    """Move each item of a lesson at random, one independently of the other, as the released code does."""
+    positions, features = lesson.cloud.positions, lesson.cloud.features
+    sizes = lesson.item_sizes or (len(lesson.cloud),)
+    items = zip(positions.split(sizes), features.split(sizes), strict=True)
+    moved = [augment_cloud(PointCloud(*item), generator, **options).positions for item in items]
+    return replace(lesson, cloud=PointCloud(torch.cat(moved), features))
+
+
 class Lessons:
     """What the samples of a split teach, read one at a time.
 
     Args:
         paths: Files of :func:`clip2scene.carry.carry_split`.
-        label_free: Whether pixels teach, or true labels.
+        recipe: What is learnt from them.
     """
 
-    def __init__(self, paths: Sequence[Path], *, label_free: bool) -> None:
+    def __init__(self, paths: Sequence[Path], recipe: Recipe) -> None:
         self.paths = paths
-        self.label_free = label_free
+        self.recipe = recipe
 
     def read(self, number: int) -> Lesson:
         """Read one sample's lesson."""
         carried = load_carried(self.paths[number])
-        return carried.lesson_of_teacher() if self.label_free else carried.lesson_of_labels()
+        if self.recipe.supervision == "labels":
+            return carried.lesson_of_labels()
+        lesson = carried.lesson_of_teacher()
+        if self.recipe.consistency.weight == 0:
+            return lesson
+        return replace(lesson, cells=voxelize(lesson.cloud.positions, self.recipe.consistency.cell_size)[1])
 
-    def draw(self, recipe: Recipe, step: int) -> Batch:
-        """Put the samples of a step side by side, each moved at random; the same for the same step."""
+    def draw(self, step: int) -> Batch:
+        """Put the samples of a step side by side, each item moved at random; the same for the same step."""
+        recipe = self.recipe
         numbers = sample_order(len(self.paths), recipe.batch_size, step, seed=recipe.seed)
         generator = step_generator(recipe.seed, step, purpose=2)
         lessons = (self.read(number) for number in numbers)
-        return collate(
-            [
-                replace(lesson, cloud=augment_cloud(lesson.cloud, generator, **vars(recipe.augment)))
-                for lesson in lessons
-            ]
-        )
+        batch = collate([augment_items(lesson, generator, **vars(recipe.augment)) for lesson in lessons])
+        if recipe.loss.form != "pixel-infonce":
+            return batch
+        return draw_pairs(batch, PPKT_PAIRS, step_generator(recipe.seed, step, purpose=4))
 
     def target_histogram(self, num_classes: int) -> Int[Tensor, "classes"]:
         """Count how often each class is asked for.

@@ -9,6 +9,27 @@ from clip2scene.superpoints import average_within, find_superpoints
 HEIGHT_UNIT = 2.0  # metres: brings heights to about the size of intensities
 
 
+class Heads(nn.Module):
+    """Second layers of points and of pixels, for a term that is not to share the first one (StCR).
+
+    The paper found that the two terms need different learnable layers (Sec. 4.3). The released code's pixel
+    layer is never trained; here both learn.
+
+    Args:
+        point_channels: Features of the backbone.
+        pixel_channels: The teacher's.
+        channels: Size of the space that both are brought to, that of the texts.
+    """
+
+    def __init__(self, point_channels: int, pixel_channels: int, channels: int) -> None:
+        super().__init__()
+        self.points = nn.Linear(point_channels, channels)
+        self.pixels = nn.Linear(pixel_channels, channels)
+        if pixel_channels == channels:  # a pixel starts where the teacher sees it
+            nn.init.eye_(self.pixels.weight)
+            nn.init.zeros_(self.pixels.bias)
+
+
 class Embedder(nn.Module):
     """Give every point an embedding that can be compared with words (paper, Sec. 3.2).
 
@@ -21,6 +42,8 @@ class Embedder(nn.Module):
         sees_height: Whether a point's height over the sensor is one more input. Convolutions know where
             things are relative to each other only.
         settles: Whether :meth:`embed_cloud` gives the points of a superpoint their common mean.
+        local: Second layers of the points and of the pixels, for a loss that is not to share the first one
+            (paper, Sec. 4.3); used in learning only.
     """
 
     def __init__(
@@ -31,6 +54,7 @@ class Embedder(nn.Module):
         cosine_temperature: float | None = None,
         sees_height: bool = False,
         settles: bool = False,
+        local: Heads | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -38,6 +62,7 @@ class Embedder(nn.Module):
         self.cosine_temperature = cosine_temperature
         self.sees_height = sees_height
         self.settles = settles
+        self.local = local
 
     def forward(
         self,
