@@ -5,6 +5,7 @@ import torch
 
 from clip2scene.carried import Carried, load_carried
 from clip2scene.carry import carry_split
+from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Camera, PointCloud, Prompts, Sample
 
 SETTINGS = {
@@ -108,3 +109,88 @@ def test_a_damaged_file_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match=f"{path.name}.*delete it and run again"):
         load_carried(path)
+
+
+class Sweeps(Drives):
+    """The keyframe sees a wall at x = 20; a sweep before it saw a box at x = 5 that has gone since."""
+
+    def __getitem__(self, index):
+        sample = make_sample(self.tokens[index], self.with_labels)
+        y, z = torch.meshgrid(torch.linspace(-4, 4, 60), torch.linspace(-3, 4, 40), indexing="ij")
+        wall = torch.stack([torch.full_like(y, 20.0), y, z], dim=-1).reshape(-1, 3)
+        box = torch.stack([torch.full_like(y, 5.0), 0.1 * y, 0.1 * z], dim=-1).reshape(-1, 3)
+        labels = torch.ones(len(wall), dtype=torch.long) if self.with_labels else None
+        sweeps = tuple(
+            PointCloud(each, torch.ones(len(each), 1)) for each in (box, wall + torch.tensor([0, 0.05, 0]))
+        )
+        return replace(sample, cloud=PointCloud(wall, torch.ones(len(wall), 1)), labels=labels, sweeps=sweeps)
+
+
+def carry_sweeps(folder, **settings):
+    paths = carry_split(Sweeps("a"), SaysCarThenBush(), PROMPTS, folder, settings={**SETTINGS, **settings})
+    return load_carried(paths[0])
+
+
+def test_sweeps_stand_one_after_another_and_what_moved_away_is_in_no_pair(tmp_path):
+    carried = carry_sweeps(tmp_path)
+    number = 60 * 40
+    assert carried.sweep_sizes == (number, number, number)
+    assert len(carried.cloud) == 3 * number
+    assert (carried.labels[:number] == 1).all() and (carried.labels[number:] == -1).all()
+    sweep_of_pair = carried.pair_points // number
+    assert set(sweep_of_pair.tolist()) == {0, 2}
+    assert 1 in set((carry_sweeps(tmp_path, moved_test=False).pair_points // number).tolist())
+    lesson = carried.lesson_of_teacher()
+    assert lesson.item_sizes == carried.sweep_sizes
+
+
+def test_a_merged_cloud_is_one_item_without_what_moved_away(tmp_path):
+    carried = carry_sweeps(tmp_path, merge_sweeps=True)
+    assert carried.sweep_sizes == ()
+    assert len(carried.cloud) == len(carried.labels) == 2 * 60 * 40
+    assert carried.cloud.positions[:, 0].min() == 20
+    everything = carry_sweeps(tmp_path, merge_sweeps=True, moved_test=False)
+    assert len(everything.cloud) == 3 * 60 * 40
+
+
+def test_pieces_of_one_sweep_are_not_those_of_another(tmp_path):
+    carried = carry_sweeps(tmp_path, superpoint_vote=True)
+    pieces = [set(each[each >= 0].tolist()) for each in carried.superpoints.split(carried.sweep_sizes)]
+    assert pieces[0] and not pieces[0] & pieces[1] and not pieces[0] & pieces[2]
+
+
+class Looks:
+    """A teacher with features: two cells side by side."""
+
+    def __call__(self, sample):
+        cells = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 0.0]]])
+        return DenseEmbeddings((cells,), None, ((21, 21),))
+
+
+@pytest.mark.parametrize("keep", ["maps", "superpixels"])
+def test_the_teachers_features_come_back_as_they_were(tmp_path, keep, monkeypatch):
+    halves = torch.zeros(21, 21, dtype=torch.long)
+    halves[:, 11:] = 1
+    monkeypatch.setattr("clip2scene.carry.slic_superpixels", lambda image: halves)
+    (path,) = carry_split(Drives("a"), Looks(), PROMPTS, tmp_path, settings={**SETTINGS, "keep": keep})
+    carried = load_carried(path)
+    pairs = carried.gaze.pairs
+    assert pairs.points.tolist() == carried.pair_points.tolist() == [0, 2]
+    pixels = carried.lesson_of_teacher().pixels
+    middle = 0.5**0.5
+    torch.testing.assert_close(pixels.embeddings[0], torch.tensor([middle, middle, 0]), atol=2e-2, rtol=0)
+    torch.testing.assert_close(pixels.logits.argmax(1), PROMPTS.class_logits(pixels.embeddings).argmax(1))
+    if keep == "superpixels":
+        assert pixels.superpixels.of_pair.tolist() == [int(u >= 10.5) for u in pairs.pixels[:, 0]]
+        assert pixels.superpixels.embeddings.shape == (2, 3)
+    else:
+        assert pixels.superpixels is None
+
+
+def test_runs_that_need_the_same_answers_share_them(tmp_path):
+    first = carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path, settings=SETTINGS)
+    drives = Drives("a")
+    assert carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings=dict(SETTINGS)) == first
+    assert drives.reads == 0
+    other = carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings={**SETTINGS, "min_depth": 2.0})
+    assert other != first and first[0].exists()

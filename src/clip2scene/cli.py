@@ -1,8 +1,9 @@
 """The command line: parse, call one function, print what was made and where."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -110,6 +111,50 @@ def evaluate(
         print(f"drew {path}")
 
 
+def ablate(
+    table: tyro.conf.Positional[Literal["paper", "self-training", "words", "rivals", "additions"]],
+    *,
+    data_root: Path,
+    out: Path,
+    recipe: str = "toytown",
+    steps: int | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    workers: int = 1,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Train and judge a table of variants over seeds; write it as Markdown, CSV and a figure.
+
+    Args:
+        table: Which variants; see docs/ablations.md.
+        data_root: The data set, with labels to judge by.
+        out: Folder of the table; an unfinished table in it is taken up.
+        recipe: Name of the recipe that is varied.
+        steps: Optimiser steps of every run; the recipe's own when left out.
+        seeds: One run of each variant for each of them.
+        workers: Runs at a time.
+        teacher_weights: As for pretrain.
+        device: As torch names it. Only cpu has been tested.
+    """
+    from clip2scene.ablation import ablate as run_ablate
+    from clip2scene.tables import TABLES
+
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}, expected one of {', '.join(RECIPES)}")
+    base = RECIPES[recipe] if steps is None else replace(RECIPES[recipe], steps=steps)
+    path = run_ablate(
+        TABLES[table](base),
+        data_root=data_root,
+        out=out,
+        seeds=seeds,
+        workers=workers,
+        teacher_weights=teacher_weights,
+        device=device,
+    )
+    print(path.read_text(encoding="utf-8"))
+    print(f"wrote {path}, {out / 'table.csv'} and {out / 'figure.png'}")
+
+
 def segment(
     run: tyro.conf.Positional[Path],
     clouds: tyro.conf.Positional[tuple[Path, ...]],
@@ -176,6 +221,7 @@ COMMANDS = {
     "make-toytown": make_toytown,
     "pretrain": pretrain,
     "evaluate": evaluate,
+    "ablate": ablate,
     "segment": segment,
     "pretrain-clip": pretrain_clip,
     "evaluate-clip": evaluate_clip,
