@@ -8,6 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clip2scene.pictures import QUIET, RIGHT, RING, SHEET, TEXT, WRONG, Colour
 
+Place = tuple[float | int, float | int]
+
 DOT: Colour = (92, 164, 246)
 
 _FINE = 3  # raster steps per pixel and axis
@@ -86,7 +88,9 @@ def draw_dots(lines: Sequence[Line], *, title: str, notes: Sequence[str]) -> Ima
     sheet = Image.new("RGB", (_WIDTH * _FINE, height * _FINE), SHEET)
     pen = _Pen(ImageDraw.Draw(sheet))
     pen.write((_MARGIN, 42), title, 28)
-    values = _Axis(_NAMES + 30, 960, *_range([v for line in lines for v in line.values]))
+    values = _Axis(
+        _NAMES + 30, 960, *_range([end for line in lines for end in (*line.values, *_bar(line.values))])
+    )
     ends = [end for line in lines if line.difference for end in line.difference]
     differences = _Axis(1090, _WIDTH - 130, *_range([*ends, 0.0]))
     bottom = _TOP + len(rows) * _ROW
@@ -107,6 +111,14 @@ def draw_dots(lines: Sequence[Line], *, title: str, notes: Sequence[str]) -> Ima
     for number, note in enumerate(notes):
         pen.write((_MARGIN, bottom + 50 + 26 * number), note, 17, QUIET)
     return sheet.reduce(_FINE)
+
+
+def _bar(values: Sequence[float]) -> tuple[float, ...]:
+    """Give the mean and the ends of one standard deviation around it; nothing for no values."""
+    if not values:
+        return ()
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return mean, mean - spread, mean + spread
 
 
 def _rows(lines: Sequence[Line], *, with_groups: bool) -> list[Line | str]:
@@ -151,9 +163,8 @@ def _draw_line(pen: "_Pen", line: Line, middle: int, values: _Axis, differences:
     if not line.values:
         pen.write((values.left, middle), "not finished", 17, QUIET)
         return
-    mean = float(np.mean(line.values))
-    spread = float(np.std(line.values, ddof=1)) if len(line.values) > 1 else 0.0
-    _draw_interval(pen, values, (mean, mean - spread, mean + spread), middle - _APART + 2, TEXT)
+    mean, low, high = _bar(line.values)
+    _draw_interval(pen, values, (mean, low, high), middle - _APART + 2, TEXT)
     for number, value in enumerate(line.values):
         if values.low <= value <= values.high:  # on slightly different heights, so that none hides another
             lower = _APART + round(8 * (number + 0.5) / len(line.values) - 4)
@@ -191,7 +202,7 @@ class _Pen:
 
     def write(
         self,
-        place: tuple[float, float],
+        place: Place,
         text: str,
         size: int,
         colour: Colour = TEXT,
@@ -204,21 +215,21 @@ class _Pen:
             size -= 1
         self.draw.text(_fine(place), text, colour, ImageFont.load_default(size * _FINE), anchor=anchor)
 
-    def rule(self, start: tuple[float, float], end: tuple[float, float], colour: Colour, width: int) -> None:
+    def rule(self, start: Place, end: Place, colour: Colour, width: int) -> None:
         """Draw a straight line."""
         self.draw.line((_fine(start), _fine(end)), colour, width * _FINE)
 
-    def disc(self, place: tuple[float, float], radius: float, colour: Colour, edge: Colour) -> None:
+    def disc(self, place: Place, radius: int, colour: Colour, edge: Colour) -> None:
         """Draw a filled circle with an edge."""
         (x, y), reach = _fine(place), radius * _FINE
         self.draw.ellipse((x - reach, y - reach, x + reach, y + reach), colour, edge, 2 * _FINE)
 
-    def arrow_head(self, tip: tuple[float, float], direction: int, colour: Colour) -> None:
+    def arrow_head(self, tip: Place, direction: int, colour: Colour) -> None:
         """Draw a triangle that points to the left (-1) or to the right (1)."""
         back = tip[0] - 14 * direction
         corners = (tip, (back, tip[1] - _TICK), (back, tip[1] + _TICK))
         self.draw.polygon([_fine(corner) for corner in corners], colour)
 
 
-def _fine(place: tuple[float, float]) -> tuple[float, float]:
+def _fine(place: Place) -> Place:
     return place[0] * _FINE, place[1] * _FINE

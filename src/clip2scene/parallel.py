@@ -6,15 +6,22 @@ A process that dies, for want of memory say, takes nothing along but its own tas
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 Task = TypeVar("Task")
 
@@ -64,6 +71,22 @@ def run_apart(
             process.terminate()
         for _, process, _ in running.values():
             process.join()
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block, for work that the next one then finds done.
+
+    A process that dies in the block lets the next one in. Where the system has no file locks, all go in.
+
+    Args:
+        path: File that stands for the block; made when missing, with its folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def count_cores() -> int:
@@ -135,7 +158,7 @@ def _work_apart(answer: Connection, work: Callable[[Any], None], task: Any, prec
     try:
         answer.send(_try(work, task))
     except KeyboardInterrupt:
-        os._exit(130)
+        sys.exit(130)
 
 
 def _end_with_parent() -> None:

@@ -96,12 +96,13 @@ def _caption(findings: Findings) -> str:
         "spread. *min*: minutes of a run's training steps, with other runs beside it if there were workers.",
     ]
     if compared:
+        family = f"{len(compared)} comparison{'s' * (len(compared) > 1)}"
         numbers = sorted({each.num_seeds for each in compared}, reverse=True)
         reach = ", ".join(f"{reach_of_interval(n):.1f} with n = {n}" for n in numbers)
         text.append(
             f"*Minus {findings.baseline}* (the baseline, in bold): mean difference on all points, paired by "
             "seed, [its 95 % confidence interval]; *p* is the paired t-test's, and *p (Holm)* the same "
-            f"corrected for the table's {len(compared)} comparisons; the intervals are not corrected. An "
+            f"corrected for the table's {family}; the intervals are not corrected. An "
             f"interval goes so many standard deviations of the differences to each side: {reach}. Whether "
             "these are normal cannot be checked with so few, and what is not significant may still be there. "
             "Seeds change initial weights, order and augmentation, and nothing else; what other data would "
@@ -112,7 +113,9 @@ def _caption(findings: Findings) -> str:
             "*Published*: printed in the paper for nuScenes val, one run a row, with the paper's own "
             "teacher, network and schedule; none of it was run here."
         )
-    counts = {int(each.metrics.get("num_points", 0)) for each in findings.outcomes if each.metrics is not None}
+    counts = {
+        int(each.metrics.get("num_points", 0)) for each in findings.outcomes if each.metrics is not None
+    }
     if len(counts) > 1:
         text.append(
             "**The runs were judged on different points** "
@@ -175,7 +178,7 @@ def _notes(findings: Findings) -> list[str]:
     if not several:
         return ["Left: one dot a seed. One seed says nothing of chance, so there is no spread or interval."]
     return [
-        "Left: a dot a seed; above, their mean and one standard deviation to each side. Arrows lead off.",
+        "Left: a dot a seed, the mean and one standard deviation to each side. Arrows point off the axis.",
         "Right: mean difference to the baseline, paired by seed, and its 95 % confidence interval;",
         "filled, green or red, where p < 0.05 after Holm's correction for all comparisons of the table.",
     ]

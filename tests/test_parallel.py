@@ -1,0 +1,100 @@
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+from clip2scene.parallel import count_cores, one_at_a_time, run_apart
+
+
+def act(task):
+    """What the tasks of these tests do, named by their first word."""
+    what, file = task
+    if what == "tell":
+        threads, quiet = os.environ["OMP_NUM_THREADS"], os.environ["TQDM_DISABLE"]
+        file.write_text(f"{os.getpid()} {threads} {torch.get_num_threads()} {quiet}")
+    if what == "refuse":
+        raise ValueError("the data\nare missing")
+    if what == "break":
+        raise KeyError("lidar")
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "sleep":
+        file.write_text(str(os.getpid()))
+        time.sleep(600)
+    if what == "interrupt":
+        raise KeyboardInterrupt
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_one_worker_works_here_in_order_and_a_fault_does_not_stop_the_others(tmp_path):
+    tasks = [("refuse", tmp_path), ("break", tmp_path), ("nothing", tmp_path)]
+    ended = list(run_apart(act, tasks, workers=1))
+    assert [task for task, _ in ended] == tasks
+    assert [reason for _, reason in ended] == ["the data are missing", "KeyError: 'lidar'", ""]
+
+
+def test_an_interruption_here_reaches_the_caller(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        list(run_apart(act, [("interrupt", tmp_path)], workers=1))
+
+
+def test_each_process_has_its_share_of_the_cores_and_takes_nothing_along_when_it_dies(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    names = ("sleep", "tell", "die", "refuse")
+    tasks = [(name, tmp_path / name) for name in names]
+    running = run_apart(act, tasks, workers=3)  # refuse starts when another has ended
+    reasons = {}
+    while len(reasons) < 3:
+        (name, _), reasons[name] = next(running)
+    sleeper = int((tmp_path / "sleep").read_text())
+    assert is_running(sleeper)
+    running.close()  # as an interruption does
+    assert not is_running(sleeper)
+    assert reasons["tell"] == "" and reasons["refuse"] == "the data are missing"
+    assert "ended with code -9: it was killed" in reasons["die"]
+    pid, *threads, quiet = (tmp_path / "tell").read_text().split()
+    share = str(max(1, count_cores() // 3))
+    assert threads == [share, share] and quiet == "1"
+    assert int(pid) != os.getpid()
+    assert "OMP_NUM_THREADS" not in os.environ and "TQDM_DISABLE" not in os.environ
+
+
+def test_a_smaller_number_of_threads_that_the_user_set_is_kept(monkeypatch):
+    from clip2scene.parallel import _environment
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with _environment(8):
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "16")
+    with _environment(8):
+        assert os.environ["OMP_NUM_THREADS"] == "8"
+    assert os.environ["OMP_NUM_THREADS"] == "16"
+
+
+def test_a_block_is_entered_one_at_a_time_and_left_open_by_a_fault(tmp_path):
+    order = []
+
+    def enter(name):
+        with one_at_a_time(tmp_path / "new" / "lock"):
+            order.append(name)
+            time.sleep(0.05)
+            order.append(name)
+
+    with pytest.raises(ValueError, match="fault"), one_at_a_time(tmp_path / "new" / "lock"):
+        raise ValueError("fault")
+    threads = [threading.Thread(target=enter, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order[0::2] == order[1::2] and sorted(order[0::2]) == ["a", "b", "c"]
