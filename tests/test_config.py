@@ -1,6 +1,17 @@
 import pytest
 
-from clip2scene.config import LossConfig, OptimiserConfig, Recipe, StudentConfig, from_dict, to_dict
+from clip2scene.config import (
+    ConsistencyConfig,
+    DataConfig,
+    LossConfig,
+    OptimiserConfig,
+    Recipe,
+    SelfTrainingConfig,
+    StudentConfig,
+    TeacherConfig,
+    from_dict,
+    to_dict,
+)
 from clip2scene.recipes import RECIPES, supervised, toytown
 
 
@@ -41,3 +52,56 @@ def test_a_ceiling_differs_from_its_recipe_in_name_and_supervision_alone():
 def test_a_recipe_needs_steps():
     with pytest.raises(ValueError, match="steps must be positive, got 0"):
         Recipe(name="none", steps=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"loss": LossConfig(weight=0.0)}, "loss.weight or consistency.weight must be above 0"),
+        ({"self_training": SelfTrainingConfig(unseen=True, source="average")}, "needs optimiser.average"),
+        ({"self_training": SelfTrainingConfig(unseen=True, settle=True)}, "needs teacher.superpoint_vote"),
+        (
+            {"self_training": SelfTrainingConfig(probability=0.5), "loss": LossConfig(form="pixel-infonce")},
+            "self-training needs a loss over classes, not pixel-infonce",
+        ),
+        ({"supervision": "labels", "consistency": ConsistencyConfig(weight=1.0)}, "learning from labels"),
+        ({"supervision": "labels", "data": DataConfig(words="all")}, "learning from labels"),
+        (
+            {"teacher": TeacherConfig(kind="label-maps"), "data": DataConfig(words="all")},
+            "class maps speak the data's own classes",
+        ),
+        (
+            {"teacher": TeacherConfig(kind="label-maps"), "loss": LossConfig(form="superpixel-infonce")},
+            "class maps have no features",
+        ),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused_before_anything_starts(settings, fault):
+    with pytest.raises(ValueError, match=fault):
+        Recipe(name="none", **settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (DataConfig, {"sweeps": 0}),
+        (DataConfig, {"sweeps": 11}),
+        (DataConfig, {"merge_sweeps": True}),
+        (ConsistencyConfig, {"cell_size": 0.0}),
+        (ConsistencyConfig, {"weight": -1.0}),
+        (SelfTrainingConfig, {"probability": 1.5}),
+        (SelfTrainingConfig, {"confidence": -0.1}),
+        (LossConfig, {"kl_temperature": 0.0}),
+        (LossConfig, {"lovasz": 1.0, "form": "kl-divergence"}),
+    ],
+)
+def test_a_bad_value_of_the_whole_method_is_refused_when_it_is_given(kind, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        kind(**wrong)
+
+
+@pytest.mark.parametrize("name", ["clip2scene", "clip2scene-code"])
+def test_the_ceiling_of_the_whole_method_learns_from_labels_alone(name):
+    ceiling = supervised(RECIPES[name])
+    assert ceiling.consistency.weight == 0 and not ceiling.self_training.is_on
+    assert ceiling.data.sweeps == 1

@@ -21,6 +21,7 @@ from clip2scene.carried import Carried, Gaze, load_carried, save_carried
 from clip2scene.files import write_json
 from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.motion import seen_through
+from clip2scene.parallel import one_at_a_time
 from clip2scene.superpoints import find_superpoints
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
@@ -97,9 +98,10 @@ def carry_split(
     folder /= hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     write_json(folder / "manifest.json", settings)
     paths = [folder / f"{token}.safetensors" for token in dataset.tokens]
-    missing = [number for number, path in enumerate(paths) if not path.exists()]
-    for number in tqdm(missing, desc="teacher looks", unit="sample", disable=not missing):
-        save_carried(paths[number], _carry_sample(dataset[number], teacher, prompts, settings))
+    with one_at_a_time(folder / "lock"):
+        missing = [number for number, path in enumerate(paths) if not path.exists()]
+        for number in tqdm(missing, desc="teacher looks", unit="sample") if missing else ():
+            save_carried(paths[number], _carry_sample(dataset[number], teacher, prompts, settings))
     if teacher is not None and not any(len(load_carried(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so the teacher can teach nothing; "

@@ -267,6 +267,8 @@ class Recipe:
         )
         _require(taught, "learning from labels knows the data's own classes and no pixels", self)
         painted = self.teacher.kind == "maskclip" or own_words
+        regions = self.teacher.kind == "maskclip" or self.loss.form != "superpixel-infonce"
+        _require(regions, "class maps have no features to average in superpixels", self.loss.form)
         _require(painted, "class maps speak the data's own classes, so words must be own", self.data.words)
 
     @property

@@ -268,7 +268,8 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
                 f"{teacher_weights or 'the small model'}; name the same teacher, or give another --out"
             )
         return run
-    if out.exists() and any(out.iterdir()):
+    begun = {"prompts.json", "prompts.safetensors", "sources.json", WORDS}  # of a call that was cut short
+    if out.exists() and any(path.name not in begun for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
     dataset = build.build_dataset(
         recipe.data, data_root, split="train", with_labels=False, sweeps=recipe.data.sweeps
