@@ -171,6 +171,7 @@ def build_teacher(
         prompt_denoising=teacher.prompt_denoising,
         working_size=teacher.working_size,
         scales=teacher.scales,
+        window=teacher.window,
     )
 
 

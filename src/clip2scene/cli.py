@@ -176,7 +176,7 @@ def segment(
         print(f"wrote {path}")
 
 
-def pretrain_clip(out: Path, *, steps: int = 5500, seed: int = 0) -> None:
+def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
     """Train the small image-text model on captioned views of the embedded world.
 
     Args:

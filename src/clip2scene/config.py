@@ -53,6 +53,8 @@ class TeacherConfig:
     """Height and width at which images are looked at, in pixels; None keeps each image's own size."""
     scales: tuple[float, ...] = (1.0,)
     """Factors on that size at which images are looked at too; the answers are averaged."""
+    window: int | None = None
+    """Side in pixels of windows slid over the image, at each scale; None looks at it whole."""
     key_smoothing: float = 0.0
     """Cells whose best score is below this take over the scores of cells with like keys; 0 is off."""
     prompt_denoising: float = 0.0
@@ -65,6 +67,7 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         positive = bool(self.scales) and min(self.scales) > 0
         _require(positive, "scales must be one or more positive factors", self.scales)
+        _require(self.window is None or self.window > 0, "window must be positive pixels", self.window)
         for name in ("key_smoothing", "prompt_denoising"):
             _require(0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1", getattr(self, name))
 

@@ -106,20 +106,22 @@ def evaluate_dense(
     prompts: Prompts,
     *,
     scales: tuple[float, ...] = (1.0,),
+    window: int | None = None,
 ) -> dict[str, float]:
-    """Judge MaskCLIP's raw dense answer per pixel on whole images.
+    """Judge MaskCLIP's raw dense answer per pixel.
 
     Args:
         clip: The model.
         images: Pictures of one size.
         labels: Train id of each pixel; ``IGNORE_LABEL`` is not judged.
         prompts: The classes in words.
-        scales: See :class:`~clip2scene.teacher.maskclip.MaskClip`; the default is the raw answer.
+        scales: See :class:`~clip2scene.teacher.maskclip.MaskClip`; by default the images' own.
+        window: See there; by default the whole image at once.
 
     Returns:
         IoU (a fraction) of each class that is present, by name; their mean as ``miou``; ``accuracy``.
     """
-    teacher = MaskClip(clip, scales=scales)
+    teacher = MaskClip(clip, scales=scales, window=window)
     num_classes = len(prompts.classes)
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
     for image, truth in zip(images, labels, strict=True):
@@ -156,14 +158,16 @@ def judge(clip: Clip, held_out: HeldOut) -> dict[str, float]:
 
     Returns:
         ``views <class>`` and ``views accuracy`` of :func:`evaluate_views`; ``dense <class>``, ``dense miou``
-        and ``dense accuracy`` of :func:`evaluate_dense` at the images' own size; the same as ``scales ...``
-        when three scales are averaged.
+        and ``dense accuracy`` of :func:`evaluate_dense` at the images' own size, through windows of the size
+        that the model was trained on; ``whole ...`` the same without windows; ``scales ...`` without
+        windows at three scales, averaged.
     """
     prompts = embed_prompts(clip, held_out.classes, held_out.names, TOYTOWN_TEMPLATES)
     images, labels = held_out.images, held_out.labels
     judged = {
         "views": evaluate_views(clip, held_out.views, held_out.view_labels, prompts),
-        "dense": evaluate_dense(clip, images, labels, prompts),
+        "dense": evaluate_dense(clip, images, labels, prompts, window=clip.image_size),
+        "whole": evaluate_dense(clip, images, labels, prompts),
         "scales": evaluate_dense(clip, images, labels, prompts, scales=NEAR_AND_FAR),
     }
     return {f"{kind} {name}": value for kind, scores in judged.items() for name, value in scores.items()}
@@ -276,7 +280,7 @@ def pretrain_clip(
     held_out: HeldOut,
     *,
     config: ResNetClipConfig = SMALL,
-    steps: int = 5000,
+    steps: int = 8000,
     batch: int = 256,
     seed: int = 0,
     workers: int = 1,
