@@ -183,8 +183,8 @@ def test_progress_of_another_run_is_refused(quick, tmp_path):
 
 def test_dense_answers_are_judged_per_pixel_over_the_classes_present(monkeypatch):
     class ReadsNamesOffTheRedChannel:
-        def __init__(self, clip, scales):
-            self.scales = scales
+        def __init__(self, clip, scales, window):
+            self.settings = scales, window
 
         def look(self, images):
             self.image = images[0]

@@ -37,8 +37,7 @@ def evaluate_small_clip(weights: Path | str) -> dict[str, float]:
     """Judge a model on towns that training never saw: dense answers per pixel, and single things.
 
     Returns:
-        ``dense NAME``: IoU per class, ``dense miou``, ``dense accuracy``; ``views NAME``: share of the views
-        of one thing that are named rightly, ``views accuracy``. Fractions.
+        Fractions by name; see :func:`~clip2scene.teacher.pretrain_clip.judge`.
     """
     return judge(load_clip(weights), hold_out(num_towns=20, views_per_class=50))
 
