@@ -19,8 +19,8 @@ from clip2scene.teacher.maskclip import NEAR_AND_FAR
 def toytown() -> Recipe:
     """Learn the embedded world without labels, in minutes on two cores.
 
-    Command: ``make demo``; 7 minutes on two cores with all that it makes. mIoU 61.5 +- 0.4 on all points,
-    11.3 +- 0.4 above the teacher on those a camera sees (3 seeds, 2026-11-21; docs/results.md).
+    Command: ``make demo``; 7 minutes on two cores with all that it makes. mIoU 60.2 +- 1.5 on all points,
+    8.5 +- 1.5 above the teacher on those a camera sees (3 seeds, 2026-11-21; docs/results.md).
     """
     return Recipe(
         name="toytown",
