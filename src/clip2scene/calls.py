@@ -90,7 +90,7 @@ def duration(seconds: float) -> str:
     """Write a time for people.
 
     Example:
-        >>> duration(75), duration(11_520)
+        >>> duration(75.0), duration(11_520.0)
         ('1.2 min', '3 h 12 min')
     """
     minutes = seconds / 60
