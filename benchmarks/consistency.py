@@ -79,7 +79,7 @@ def measure(method: str, channels: int, results: "multiprocessing.Queue[tuple[fl
             return dense_pack(points, pixels, labels, cells + max(offset, 0), text)
         if method == "its value by scatter":
             return packed_consistency(points, labels, cells, text)
-        return spatial_temporal_consistency(points, pixels, text[labels], cells)
+        return spatial_temporal_consistency(points, pixels, labels, cells, text)
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []

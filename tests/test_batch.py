@@ -1,10 +1,19 @@
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip2scene.batch import Lesson, PixelLesson, Superpixels, collate, sample_order, step_generator
+from clip2scene.batch import (
+    Lesson,
+    PixelLesson,
+    Superpixels,
+    collate,
+    draw_cells,
+    sample_order,
+    step_generator,
+)
 from clip2scene.types import IGNORE_LABEL, PointCloud
 
 
@@ -97,3 +106,18 @@ def test_generators_of_other_steps_seeds_and_purposes_are_other_generators():
     assert len(set(draws)) == len(draws)
     repeated = torch.rand(1, generator=step_generator(1, 9, purpose=2)).item()
     assert repeated == draws[-1]
+
+
+def test_pairs_are_drawn_by_whole_cells_and_each_cell_alike():
+    cells = torch.arange(300).repeat_interleave(torch.arange(300) % 5 + 1)
+    kept = [draw_cells(cells, 300, torch.Generator().manual_seed(seed)) for seed in range(60)]
+    for each in kept:
+        whole = torch.isin(cells, cells[each]).nonzero()[:, 0]
+        assert torch.equal(whole, each)
+    assert sum(map(len, kept)) / 60 == pytest.approx(300, rel=0.1)
+    often = torch.bincount(torch.cat([cells[each].unique() for each in kept]), minlength=300)
+    assert (often[cells[:450]].float().mean() / often.float().mean()).item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_all_pairs_are_kept_where_there_are_fewer():
+    assert draw_cells(torch.tensor([3, 3, 9]), 3, torch.Generator()).tolist() == [0, 1, 2]

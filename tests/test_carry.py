@@ -177,14 +177,19 @@ def test_the_teachers_features_come_back_as_they_were(tmp_path, keep, monkeypatc
     pairs = carried.gaze.pairs
     assert pairs.points.tolist() == carried.pair_points.tolist() == [0, 2]
     pixels = carried.lesson_of_teacher().pixels
-    middle = 0.5**0.5
-    torch.testing.assert_close(pixels.embeddings[0], torch.tensor([middle, middle, 0]), atol=2e-2, rtol=0)
-    torch.testing.assert_close(pixels.logits.argmax(1), PROMPTS.class_logits(pixels.embeddings).argmax(1))
     if keep == "superpixels":
         assert pixels.superpixels.of_pair.tolist() == [int(u >= 10.5) for u in pairs.pixels[:, 0]]
         assert pixels.superpixels.embeddings.shape == (2, 3)
-    else:
-        assert pixels.superpixels is None
+        assert pixels.embeddings is None
+        return
+    middle = 0.5**0.5
+    torch.testing.assert_close(pixels.embeddings[0], torch.tensor([middle, middle, 0]), atol=2e-2, rtol=0)
+    torch.testing.assert_close(pixels.logits.argmax(1), PROMPTS.class_logits(pixels.embeddings).argmax(1))
+    assert pixels.superpixels is None
+    second = carried.lesson_of_teacher(torch.tensor([1])).pixels
+    assert second.points.tolist() == [2]
+    assert torch.equal(second.embeddings, pixels.embeddings[1:])
+    assert torch.equal(second.logits, pixels.logits[1:])
 
 
 def test_runs_that_need_the_same_answers_share_them(tmp_path):

@@ -13,6 +13,7 @@ from clip2scene.student.embedder import Heads
 
 
 def draw(pairs, channels, num_cells, seed):
+    """Points, pixels and texts of pairs that each have a class of their own, and cells."""
     generator = torch.Generator().manual_seed(seed)
     points, pixels, text = torch.randn(3, pairs, channels, generator=generator, dtype=torch.float64)
     return points, pixels, text, torch.randint(5, 5 + num_cells, (pairs,), generator=generator)
@@ -51,7 +52,9 @@ def test_scattered_sums_equal_the_equations_in_value_and_gradient(pairs, channel
     points, pixels, text, cells = draw(pairs, channels, num_cells, seed)
     fast = [points.clone().requires_grad_(), pixels.clone().requires_grad_()]
     slow = [points.clone().requires_grad_(), pixels.clone().requires_grad_()]
-    value = spatial_temporal_consistency(*fast, text, cells, temperature=0.7, guard="none")
+    value = spatial_temporal_consistency(
+        *fast, torch.arange(pairs), cells, text, temperature=0.7, guard="none"
+    )
     truth = slow_consistency(*slow, text, cells, 0.7)
     torch.testing.assert_close(value, truth)
     value.backward()
@@ -85,7 +88,7 @@ def test_a_lone_point_in_the_released_form_costs_itself_and_seven_halves():
 def test_gradients_are_those_of_the_value(guard):
     points, pixels, text, cells = draw(9, 3, 3, 0)
     torch.autograd.gradcheck(
-        lambda p, x: spatial_temporal_consistency(p, x, text, cells, guard=guard),
+        lambda p, x: spatial_temporal_consistency(p, x, torch.arange(9), cells, text, guard=guard),
         (points.requires_grad_(), pixels.requires_grad_()),
     )
 
@@ -93,9 +96,9 @@ def test_gradients_are_those_of_the_value(guard):
 @pytest.mark.parametrize("guard", ["none", "unit", "centred"])
 @pytest.mark.parametrize("pairs", [0, 1])
 def test_nothing_and_next_to_nothing_have_finite_gradients(guard, pairs):
-    points = torch.zeros(pairs, 4, requires_grad=True)
+    points, nought = torch.zeros(pairs, 4, requires_grad=True), torch.zeros(pairs, dtype=torch.long)
     value = spatial_temporal_consistency(
-        points, torch.zeros(pairs, 4), torch.ones(pairs, 4), torch.zeros(pairs, dtype=torch.long), guard=guard
+        points, torch.zeros(pairs, 4), nought, nought, torch.ones(1, 4), guard=guard
     )
     value.backward()
     assert points.grad.isfinite().all()
@@ -118,12 +121,12 @@ def learn_alone(guard):
     cells = torch.arange(400) // 4
     meaning = torch.randn(100, 16)[cells]  # what a point's surroundings and a pixel's have in common
     described, seen = meaning + 0.5 * torch.randn(400, 16), meaning + 0.5 * torch.randn(400, 16)
-    text = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)[cells % 5]
+    text = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)
     heads = Heads(16, 16, 16)
     optimiser = torch.optim.AdamW(heads.parameters(), 0.02)
     for _ in range(200):
         points = heads.points(described)
-        loss = spatial_temporal_consistency(points, heads.pixels(seen), text, cells, guard=guard)
+        loss = spatial_temporal_consistency(points, heads.pixels(seen), cells % 5, cells, text, guard=guard)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -142,7 +145,9 @@ def test_growing_features_lower_the_bare_term_and_no_guarded_one():
     def values(guard):
         sizes = (1, 20)
         return [
-            spatial_temporal_consistency(size * points, size * pixels, text, cells, guard=guard).item()
+            spatial_temporal_consistency(
+                size * points, size * pixels, torch.arange(40), cells, text, guard=guard
+            ).item()
             for size in sizes
         ]
 
@@ -164,4 +169,4 @@ def test_centring_keeps_cells_apart_where_unit_length_alone_makes_all_one():
 def test_a_temperature_must_be_positive():
     points, pixels, text, cells = draw(2, 2, 1, 0)
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
-        spatial_temporal_consistency(points, pixels, text, cells, temperature=0.0)
+        spatial_temporal_consistency(points, pixels, torch.arange(2), cells, text, temperature=0.0)

@@ -159,14 +159,20 @@ def _join_pixels(parts: Sequence[PixelLesson | None], starts: Sequence[int]) -> 
     )
 
 
-def draw_pairs(batch: Batch, number: int, generator: torch.Generator) -> Batch:
-    """Keep so many pixel-point pairs, drawn at random without replacement; all where there are fewer."""
-    pixels = batch.pixels
-    if pixels is None or len(pixels.points) <= number:
-        return batch
-    kept = torch.randperm(len(pixels.points), generator=generator)[:number]
-    embeddings = None if pixels.embeddings is None else pixels.embeddings[kept]
-    return replace(batch, pixels=PixelLesson(pixels.points[kept], pixels.logits[kept], embeddings))
+def draw_cells(cells: Int[Tensor, "pairs"], number: int, generator: torch.Generator) -> Int[Tensor, "kept"]:
+    """Choose the pairs of whole cells, drawn at random, about ``number`` of them; all where there are fewer.
+
+    Each cell has the same chance, so a mean over cells stays what it was in expectation.
+
+    Args:
+        cells: Cell of each pair, from 0.
+        number: Of pairs.
+        generator: Decides.
+    """
+    if len(cells) <= number:
+        return torch.arange(len(cells))
+    lot = torch.rand(int(cells.max()) + 1, generator=generator)
+    return (lot[cells] < number / len(cells)).nonzero()[:, 0]
 
 
 def sample_order(num_samples: int, batch_size: int, step: int, *, seed: int) -> list[int]:

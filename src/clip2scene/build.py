@@ -209,7 +209,7 @@ class Objective:
         """Compare points with pixels: the rivals PPKT and SLidR, and the KL baseline."""
         pixels = batch.pixels
         assert pixels is not None
-        seeing = described[pixels.points]
+        seeing = described.index_select(0, pixels.points)
         if self.loss.form == "kl-divergence":
             logits = prompts.best_name(student.compare(seeing, prompts.embeddings))
             return kl_divergence(logits, pixels.logits, temperature=self.loss.kl_temperature)
@@ -230,14 +230,22 @@ class Objective:
         cells, labels = batch.cells[pixels.points], pixels.logits.argmax(1)
         text = _class_directions(prompts)
         # With nothing else to teach the layer into the text space, this term does.
-        points = (student.local.points if self.loss.weight else student.head)(described[pixels.points])
+        points = (student.local.points if self.loss.weight else student.head)(
+            described.index_select(0, pixels.points)
+        )
         if settings.form == "released-code":
             return settings.weight * packed_consistency(points, labels, cells, text)
+        layer = student.local.pixels
+        seen = pixels.embeddings
+        pixel_features = (
+            layer(text).index_select(0, labels) if seen is None else layer(seen)
+        )  # class maps have texts alone
         value = spatial_temporal_consistency(
             points,
-            student.local.pixels(_seen_by(pixels, prompts)),
-            text[labels],
+            pixel_features,
+            labels,
             cells,
+            text,
             temperature=settings.temperature,
             guard=settings.guard,
         )

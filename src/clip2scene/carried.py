@@ -75,22 +75,31 @@ class Carried:
         logits /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
         return vote(self.superpoints, logits, self.seen())
 
-    def lesson_of_teacher(self) -> Lesson:
+    def lesson_of_teacher(self, kept: Int[Tensor, "kept"] | None = None) -> Lesson:
         """Ask for what the teacher says.
 
         That is its class at every pair (released code: the argmax of the paired pixel); or, with superpoints,
         what they voted for at every point. The pairs themselves come along.
+
+        Args:
+            kept: Which pairs come along; all if left out.
         """
         taught, targets = self.pair_points, self.pair_logits.argmax(1)
         if self.superpoints is not None:
             taught, targets = torch.arange(len(self.cloud)), self.voted_labels()
-        pixels = PixelLesson(
-            self.pair_points,
-            self.pair_logits,
-            None if self.gaze is None else self.gaze.maps.embeddings_at(self.gaze.pairs),
-            None if self.gaze is None else self.gaze.superpixels,
-        )
+        pixels = self._pixels(torch.arange(len(self.pair_points)) if kept is None else kept)
         return Lesson(self.cloud, taught, targets, self.superpoints, pixels, item_sizes=self.sweep_sizes)
+
+    def _pixels(self, kept: Int[Tensor, "kept"]) -> PixelLesson:
+        """Give some of the pairs, with what their pixels or their regions look like."""
+        points, logits = self.pair_points[kept], self.pair_logits[kept]
+        if self.gaze is None:
+            return PixelLesson(points, logits)
+        regions = self.gaze.superpixels
+        if regions is not None:
+            return PixelLesson(points, logits, None, Superpixels(regions.of_pair[kept], regions.embeddings))
+        pairs = Pairs(*(each[kept] for each in vars(self.gaze.pairs).values()))
+        return PixelLesson(points, logits, self.gaze.maps.embeddings_at(pairs))
 
     def lesson_of_labels(self) -> Lesson:
         """Ask for the true label at every point.

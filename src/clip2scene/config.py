@@ -145,12 +145,15 @@ class ConsistencyConfig:
     """Edge of a grid cell, in metres; the paper does not say, the released code has 0.1."""
     temperature: float = 1.0
     """Divides the scores that weigh the features (lambda of Eq. 4; paper: 1)."""
+    pairs: int | None = 16384
+    """About how many pixel-point pairs a step compares, in whole cells drawn at random; None takes all."""
     guard: Literal["none", "unit", "centred"] = "centred"
     """What keeps all features from becoming one growing vector, the term's trivial solution."""
 
     def __post_init__(self) -> None:
         _require(self.weight >= 0, "weight must not be negative", self.weight)
         _require(self.cell_size > 0, "cell_size must be positive metres", self.cell_size)
+        _require(self.pairs is None or self.pairs > 0, "pairs must be positive", self.pairs)
         _require(self.temperature > 0, "temperature must be positive", self.temperature)
 
 

@@ -39,8 +39,9 @@ def guarded(features: Float[Tensor, "rows channels"], guard: Guard) -> Float[Ten
 def spatial_temporal_consistency(
     points: Float[Tensor, "pairs channels"],
     pixels: Float[Tensor, "pairs channels"],
-    text: Float[Tensor, "pairs channels"],
+    labels: Int[Tensor, "pairs"],
     cells: Int[Tensor, "pairs"],
+    text: Float[Tensor, "classes channels"],
     *,
     temperature: float = 1.0,
     guard: Guard = "centred",
@@ -55,8 +56,9 @@ def spatial_temporal_consistency(
     Args:
         points: Point feature of each pair; a point that two cameras see is in two pairs.
         pixels: Pixel feature of each pair.
-        text: Text embedding of the class that the teacher names at the pair's pixel.
+        labels: Class that the teacher names at the pair's pixel.
         cells: Cell of each pair's point: any numbers, equal for pairs of one cell.
+        text: Text embedding of each class.
         temperature: lambda; 1 in the paper.
         guard: See :func:`guarded`.
 
@@ -72,13 +74,22 @@ def spatial_temporal_consistency(
         return points.sum() * 0.0
     points, pixels = guarded(points, guard), guarded(pixels, guard)
     cell, number = _numbered(cells)
-    scores = torch.cat([(pixels * text).sum(1), (points * text).sum(1)]) / temperature
+    scores = torch.cat([_score(pixels, text, labels), _score(points, text, labels)]) / temperature
     weights = softmax_within(scores, torch.cat([cell, cell]), number)
     for_pixels, for_points = weights.unflatten(0, (2, -1))[..., None]
     fused = points.new_zeros(number, points.shape[1])
     fused = fused.index_add(0, cell, for_pixels * pixels + for_points * points)
-    agreement = (points * fused[cell]).sum(1).sigmoid()
+    agreement = (points * fused.index_select(0, cell)).sum(1).sigmoid()
     return (1 - agreement).sum() / number
+
+
+def _score(
+    features: Float[Tensor, "pairs channels"],
+    text: Float[Tensor, "classes channels"],
+    labels: Int[Tensor, "pairs"],
+) -> Float[Tensor, "pairs"]:
+    """Compare each feature with the text of its own class; a row of classes is far less than one of channels."""
+    return (features @ text.T).gather(1, labels[:, None])[:, 0]
 
 
 def packed_consistency(
@@ -112,7 +123,7 @@ def packed_consistency(
     points, cell = points[kept], cell[kept]
     weights = softmax_within((points * text[labels[first]][cell]).sum(1), cell, number)
     fused = points.new_zeros(number, points.shape[1]).index_add(0, cell, weights[:, None] * points)
-    agreement = (points * fused[cell]).sum(1).sigmoid()
+    agreement = (points * fused.index_select(0, cell)).sum(1).sigmoid()
     empty = SLOTS * number - len(kept)
     return ((1 - agreement).sum() + 0.5 * empty) / (SLOTS * number)
 

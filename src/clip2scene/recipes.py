@@ -67,7 +67,7 @@ def clip2scene() -> Recipe:
         name="clip2scene",
         data=DataConfig(occlusion_test=False, sweeps=3, moved_test=False),
         loss=LossConfig(form="class-infonce"),
-        consistency=ConsistencyConfig(weight=1.0, guard="none"),
+        consistency=ConsistencyConfig(weight=1.0, guard="none", pairs=None),
         self_training=SelfTrainingConfig(probability=0.5),
     )
 

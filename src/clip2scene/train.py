@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.augment import augment_cloud
-from clip2scene.batch import Batch, Lesson, collate, draw_pairs, sample_order, step_generator
+from clip2scene.batch import Batch, Lesson, collate, draw_cells, sample_order, step_generator
 from clip2scene.carried import load_carried
 from clip2scene.config import Recipe
 from clip2scene.geometry import voxelize
@@ -24,7 +24,7 @@ from clip2scene.student.embedder import Embedder
 from clip2scene.types import IGNORE_LABEL, PointCloud, Prompts
 
 PPKT_PAIRS = 4096
-"""Pixel-point pairs that PPKT contrasts in a step."""
+"""Pixel-point pairs that PPKT contrasts in a step, an equal share of each sample's."""
 
 SelfTeaching = Callable[[Batch, Float[Tensor, "points hidden"]], Batch]
 
@@ -41,7 +41,7 @@ def train_step(
     batch = teach_itself(batch, described)  # S3: some targets become the student's own answers
     if not objective.names_classes:  # PPKT, SLidR and KL learn from the pixels themselves
         return objective.contrast(student, described, batch, prompts)
-    taught = student.compare(described[batch.taught], prompts.embeddings)  # targets names
+    taught = student.compare(described.index_select(0, batch.taught), prompts.embeddings)  # targets names
     loss = objective.semantic(prompts.best_name(taught), batch.targets)  # SCR
     return loss + objective.consistency(student, described, batch, prompts)  # StCR
 
@@ -170,26 +170,30 @@ class Lessons:
         self.paths = paths
         self.recipe = recipe
 
-    def read(self, number: int) -> Lesson:
-        """Read one sample's lesson."""
-        carried = load_carried(self.paths[number])
-        if self.recipe.supervision == "labels":
+    def read(self, number: int, generator: torch.Generator) -> Lesson:
+        """Read one sample's lesson, with as many of its pixel-point pairs as are compared in a step."""
+        carried, recipe = load_carried(self.paths[number]), self.recipe
+        if recipe.supervision == "labels":
             return carried.lesson_of_labels()
-        lesson = carried.lesson_of_teacher()
-        if self.recipe.consistency.weight == 0:
-            return lesson
-        return replace(lesson, cells=voxelize(lesson.cloud.positions, self.recipe.consistency.cell_size)[1])
+        if recipe.loss.form == "pixel-infonce":
+            drawn = torch.randperm(len(carried.pair_points), generator=generator)
+            return carried.lesson_of_teacher(drawn[: PPKT_PAIRS // recipe.batch_size])
+        if recipe.consistency.weight == 0:
+            return carried.lesson_of_teacher()
+        cells, kept = voxelize(carried.cloud.positions, recipe.consistency.cell_size)[1], None
+        if recipe.consistency.pairs is not None:
+            share = max(1, recipe.consistency.pairs // recipe.batch_size)
+            kept = draw_cells(cells[carried.pair_points], share, generator)
+        return replace(carried.lesson_of_teacher(kept), cells=cells)
 
     def draw(self, step: int) -> Batch:
         """Put the samples of a step side by side, each item moved at random; the same for the same step."""
         recipe = self.recipe
         numbers = sample_order(len(self.paths), recipe.batch_size, step, seed=recipe.seed)
-        generator = step_generator(recipe.seed, step, purpose=2)
-        lessons = (self.read(number) for number in numbers)
-        batch = collate([augment_items(lesson, generator, **vars(recipe.augment)) for lesson in lessons])
-        if recipe.loss.form != "pixel-infonce":
-            return batch
-        return draw_pairs(batch, PPKT_PAIRS, step_generator(recipe.seed, step, purpose=4))
+        motion = step_generator(recipe.seed, step, purpose=2)
+        choice = step_generator(recipe.seed, step, purpose=4)
+        lessons = (self.read(number, choice) for number in numbers)
+        return collate([augment_items(lesson, motion, **vars(recipe.augment)) for lesson in lessons])
 
     def target_histogram(self, num_classes: int) -> Int[Tensor, "classes"]:
         """Count how often each class is asked for.
@@ -199,7 +203,7 @@ class Lessons:
         """
         histogram = torch.zeros(num_classes, dtype=torch.long)
         for number in range(len(self.paths)):
-            targets = self.read(number).targets
+            targets = self.read(number, torch.Generator()).targets
             histogram += torch.bincount(targets[targets != IGNORE_LABEL], minlength=num_classes)
         if not histogram.any():
             raise ValueError("the split teaches nothing: it has no labelled point; check the data set")
