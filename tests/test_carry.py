@@ -5,6 +5,7 @@ import torch
 
 from clip2scene.carried import Carried, load_carried
 from clip2scene.carry import carry_split
+from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Camera, PointCloud, Prompts, Sample
 
@@ -17,6 +18,7 @@ SETTINGS = {
     "superpoint_vote": False,
     "keep": "classes",
 }
+PICTURE = torch.tensor([30, 40, 0], dtype=torch.uint8).expand(21, 21, 3)
 PROMPTS = Prompts(("car", "tree"), ("car", "tree", "bush"), torch.tensor([0, 1, 1]), torch.eye(3))
 
 
@@ -26,7 +28,7 @@ def make_sample(token, with_labels=True):
     camera = Camera("front", torch.tensor([[10.0, 0, 10], [0, 10, 10], [0, 0, 1]]), camera_from_lidar, 21, 21)
     positions = torch.tensor([[5.0, 0, 0], [-5.0, 0, 0], [6.0, 1, 1]])
     labels = torch.tensor([0, 1, 1]) if with_labels else None
-    return Sample(token, PointCloud(positions, torch.ones(3, 1)), (camera,), lambda view: None, labels)
+    return Sample(token, PointCloud(positions, torch.ones(3, 1)), (camera,), lambda view: PICTURE, labels)
 
 
 class Drives:
@@ -199,3 +201,18 @@ def test_runs_that_need_the_same_answers_share_them(tmp_path):
     assert drives.reads == 0
     other = carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings={**SETTINGS, "min_depth": 2.0})
     assert other != first and first[0].exists()
+
+
+def test_another_backbone_stands_in_for_the_teachers_features_alone(tmp_path):
+    drives, tower = (
+        Drives("a"),
+        ImageBackbone(lambda pixels: pixels[:, :2], 2, 1, torch.zeros(3), torch.ones(3)),
+    )
+    settings = {**SETTINGS, "keep": "maps"}
+    (path,) = carry_split(drives, Looks(), PROMPTS, tmp_path, settings=settings, backbone=tower)
+    (other,) = carry_split(drives, Looks(), PROMPTS, tmp_path / "own", settings=settings)
+    carried, own = load_carried(path), load_carried(other)
+    assert torch.equal(carried.pair_logits, own.pair_logits)
+    assert [len(each.gaze.maps.embeddings[0]) for each in (carried, own)] == [2, 3]
+    pixels = carried.lesson_of_teacher().pixels
+    torch.testing.assert_close(pixels.embeddings, torch.tensor([[0.6, 0.8]]).expand(2, 2), atol=2e-3, rtol=0)

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from clip2scene import cli
@@ -95,6 +96,47 @@ def test_a_student_is_trained_and_judged_from_the_command_line(call, tiny_toytow
     assert code == 0
     assert "mIoU" in out and f"wrote {run / 'metrics.json'}" in out
     assert len(list((run / "pictures").glob("*.png"))) == out.count("drew ") == 2
+
+
+def test_a_rival_learns_from_any_vision_model_and_still_knows_words(call, tiny_toytown, clouds, tmp_path):
+    tower = tmp_path / "dino"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "mlp_ratio": 2}
+    config = transformers.Dinov2Config(image_size=42, patch_size=14, **sizes)
+    transformers.Dinov2Model(config).save_pretrained(tower)
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.25, 0.2, 0.3]}
+    (tower / "preprocessor_config.json").write_text(json.dumps(colours))
+    run = tmp_path / "run"
+    options = ("--loss.form", "superpixel-infonce", "--loss.class-balance", "0", "--loss.backbone", tower)
+    data = ("--data-root", tiny_toytown)
+    code, _, err = call("pretrain", "toytown", *SMALL, *options, *data, "--out", run)
+    assert code == 0, err
+    assert json.loads((run / "sources.json").read_text())["pixel_channels"] == 16
+    code, out, _ = call("evaluate", run, *data, "--pictures", 0)
+    assert code == 0 and "mIoU" in out
+    assert call("segment", run, clouds[0], "--prompts", "car, person", "--out", tmp_path / "out")[0] == 0
+
+
+def test_a_folder_without_a_vision_model_is_refused_as_backbone(complaint, tiny_toytown, tmp_path):
+    options = (
+        "--loss.form",
+        "pixel-infonce",
+        "--loss.class-balance",
+        "0",
+        "--loss.backbone",
+        tmp_path / "no",
+    )
+    said = complaint("pretrain", "toytown", *options, "--data-root", tiny_toytown, "--out", tmp_path / "run")
+    assert "no is not a folder; download the image backbone and name its folder" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_rival_without_training_is_judged_from_the_command_line(call, complaint, tiny_toytown):
+    code, out, _ = call("evaluate-point-clip", "--data-root", tiny_toytown)
+    assert code == 0
+    assert out.split()[:4] == ["class", "point_clip", "centred", "random"]
+    assert "unknown recipe 'cat'" in complaint(
+        "evaluate-point-clip", "--data-root", tiny_toytown, "--recipe", "cat"
+    )
 
 
 def test_clouds_of_every_format_are_labelled_with_any_words(call, tiny_run, clouds, tmp_path):

@@ -35,6 +35,8 @@ def test_an_unknown_setting_is_named():
         (LossConfig, {"temperature": 0.0}),
         (LossConfig, {"class_balance": 1.5}),
         (LossConfig, {"class_balance": 0.5, "form": "class-infonce"}),
+        (LossConfig, {"backbone": "own"}),
+        (ConsistencyConfig, {"pairs": 0}),
         (OptimiserConfig, {"learning_rate": -0.1}),
         (OptimiserConfig, {"average": 1.0}),
     ],
@@ -73,6 +75,17 @@ def test_a_recipe_needs_steps():
         (
             {"teacher": TeacherConfig(kind="label-maps"), "loss": LossConfig(form="superpixel-infonce")},
             "class maps have no features",
+        ),
+        (
+            {
+                "teacher": TeacherConfig(kind="label-maps"),
+                "loss": LossConfig(form="pixel-infonce", backbone="own"),
+            },
+            "class maps have no image tower",
+        ),
+        (
+            {"loss": LossConfig(form="pixel-infonce"), "consistency": ConsistencyConfig(weight=1.0)},
+            "consistency needs a loss over classes, not pixel-infonce",
         ),
     ],
 )

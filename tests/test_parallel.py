@@ -92,6 +92,10 @@ def test_a_block_is_entered_one_at_a_time_and_left_open_by_a_fault(tmp_path):
 
     with pytest.raises(ValueError, match="fault"), one_at_a_time(tmp_path / "new" / "lock"):
         raise ValueError("fault")
+    with one_at_a_time(tmp_path / "new" / "lock"):
+        late = one_at_a_time(tmp_path / "new" / "lock", wait=False)
+        with pytest.raises(ValueError, match="another process works in .*new; wait until it is done"), late:
+            pass
     threads = [threading.Thread(target=enter, args=(name,)) for name in "abc"]
     for thread in threads:
         thread.start()

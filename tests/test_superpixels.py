@@ -1,15 +1,11 @@
 import builtins
-import json
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from scipy import ndimage
 
-from clip2scene.teacher import superpixels
-from clip2scene.teacher.superpixels import cached_superpixels, region_means, slic_superpixels
+from clip2scene.teacher.superpixels import region_means, slic_superpixels
 
 
 def patches(height=60, width=90, side=15):
@@ -57,50 +53,10 @@ def test_more_segments_make_more_superpixels_and_the_settings_matter():
     assert not torch.equal(slic_superpixels(image), slic_superpixels(image, sigma=0.5))
 
 
-@pytest.mark.parametrize("num_segments", [12, 600])
-def test_a_second_call_reads_what_the_first_one_kept(tmp_path, monkeypatch, num_segments):
-    image, path = clouds(120, 160), tmp_path / "new" / "image.png"
-    first = cached_superpixels(path, image, num_segments=num_segments)
-    assert torch.equal(first, slic_superpixels(image, num_segments=num_segments))
-    assert (int(first.max()) > 255) == (num_segments == 600)
-    assert np.array(Image.open(path)).dtype == (np.uint16 if num_segments == 600 else np.uint8)
-    monkeypatch.setattr(superpixels, "slic_superpixels", None)
-    again = cached_superpixels(path, image, num_segments=num_segments)
-    assert torch.equal(again, first)
-    assert [each.name for each in path.parent.iterdir()] == ["image.png"]
-
-
-@pytest.mark.parametrize("change", [{"num_segments": 20}, {"compactness": 9.0}, {"sigma": 1.0}])
-def test_superpixels_of_other_settings_are_made_anew(tmp_path, change):
-    image, path = clouds(), tmp_path / "image.png"
-    cached_superpixels(path, image)
-    before = Image.open(path).text
-    assert torch.equal(cached_superpixels(path, image, **change), slic_superpixels(image, **change))
-    assert Image.open(path).text != before
-
-
-def test_superpixels_of_another_image_are_made_anew(tmp_path):
-    path, other = tmp_path / "image.png", clouds(seed=1)
-    cached_superpixels(path, clouds())
-    assert torch.equal(cached_superpixels(path, other), slic_superpixels(other))
-
-
-@pytest.mark.parametrize("content", [b"", b"no picture", None])
-def test_a_damaged_file_is_made_anew(tmp_path, content):
-    path, image = tmp_path / "image.png", clouds()
-    cached_superpixels(path, image)
-    path.write_bytes(path.read_bytes()[:-60] if content is None else content)
-    assert torch.equal(cached_superpixels(path, image), slic_superpixels(image))
-    assert json.loads(Image.open(path).text["clip2scene-superpixels"])["num_segments"] == 150
-
-
 @pytest.mark.parametrize("change", [{"num_segments": 0}, {"compactness": 0.0}, {"sigma": -1.0}])
-def test_settings_out_of_range_are_refused(tmp_path, change):
+def test_settings_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match="SLidR's are 150, 6 and 3"):
         slic_superpixels(clouds(), **change)
-    with pytest.raises(ValueError, match="SLidR's are 150, 6 and 3"):
-        cached_superpixels(tmp_path / "image.png", clouds(), **change)
-    assert not list(tmp_path.iterdir())
 
 
 def test_without_scikit_image_the_error_says_what_to_install(monkeypatch):

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene import train
-from clip2scene.batch import Superpixels
+from clip2scene import build, train
+from clip2scene.batch import Superpixels, collate
 from clip2scene.carried import Carried, Gaze, save_carried
 from clip2scene.checkpoint import load_checkpoint
 from clip2scene.config import (
@@ -170,6 +170,8 @@ KINDS = {
     "kl": {"loss": LossConfig(form="kl-divergence")},
     "ppkt": {"loss": LossConfig(form="pixel-infonce")},
     "slidr": {"loss": LossConfig(form="superpixel-infonce")},
+    "ppkt, another backbone": {"loss": LossConfig(form="pixel-infonce", backbone="own")},
+    "slidr, another backbone": {"loss": LossConfig(form="superpixel-infonce", backbone="own")},
 }
 
 
@@ -179,8 +181,13 @@ def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_pat
     runs = []
     for name in ("whole", "stopped"):
         run, paths = make_run(tmp_path / name, recipe)
+        if recipe.loss.backbone is not None:
+            run.sources["pixel_channels"] = 2
         for number, path in enumerate(paths):
-            save_carried(path, make_seen_corner(number))
+            carried = make_seen_corner(number)
+            if recipe.keep == "maps":
+                carried = replace(carried, gaze=replace(carried.gaze, superpixels=None))
+            save_carried(path, carried)
         runs.append((run, paths))
     train.learn(*runs[0], device=CPU, save_every=3)
     step, steps_left = train.train_step, iter(range(4))
@@ -198,6 +205,26 @@ def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_pat
     assert same(weights(runs[0][0]), weights(runs[1][0]))
     losses = [json.loads(line)["loss"] for line in (runs[0][0].folder / "log.jsonl").read_text().splitlines()]
     assert min(losses[3:]) < losses[0]
+
+
+def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
+    loss = LossConfig(form="pixel-infonce", backbone="own")
+    run, _ = make_run(tmp_path, replace(RECIPE, loss=loss))
+    run.sources["pixel_channels"] = 2
+    lesson = make_corner(0).lesson_of_teacher()
+    seen = replace(lesson.pixels, embeddings=torch.rand(len(lesson.pixels.points), 2))
+    batch = collate([replace(lesson, pixels=seen)])
+    student = run.new_student()
+    objective = build.Objective(run.recipe, torch.tensor([1, 1]))
+    train.train_step(student, batch, PROMPTS, objective, lambda batch, _: batch).backward()
+    both = {name: each.grad.clone() for name, each in student.named_parameters() if each.grad is not None}
+    assert both["head.weight"].any() and both["local.points.weight"].any()
+    student.zero_grad()
+    described = student(batch.positions, batch.features, batch.item_of_point)
+    objective.contrast(student, described, batch, PROMPTS).backward()
+    for name, each in student.backbone.named_parameters():
+        torch.testing.assert_close(each.grad, both[f"backbone.{name}"])
+    assert student.head.weight.grad is None
 
 
 def test_sweeps_are_items_that_move_on_their_own():

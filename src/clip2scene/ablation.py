@@ -26,7 +26,7 @@ from clip2scene.evaluate import evaluate
 from clip2scene.files import read_json, write_json
 from clip2scene.findings import Findings, Outcome, Row
 from clip2scene.jobs import SPLIT, Job, check_data, check_device, check_folder, check_teachers
-from clip2scene.parallel import run_apart
+from clip2scene.parallel import one_at_a_time, run_apart
 from clip2scene.report import write_report
 from clip2scene.train import pretrain
 
@@ -159,7 +159,8 @@ def ablate(
     layout = check_data(jobs)
     check_teachers(jobs)
     desk = _Desk(table, jobs, out, layout, workers)
-    desk.run(work, workers)
+    with one_at_a_time(out / "lock", wait=False):
+        desk.run(work, workers)
     if desk.failures:
         job, reason = next(iter(desk.failures.items()))
         raise ValueError(

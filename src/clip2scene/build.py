@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clip2scene import losses
 from clip2scene.batch import Batch, PixelLesson
 from clip2scene.class_set import ClassSet, keep_known
-from clip2scene.config import DataConfig, OptimiserConfig, Recipe, TeacherConfig
+from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, TeacherConfig
 from clip2scene.consistency import packed_consistency, spatial_temporal_consistency
 from clip2scene.contrast import kl_divergence, pixel_point_infonce, superpixel_infonce
 from clip2scene.datasets.nuscenes import NuScenes
@@ -20,6 +20,7 @@ from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, TOYTOWN
 from clip2scene.student.embedder import Embedder, Heads
 from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet34
 from clip2scene.student.spvcnn import SPVCNN
+from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_backbone
 from clip2scene.teacher.clip import Clip, load_clip
 from clip2scene.teacher.label_maps import LabelMapTeacher
 from clip2scene.teacher.maskclip import MaskClip
@@ -35,6 +36,9 @@ from clip2scene.types import Prompts
 
 SMALL_CLIP = Path(__file__).parent / "assets" / "toytown-clip"
 """The image-text model that ships with the package; it knows toytown's words."""
+
+CONTRAST_CHANNELS = 64
+"""Size of the space in which PPKT and SLidR compare points with an image backbone's pixels (SLidR: 64)."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,8 +67,17 @@ def build_dataset(
     return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
 
 
-def build_student(recipe: Recipe, *, in_channels: int, text_channels: int) -> Embedder:
-    """Make the 3D network with fresh weights."""
+def build_student(
+    recipe: Recipe, *, in_channels: int, text_channels: int, pixel_channels: int | None = None
+) -> Embedder:
+    """Make the 3D network with fresh weights.
+
+    Args:
+        recipe: Which network.
+        in_channels: What the sensor measures beside positions.
+        text_channels: Size of the text space.
+        pixel_channels: Of the image backbone, where the recipe names one.
+    """
     student, loss = recipe.student, recipe.loss
     in_channels += student.sees_height
     backbone = NETWORKS[student.network](in_channels, width=student.width, voxel_size=student.voxel_size)
@@ -72,6 +85,8 @@ def build_student(recipe: Recipe, *, in_channels: int, text_channels: int) -> Em
     local = None
     if recipe.consistency.weight > 0:
         local = Heads(backbone.out_channels, text_channels, text_channels)  # type: ignore[arg-type]
+    elif pixel_channels is not None:
+        local = Heads(backbone.out_channels, pixel_channels, CONTRAST_CHANNELS)  # type: ignore[arg-type]
     return Embedder(
         backbone,
         text_channels,
@@ -175,6 +190,24 @@ def build_teacher(
     )
 
 
+def build_backbone(loss: LossConfig, space: TextSpace) -> ImageBackbone | None:
+    """Open the image model that the rivals contrast with, if it is not the teacher as it answers.
+
+    Args:
+        loss: Names it.
+        space: The teacher's text space; of an image-text model, "own" takes the image tower.
+
+    Raises:
+        ValueError: If the folder holds no vision model.
+    """
+    if loss.backbone is None:
+        return None
+    if loss.backbone == "own":
+        assert isinstance(space, Clip)
+        return backbone_of_clip(space, space="features")
+    return load_backbone(loss.backbone, space="features")
+
+
 class Objective:
     """What a recipe minimises.
 
@@ -188,7 +221,8 @@ class Objective:
         self.loss = recipe.loss
         balance = recipe.loss.class_balance
         self.weights = losses.class_weights(histogram, balance) if balance else None
-        self.names_classes = recipe.loss.form in ("point-cross-entropy", "class-infonce")
+        self.contrasts = recipe.loss.form not in ("point-cross-entropy", "class-infonce")
+        self.names_classes = not self.contrasts or recipe.loss.backbone is not None
 
     def semantic(
         self, logits: Float[Tensor, "targets classes"], targets: Int[Tensor, "targets"]
@@ -213,12 +247,17 @@ class Objective:
         if self.loss.form == "kl-divergence":
             logits = prompts.best_name(student.compare(seeing, prompts.embeddings))
             return kl_divergence(logits, pixels.logits, temperature=self.loss.kl_temperature)
-        points, temperature = student.embed(seeing), self.loss.contrast_temperature
-        if self.loss.form == "pixel-infonce":
-            return pixel_point_infonce(points, _seen_by(pixels, prompts), temperature=temperature)
-        assert pixels.superpixels is not None
-        regions = pixels.superpixels
-        return superpixel_infonce(points, regions.of_pair, regions.embeddings, temperature=temperature)
+        temperature, regions = self.loss.contrast_temperature, pixels.superpixels
+        seen = _seen_by(pixels, prompts) if regions is None else regions.embeddings
+        if student.local is None:  # the pixels are where the words are
+            points = student.embed(seeing)
+        else:
+            points, seen = student.local.points(seeing), student.local.pixels(seen)
+        if regions is None:
+            return pixel_point_infonce(points, seen, temperature=temperature)
+        if student.local is not None:
+            seen = nn.functional.normalize(seen, dim=1)
+        return superpixel_infonce(points, regions.of_pair, seen, temperature=temperature)
 
     def consistency(
         self, student: Embedder, described: Float[Tensor, "points hidden"], batch: Batch, prompts: Prompts

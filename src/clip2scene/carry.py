@@ -23,6 +23,7 @@ from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.motion import seen_through
 from clip2scene.parallel import one_at_a_time
 from clip2scene.superpoints import find_superpoints
+from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Camera, Pairs, PointCloud, Prompts, Sample
@@ -71,6 +72,7 @@ def carry_split(
     folder: Path,
     *,
     settings: dict[str, Any],
+    backbone: ImageBackbone | None = None,
 ) -> list[Path]:
     """Carry the teacher's answers onto every sample of a split.
 
@@ -86,6 +88,7 @@ def carry_split(
             ``merge_sweeps``, ``viewpoint`` (where the lidar stands), ``superpoint_vote``, ``keep``, and what
             names the data and the teacher. ``keep`` says what else is kept of the teacher: "classes" nothing,
             "maps" its own features, "superpixels" these and the regions of the images.
+        backbone: An image model whose features are kept in place of the teacher's own.
 
     Returns:
         One path a sample, in the data set's order.
@@ -101,7 +104,7 @@ def carry_split(
     with one_at_a_time(folder / "lock"):
         missing = [number for number, path in enumerate(paths) if not path.exists()]
         for number in tqdm(missing, desc="teacher looks", unit="sample") if missing else ():
-            save_carried(paths[number], _carry_sample(dataset[number], teacher, prompts, settings))
+            save_carried(paths[number], _carry_sample(dataset[number], teacher, prompts, settings, backbone))
     if teacher is not None and not any(len(load_carried(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so the teacher can teach nothing; "
@@ -111,7 +114,11 @@ def carry_split(
 
 
 def _carry_sample(
-    sample: Sample, teacher: Teacher | None, prompts: Prompts, settings: dict[str, Any]
+    sample: Sample,
+    teacher: Teacher | None,
+    prompts: Prompts,
+    settings: dict[str, Any],
+    backbone: ImageBackbone | None,
 ) -> Carried:
     """Gather a sample's sweeps, pair their points with pixels, and ask the teacher there."""
     cloud, labels, sizes, still = _gather_sweeps(sample, settings)
@@ -126,9 +133,10 @@ def _carry_sample(
     pairs = Pairs(*(each[answered] for each in vars(pairs).values()))
     superpoints = _superpoints_of_items(cloud, sizes) if settings["superpoint_vote"] else None
     gaze = None
-    if settings["keep"] != "classes" and isinstance(seen, DenseEmbeddings):
-        superpixels = _find_superpixels(sample, seen, pairs) if settings["keep"] == "superpixels" else None
-        gaze = Gaze(replace(seen, keys=None), pairs, superpixels)
+    looked = seen if backbone is None else _look_with(backbone, sample)
+    if settings["keep"] != "classes" and isinstance(looked, DenseEmbeddings):
+        superpixels = _find_superpixels(sample, looked, pairs) if settings["keep"] == "superpixels" else None
+        gaze = Gaze(replace(looked, keys=None), pairs, superpixels)
     return Carried(cloud, pairs.points, logits[answered], labels, superpoints, sizes, gaze)
 
 
@@ -159,6 +167,13 @@ def _gather_sweeps(
         merged = PointCloud(cloud.positions[still], cloud.features[still])
         return merged, None if labels is None else labels[still], (), still[still]
     return cloud, labels, tuple(len(c) for c in clouds) if sample.sweeps else (), still
+
+
+def _look_with(backbone: ImageBackbone, sample: Sample) -> DenseEmbeddings:
+    """Look at every image of a sample with another model than the teacher."""
+    images = [sample.read_image(view) for view in range(len(sample.cameras))]
+    sizes = tuple((camera.height, camera.width) for camera in sample.cameras)
+    return DenseEmbeddings(backbone.maps(images), None, sizes)
 
 
 def _superpoints_of_items(cloud: PointCloud, sizes: tuple[int, ...]) -> Int[Tensor, "points"]:

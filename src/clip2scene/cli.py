@@ -111,6 +111,36 @@ def evaluate(
         print(f"drew {path}")
 
 
+def evaluate_point_clip(
+    *, data_root: Path, split: str = "val", recipe: str = "toytown", teacher_weights: str | None = None
+) -> None:
+    """Judge PointCLIP, a rival that needs no training: depth maps of pieces, named by the image-text model.
+
+    Args:
+        data_root: The data set, with labels.
+        split: Which split to judge.
+        recipe: Name of the recipe that says what the data set is.
+        teacher_weights: Folder or hub id of a CLIP or SigLIP model. Without it, the small one in the package.
+    """
+    from clip2scene.evaluate import evaluate_point_clip as run_point_clip
+    from clip2scene.metrics import table
+
+    scores = run_point_clip(
+        _named(recipe).data,
+        data_root=data_root,
+        split=split,
+        teacher=_named(recipe).teacher,
+        teacher_weights=teacher_weights,
+    )
+    print(table(scores))
+
+
+def _named(recipe: str) -> Recipe:
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}, expected one of {', '.join(RECIPES)}")
+    return RECIPES[recipe]
+
+
 def ablate(
     table: tyro.conf.Positional[Literal["paper", "self-training", "words", "rivals", "additions"]],
     *,
@@ -139,9 +169,7 @@ def ablate(
     from clip2scene.ablation import ablate as run_ablate
     from clip2scene.tables import TABLES
 
-    if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}, expected one of {', '.join(RECIPES)}")
-    base = RECIPES[recipe] if steps is None else replace(RECIPES[recipe], steps=steps)
+    base = _named(recipe) if steps is None else replace(_named(recipe), steps=steps)
     path = run_ablate(
         TABLES[table](base),
         data_root=data_root,
@@ -221,6 +249,7 @@ COMMANDS = {
     "make-toytown": make_toytown,
     "pretrain": pretrain,
     "evaluate": evaluate,
+    "evaluate-point-clip": evaluate_point_clip,
     "ablate": ablate,
     "segment": segment,
     "pretrain-clip": pretrain_clip,

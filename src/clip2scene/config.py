@@ -105,6 +105,11 @@ class LossConfig:
     """Factor on the term; 0 leaves consistency alone to teach (the paper's row "w/o SCR")."""
     temperature: float = 0.5
     """Divides the logits of the class-wise InfoNCE (paper, Sec. 4: 0.5)."""
+    backbone: str | None = None
+    """Whose picture of the pixels the rivals contrast with: None, the teacher's embeddings, which words are
+    compared with; "own", the teacher's last map before its pooling; or the folder of any frozen vision model.
+    With the latter two, points and pixels each learn a layer into a common space of 64 channels, as in the
+    rivals' papers, and the words are learnt beside, by a layer that teaches the network nothing."""
     contrast_temperature: float = 0.07
     """Divides the logits of the rivals' contrasts (PPKT and SLidR: 0.07)."""
     kl_temperature: float = 1.0
@@ -127,6 +132,10 @@ class LossConfig:
         balanced = self.form == "point-cross-entropy" or self.class_balance == 0
         _require(
             balanced, f"class_balance belongs to point-cross-entropy, with {self.form} it must be 0", self
+        )
+        contrasts = self.backbone is None or self.form in ("pixel-infonce", "superpixel-infonce")
+        _require(
+            contrasts, f"a backbone is for the rivals, with {self.form} it must be left out", self.backbone
         )
         _require(self.lovasz >= 0, "lovasz must not be negative", self.lovasz)
         classes = not self.lovasz or self.form in ("point-cross-entropy", "class-infonce")
@@ -267,14 +276,21 @@ class Recipe:
         _require(pieces, "self_training.settle needs teacher.superpoint_vote", self.self_training)
         classes = self.loss.form in ("point-cross-entropy", "class-infonce")
         _require(classes or not own, f"self-training needs a loss over classes, not {self.loss.form}", own)
+        alone = classes or self.consistency.weight == 0
+        _require(
+            alone, f"consistency needs a loss over classes, not {self.loss.form}", self.consistency.weight
+        )
         own_words = self.data.words == "own"
         taught = self.supervision == "label-free" or (
             classes and own_words and self.consistency.weight == 0 and not own
         )
         _require(taught, "learning from labels knows the data's own classes and no pixels", self)
         painted = self.teacher.kind == "maskclip" or own_words
-        regions = self.teacher.kind == "maskclip" or self.loss.form != "superpixel-infonce"
-        _require(regions, "class maps have no features to average in superpixels", self.loss.form)
+        pictured = self.loss.backbone not in (None, "own")
+        regions = self.teacher.kind == "maskclip" or pictured or self.loss.form != "superpixel-infonce"
+        _require(regions, "class maps have no features to average in superpixels; name a loss.backbone", 0)
+        towers = self.teacher.kind == "maskclip" or self.loss.backbone != "own"
+        _require(towers, "class maps have no image tower, so loss.backbone cannot be own", self.loss.backbone)
         _require(painted, "class maps speak the data's own classes, so words must be own", self.data.words)
 
     @property

@@ -88,7 +88,7 @@ def _score(
     text: Float[Tensor, "classes channels"],
     labels: Int[Tensor, "pairs"],
 ) -> Float[Tensor, "pairs"]:
-    """Compare each feature with the text of its own class; a row of classes is far less than one of channels."""
+    """Compare each feature with the text of its own class; rows of classes are shorter than of channels."""
     return (features @ text.T).gather(1, labels[:, None])[:, 0]
 
 

@@ -8,11 +8,17 @@ from jaxtyping import Int
 from torch import Tensor
 from tqdm import tqdm
 
+from clip2scene import build
 from clip2scene.carried import Carried, load_carried
+from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.files import write_json
 from clip2scene.metrics import Confusion, Scores, random_baseline
+from clip2scene.pointclip import TEMPLATES as POINT_CLIP_TEMPLATES
+from clip2scene.pointclip import point_clip
 from clip2scene.run import Judged, Run, open_run
 from clip2scene.student.embedder import Embedder
+from clip2scene.teacher.clip import load_clip
+from clip2scene.teacher.prompts import embed_prompts
 from clip2scene.types import IGNORE_LABEL, Prompts
 
 COLUMNS = ("student", "student_seen", "student_unseen", "teacher", "teacher_seen", "voted", "voted_seen")
@@ -83,6 +89,50 @@ def judge(
     scores = {column: confusion.scores(judged.classes) for column, confusion in confusions.items()}
     truth = confusions["student"].counts.sum(1)
     scores["random"] = random_baseline(truth).scores(judged.classes)
+    return scores
+
+
+@torch.inference_mode()
+def evaluate_point_clip(
+    data: DataConfig,
+    *,
+    data_root: Path,
+    split: str = "val",
+    teacher: TeacherConfig = TeacherConfig(),  # noqa: B008 - frozen
+    teacher_weights: str | None = None,
+) -> dict[str, Scores]:
+    """Score PointCLIP, which needs no training, on every point of a split.
+
+    Args:
+        data: Which classes the data set at ``data_root`` is judged in.
+        data_root: The data set, with labels.
+        split: Which of its splits.
+        teacher: Decides the sentences around the names, where the model does not know the paper's.
+        teacher_weights: Folder or hub id of the image-text model; None takes the small one in the package.
+
+    Returns:
+        Scores of ``point_clip`` as published, of ``centred`` embeddings (see
+        :func:`clip2scene.pointclip.point_clip`), and of ``random``.
+
+    Raises:
+        ValueError: If the data or the model cannot be read, or the split has no labels.
+    """
+    classes = build.judged_classes(data)
+    dataset = build.build_dataset(data, data_root, split=split, with_labels=True)
+    clip = load_clip(teacher_weights or build.SMALL_CLIP)
+    prompts = build.build_prompts(teacher, clip, classes)
+    if not clip.unknown_words(POINT_CLIP_TEMPLATES[0].format("")):
+        prompts = embed_prompts(clip, classes.classes, classes.prompts, POINT_CLIP_TEMPLATES)
+    confusions = {name: Confusion(len(classes)) for name in ("point_clip", "centred")}
+    for number in tqdm(range(len(dataset.tokens)), desc=f"judge {split}", unit="sample"):
+        sample = dataset[number]
+        if sample.labels is None:
+            raise ValueError("judging needs a data set with labels; this split has none")
+        for name, confusion in confusions.items():
+            answers = point_clip(clip, prompts, sample.cloud.positions, centred=name == "centred")
+            confusion.update(answers, sample.labels)
+    scores = {name: confusion.scores(classes.classes) for name, confusion in confusions.items()}
+    scores["random"] = random_baseline(confusions["centred"].counts.sum(1)).scores(classes.classes)
     return scores
 
 

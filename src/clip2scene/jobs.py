@@ -147,15 +147,18 @@ def check_teachers(jobs: Sequence[Job]) -> None:
     """Place the words of every variant in its teacher's text space.
 
     Raises:
-        ValueError: If the teacher cannot be opened, its words do not fit, or what cuts images into regions is
-            not installed; it names the variant.
+        ValueError: If the teacher or the image backbone cannot be opened, its words do not fit, or what cuts
+            images into regions is not installed; it names the variant.
     """
-    for job in _one_each(jobs, lambda job: (job.recipe.teacher, job.recipe.data, job.recipe.keep)):
+    for job in _one_each(
+        jobs, lambda job: (job.recipe.teacher, job.recipe.data, job.recipe.keep, job.recipe.loss.backbone)
+    ):
         spoken = build.spoken_classes(job.recipe.data)
         try:
             space = build.open_text_space(job.recipe.teacher, job.teacher_weights, spoken)
             partly = job.recipe.data.words != "own"
             build.build_prompts(job.recipe.teacher, space, spoken, partly=partly)
+            build.build_backbone(job.recipe.loss, space)
             if job.recipe.keep == "superpixels" and find_spec("skimage") is None:
                 raise ValueError("superpixels need scikit-image; install clip2scene[rivals]")
         except ValueError as error:

@@ -74,18 +74,27 @@ def run_apart(
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
+def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Let one process at a time into the block, for work that the next one then finds done.
 
     A process that dies in the block lets the next one in. Where the system has no file locks, all go in.
 
     Args:
         path: File that stands for the block; made when missing, with its folder.
+        wait: Whether to wait for the one inside.
+
+    Raises:
+        ValueError: If another is inside and ``wait`` is off.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise ValueError(
+                    f"another process works in {path.parent}; wait until it is done, or stop it"
+                ) from None
         yield
 
 

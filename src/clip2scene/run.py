@@ -195,8 +195,15 @@ class Run:
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
         }
+        backbone = None
+        if learning and self.recipe.loss.backbone is not None:
+            backbone = build.build_backbone(self.recipe.loss, self.text_space())
+            settings |= {
+                "backbone": self.recipe.loss.backbone,
+                "backbone_hash": self.sources["backbone_hash"],
+            }
         folder = (into or self.folder / "carried") / split
-        return carry_split(dataset, teacher, self.prompts, folder, settings=settings)
+        return carry_split(dataset, teacher, self.prompts, folder, settings=settings, backbone=backbone)
 
     def text_space(self) -> TextSpace:
         """Open what turns words into vectors.
@@ -220,6 +227,7 @@ class Run:
             self.recipe,
             in_channels=self.sources["in_channels"],
             text_channels=self.prompts.embeddings.shape[1],
+            pixel_channels=self.sources.get("pixel_channels"),
         )
 
     def student(self) -> Embedder:
@@ -285,6 +293,11 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         "in_channels": dataset[0].cloud.features.shape[1],
         "versions": versions(),
     }
+    backbone = build.build_backbone(recipe.loss, space)
+    if backbone is not None:
+        sources["pixel_channels"] = backbone.channels
+        own = recipe.loss.backbone == "own"
+        sources["backbone_hash"] = "" if own else hash_files(Path(str(recipe.loss.backbone)))
     save_prompts(out, prompts)
     if isinstance(space, TextTable):
         space.save(out / WORDS)

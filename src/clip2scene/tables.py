@@ -122,14 +122,17 @@ def rivals_table(recipe: Recipe) -> AblationTable:
     """Losses of other papers with the same teacher, pairs, network and schedule."""
     base = plain(recipe)
 
-    def contrast(form: str) -> Recipe:
-        return _change(base, loss={"form": form, "class_balance": 0.0})
+    def contrast(form: str, backbone: str | None = None) -> Recipe:
+        return _change(base, loss={"form": form, "class_balance": 0.0, "backbone": backbone})
 
+    beside = "features before the teacher's pooling, which know no words; a linear layer learns these beside"
     variants = (
         _variant("baseline", base, None, "SCR"),
         _variant("full", full(recipe), None, "SCR, StCR, S3, 3 sweeps"),
         _variant("PPKT", contrast("pixel-infonce"), None, "pixel-point InfoNCE, 4096 pairs"),
         _variant("SLidR", contrast("superpixel-infonce"), None, "superpixel-driven InfoNCE"),
+        _variant("PPKT, image tower", contrast("pixel-infonce", "own"), None, beside),
+        _variant("SLidR, image tower", contrast("superpixel-infonce", "own"), None, beside),
     )
     return AblationTable("rivals", "Rivals", "baseline", variants)
 

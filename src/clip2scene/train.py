@@ -39,11 +39,14 @@ def train_step(
     """
     described = student(batch.positions, batch.features, batch.item_of_point)  # points hidden
     batch = teach_itself(batch, described)  # S3: some targets become the student's own answers
-    if not objective.names_classes:  # PPKT, SLidR and KL learn from the pixels themselves
-        return objective.contrast(student, described, batch, prompts)
-    taught = student.compare(described.index_select(0, batch.taught), prompts.embeddings)  # targets names
-    loss = objective.semantic(prompts.best_name(taught), batch.targets)  # SCR
-    return loss + objective.consistency(student, described, batch, prompts)  # StCR
+    loss = objective.consistency(student, described, batch, prompts)  # StCR
+    if objective.contrasts:  # PPKT, SLidR and KL learn from the pixels themselves
+        loss = loss + objective.contrast(student, described, batch, prompts)
+        described = described.detach()  # words that are learnt beside teach the network nothing
+    if objective.names_classes:
+        taught = student.compare(described.index_select(0, batch.taught), prompts.embeddings)  # targets names
+        loss = loss + objective.semantic(prompts.best_name(taught), batch.targets)  # SCR
+    return loss
 
 
 def pretrain(

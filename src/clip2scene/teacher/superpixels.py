@@ -1,21 +1,13 @@
 """Superpixels: pieces of an image that are alike in place and colour (SLIC, Achanta et al. 2012).
 
-SLidR contrasts the mean feature of a superpixel with that of the points that fall into it.
+SLidR contrasts the mean feature of a superpixel with that of the points that fall into it. What comes of them
+is kept on disk with the teacher's other answers: see :mod:`clip2scene.carry`.
 """
-
-import json
-import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from PIL import Image, PngImagePlugin
 from torch import Tensor
-
-from clip2scene.files import write_atomically
-
-_NOTE = "clip2scene-superpixels"
 
 
 def slic_superpixels(
@@ -39,7 +31,11 @@ def slic_superpixels(
     Raises:
         ValueError: If a setting is out of range, or scikit-image is not installed.
     """
-    _check(num_segments, compactness, sigma)
+    if not 1 <= num_segments <= 2**15 or compactness <= 0 or sigma < 0:
+        raise ValueError(
+            f"superpixels need 1 to {2**15} segments, a positive compactness and a sigma of 0 or more, got "
+            f"{num_segments}, {compactness} and {sigma}; SLidR's are 150, 6 and 3"
+        )
     try:
         from skimage.segmentation import slic  # late: an optional dependency, and slow to import
     except ImportError:
@@ -89,65 +85,3 @@ def _neighbours(pixels: int, cells: int) -> list[tuple[Int[Tensor, "pixels"], Fl
     below = place.floor().long()
     above = (below + 1).clamp(max=cells - 1)
     return [(below, 1 - (place - below)), (above, place - below)]
-
-
-def cached_superpixels(
-    path: Path,
-    image: UInt8[Tensor, "height width 3"],
-    *,
-    num_segments: int = 150,
-    compactness: float = 6.0,
-    sigma: float = 3.0,
-) -> Int[Tensor, "height width"]:
-    """Read the superpixels of an image from a file; cut and keep them where there are none that fit.
-
-    The file is a PNG of one channel (8 or 16 bit) that says which settings and which image it was made for. A
-    file of others, or one that is damaged, is made anew.
-
-    Args:
-        path: The file, one for each image.
-        image: RGB.
-        num_segments: See :func:`slic_superpixels`, as the others.
-        compactness: See there.
-        sigma: See there.
-
-    Raises:
-        ValueError: As :func:`slic_superpixels`.
-    """
-    _check(num_segments, compactness, sigma)
-    made_for = {"num_segments": num_segments, "compactness": compactness, "sigma": sigma}
-    note = json.dumps({**made_for, "image": f"{zlib.crc32(image.numpy().tobytes()):08x}"})
-    kept = _read(path, note, (image.shape[0], image.shape[1]))
-    if kept is not None:
-        return kept
-    made = slic_superpixels(image, num_segments=num_segments, compactness=compactness, sigma=sigma)
-    _write(path, made, note)
-    return made
-
-
-def _check(num_segments: int, compactness: float, sigma: float) -> None:
-    if not 1 <= num_segments <= 2**15 or compactness <= 0 or sigma < 0:
-        raise ValueError(
-            f"superpixels need 1 to {2**15} segments, a positive compactness and a sigma of 0 or more, got "
-            f"{num_segments}, {compactness} and {sigma}; SLidR's are 150, 6 and 3"
-        )
-
-
-def _write(path: Path, numbers: Int[Tensor, "height width"], note: str) -> None:
-    info = PngImagePlugin.PngInfo()
-    info.add_text(_NOTE, note)
-    kind = np.uint8 if int(numbers.max()) < 256 else np.uint16
-    with write_atomically(path) as temporary:
-        Image.fromarray(numbers.numpy().astype(kind)).save(temporary, format="PNG", pnginfo=info)
-
-
-def _read(path: Path, note: str, size: tuple[int, int]) -> Int[Tensor, "height width"] | None:
-    """Read what :func:`_write` wrote; None if it is absent, damaged or made for something else."""
-    try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            values = np.array(picture)
-            # The text of a PNG is read before the pixels or after them, so it is asked for last.
-            said = getattr(picture, "text", {}).get(_NOTE)
-    except (OSError, SyntaxError, ValueError):
-        return None
-    return torch.from_numpy(values.astype(np.int64)) if said == note and values.shape == size else None
