@@ -22,6 +22,9 @@ INVERSE_TEMPERATURE = 100.0  # of the softmax that both refinements look at (Mas
 NEAR_AND_FAR = (0.4, 0.7, 1.2)
 """Scales that suit the small CLIP on 400 x 224 pixels; chosen among four on towns of the training range."""
 
+WINDOWS_AT_ONCE = 32
+"""Windows of an image that go through the model together."""
+
 SILENT = -100.0  # the logit of a class that prompt denoising has silenced (MaskCLIP's code)
 
 Cells = Float[Tensor, "channels _ _"]  # rows and columns differ from view to view
@@ -218,16 +221,20 @@ class MaskClip:
         patch = self.clip.patch
         rows, cols = pixels.shape[-2] // patch, pixels.shape[-1] // patch
         side = max(rows, cols) if self.window is None else self.window // patch
+        corners = list(itertools.product(_window_starts(rows, side), _window_starts(cols, side)))
         sums: tuple[Tensor, ...] = ()
-        for top, left in itertools.product(_window_starts(rows, side), _window_starts(cols, side)):
-            crop = pixels[:, :, top * patch : (top + side) * patch, left * patch : (left + side) * patch]
-            seen = [F.normalize(each[0], dim=0) for each in self._dense(crop)]  # every window has one vote
-            sums = sums or tuple(each.new_zeros(each.shape[0], rows, cols) for each in seen)
-            for total, each in zip(sums, seen, strict=True):
-                total[:, top : top + side, left : left + side] += each
+        for first in range(0, len(corners), WINDOWS_AT_ONCE):
+            some = corners[first : first + WINDOWS_AT_ONCE]
+            reach = side * patch
+            crops = [pixels[0, :, y * patch :, x * patch :][:, :reach, :reach] for y, x in some]
+            seen = [F.normalize(each, dim=1) for each in self._dense(torch.stack(crops))]  # one vote a window
+            sums = sums or tuple(each.new_zeros(each.shape[1], rows, cols) for each in seen)
+            for total, maps in zip(sums, seen, strict=True):
+                for (top, left), each in zip(some, maps, strict=True):
+                    total[:, top : top + side, left : left + side] += each
         return tuple(F.normalize(each, dim=0) for each in sums)
 
-    def _dense(self, pixels: Float[Tensor, "1 3 height width"]) -> tuple[Tensor, ...]:
+    def _dense(self, pixels: Float[Tensor, "windows 3 height width"]) -> tuple[Tensor, ...]:
         """Give the embeddings, and the keys if they are of use."""
         model, with_keys = self.clip.model, self.key_smoothing > 0
         if self.clip.family == "resnet":
