@@ -4,7 +4,8 @@ The folder of a table, which can be interrupted and taken up again at any time:
 
 ======================  ================================================================================
 ``runs/VARIANT/seed-S`` a run each; ``done.json`` in it says that it was trained and judged, and where
-``carried/``            the teacher's answers, shared by all runs; may be deleted
+``carried/``            the teacher's answers, and what it saw in each image, shared by all runs; may be
+                        deleted
 ``calls.json``          the calls that worked on the table, and how long
 ``table.md``            the table; rewritten after every run, as are ``table.csv`` and ``figure.png``
 ======================  ================================================================================

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clip2scene import build
-from clip2scene.carry import carry_split
+from clip2scene.carry import Teacher, carry_split
 from clip2scene.checkpoint import (
     Checkpoint,
     hash_files,
@@ -38,7 +38,9 @@ from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_atomically, write_json
 from clip2scene.judging import judge_map
 from clip2scene.student.embedder import Embedder
+from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
+from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.model_folder import find_folder
 from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
 from clip2scene.types import IGNORE_LABEL, Prompts
@@ -171,7 +173,8 @@ class Run:
             data_root: The data set.
             split: Which of its splits.
             with_labels: Whether to read labels.
-            into: Folder to keep them in, which other runs may share; by default the run's own.
+            into: Folder to keep them in, which other runs may share, and with them what the teacher saw in
+                each image; by default the run's own, without the latter.
 
         Returns:
             A file a sample. To be judged, a student sees what it would see in use: the keyframe alone, unless
@@ -181,9 +184,12 @@ class Run:
         learning = split == "train"
         sweeps = data.sweeps if learning or data.merge_sweeps else 1
         dataset = build.build_dataset(data, data_root, split=split, with_labels=with_labels, sweeps=sweeps)
-        teacher = None
+        teacher: Teacher | None = None
         if not learning or self.recipe.supervision == "label-free":
             teacher = build.build_teacher(self.recipe.teacher, self.text_space(), self.prompts, dataset)
+            if isinstance(teacher, MaskClip):
+                looks = None if into is None else into / "looks"
+                teacher = CachedTeacher(teacher, self.sources["teacher_hash"], looks)
         settings = {
             **self.carry_settings,
             "superpoint_vote": self.recipe.teacher.superpoint_vote,

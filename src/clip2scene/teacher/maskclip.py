@@ -196,14 +196,27 @@ class MaskClip:
             images: RGB.
             sizes: Height and width that pixels of pairs refer to; by default the images' own.
         """
-        seen = [self._look_at(image) for image in images]
+        sizes = sizes or [(image.shape[0], image.shape[1]) for image in images]
+        return self.gather([self.look_at(image) for image in images], sizes)
+
+    def gather(self, seen: Sequence[Maps], sizes: Sequence[tuple[int, int]]) -> DenseEmbeddings:
+        """Put the maps of several images together.
+
+        Args:
+            seen: What :meth:`look_at` gave for each.
+            sizes: Height and width that pixels of pairs refer to.
+        """
         embeddings = tuple(each[0] for each in seen)
         keys = tuple(each[1] for each in seen) if self.key_smoothing > 0 else None
-        sizes = tuple(sizes or [(image.shape[0], image.shape[1]) for image in images])
-        return DenseEmbeddings(embeddings, keys, sizes, self.key_smoothing, self.prompt_denoising)
+        return DenseEmbeddings(embeddings, keys, tuple(sizes), self.key_smoothing, self.prompt_denoising)
 
-    def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
-        """Look at one image at every scale; the maps of all are laid over the finest one and averaged."""
+    @torch.no_grad()
+    def look_at(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
+        """Look at one image at every scale; the maps of all are laid over the finest one and averaged.
+
+        Returns:
+            Embeddings of unit length; and the cells' attention keys, if key smoothing is on.
+        """
         height, width = self.working_size or image.shape[:2]
         pixels = self.clip.normalise(image[None])
         looks = []

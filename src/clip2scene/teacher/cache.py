@@ -1,0 +1,84 @@
+"""What the teacher saw in each image, kept on disk: the frozen teacher is paid for once.
+
+The maps do not depend on the words, the pairs or the sweeps, so runs that differ in those share them. They
+are kept in half precision; a teacher without a folder rounds them alike, so that no answer depends on whether
+it was kept.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clip2scene.files import write_atomically
+from clip2scene.teacher.maskclip import DenseEmbeddings, Maps, MaskClip
+from clip2scene.types import Sample
+
+
+@dataclass(frozen=True)
+class CachedTeacher:
+    """MaskCLIP that looks at no image twice.
+
+    A file is named by what it was made of: the image's pixels, the model's weights and the settings of the
+    look. So it is never stale, and two processes that write the same one write the same content.
+
+    Attributes:
+        teacher: Who looks.
+        weights_hash: Of the image-text model's files.
+        folder: Where the maps are kept; may be deleted. None keeps nothing.
+    """
+
+    teacher: MaskClip
+    weights_hash: str
+    folder: Path | None = None
+
+    def __call__(self, sample: Sample) -> DenseEmbeddings:
+        """Look at every image of a sample, or remember what was seen.
+
+        Raises:
+            ValueError: If an image cannot be read.
+        """
+        seen = [self._look_at(sample.read_image(view)) for view in range(len(sample.cameras))]
+        return self.teacher.gather(seen, [(camera.height, camera.width) for camera in sample.cameras])
+
+    def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
+        """Give an image's maps as they are kept."""
+        path = None if self.folder is None else self.folder / self._name(image)
+        kept = None if path is None else _read(path)
+        if kept is None:
+            kept = tuple(each.half() for each in self.teacher.look_at(image))
+            if path is not None:
+                _write(path, kept)
+        return tuple(each.float() for each in kept)
+
+    def _name(self, image: UInt8[Tensor, "height width 3"]) -> str:
+        """Name the file of an image's maps; the first two digits are a folder, as there may be millions."""
+        look = {
+            name: value
+            for name, value in vars(self.teacher).items()
+            if name not in ("clip", "key_smoothing", "prompt_denoising")  # these two come after the look
+        }
+        look |= {"keys": self.teacher.key_smoothing > 0, "size": list(image.shape)}
+        digest = hashlib.sha256(json.dumps([self.weights_hash, look], sort_keys=True).encode())
+        digest.update(image.contiguous().numpy().tobytes())
+        name = digest.hexdigest()[:32]
+        return f"{name[:2]}/{name[2:]}.safetensors"
+
+
+def _write(path: Path, maps: Maps) -> None:
+    with write_atomically(path) as temporary:
+        save_file({str(number): each.contiguous() for number, each in enumerate(maps)}, temporary)
+
+
+def _read(path: Path) -> Maps | None:
+    """Read what :func:`_write` wrote; None if it is absent or damaged, so that it is made anew."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    return tuple(tensors[name] for name in sorted(tensors))
