@@ -24,7 +24,7 @@ def plain(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         data=replace(recipe.data, sweeps=1, merge_sweeps=False, words="own"),
-        teacher=replace(recipe.teacher, superpoint_vote=False),
+        teacher=replace(recipe.teacher, superpoint_vote=False, window=None),
         student=replace(recipe.student, settles=False),
         loss=replace(LossConfig(), class_balance=balance),
         consistency=ConsistencyConfig(),
@@ -144,6 +144,7 @@ def additions_table(recipe: Recipe) -> AblationTable:
     variants = (
         _variant("recipe", recipe),
         _variant("without the vote", _change(recipe, teacher={"superpoint_vote": False})),
+        _variant("without windows", _change(recipe, teacher={"window": None})),
         _variant("without settling", _change(recipe, student={"settles": False})),
         _variant("without height", _change(recipe, student={"sees_height": False})),
         _variant("without balance", _change(recipe, loss={"class_balance": 0.0})),
