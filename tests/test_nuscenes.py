@@ -187,12 +187,18 @@ def test_official_splits_have_their_known_sizes_and_overlap_nowhere():
     train = set(official_scenes("train", VERSION, present))
     verify = set(official_scenes("verify", VERSION, present))
     parametrize = set(official_scenes("parametrize", VERSION, present))
-    assert not val & train and not verify & parametrize
+    test = set(official_scenes("test", "v1.0-test", present))
+    assert [len(names) for names in (train, val, test)] == [700, 150, 150] and len(train | val | test) == 1000
+    assert not verify & parametrize
     assert len(verify) == 100 and verify | parametrize == train
     assert {"scene-0003", "scene-0916", "scene-1073"} <= val
     assert {"scene-0001", "scene-0061", "scene-1110"} <= train
     assert official_scenes("val", "v1.0-mini", present) == ("scene-0103", "scene-0916")
     assert len(official_scenes("train", "v1.0-mini", present)) == 8
+    assert official_scenes("mini_val", "v1.0-mini", present) == ("scene-0103", "scene-0916")
+    assert set(official_scenes("mini_train", "v1.0-mini", present)) <= train | val
+    with pytest.raises(ValueError, match="unknown split 'train' of v1.0-test, expected one of test"):
+        official_scenes("train", "v1.0-test", present)
     with pytest.raises(ValueError, match="unknown split 'verify'"):
         official_scenes("verify", "v1.0-mini", present)
     with pytest.raises(ValueError, match="no official splits"):
@@ -308,8 +314,52 @@ def test_the_version_must_be_named_when_there_is_none_or_more_than_one(damaged, 
         NuScenes(tmp_path / "nowhere")
     shutil.copytree(damaged / VERSION, damaged / "v1.0-mini")
     with pytest.raises(ValueError, match="name the version"):
-        NuScenes(damaged)
+        NuScenes(damaged, split=None)
     assert len(NuScenes(damaged, version=VERSION)) == 2
+
+
+def as_version(root, version, scenes):
+    """Turn toytown into another version of nuScenes, without splits of its own."""
+    (root / VERSION).rename(root / version)
+    (root / version / "splits.json").unlink()
+    path = root / version / "scene.json"
+    rows = [row | {"name": name} for row, name in zip(json.loads(path.read_text()), scenes, strict=True)]
+    path.write_text(json.dumps(rows))
+
+
+def test_the_test_set_opens_without_labels_and_says_why_it_has_none(damaged):
+    as_version(damaged, "v1.0-test", ["scene-0077", "scene-1043"])
+    shutil.rmtree(damaged / "lidarseg")
+    (damaged / "v1.0-test" / "lidarseg.json").unlink()
+    data = NuScenes(damaged, split="test", with_labels=False, sweeps=2)
+    assert len(data) == 4 and data[3].labels is None and len(data[3].sweeps) == 1
+    with pytest.raises(ValueError, match="labels of nuScenes' test set are not public; .*with_labels=False"):
+        NuScenes(damaged, split="test")
+    (damaged / "v1.0-test" / "category.json").unlink()
+    with pytest.raises(ValueError, match="labels of nuScenes' test set are not public"):
+        NuScenes(damaged, split="test")
+
+
+def test_the_mini_set_has_its_own_splits(damaged):
+    as_version(damaged, "v1.0-mini", ["scene-0061", "scene-0916"])
+    for split in ("mini_train", "train"):
+        assert set(NuScenes(damaged, split=split).scenes) == {"scene-0061"}
+    for split in ("mini_val", "val"):
+        assert set(NuScenes(damaged, split=split).scenes) == {"scene-0916"}
+    with pytest.raises(ValueError, match="unknown split 'verify' of v1.0-mini"):
+        NuScenes(damaged, split="verify")
+
+
+def test_of_several_versions_the_one_that_a_split_belongs_to_is_opened(damaged):
+    shutil.copytree(damaged / VERSION, damaged / "v1.0-test")
+    (damaged / "v1.0-test" / "splits.json").write_text(json.dumps({"test": ["scene-0002"]}))
+    assert NuScenes(damaged, split="val").version == VERSION
+    data = NuScenes(damaged, split="test")
+    assert data.version == "v1.0-test" and set(data.scenes) == {"scene-0002"}
+    with pytest.raises(ValueError, match="name the version"):
+        NuScenes(damaged, split="mini_val")
+    with pytest.raises(ValueError, match="name the version"):
+        NuScenes(damaged, split="val", scenes=["scene-0001"])
 
 
 @pytest.mark.real_data
@@ -531,7 +581,7 @@ def test_the_keyframe_alone_is_read_as_before(damaged):
 
     edit(damaged, "sample_data", spoil)
     assert NuScenes(damaged)[0].sweeps == ()
-    with pytest.raises(ValueError, match="sample_data.json lacks a field .*timestamp"):
+    with pytest.raises(ValueError, match="sample_data.json holds 2 records without a timestamp"):
         NuScenes(damaged, sweeps=2)
 
 
@@ -606,7 +656,7 @@ def test_a_broken_sweep_and_a_broken_timestamp_are_named(damaged):
     with pytest.raises(ValueError, match=rf"sample {data.tokens[0]}: .*sweeps.*cannot be read"):
         data[0]
     edit(damaged, "sample_data", lambda rows: [row.update(timestamp="noon") for row in rows])
-    with pytest.raises(ValueError, match="sample_data.json .* timestamp that is no whole number"):
+    with pytest.raises(ValueError, match="sample_data.json .* without a timestamp that is a whole number"):
         NuScenes(damaged, sweeps=2)
 
 

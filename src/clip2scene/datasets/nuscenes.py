@@ -4,17 +4,19 @@ Reads version 1.0 of the tables directly: a folder of JSON files (``v1.0-trainva
 ``samples/`` and ``lidarseg/``.
 """
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from clip2scene.datasets.nuscenes_records import LIDAR, Record, read_label_files, read_sample_data, read_table
-from clip2scene.datasets.nuscenes_splits import official_scenes
+from clip2scene.datasets.nuscenes_cache import open_index
+from clip2scene.datasets.nuscenes_index import CHANNELS, Record
+from clip2scene.datasets.nuscenes_records import find_files, read_label_files
+from clip2scene.datasets.nuscenes_splits import official_scenes, usual_version
 from clip2scene.datasets.reading import (
     CLOUD_FROM_SENSOR,
     check_positions,
@@ -28,14 +30,7 @@ from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_p
 from clip2scene.labels import NUSCENES, ClassSet, train_ids
 from clip2scene.types import Camera, PointCloud, Sample
 
-CAMERAS = (
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_RIGHT",
-    "CAM_BACK",
-    "CAM_BACK_LEFT",
-    "CAM_FRONT_LEFT",
-)
+CAMERAS = CHANNELS[1:]
 """The six cameras, clockwise from the front."""
 
 VEHICLE_REACH_M = 1.0
@@ -70,6 +65,7 @@ class NuScenes:
         with_labels: bool = True,
         class_set: ClassSet = NUSCENES,
         sweeps: int = 1,
+        index_folder: Path | None = None,
     ) -> None:
         """Open a data set.
 
@@ -78,12 +74,15 @@ class NuScenes:
             split: A name in the tables' ``splits.json``, if there is one; else an official split (see
                 ``nuscenes_splits.py``). None takes every scene.
             scenes: Names of scenes, instead of a split.
-            version: Folder of the tables; may be left out when there is only one.
+            version: Folder of the tables; may be left out when there is only one, or one of the usual name
+                for the split.
             with_labels: Whether to read labels. Without, neither label tables nor label files are touched.
             class_set: Classes to translate the 32 raw labels to.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. Earlier ones are spread evenly over
                 the lidar records of the half second before the keyframe (9 at 20 Hz), always with the oldest:
                 3 sweeps take those 0.2 s and 0.45 s before. Where a scene begins there may be fewer.
+            index_folder: Where to keep the index of large tables, which makes them open quickly; by default
+                among the tables (:func:`clip2scene.datasets.nuscenes_cache.open_index`).
 
         Raises:
             ValueError: If a table is missing or inconsistent, a calibration is wrong, the split is unknown or
@@ -91,29 +90,24 @@ class NuScenes:
         """
         check_sweeps(sweeps)
         self.root = Path(root)
-        self.version = version or _only_version(self.root)
+        self.version = version or _only_version(self.root, split if scenes is None else None)
         self.with_labels = with_labels
         self.class_set = class_set
         tables = self.root / self.version
-        scene_names = {row["token"]: row["name"] for row in read_table(tables, "scene", ("token", "name"))}
-        present = tuple(scene_names.values())
+        self._index = open_index(tables, index_folder)
+        present = self._index.scenes
         chosen = _split_scenes(tables, split, present) if scenes is None else set(scenes)
         if not chosen or not chosen <= set(present):
             wanted = sorted(chosen - set(present)) or f"of split {split!r}"
             raise ValueError(f"{tables} lacks the scenes {wanted}; it has {', '.join(present[:5])} ...")
-        samples = [
-            row
-            for row in read_table(tables, "sample", ("token", "timestamp", "scene_token"))
-            if scene_names.get(row["scene_token"]) in chosen
-        ]
-        if not samples:
+        is_chosen = np.array([name in chosen for name in present])
+        samples = np.flatnonzero(is_chosen[self._index.sample_scene])
+        if not len(samples):
             raise ValueError(f"{tables} has no keyframe of {sorted(chosen)[:5]}; check split and scenes")
-        order = {token: number for number, token in enumerate(scene_names)}
-        samples.sort(key=lambda row: (order[row["scene_token"]], row["timestamp"]))
-        self.tokens = tuple(_checked_token(row["token"], tables) for row in samples)
-        self.scenes = tuple(scene_names[row["scene_token"]] for row in samples)
-        scene_of_sample = dict(zip(self.tokens, self.scenes, strict=True))
-        self._keyframes, self._earlier = read_sample_data(tables, scene_of_sample, sweeps=sweeps)
+        self.tokens = tuple(self._index.sample_token[number] for number in samples.tolist())
+        self.scenes = tuple(present[number] for number in self._index.sample_scene[samples].tolist())
+        self._number_of = {token: number for number, token in enumerate(self.tokens)}
+        self._keyframes, self._earlier = find_files(self._index, samples, tables, sweeps=sweeps)
         self._label_files = read_label_files(tables) if with_labels else {}
 
     def __len__(self) -> int:
@@ -139,30 +133,45 @@ class NuScenes:
         Returns:
             ``semantic_maps/CHANNEL/IMAGE.png`` below the root.
         """
-        if token not in self._keyframes or not 0 <= view < len(CAMERAS):
+        if token not in self._number_of or not 0 <= view < len(CAMERAS):
             raise ValueError(f"no camera {view} of sample {token!r} here; expected one of this data set")
-        image = inside(self.root, self._keyframes[token][CAMERAS[view]]["filename"])
+        image = inside(self.root, self._record(token, 1 + view)["filename"])
         return self.root / "semantic_maps" / CAMERAS[view] / f"{image.stem}.png"
+
+    def lidar_file(self, token: str) -> tuple[str, Path]:
+        """Return the token and the path of a keyframe's lidar file.
+
+        Raises:
+            ValueError: If the tables name no such file, or one outside the data set.
+        """
+        record = self._record(token, 0)
+        return record["token"], inside(self.root, record["filename"])
+
+    def _record(self, token: str, channel: int) -> Record:
+        """Give a keyframe's record of one channel."""
+        number = int(self._keyframes[self._number_of[token], channel])
+        if number < 0:
+            tables = self.root / self.version
+            raise ValueError(f"no keyframe of {CHANNELS[channel]} in {tables / 'sample_data.json'}")
+        return self._index.record(number)
 
     def _read(self, token: str) -> Sample:
         """Read one keyframe."""
-        keyframe = self._keyframes[token]
-        absent = [channel for channel in (LIDAR, *CAMERAS) if channel not in keyframe]
-        if absent:
-            tables = self.root / self.version
-            raise ValueError(f"no keyframe of {', '.join(absent)} in {tables / 'sample_data.json'}")
-        lidar = keyframe[LIDAR]
+        lidar, *images = (self._record(token, channel) for channel in range(len(CHANNELS)))
         path = inside(self.root, lidar["filename"])
         records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
         check_positions(records[:, :3], path)
         world_from_cloud = _world_from_sensor(lidar) @ invert_rigid(CLOUD_FROM_SENSOR)
+        earlier = [number for number in self._earlier[self._number_of[token]].tolist() if number >= 0]
         return Sample(
             token=token,
             cloud=PointCloud(transform_points(CLOUD_FROM_SENSOR, records[:, :3]), records[:, 3:4] / 255),
-            cameras=tuple(_camera(name, keyframe[name], world_from_cloud) for name in CAMERAS),
+            cameras=tuple(
+                _camera(name, image, world_from_cloud) for name, image in zip(CAMERAS, images, strict=True)
+            ),
             read_image=partial(self._read_image, token),
             labels=self._labels(lidar["token"], path, len(records)) if self.with_labels else None,
-            sweeps=tuple(self._sweep(record, world_from_cloud) for record in self._earlier.get(token, ())),
+            sweeps=tuple(self._sweep(self._index.record(number), world_from_cloud) for number in earlier),
         )
 
     def _sweep(self, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> PointCloud:
@@ -187,16 +196,19 @@ class NuScenes:
 
     def _read_image(self, token: str, view: int) -> UInt8[Tensor, "height width 3"]:
         """Read one image."""
-        record = self._keyframes[token][CAMERAS[view]]
+        record = self._record(token, 1 + view)
         try:
             return read_image(inside(self.root, record["filename"]), record["width"], record["height"])
         except ValueError as error:
             raise ValueError(f"sample {token}: {error}") from None
 
 
-def _only_version(root: Path) -> str:
-    """Return the one folder of tables below ``root``."""
+def _only_version(root: Path, split: str | None) -> str:
+    """Return the one folder of tables below ``root``, or of several the one that a split belongs to."""
     versions = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
+    usual = usual_version(split)
+    if len(versions) > 1 and usual in versions:
+        return usual
     if len(versions) != 1:
         raise ValueError(
             f"expected one folder of nuScenes tables in {root}, found {versions or 'none'}; name the version"
@@ -219,18 +231,11 @@ def _split_scenes(tables: Path, split: str | None, present: tuple[str, ...]) -> 
     return set(splits[split])
 
 
-def _checked_token(token: str, tables: Path) -> str:
-    """Refuse a token that could not name a file."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", token):
-        raise ValueError(f"sample.json of {tables} holds the token {token!r}; expected letters and digits")
-    return token
-
-
 def _rigid(record: Record, what: str) -> Float[Tensor, "4 4"]:
     """Build the matrix of a record with a rotation and a translation."""
     try:
         return rigid_from_quaternion(record["rotation"], record["translation"])
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{what} {record['token']}: {error}") from None
 
 
@@ -245,7 +250,7 @@ def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -
     calibration = record["calibration"]
     try:
         intrinsics = torch.tensor(calibration["camera_intrinsic"], dtype=torch.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RuntimeError, OverflowError):  # RuntimeError: torch, for null
         intrinsics = torch.zeros(0)
     if intrinsics.shape != (3, 3) or not intrinsics.isfinite().all() or intrinsics.diagonal().min() <= 0:
         raise ValueError(

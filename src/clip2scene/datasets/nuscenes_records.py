@@ -1,84 +1,76 @@
-"""The tables of nuScenes: which files, calibrations and ego poses belong to each keyframe."""
+"""Which files belong to each keyframe of nuScenes, its earlier sweeps, and its labels."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+
+from clip2scene.datasets.json_rows import json_rows
+from clip2scene.datasets.nuscenes_index import CHANNELS, NO_TIME, Index
+from clip2scene.datasets.nuscenes_tables import read_rows
 from clip2scene.datasets.reading import check_enough_sweeps
-from clip2scene.files import read_json
 from clip2scene.labels import NUSCENES_CATEGORIES
-
-LIDAR = "LIDAR_TOP"
 
 SPAN_US = 500_000
 """Earlier sweeps are less than this much older than their keyframe, in microseconds."""
 
-Record = dict[str, Any]
 
-_CALIBRATION_FIELDS = ("token", "sensor_token", "translation", "rotation", "camera_intrinsic")
-_RECORD_FIELDS = (
-    *("token", "sample_token", "ego_pose_token", "calibrated_sensor_token"),
-    *("filename", "width", "height", "is_key_frame"),
-)
-
-
-def read_table(tables: Path, name: str, fields: tuple[str, ...]) -> list[Record]:
-    """Read the named fields of a table; the large tables hold much that is not needed."""
-    path = tables / f"{name}.json"
-    rows = read_json(path)
-    try:
-        return [{field: row[field] for field in fields} for row in rows]
-    except (KeyError, TypeError) as error:
-        expected = ", ".join(fields)
-        raise ValueError(f"a record of {path} lacks a field ({error!r}), expected {expected}") from None
-
-
-def read_sample_data(
-    tables: Path, scene_of_sample: Mapping[str, str], *, sweeps: int
-) -> tuple[dict[str, dict[str, Record]], dict[str, list[Record]]]:
-    """Gather the files of each keyframe and its earlier sweeps, with calibration and ego pose.
+def find_files(
+    index: Index, samples: Int[np.ndarray, "samples"], tables: Path, *, sweeps: int
+) -> tuple[Int[np.ndarray, "samples channels"], Int[np.ndarray, "samples earlier"]]:
+    """Find the files of some keyframes and of their earlier sweeps.
 
     Args:
-        tables: Folder of the tables.
-        scene_of_sample: Scene of every sample that is wanted; sweeps are looked for within a scene.
-        sweeps: Sweeps of each sample, the keyframe included; with 1, no other record is kept in memory.
+        index: The tables.
+        samples: Positions of the keyframes.
+        tables: Folder of the tables, for messages.
+        sweeps: Sweeps of each sample, the keyframe included; with 1, no other record is looked at.
 
     Returns:
-        For each sample its record by channel; and, for more than one sweep, its earlier sweeps, newest first.
+        Positions of files in the index, -1 where there is none: of each channel's keyframe, and of the
+        earlier sweeps, newest first.
 
     Raises:
-        ValueError: If a table is missing or inconsistent, or no keyframe has as many sweeps.
+        ValueError: If the calibration or pose of one of these files is unknown, a timestamp that is needed is
+            no whole number, or no keyframe has as many sweeps.
     """
-    keyframes: dict[str, dict[str, Record]] = {token: {} for token in scene_of_sample}
-    turns: dict[str, list[Record]] = {scene: [] for scene in scene_of_sample.values()}
-    for channel, row in _records_of(tables, keyframes, with_sweeps=sweeps > 1):
-        if row["is_key_frame"]:
-            keyframes[row["sample_token"]][channel] = row
-        if channel == LIDAR:
-            turns[scene_of_sample[row["sample_token"]]].append(row)
-    earlier = {}
+    row_of_sample = np.full(len(index.sample_token), -1)
+    row_of_sample[samples] = np.arange(len(samples))
+    row = row_of_sample[index.file_sample]
+    wanted = np.flatnonzero((row >= 0) & (index.file_is_keyframe | (sweeps > 1)))
     if sweeps > 1:
-        earlier = _earlier_sweeps(keyframes, turns, scene_of_sample, sweeps, tables)
-    records = [row for rows in keyframes.values() for row in rows.values()]
-    records += [row for rows in earlier.values() for row in rows]
-    _add_ego_poses(tables, records)
+        _refuse_timeless(index, wanted, tables)
+    unknown = wanted[index.file_channel[wanted] < 0]
+    if len(unknown):
+        token = index.file_token[int(unknown[0])]
+        raise ValueError(f"sample_data {token} of {tables} names an unknown calibrated sensor")
+    keyframes = np.full((len(samples), len(CHANNELS)), -1)
+    own = wanted[index.file_is_keyframe[wanted]]
+    keyframes[row[own], index.file_channel[own]] = own
+    turns = wanted[index.file_channel[wanted] == 0]
+    earlier = np.full((len(samples), sweeps - 1), -1)
+    if sweeps > 1:
+        _find_earlier(index, samples, keyframes[:, 0], turns, earlier)
+        most = int((earlier >= 0).sum(1).max(initial=0))
+        check_enough_sweeps(sweeps, most + 1, f"{tables} within half a second")
+    used = np.concatenate([keyframes[keyframes >= 0], np.unique(earlier[earlier >= 0])])
+    lacking = int((index.file_pose[used] < 0).sum())
+    if lacking:
+        raise ValueError(f"ego_pose.json of {tables} lacks {lacking} poses; restore it")
     return keyframes, earlier
 
 
-def _records_of(tables: Path, samples: Container[str], *, with_sweeps: bool) -> Iterator[tuple[str, Record]]:
-    """Go through the files of some samples, each with its channel; the calibration is put into the record."""
-    sensors = {row["token"]: row["channel"] for row in read_table(tables, "sensor", ("token", "channel"))}
-    calibrations = {row["token"]: row for row in read_table(tables, "calibrated_sensor", _CALIBRATION_FIELDS)}
-    fields = (*_RECORD_FIELDS, "timestamp") if with_sweeps else _RECORD_FIELDS
-    for row in read_table(tables, "sample_data", fields):
-        if row["sample_token"] not in samples or not (row["is_key_frame"] or with_sweeps):
-            continue
-        row["calibration"] = calibrations.get(row["calibrated_sensor_token"], {})
-        channel = sensors.get(row["calibration"].get("sensor_token", ""))
-        if channel is None:
-            raise ValueError(f"sample_data {row['token']} of {tables} names an unknown calibrated sensor")
-        yield channel, row
+def _refuse_timeless(index: Index, wanted: Int[np.ndarray, "files"], tables: Path) -> None:
+    """Refuse files that stand at no known moment; which sweeps are the earlier ones, nobody can tell."""
+    timeless = wanted[(index.file_time_us[wanted] == NO_TIME) & (index.file_channel[wanted] <= 0)]
+    if len(timeless):
+        raise ValueError(
+            f"{tables / 'sample_data.json'} holds {len(timeless)} records without a timestamp that is a "
+            f"whole number, the first is {index.file_token[int(timeless[0])]}; restore the table, or open it "
+            "with sweeps=1"
+        )
 
 
 def choose_sweeps(times_us: Sequence[int], keyframe_us: int, number: int) -> list[int]:
@@ -105,51 +97,52 @@ def choose_sweeps(times_us: Sequence[int], keyframe_us: int, number: int) -> lis
     return [stop - count * found // chosen for count in range(1, chosen + 1)]
 
 
-def _earlier_sweeps(
-    keyframes: Mapping[str, Mapping[str, Record]],
-    turns: Mapping[str, list[Record]],
-    scene_of_sample: Mapping[str, str],
-    sweeps: int,
-    tables: Path,
-) -> dict[str, list[Record]]:
-    """Find the earlier sweeps of each keyframe among all turns of its scene's lidar, newest first."""
-    times = {}
-    for scene, rows in turns.items():
-        if not all(isinstance(row["timestamp"], int) for row in rows):
-            raise ValueError(f"sample_data.json of {tables} holds a timestamp that is no whole number")
-        rows.sort(key=lambda row: row["timestamp"])
-        times[scene] = [row["timestamp"] for row in rows]
-    earlier = {}
-    for token, scene in scene_of_sample.items():
-        lidar = keyframes[token].get(LIDAR)
-        if lidar is not None:  # without it, reading the sample says so
-            chosen = choose_sweeps(times[scene], lidar["timestamp"], sweeps - 1)
-            earlier[token] = [turns[scene][number] for number in chosen]
-    most = max((len(rows) for rows in earlier.values()), default=0)
-    check_enough_sweeps(sweeps, most + 1, f"{tables} within half a second")
-    return earlier
-
-
-def _add_ego_poses(tables: Path, records: list[Record]) -> None:
-    """Give each record the vehicle's pose at its time."""
-    wanted = {row["ego_pose_token"] for row in records}
-    poses = {
-        row["token"]: row
-        for row in read_table(tables, "ego_pose", ("token", "translation", "rotation"))
-        if row["token"] in wanted
-    }
-    if len(poses) < len(wanted):
-        raise ValueError(f"ego_pose.json of {tables} lacks {len(wanted) - len(poses)} poses; restore it")
-    for row in records:
-        row["ego_pose"] = poses[row["ego_pose_token"]]
+def _find_earlier(
+    index: Index,
+    samples: Int[np.ndarray, "samples"],
+    lidar: Int[np.ndarray, "samples"],
+    turns: Int[np.ndarray, "turns"],
+    earlier: Int[np.ndarray, "samples earlier"],
+) -> None:
+    """Fill in the earlier sweeps of each keyframe, from all turns of its scene's lidar."""
+    scene_of_turn = index.sample_scene[index.file_sample[turns]]
+    order = np.lexsort((index.file_time_us[turns], scene_of_turn))
+    turns, scene_of_turn = turns[order], scene_of_turn[order]
+    starts = np.searchsorted(scene_of_turn, np.arange(len(index.scenes) + 1))
+    times = index.file_time_us[turns].tolist()
+    times_of_scene = [times[start:end] for start, end in zip(starts[:-1], starts[1:], strict=True)]
+    for row, (sample, keyframe) in enumerate(zip(samples.tolist(), lidar.tolist(), strict=True)):
+        if keyframe < 0:  # reading the sample says so
+            continue
+        scene = int(index.sample_scene[sample])
+        time_us = int(index.file_time_us[keyframe])
+        chosen = choose_sweeps(times_of_scene[scene], time_us, earlier.shape[1])
+        earlier[row, : len(chosen)] = turns[starts[scene] + np.array(chosen, dtype=np.int64)]
 
 
 def read_label_files(tables: Path) -> dict[str, str]:
-    """Return the label file of each lidar record, having checked that the raw ids mean what we think."""
-    for row in read_json(tables / "category.json"):
+    """Return the label file of each lidar record, having checked that the raw ids mean what we think.
+
+    Raises:
+        ValueError: If a table is missing, damaged or not in nuScenes' order.
+    """
+    if not (tables / "lidarseg.json").exists() and tables.name.endswith("test"):
+        raise ValueError(
+            f"{tables} has no lidarseg.json: the labels of nuScenes' test set are not public; open it with "
+            "with_labels=False, or judge on another split"
+        )
+    path = tables / "category.json"
+    for row in json_rows(path):
         index, name = row.get("index"), row.get("name")
-        if index is not None and (index not in range(32) or NUSCENES_CATEGORIES[index] != name):
-            path = tables / "category.json"
+        if index is not None and (
+            type(index) is not int or index not in range(32) or NUSCENES_CATEGORIES[index] != name
+        ):
             raise ValueError(f"{path} gives raw label {index} to {name!r}, which is not nuScenes' order")
-    rows = read_table(tables, "lidarseg", ("sample_data_token", "filename"))
-    return {row["sample_data_token"]: row["filename"] for row in rows}
+    path, files = tables / "lidarseg.json", {}
+    for row in read_rows(path, {"sample_data_token": str, "filename": str}):
+        if row["sample_data_token"] in files:
+            raise ValueError(
+                f"{path} names two label files for {row['sample_data_token']!r}; expected one; restore it"
+            )
+        files[row["sample_data_token"]] = row["filename"]
+    return files

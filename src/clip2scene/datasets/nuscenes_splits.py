@@ -3,12 +3,27 @@
 Facts published with the data set. A scene's name is ``scene-`` and four digits.
 """
 
-_VAL_RANGES = """
-3 12-18 35-39 92-110 221 268-278 329-332 344-346 519-524 552-565 625-638 770-784 794-802 904-931 962-972
-1059-1073
+_TRAIN = """
+1-2 4-11 19-34 41-76 120-135 138-139 149-152 154-155 157-168 170-185 187-188 190-196 199-200 202-204 206-214
+218-220 222 224-264 283-306 315-318 321 323-324 328 347-386 388-403 405-408 410-459 461-465 467-469 471-472
+474-480 499-502 504-515 517-518 525-539 541-546 566 568 570-578 580 582-600 639-679 681 683-689 695-698
+700-701 703-719 726-728 730-731 733-741 744 746-747 749-752 757-765 767-769 786-787 789-792 803-806 808-813
+815-817 819-822 847-856 858 860-866 868-873 875-878 880 882-903 945 947 949 952-953 955-961 975-984 988-992
+994-1025 1044-1058 1074-1102 1104-1110
 """
-# 150 scenes; the numbers inside a range that are not scenes of the official validation split are no scenes at
-# all.
+# 700 scenes.
+
+_VAL = """
+3 12-18 35-36 38-39 92-110 221 268-278 329-332 344-346 519-524 552-565 625-627 629-630 632-638 770-771 775
+777-778 780-784 794-800 802 904-917 919-931 962-963 966-969 971-972 1059-1073
+"""
+# 150 scenes.
+
+_TEST = """
+77-91 111-119 140 142-148 265-266 279-282 307-314 333-343 481-498 547-551 601-604 606-624 827-831 833-842
+844-846 932-933 935-943 1026-1043
+"""
+# 150 scenes, without public labels.
 
 _VERIFY = """
 0008 0009 0019 0029 0032 0042 0045 0049 0052 0054 0056 0066 0067 0073 0131 0152 0166 0168 0183 0190
@@ -22,16 +37,21 @@ _VERIFY = """
 _MINI_TRAIN = "0061 0553 0655 0757 0796 1077 1094 1100"
 _MINI_VAL = "0103 0916"
 
-SPLITS = ("train", "val", "parametrize", "verify")
-"""Official train and val; and train parted in two, 600 scenes to learn from and 100 to choose settings by."""
+SPLITS = {
+    "v1.0-trainval": ("train", "val", "parametrize", "verify"),
+    "v1.0-test": ("test",),
+    "v1.0-mini": ("mini_train", "mini_val"),
+}
+"""Splits by version: the official ones; and train parted in two, 600 scenes to learn from and 100 to choose
+settings by. The mini set's are also called train and val."""
 
 
 def official_scenes(split: str, version: str, present: tuple[str, ...]) -> tuple[str, ...]:
     """Choose the scenes of a split.
 
     Args:
-        split: One of :data:`SPLITS`; ``mini`` data know only ``train`` and ``val``.
-        version: The tables' folder name, which ends in ``mini`` or ``trainval``.
+        split: One of :data:`SPLITS` of that version; of mini also ``train`` and ``val``.
+        version: The tables' folder name, which ends in ``mini``, ``trainval`` or ``test``.
         present: Names of all scenes in the tables.
 
     Returns:
@@ -41,16 +61,28 @@ def official_scenes(split: str, version: str, present: tuple[str, ...]) -> tuple
         ValueError: If the split or version has no official list.
     """
     if version.endswith("mini"):
-        splits = {"train": _names(_MINI_TRAIN), "val": _names(_MINI_VAL)}
+        splits = {"mini_train": _names(_MINI_TRAIN), "mini_val": _names(_MINI_VAL)}
+        splits |= {"train": splits["mini_train"], "val": splits["mini_val"]}
     elif version.endswith("trainval"):
-        val, verify = _names(_VAL_RANGES), _names(_VERIFY)
-        train = set(present) - val
-        splits = {"train": train, "val": val, "parametrize": train - verify, "verify": verify}
+        train, verify = _names(_TRAIN), _names(_VERIFY)
+        splits = {"train": train, "val": _names(_VAL), "parametrize": train - verify, "verify": verify}
+    elif version.endswith("test"):
+        splits = {"test": _names(_TEST)}
     else:
         raise ValueError(f"no official splits are known for version {version!r}; name the scenes")
     if split not in splits:
         raise ValueError(f"unknown split {split!r} of {version}, expected one of {', '.join(splits)}")
     return tuple(name for name in present if name in splits[split])
+
+
+def usual_version(split: str | None) -> str:
+    """Return the version that an official split belongs to; empty for any other.
+
+    Example:
+        >>> usual_version("test"), usual_version("mini_val"), usual_version("my own")
+        ('v1.0-test', 'v1.0-mini', '')
+    """
+    return next((version for version, splits in SPLITS.items() if split in splits), "")
 
 
 def _names(numbers: str) -> set[str]:
