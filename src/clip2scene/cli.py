@@ -244,6 +244,29 @@ def convert_pandaset(sequence: Path, out: Path) -> None:
     print(f"wrote {out}")
 
 
+def export_lidarseg(
+    run: tyro.conf.Positional[Path],
+    *,
+    data_root: Path,
+    out: Path,
+    split: str = "test",
+    use_external: bool = True,
+) -> None:
+    """Label a split as nuScenes' lidar segmentation challenge wants it submitted.
+
+    Args:
+        run: Folder of the run.
+        data_root: The data set, in nuScenes' layout.
+        out: Folder for the submission; an unfinished one in it is taken up.
+        split: Which split; the challenge judges test.
+        use_external: Whether to declare that data from elsewhere were used, as the teacher's model's are.
+    """
+    from clip2scene.export_lidarseg import export_lidarseg as run_export
+
+    counts = run_export(run, data_root=data_root, split=split, out=out, use_external=use_external)
+    print(f"labelled {counts.sum()} points: submit {out / 'lidarseg'} and {out / split} in one zip file")
+
+
 COMMANDS = {
     "demo": demo,
     "make-toytown": make_toytown,
@@ -255,6 +278,7 @@ COMMANDS = {
     "pretrain-clip": pretrain_clip,
     "evaluate-clip": evaluate_clip,
     "convert-pandaset": convert_pandaset,
+    "export-lidarseg": export_lidarseg,
 }
 
 
