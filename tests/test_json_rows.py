@@ -58,6 +58,7 @@ def test_a_list_cut_short_anywhere_is_refused(tmp_path, monkeypatch, chunk):
         (b'[,{"a": 1}]', "not valid JSON"),
         (b'[{"a": 1}] []', "something follows"),
         (b'[{"a": "\xff"}]', "not valid JSON"),
+        (b"[]\xc3", "not valid JSON"),
         (b"\xef\xbb\xbf[]", "expected a list"),
         (b"[" * 100_000, "not valid JSON"),
         (b'[{"a": ' + b"9" * 5000 + b"}]", "not valid JSON"),
