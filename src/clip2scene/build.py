@@ -16,7 +16,8 @@ from clip2scene.consistency import packed_consistency, spatial_temporal_consiste
 from clip2scene.contrast import kl_divergence, pixel_point_infonce, superpixel_infonce
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.pandaset import PandaSet
-from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, TOYTOWN
+from clip2scene.datasets.semantic_kitti import SemanticKitti
+from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
 from clip2scene.student.embedder import Embedder, Heads
 from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet34
 from clip2scene.student.spvcnn import SPVCNN
@@ -42,6 +43,8 @@ CONTRAST_CHANNELS = 64
 
 _log = logging.getLogger(__name__)
 
+DataSet = NuScenes | PandaSet | SemanticKitti
+
 NETWORKS = {"spvcnn": SPVCNN, "minkunet14a": minkunet14a, "minkunet18": minkunet18, "minkunet34": minkunet34}
 
 
@@ -49,6 +52,8 @@ def judged_classes(data: DataConfig) -> ClassSet:
     """Say which classes answers are judged in."""
     if data.layout == "pandaset":
         return PANDASET
+    if data.layout == "semantic-kitti":
+        return TOYTOWN_KITTI if data.classes == "toytown" else SEMANTIC_KITTI
     return TOYTOWN if data.classes == "toytown" else NUSCENES
 
 
@@ -57,14 +62,32 @@ def spoken_classes(data: DataConfig) -> ClassSet:
     return judged_classes(data) if data.words == "own" else CLASS_SETS[data.words]
 
 
-def build_dataset(
-    data: DataConfig, root: Path, *, split: str, with_labels: bool, sweeps: int = 1
-) -> NuScenes | PandaSet:
+def build_dataset(data: DataConfig, root: Path, *, split: str, with_labels: bool, sweeps: int = 1) -> DataSet:
     """Open a split of the data set that lies at ``root``, each sample with so many sweeps."""
     if data.layout == "pandaset":
         return PandaSet(root, split=split, with_labels=with_labels, sweeps=sweeps)
     class_set = judged_classes(data)
+    if data.layout == "semantic-kitti":
+        return SemanticKitti(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
     return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
+
+
+def has_images(dataset: DataSet) -> bool:
+    """Tell whether there is anything for a teacher to look at; KITTI's images are a download of their own."""
+    return not isinstance(dataset, SemanticKitti) or dataset.has_images
+
+
+def require_images(dataset: DataSet) -> None:
+    """Refuse to let a teacher look at nothing.
+
+    Raises:
+        ValueError: If no sample has an image.
+    """
+    if not has_images(dataset):
+        raise ValueError(
+            f"{dataset.root} has no image for any of the {len(dataset)} samples of this split, so there is "
+            "nothing to learn from; expected colour images, which KITTI offers apart from the clouds"
+        )
 
 
 def build_student(
@@ -174,7 +197,7 @@ def _templates(teacher: TeacherConfig) -> Sequence[str]:
 
 
 def build_teacher(
-    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: NuScenes | PandaSet
+    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: DataSet
 ) -> MaskClip | LabelMapTeacher:
     """Make the image model that answers for pixels."""
     if teacher.kind == "label-maps":

@@ -35,25 +35,27 @@ def make_toytown(
     sweeps: int = 10,
     seed: int = 1,
     workers: int = 2,
+    layout: Literal["nuscenes", "semantic-kitti"] = "nuscenes",
 ) -> None:
-    """Write the embedded world as a data set in nuScenes' layout.
+    """Write the embedded world as a data set in the layout of a public one.
 
     Args:
         out: New folder for the data set.
         scenes: Training scenes, each a town of its own.
         val_scenes: Scenes to judge on.
         keyframes: Annotated sweeps in a scene, two a second.
-        sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has.
+        sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has. In
+            SemanticKITTI's layout every one of them has labels and an image.
         seed: Fixes every town; those of seed 0 are the ones that the small CLIP was trained on.
         workers: Processes to draw with.
+        layout: nuScenes with six cameras, or SemanticKITTI with the one in front.
     """
     from clip2scene.toytown.drive import Recording
-    from clip2scene.toytown.writers import write_nuscenes
+    from clip2scene.toytown.writers import write_nuscenes, write_semantic_kitti
 
     recording = Recording(keyframes_per_scene=keyframes, sweeps_per_keyframe=sweeps)
-    write_nuscenes(
-        out, num_scenes=scenes, num_val_scenes=val_scenes, seed=seed, recording=recording, workers=workers
-    )
+    write = write_nuscenes if layout == "nuscenes" else write_semantic_kitti
+    write(out, num_scenes=scenes, num_val_scenes=val_scenes, seed=seed, recording=recording, workers=workers)
     print(f"wrote {scenes} training and {val_scenes} validation scenes to {out}")
 
 

@@ -185,7 +185,10 @@ class Run:
         sweeps = data.sweeps if learning or data.merge_sweeps else 1
         dataset = build.build_dataset(data, data_root, split=split, with_labels=with_labels, sweeps=sweeps)
         teacher: Teacher | None = None
-        if not learning or self.recipe.supervision == "label-free":
+        taught = learning and self.recipe.supervision == "label-free"
+        if taught:
+            build.require_images(dataset)
+        if taught or (not learning and build.has_images(dataset)):  # a student is judged without them too
             teacher = build.build_teacher(self.recipe.teacher, self.text_space(), self.prompts, dataset)
             if isinstance(teacher, MaskClip):
                 looks = None if into is None else into / "looks"
@@ -201,6 +204,8 @@ class Run:
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
         }
+        if not learning and teacher is None:
+            settings["without_images"] = True
         backbone = None
         if learning and self.recipe.loss.backbone is not None:
             backbone = build.build_backbone(self.recipe.loss, self.text_space())
@@ -288,6 +293,8 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
     dataset = build.build_dataset(
         recipe.data, data_root, split="train", with_labels=False, sweeps=recipe.data.sweeps
     )
+    if recipe.supervision == "label-free":
+        build.require_images(dataset)
     spoken = build.spoken_classes(recipe.data)
     space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
     partly = recipe.data.words != "own"
