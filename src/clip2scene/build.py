@@ -14,6 +14,8 @@ from clip2scene.class_set import ClassSet, keep_known
 from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, TeacherConfig
 from clip2scene.consistency import packed_consistency, spatial_temporal_consistency
 from clip2scene.contrast import kl_divergence, pixel_point_infonce, superpixel_infonce
+from clip2scene.datasets.kitti import KittiObject
+from clip2scene.datasets.kitti_raw import KittiRaw
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.pandaset import PandaSet
 from clip2scene.datasets.semantic_kitti import SemanticKitti
@@ -43,7 +45,10 @@ CONTRAST_CHANNELS = 64
 
 _log = logging.getLogger(__name__)
 
-DataSet = NuScenes | PandaSet | SemanticKitti
+DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw
+
+KITTI = {"semantic-kitti": SemanticKitti, "kitti-object": KittiObject, "kitti-raw": KittiRaw}
+"""Layouts in which images may be missing, and classes are SemanticKITTI's."""
 
 NETWORKS = {"spvcnn": SPVCNN, "minkunet14a": minkunet14a, "minkunet18": minkunet18, "minkunet34": minkunet34}
 
@@ -52,7 +57,7 @@ def judged_classes(data: DataConfig) -> ClassSet:
     """Say which classes answers are judged in."""
     if data.layout == "pandaset":
         return PANDASET
-    if data.layout == "semantic-kitti":
+    if data.layout in KITTI:
         return TOYTOWN_KITTI if data.classes == "toytown" else SEMANTIC_KITTI
     return TOYTOWN if data.classes == "toytown" else NUSCENES
 
@@ -62,32 +67,37 @@ def spoken_classes(data: DataConfig) -> ClassSet:
     return judged_classes(data) if data.words == "own" else CLASS_SETS[data.words]
 
 
-def build_dataset(data: DataConfig, root: Path, *, split: str, with_labels: bool, sweeps: int = 1) -> DataSet:
-    """Open a split of the data set that lies at ``root``, each sample with so many sweeps."""
+def build_dataset(
+    data: DataConfig,
+    root: Path,
+    *,
+    split: str,
+    with_labels: bool,
+    sweeps: int = 1,
+    need_images: bool = False,
+) -> DataSet:
+    """Open a split of the data set that lies at ``root``, each sample with so many sweeps.
+
+    Where images may be missing, ``need_images`` leaves out the samples that a teacher could say nothing of.
+    """
     if data.layout == "pandaset":
         return PandaSet(root, split=split, with_labels=with_labels, sweeps=sweeps)
     class_set = judged_classes(data)
-    if data.layout == "semantic-kitti":
-        return SemanticKitti(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
+    if data.layout in KITTI:
+        return KITTI[data.layout](
+            root,
+            split=split,
+            with_labels=with_labels,
+            class_set=class_set,
+            sweeps=sweeps,
+            need_images=need_images,
+        )
     return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
 
 
-def has_images(dataset: DataSet) -> bool:
-    """Tell whether there is anything for a teacher to look at; KITTI's images are a download of their own."""
-    return not isinstance(dataset, SemanticKitti) or dataset.has_images
-
-
-def require_images(dataset: DataSet) -> None:
-    """Refuse to let a teacher look at nothing.
-
-    Raises:
-        ValueError: If no sample has an image.
-    """
-    if not has_images(dataset):
-        raise ValueError(
-            f"{dataset.root} has no image for any of the {len(dataset)} samples of this split, so there is "
-            "nothing to learn from; expected colour images, which KITTI offers apart from the clouds"
-        )
+def count_images(dataset: DataSet) -> int:
+    """Count the samples that have images; KITTI's are a download of their own."""
+    return len(dataset) if isinstance(dataset, NuScenes | PandaSet) else dataset.num_images
 
 
 def build_student(

@@ -121,8 +121,8 @@ def _carry_sample(
     backbone: ImageBackbone | None,
 ) -> Carried:
     """Gather a sample's sweeps, pair their points with pixels, and ask the teacher there."""
-    cloud, labels, sizes, still = _gather_sweeps(sample, settings)
-    if teacher is None:
+    cloud, labels, sizes, still = gather_sweeps(sample, settings)
+    if teacher is None or not sample.cameras:
         no_pairs, no_logits = torch.zeros(0, dtype=torch.long), torch.zeros(0, len(prompts.classes))
         return Carried(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes)
     pairs = find_pairs(cloud.positions[still], sample.cameras, settings)
@@ -140,7 +140,7 @@ def _carry_sample(
     return Carried(cloud, pairs.points, logits[answered], labels, superpoints, sizes, gaze)
 
 
-def _gather_sweeps(
+def gather_sweeps(
     sample: Sample, settings: dict[str, Any]
 ) -> tuple[PointCloud, Int[Tensor, "points"] | None, tuple[int, ...], Bool[Tensor, "points"]]:
     """Put a sample's sweeps in one list, the keyframe's first, and say which points have not moved away.

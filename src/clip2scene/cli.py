@@ -206,6 +206,23 @@ def segment(
         print(f"wrote {path}")
 
 
+def export_labels(
+    run: tyro.conf.Positional[Path], *, data_root: Path, out: Path, split: str = "test"
+) -> None:
+    """Write a run's answers as label files for SemanticKITTI's benchmark.
+
+    Args:
+        run: Folder of a run on data in SemanticKITTI's layout.
+        data_root: The data set; neither its labels nor its images are read.
+        out: Folder for sequences/XX/predictions/NNNNNN.label. An interrupted export in it is resumed.
+        split: Which split to answer for.
+    """
+    from clip2scene.export import export_labels as run_export
+
+    paths = run_export(run, data_root=data_root, split=split, out=out)
+    print(f"wrote {len(paths)} label files to {out / 'sequences'}")
+
+
 def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
     """Train the small image-text model on captioned views of the embedded world.
 
@@ -254,6 +271,7 @@ COMMANDS = {
     "evaluate-point-clip": evaluate_point_clip,
     "ablate": ablate,
     "segment": segment,
+    "export-labels": export_labels,
     "pretrain-clip": pretrain_clip,
     "evaluate-clip": evaluate_clip,
     "convert-pandaset": convert_pandaset,

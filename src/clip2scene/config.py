@@ -17,7 +17,7 @@ def _require(condition: bool, what: str, got: object) -> None:
 class DataConfig:
     """Where samples come from, and how points meet pixels."""
 
-    layout: Literal["nuscenes", "pandaset", "semantic-kitti"] = "nuscenes"
+    layout: Literal["nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw"] = "nuscenes"
     """The on-disk layout of the data root."""
     classes: Literal["own", "toytown"] = "own"
     """The data set's own classes, or those of nuScenes' or SemanticKITTI's that the embedded world has."""

@@ -19,6 +19,9 @@ from clip2scene.datasets.reading import check_positions, read_records
 from clip2scene.geometry import check_rigid, transform_points
 from clip2scene.types import Camera, PointCloud
 
+CAMERA = "image_2"
+"""Name of the left colour camera, the only one whose images are read."""
+
 VIEWPOINT = (0.0, 0.0, 0.0)
 """The lidar stands at the origin of its clouds."""
 
@@ -66,12 +69,16 @@ def carry_sweep(sweep: PointCloud, cloud_from_sweep: Float[Tensor, "4 4"]) -> Po
     return PointCloud(positions, sweep.features[away])
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, needs_end: bool = True) -> str:
     """Read a text file of numbers, refusing one that breaks off within a number.
 
+    Args:
+        path: The file.
+        needs_end: False where the last number is of no use, so that it may be cut.
+
     Raises:
-        ValueError: If it is missing or no text, or its last line has no end and its last number is not
-            written like the one before it.
+        ValueError: If it is missing or no text, or its last line has no end and its last number is not whole
+            for certain: as many digits with exponent as the one before it.
     """
     try:
         text = path.read_text(encoding="ascii")
@@ -79,9 +86,10 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path} is missing; restore it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as text ({error}); restore it") from None
-    if text and not text[-1].isspace():
-        lengths = [len(word.lstrip("-")) for word in text.split()[-2:]]
-        if len(set(lengths)) > 1:
+    if needs_end and text and not text[-1].isspace():
+        last = [re.fullmatch(r"-?([0-9]\.[0-9]+)e[+-][0-9]{2}", word) for word in text.split()[-2:]]
+        digits = {len(number[1]) if number else 0 for number in last}
+        if len(digits) > 1 or 0 in digits:
             raise ValueError(
                 f"{path} breaks off, perhaps within a number: its last line has no end; restore it, or end "
                 "the line if it is whole"

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from clip2scene.datasets.kitti_files import (
+    CAMERA,
     VIEWPOINT,
     carry_sweep,
     colour_camera,
@@ -32,9 +33,6 @@ from clip2scene.files import read_json
 from clip2scene.geometry import invert_rigid
 from clip2scene.labels import SEMANTIC_KITTI, ClassSet
 from clip2scene.types import Camera, PointCloud, Sample
-
-CAMERA = "image_2"
-"""The colour camera on the left, the only one whose images the data set asks for."""
 
 SPLITS = {
     "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),
@@ -83,7 +81,7 @@ class SemanticKitti:
     Attributes:
         class_set: What the labels mean.
         tokens: ``SEQUENCE-NUMBER`` of each cloud, for instance ``08-000123``.
-        has_images: Whether any sample has an image. One that has none has no camera.
+        num_images: How many samples have an image. One that has none has no camera.
         viewpoint: Where the lidar stands in the clouds' frame.
     """
 
@@ -98,6 +96,7 @@ class SemanticKitti:
         with_labels: bool = True,
         class_set: ClassSet = SEMANTIC_KITTI,
         sweeps: int = 1,
+        need_images: bool = False,
     ) -> None:
         """Open a data set: names of files are listed, and calibrations and (for sweeps) poses are read.
 
@@ -110,10 +109,12 @@ class SemanticKitti:
             class_set: Classes to translate the raw labels to. Moving things count as standing ones.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are those just
                 before, at 10 Hz, carried by ``poses.txt``; where a sequence begins there are fewer.
+            need_images: Whether to leave out the samples that have no image.
 
         Raises:
             ValueError: If a sequence, label file or calibration is missing or wrong, the split is unknown or
-            empty, the poses are not one for each cloud, or no sample has as many sweeps.
+            empty, images are needed and there is none, the poses are not one for each cloud, or no sample has
+            as many sweeps.
         """
         check_sweeps(sweeps)
         self.root = Path(root)
@@ -125,10 +126,20 @@ class SemanticKitti:
             name: _open_drive(self.root / "sequences" / name, with_labels=with_labels, with_poses=sweeps > 1)
             for name in chosen
         }
-        self._places = [(name, number) for name in chosen for number in range(len(self._drives[name].names))]
+        self._places = [
+            (sequence, number)
+            for sequence, drive in self._drives.items()
+            for number, name in enumerate(drive.names)
+            if name in drive.images or not need_images
+        ]
         self.tokens = tuple(f"{name}-{self._drives[name].names[number]}" for name, number in self._places)
         self._known = frozenset(self.tokens)
-        self.has_images = any(drive.images for drive in self._drives.values())
+        self.num_images = sum(len(drive.images) for drive in self._drives.values())
+        if not self._places:
+            raise ValueError(
+                f"none of the sequences {', '.join(chosen)} of {self.root} has an image in {CAMERA}, so "
+                "there is nothing to learn from; KITTI offers the colour images apart from the clouds"
+            )
         longest = max(len(drive.names) for drive in self._drives.values())
         check_enough_sweeps(sweeps, longest, f"{self.root / 'sequences'}, {', '.join(chosen)}")
 
