@@ -144,7 +144,7 @@ def _named(recipe: str) -> Recipe:
 
 
 def ablate(
-    table: tyro.conf.Positional[Literal["paper", "self-training", "words", "rivals", "additions"]],
+    table: tyro.conf.Positional[Literal["paper", "self-training", "words", "rivals", "additions", "on-top"]],
     *,
     data_root: Path,
     out: Path,
