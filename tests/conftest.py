@@ -45,6 +45,28 @@ def tiny_toytown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a toytown in SemanticKITTI's layout: the towns and moments of ``tiny_toytown``, every sweep.
+
+    Shared by all tests: read it, never write to it.
+    """
+    from clip2scene.toytown.drive import Recording
+    from clip2scene.toytown.writers import write_semantic_kitti
+
+    root = tmp_path_factory.mktemp("data") / "kitti"
+    recording = Recording(
+        keyframes_per_scene=2,
+        sweeps_per_keyframe=2,
+        width=160,
+        height=96,
+        azimuth_steps=360,
+        ground_truth=True,
+    )
+    write_semantic_kitti(root, num_scenes=1, num_val_scenes=1, seed=0, recording=recording, workers=1)
+    return root
+
+
+@pytest.fixture(scope="session")
 def tiny_recipe():
     """The recipe of the demo, shrunk until it takes a second; it learns next to nothing."""
     from clip2scene.recipes import toytown

@@ -374,3 +374,11 @@ def test_a_small_town_is_written_from_the_command_line(call, tmp_path):
     code, out, _ = call("make-toytown", "--out", root, *few)
     assert (code, out) == (0, f"wrote 1 training and 1 validation scenes to {root}\n")
     assert len(list((root / "samples" / "LIDAR_TOP").iterdir())) == 2
+
+
+def test_the_same_town_is_written_in_another_layout_from_the_command_line(call, tmp_path):
+    root = tmp_path / "town"
+    few = ("--scenes", 1, "--val-scenes", 0, "--keyframes", 1, "--sweeps", 2, "--workers", 1)
+    code, out, _ = call("make-toytown", "--layout", "semantic-kitti", "--out", root, *few)
+    assert (code, out) == (0, f"wrote 1 training and 0 validation scenes to {root}\n")
+    assert len(list((root / "sequences" / "00" / "image_2").iterdir())) == 2

@@ -112,13 +112,10 @@ def test_another_runs_answers_are_not_mixed_in(submission, tiny_run, tiny_toytow
     (other / "recipe.json").write_text(json.dumps(recipe))
     with pytest.raises(ValueError, match="answers of another run"):
         export_lidarseg(other, data_root=tiny_toytown, split="val", out=submission)
-    with pytest.raises(ValueError, match="answers of another run, split"):
-        export_lidarseg(tiny_run, data_root=tiny_toytown, split="train", out=submission)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").write_text("")
-    with pytest.raises(ValueError, match="is not empty"):
-        export_lidarseg(tiny_run, data_root=tiny_toytown, split="val", out=tmp_path / "full")
-    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+    export_lidarseg(tiny_run, data_root=tiny_toytown, split="train", out=submission)  # lies beside the other
+    (submission / "export.json").unlink()
+    with pytest.raises(ValueError, match="holds lidarseg that no export wrote"):
+        export_lidarseg(tiny_run, data_root=tiny_toytown, split="val", out=submission)
 
 
 def test_a_run_of_another_layout_is_refused(tiny_run, tiny_toytown, tmp_path):
@@ -149,6 +146,12 @@ def test_the_check_notices_labels_that_the_challenge_would_refuse(submission, va
     else:
         path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ValueError, match=fault):
+        check_lidarseg(submission, val, "val")
+
+
+def test_the_check_notices_labels_of_other_samples(submission, val):
+    (submission / "lidarseg" / "val" / "feedbeef_lidarseg.bin").write_bytes(b"\x01")
+    with pytest.raises(ValueError, match="feedbeef_lidarseg.bin is of no keyframe of split 'val'"):
         check_lidarseg(submission, val, "val")
 
 

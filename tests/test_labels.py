@@ -113,7 +113,7 @@ def test_every_class_set_is_found_by_its_name():
         19,
         20,
     ]
-    assert CLASS_SETS["all"] is ALL and len(CLASS_SETS) == 7
+    assert CLASS_SETS["all"] is ALL and len(CLASS_SETS) == 8
 
 
 def test_colours_within_a_data_sets_classes_are_distinct():

@@ -20,6 +20,7 @@ _HOME = {
     "RECIPES": "recipes",
     "NuScenes": "datasets.nuscenes",
     "PandaSet": "datasets.pandaset",
+    "SemanticKitti": "datasets.semantic_kitti",
     "write_nuscenes": "toytown.writers",
     "load_clip": "teacher.clip",
     "MaskClip": "teacher.maskclip",

@@ -14,9 +14,12 @@ from clip2scene.class_set import ClassSet, keep_known
 from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, TeacherConfig
 from clip2scene.consistency import packed_consistency, spatial_temporal_consistency
 from clip2scene.contrast import kl_divergence, pixel_point_infonce, superpixel_infonce
+from clip2scene.datasets.kitti import KittiObject
+from clip2scene.datasets.kitti_raw import KittiRaw
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.pandaset import PandaSet
-from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, TOYTOWN
+from clip2scene.datasets.semantic_kitti import SemanticKitti
+from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
 from clip2scene.student.embedder import Embedder, Heads
 from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet34
 from clip2scene.student.spvcnn import SPVCNN
@@ -42,6 +45,11 @@ CONTRAST_CHANNELS = 64
 
 _log = logging.getLogger(__name__)
 
+DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw
+
+KITTI = {"semantic-kitti": SemanticKitti, "kitti-object": KittiObject, "kitti-raw": KittiRaw}
+"""Layouts in which images may be missing, and classes are SemanticKITTI's."""
+
 NETWORKS = {"spvcnn": SPVCNN, "minkunet14a": minkunet14a, "minkunet18": minkunet18, "minkunet34": minkunet34}
 
 
@@ -49,6 +57,8 @@ def judged_classes(data: DataConfig) -> ClassSet:
     """Say which classes answers are judged in."""
     if data.layout == "pandaset":
         return PANDASET
+    if data.layout in KITTI:
+        return TOYTOWN_KITTI if data.classes == "toytown" else SEMANTIC_KITTI
     return TOYTOWN if data.classes == "toytown" else NUSCENES
 
 
@@ -58,13 +68,36 @@ def spoken_classes(data: DataConfig) -> ClassSet:
 
 
 def build_dataset(
-    data: DataConfig, root: Path, *, split: str, with_labels: bool, sweeps: int = 1
-) -> NuScenes | PandaSet:
-    """Open a split of the data set that lies at ``root``, each sample with so many sweeps."""
+    data: DataConfig,
+    root: Path,
+    *,
+    split: str,
+    with_labels: bool,
+    sweeps: int = 1,
+    need_images: bool = False,
+) -> DataSet:
+    """Open a split of the data set that lies at ``root``, each sample with so many sweeps.
+
+    Where images may be missing, ``need_images`` leaves out the samples that a teacher could say nothing of.
+    """
     if data.layout == "pandaset":
         return PandaSet(root, split=split, with_labels=with_labels, sweeps=sweeps)
     class_set = judged_classes(data)
+    if data.layout in KITTI:
+        return KITTI[data.layout](
+            root,
+            split=split,
+            with_labels=with_labels,
+            class_set=class_set,
+            sweeps=sweeps,
+            need_images=need_images,
+        )
     return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
+
+
+def count_images(dataset: DataSet) -> int:
+    """Count the samples that have images; KITTI's are a download of their own."""
+    return len(dataset) if isinstance(dataset, NuScenes | PandaSet) else dataset.num_images
 
 
 def build_student(
@@ -174,7 +207,7 @@ def _templates(teacher: TeacherConfig) -> Sequence[str]:
 
 
 def build_teacher(
-    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: NuScenes | PandaSet
+    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: DataSet
 ) -> MaskClip | LabelMapTeacher:
     """Make the image model that answers for pixels."""
     if teacher.kind == "label-maps":

@@ -122,7 +122,7 @@ def _carry_sample(
 ) -> Carried:
     """Gather a sample's sweeps, pair their points with pixels, and ask the teacher there."""
     cloud, labels, sizes, still = gather_sweeps(sample, settings)
-    if teacher is None:
+    if teacher is None or not sample.cameras:
         no_pairs, no_logits = torch.zeros(0, dtype=torch.long), torch.zeros(0, len(prompts.classes))
         return Carried(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes)
     pairs = find_pairs(cloud.positions[still], sample.cameras, settings)

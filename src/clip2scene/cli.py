@@ -35,25 +35,27 @@ def make_toytown(
     sweeps: int = 10,
     seed: int = 1,
     workers: int = 2,
+    layout: Literal["nuscenes", "semantic-kitti"] = "nuscenes",
 ) -> None:
-    """Write the embedded world as a data set in nuScenes' layout.
+    """Write the embedded world as a data set in the layout of a public one.
 
     Args:
         out: New folder for the data set.
         scenes: Training scenes, each a town of its own.
         val_scenes: Scenes to judge on.
         keyframes: Annotated sweeps in a scene, two a second.
-        sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has.
+        sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has. In
+            SemanticKITTI's layout every one of them has labels and an image.
         seed: Fixes every town; those of seed 0 are the ones that the small CLIP was trained on.
         workers: Processes to draw with.
+        layout: nuScenes with six cameras, or SemanticKITTI with the one in front.
     """
     from clip2scene.toytown.drive import Recording
-    from clip2scene.toytown.writers import write_nuscenes
+    from clip2scene.toytown.writers import write_nuscenes, write_semantic_kitti
 
     recording = Recording(keyframes_per_scene=keyframes, sweeps_per_keyframe=sweeps)
-    write_nuscenes(
-        out, num_scenes=scenes, num_val_scenes=val_scenes, seed=seed, recording=recording, workers=workers
-    )
+    write = write_nuscenes if layout == "nuscenes" else write_semantic_kitti
+    write(out, num_scenes=scenes, num_val_scenes=val_scenes, seed=seed, recording=recording, workers=workers)
     print(f"wrote {scenes} training and {val_scenes} validation scenes to {out}")
 
 
@@ -142,7 +144,7 @@ def _named(recipe: str) -> Recipe:
 
 
 def ablate(
-    table: tyro.conf.Positional[Literal["paper", "self-training", "words", "rivals", "additions"]],
+    table: tyro.conf.Positional[Literal["paper", "self-training", "words", "rivals", "additions", "on-top"]],
     *,
     data_root: Path,
     out: Path,
@@ -202,6 +204,23 @@ def segment(
 
     for path in segment_files(run, clouds, prompts.split(","), out):
         print(f"wrote {path}")
+
+
+def export_labels(
+    run: tyro.conf.Positional[Path], *, data_root: Path, out: Path, split: str = "test"
+) -> None:
+    """Write a run's answers as label files for SemanticKITTI's benchmark.
+
+    Args:
+        run: Folder of a run on data in SemanticKITTI's layout.
+        data_root: The data set; neither its labels nor its images are read.
+        out: Folder for sequences/XX/predictions/NNNNNN.label. An interrupted export in it is resumed.
+        split: Which split to answer for.
+    """
+    from clip2scene.export import export_labels as run_export
+
+    paths = run_export(run, data_root=data_root, split=split, out=out)
+    print(f"wrote {len(paths)} label files to {out / 'sequences'}")
 
 
 def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
@@ -275,6 +294,7 @@ COMMANDS = {
     "evaluate-point-clip": evaluate_point_clip,
     "ablate": ablate,
     "segment": segment,
+    "export-labels": export_labels,
     "pretrain-clip": pretrain_clip,
     "evaluate-clip": evaluate_clip,
     "convert-pandaset": convert_pandaset,

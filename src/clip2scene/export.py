@@ -1,4 +1,4 @@
-"""A run's answers for whole data sets, to be written in the layouts of benchmarks."""
+"""A student's answers in the files that benchmarks ask for."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,15 +6,19 @@ from pathlib import Path
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.carry import gather_sweeps
-from clip2scene.run import Run
+from clip2scene.checkpoint import hash_files
+from clip2scene.datasets.kitti_labels import prediction_path, raw_ids, write_labels
+from clip2scene.files import read_json, write_json
+from clip2scene.run import Run, open_run
 
-Dataset = build.NuScenes | build.PandaSet
+_OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "recipe.json")
 
 
-def open_split(run: Run, data_root: Path, split: str) -> Dataset:
+def open_split(run: Run, data_root: Path, split: str) -> build.DataSet:
     """Open a split without labels, each sample with the sweeps that the run's student sees in use."""
     data = run.recipe.data
     sweeps = data.sweeps if data.merge_sweeps else 1
@@ -22,7 +26,7 @@ def open_split(run: Run, data_root: Path, split: str) -> Dataset:
 
 
 def predictions(
-    run: Run, dataset: Dataset, numbers: Sequence[int] | None = None
+    run: Run, dataset: build.DataSet, numbers: Sequence[int] | None = None
 ) -> Iterator[tuple[str, Int[Tensor, "points"]]]:
     """Answer for every point of the keyframes, one sample after another; no image is looked at.
 
@@ -43,14 +47,77 @@ def predictions(
     student, of_words = run.student(), run.judged.of_words
     foreign = of_words < 0
     if foreign.all():
-        raise ValueError(
-            f"no word of run {run.folder} is a class of {dataset.class_set.name!r}; train it in others"
-        )
+        wanted = dataset.class_set.name
+        raise ValueError(f"no word of run {run.folder} is a class of {wanted!r}; train it in other words")
     settings = {**run.carry_settings, "viewpoint": dataset.viewpoint}
     for number in range(len(dataset.tokens)) if numbers is None else numbers:
         sample = dataset[number]
         with torch.inference_mode():
-            cloud = gather_sweeps(sample, settings)[0]  # the keyframe's points come first
-            logits = run.prompts.class_logits(student.embed_cloud(cloud.positions, cloud.features))
-            answers = logits[: len(sample.cloud)].masked_fill(foreign, -torch.inf).argmax(1)
+            cloud, *_ = gather_sweeps(sample, settings)  # the keyframe's points come first
+            embeddings = student.embed_cloud(cloud.positions, cloud.features)[: len(sample.cloud)]
+            logits = run.prompts.class_logits(embeddings)
+            answers = logits.masked_fill(foreign, -torch.inf).argmax(1)
         yield sample.token, of_words[answers]
+
+
+def export_labels(run: Path, *, data_root: Path, split: str, out: Path) -> list[Path]:
+    """Write a run's answers for every point of a split as SemanticKITTI's benchmark asks for them.
+
+    A file that an earlier call of the same run left is kept, so an interrupted call goes on where it stopped.
+    No label and no image is read.
+
+    Args:
+        run: Folder that ``pretrain`` wrote, on data in SemanticKITTI's layout.
+        data_root: The data set.
+        split: Which of its splits.
+        out: Folder for ``sequences/XX/predictions/NNNNNN.label``. Beside ``sequences/``, ``export.json`` says
+            which run answered.
+
+    Returns:
+        The files, one a sample.
+
+    Raises:
+        ValueError: If the run, the data or what already lies in ``out`` is unfit.
+    """
+    opened = open_run(run)
+    data = opened.recipe.data
+    if data.layout != "semantic-kitti":
+        raise ValueError(
+            f"{run} was trained on data in the layout {data.layout!r}; label files are for runs of "
+            "semantic-kitti: train one with --data.layout semantic-kitti"
+        )
+    classes = build.judged_classes(data)
+    raw_ids(classes)
+    dataset = open_split(opened, data_root, split)
+    claim(opened, out, holds="sequences")
+    paths = [prediction_path(out, token) for token in dataset.tokens]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    answered = predictions(opened, dataset, missing)
+    bar = tqdm(answered, desc=f"label {split}", total=len(missing), unit="sample", disable=not missing)
+    for number, (_, answers) in zip(missing, bar, strict=True):
+        write_labels(paths[number], answers, classes)
+    return paths
+
+
+def claim(run: Run, out: Path, *, holds: str) -> None:
+    """Note in ``export.json`` whose answers lie in a folder; refuse to mix those of two runs.
+
+    Args:
+        run: Who answers.
+        out: The folder.
+        holds: Name of what the answers lie in there.
+
+    Raises:
+        ValueError: If the folder holds such answers of another run, or of nobody knows whom.
+    """
+    note = {"run": run.folder.name, "hash": hash_files(run.folder, [run.folder / name for name in _OF_RUN])}
+    path = Path(out) / "export.json"
+    if path.exists():
+        if read_json(path) != note:
+            raise ValueError(
+                f"{out} holds the answers of another run; name another folder or delete that one"
+            )
+    elif (Path(out) / holds).exists():
+        raise ValueError(f"{out} holds {holds} that no export wrote; name a new folder")
+    else:
+        write_json(path, note)

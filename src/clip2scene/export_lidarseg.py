@@ -4,7 +4,7 @@
 
     OUT/lidarseg/SPLIT/<token of the lidar's sample_data>_lidarseg.bin    one byte a point, 1 to 16
     OUT/SPLIT/submission.json                                             what the method looks at
-    OUT/made-by.json                                                      which run answered; not submitted
+    OUT/export.json                                                       which run answered; not submitted
 """
 
 import re
@@ -16,14 +16,13 @@ from jaxtyping import Int
 from torch import Tensor
 from tqdm import tqdm
 
-from clip2scene.checkpoint import hash_files
 from clip2scene.class_set import ClassSet
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.reading import read_records
-from clip2scene.export import open_split, predictions
+from clip2scene.export import claim, open_split, predictions
 from clip2scene.files import read_json, write_atomically, write_json
 from clip2scene.labels import NUSCENES
-from clip2scene.run import Run, open_run
+from clip2scene.run import open_run
 
 FLAGS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
 """What the challenge asks of each method."""
@@ -64,7 +63,7 @@ def export_lidarseg(
     assert isinstance(dataset, NuScenes)
     ids = challenge_ids(dataset.class_set)
     paths = [label_path(out, dataset, token, split) for token in dataset.tokens]
-    _claim(out, opened, dataset, split)
+    claim(opened, out, holds="lidarseg")
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     with tqdm(
         desc=f"label {split}", total=len(paths), initial=len(paths) - len(missing), unit="sample"
@@ -119,7 +118,7 @@ def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, 
 
     Raises:
         ValueError: If a keyframe's file is missing, has not one byte a point or a class that is none of 1 to
-            16, or ``submission.json`` is not as it should be.
+            16, there are files of other samples, or ``submission.json`` is not as it should be.
     """
     path = out / split / "submission.json"
     content = read_json(path)
@@ -131,8 +130,13 @@ def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, 
     ):
         raise ValueError(f'{path} is no description of a submission; expected "meta" with {", ".join(FLAGS)}')
     counts = np.zeros(len(NUSCENES) + 1, dtype=np.int64)
-    for token in dataset.tokens:
-        labels_at = label_path(out, dataset, token, split)
+    paths = {token: label_path(out, dataset, token, split) for token in dataset.tokens}
+    others = sorted(set((out / "lidarseg" / split).glob("*")) - set(paths.values()))
+    if others:
+        raise ValueError(
+            f"{others[0]} is of no keyframe of split {split!r}; delete it, or give another --out"
+        )
+    for token, labels_at in paths.items():
         labels = read_records(labels_at, "u1")[:, 0]
         _, cloud = dataset.lidar_file(token)
         expected = cloud.stat().st_size // BYTES_A_POINT
@@ -146,27 +150,3 @@ def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, 
             )
         counts += np.bincount(labels, minlength=len(counts))
     return counts
-
-
-def _claim(out: Path, run: Run, dataset: NuScenes, split: str) -> None:
-    """Write down who answers, or see that it is who answered before.
-
-    Raises:
-        ValueError: If the folder holds something else.
-    """
-    maker = {
-        "recipe": run.recipe.name,
-        "seed": run.recipe.seed,
-        "weights": hash_files(run.folder, [run.checkpoint_path]),
-        "data_root": str(dataset.root.resolve()),
-        "version": dataset.version,
-        "split": split,
-    }
-    path = out / "made-by.json"
-    if path.exists():
-        if read_json(path) != maker:
-            raise ValueError(f"{out} holds the answers of another run, split or data set; give another --out")
-    elif out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty and holds no submission of ours; give a new folder as --out")
-    else:
-        write_json(path, maker)

@@ -130,7 +130,12 @@ def check_data(jobs: Sequence[Job]) -> str | None:
         judged_sweeps = data.sweeps if data.merge_sweeps else 1
         try:
             build.build_dataset(
-                data, job.data_root, split="train", with_labels=with_labels, sweeps=data.sweeps
+                data,
+                job.data_root,
+                split="train",
+                with_labels=with_labels,
+                sweeps=data.sweeps,
+                need_images=not with_labels,
             )[0]
             judged = build.build_dataset(
                 data, job.data_root, split=SPLIT, with_labels=True, sweeps=judged_sweeps

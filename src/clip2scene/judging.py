@@ -11,8 +11,9 @@ from torch import Tensor
 from clip2scene.class_set import ClassSet
 from clip2scene.types import IGNORE_LABEL
 
-_COLUMN = {"nuscenes": 0, "toytown": 0, "cityscapes": 1, "pandaset": 1, "semantic-kitti": 2}
-"""Where the classes of a judged set stand in a row of :data:`_JUDGED_AS`; toytown has a part of nuScenes'."""
+_COLUMN = {"nuscenes": 0, "toytown": 0, "cityscapes": 1, "pandaset": 1}
+_COLUMN |= {"semantic-kitti": 2, "toytown-kitti": 2}
+"""Where the classes of a judged set stand in a row of :data:`_JUDGED_AS`; toytown's are parts of others."""
 
 _JUDGED_AS: dict[str, tuple[str | None, str | None, str | None]] = {
     # word: nuScenes, Cityscapes, SemanticKITTI

@@ -17,6 +17,7 @@ __all__ = [
     "SCANNET",
     "SEMANTIC_KITTI",
     "TOYTOWN",
+    "TOYTOWN_KITTI",
     "ClassSet",
     "train_ids",
 ]
@@ -150,6 +151,27 @@ SEMANTIC_KITTI = _class_set(
 Raw ids are the lower 16 bits of a label (``label & 0xFFFF``); the upper ones number the thing.
 """
 
+TOYTOWN_KITTI = keep_classes(
+    SEMANTIC_KITTI,
+    "toytown-kitti",
+    {
+        "car": ("car",),
+        "bicycle": ("bicycle",),
+        "truck": ("truck",),
+        "other vehicle": ("bus",),
+        "person": ("person",),
+        "road": ("road",),
+        "sidewalk": ("sidewalk",),
+        "building": ("building", "house"),
+        "fence": ("wall", "barrier"),
+        "vegetation": ("tree", "bush"),
+        "terrain": ("grass",),
+        "pole": ("pole",),
+        "traffic sign": ("sign",),
+    },
+)
+"""The 13 of SemanticKITTI's 19 classes that the embedded world has, in its image-text model's own words."""
+
 CITYSCAPES = _class_set(
     "cityscapes",
     {
@@ -231,6 +253,7 @@ ALL = join_class_sets([NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET], name="all
 ScanNet's."""
 
 CLASS_SETS: dict[str, ClassSet] = {
-    each.name: each for each in (NUSCENES, TOYTOWN, SEMANTIC_KITTI, CITYSCAPES, PANDASET, SCANNET, ALL)
+    each.name: each
+    for each in (NUSCENES, TOYTOWN, SEMANTIC_KITTI, TOYTOWN_KITTI, CITYSCAPES, PANDASET, SCANNET, ALL)
 }
 """Every class set by its name."""

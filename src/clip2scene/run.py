@@ -183,9 +183,13 @@ class Run:
         data = self.recipe.data
         learning = split == "train"
         sweeps = data.sweeps if learning or data.merge_sweeps else 1
-        dataset = build.build_dataset(data, data_root, split=split, with_labels=with_labels, sweeps=sweeps)
+        taught = learning and self.recipe.supervision == "label-free"
+        dataset = build.build_dataset(
+            data, data_root, split=split, with_labels=with_labels, sweeps=sweeps, need_images=taught
+        )
         teacher: Teacher | None = None
-        if not learning or self.recipe.supervision == "label-free":
+        num_images = build.count_images(dataset)
+        if taught or (not learning and num_images):  # a student can be judged without its teacher
             teacher = build.build_teacher(self.recipe.teacher, self.text_space(), self.prompts, dataset)
             if isinstance(teacher, MaskClip):
                 looks = None if into is None else into / "looks"
@@ -201,6 +205,8 @@ class Run:
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
         }
+        if num_images < len(dataset):  # once they are restored, the teacher shall look again
+            settings["num_images"] = num_images
         backbone = None
         if learning and self.recipe.loss.backbone is not None:
             backbone = build.build_backbone(self.recipe.loss, self.text_space())
@@ -286,7 +292,12 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
     if out.exists() and any(path.name not in begun for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
     dataset = build.build_dataset(
-        recipe.data, data_root, split="train", with_labels=False, sweeps=recipe.data.sweeps
+        recipe.data,
+        data_root,
+        split="train",
+        with_labels=False,
+        sweeps=recipe.data.sweeps,
+        need_images=recipe.supervision == "label-free",
     )
     spoken = build.spoken_classes(recipe.data)
     space = build.open_text_space(recipe.teacher, teacher_weights, spoken)

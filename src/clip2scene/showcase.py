@@ -52,10 +52,10 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
         keyframe = len(sample.cloud)  # the points of earlier sweeps come after it
         answers = {who: answer[:keyframe] for who, answer in answers.items()}
         pairs = find_pairs(sample.cloud.positions, sample.cameras, opened.carry_settings)
-        for kind, picture in (
-            ("above", draw_above(sample, answers, dataset.class_set)),
-            ("cameras", draw_cameras(sample, pairs, answers, dataset.class_set)),
-        ):
+        shown = {"above": draw_above(sample, answers, dataset.class_set)}
+        if sample.cameras:
+            shown["cameras"] = draw_cameras(sample, pairs, answers, dataset.class_set)
+        for kind, picture in shown.items():
             drawn.append(run / "pictures" / f"{dataset.tokens[number]}-{kind}.png")
             pictures.save_png(drawn[-1], picture)
     return drawn

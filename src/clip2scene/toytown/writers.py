@@ -2,19 +2,23 @@
 
 :func:`write_nuscenes` records drives through many towns as nuScenes v1.0, so that every program that reads
 nuScenes reads them: tables, ``samples/``, ``sweeps/``, ``lidarseg/`` and ``maps/``.
+:func:`write_semantic_kitti` records the same drives as SemanticKITTI: ``sequences/``.
 """
 
 import json
 import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from tqdm import tqdm
 
 from clip2scene.toytown.drive import Drive, Recording
+from clip2scene.toytown.kitti_drive import record_sequence
 from clip2scene.toytown.nuscenes_tables import VERSION, Tables, fixed_tables
 
 _TOWNS_PER_SEED = 1_000_000
@@ -50,19 +54,9 @@ def write_nuscenes(
     Raises:
         ValueError: If ``out`` exists and is not an empty folder, or a number is out of range.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} already exists; remove it or name another folder")
-    if num_scenes < 0 or num_val_scenes < 0 or num_scenes + num_val_scenes < 1 or seed < 0 or workers < 1:
-        raise ValueError(
-            "expected at least one scene in all, a seed of 0 or more and at least one worker, "
-            f"got {num_scenes} and {num_val_scenes} scenes, seed {seed} and {workers} workers"
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".partial-{out.name}-"))
-    try:
-        temporary.chmod(0o755)
-        jobs = list(_plan(temporary, num_scenes, num_val_scenes, seed, recording or Recording()))
+    _check_numbers(num_scenes, num_val_scenes, seed, workers)
+    with _new_folder(out) as root:
+        jobs = list(_plan(root, num_scenes, num_val_scenes, seed, recording or Recording()))
         tables = fixed_tables()
         for scene in _record_all(jobs, workers):
             for table, rows in scene.items():
@@ -70,9 +64,71 @@ def write_nuscenes(
         names = [name for _, name, *_ in jobs]
         splits = {"train": names[:num_scenes], "val": names[num_scenes:]}
         for table, content in {**tables, "splits": splits}.items():
-            path = temporary / VERSION / f"{table}.json"
+            path = root / VERSION / f"{table}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(content, indent=0) + "\n", encoding="utf-8")
+
+
+def write_semantic_kitti(
+    out: Path,
+    *,
+    num_scenes: int,
+    num_val_scenes: int = 0,
+    seed: int = 0,
+    recording: Recording | None = None,
+    workers: int = 2,
+) -> None:
+    """Drive through toytown and write the recordings in SemanticKITTI's layout, a drive a sequence.
+
+    Towns, moments and clouds are those of :func:`write_nuscenes` with the same arguments, but every sweep has
+    labels and an image of its own, from the front camera alone. Sequences take the numbers of SemanticKITTI's
+    own splits as long as there are any (train 00-07, 09, 10; val 08), then those from 22 on; ``splits.json``
+    beside ``sequences/`` lists them. See :mod:`clip2scene.toytown.kitti_drive` for what each file holds.
+
+    Args:
+        out: Folder to make.
+        num_scenes: Sequences of the split ``train``.
+        num_val_scenes: Sequences of the split ``val``.
+        seed: Which towns.
+        recording: What each drive records; None takes the defaults.
+        workers: Processes to share the sequences among; 1 stays in this process.
+
+    Raises:
+        ValueError: As for :func:`write_nuscenes`.
+    """
+    _check_numbers(num_scenes, num_val_scenes, seed, workers)
+    free, train, val = count(22), [*range(8), 9, 10][:num_scenes], [8][:num_val_scenes]
+    train += [next(free) for _ in range(num_scenes - len(train))]
+    val += [next(free) for _ in range(num_val_scenes - len(val))]
+    names = [f"{number:02d}" for number in train + val]
+    with _new_folder(out) as root:
+        scenes = _plan(root, num_scenes, num_val_scenes, seed, recording or Recording())
+        jobs = [(root, name, *job[2:]) for name, job in zip(names, scenes, strict=True)]
+        _record_all(jobs, workers, _record_kitti)
+        splits = {"train": names[:num_scenes], "val": names[num_scenes:]}
+        (root / "splits.json").write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_numbers(num_scenes: int, num_val_scenes: int, seed: int, workers: int) -> None:
+    """Refuse what makes no data set."""
+    if num_scenes < 0 or num_val_scenes < 0 or num_scenes + num_val_scenes < 1 or seed < 0 or workers < 1:
+        raise ValueError(
+            "expected at least one scene in all, a seed of 0 or more and at least one worker, "
+            f"got {num_scenes} and {num_val_scenes} scenes, seed {seed} and {workers} workers"
+        )
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Lend a folder that takes the name ``out`` only when the block ends well."""
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} already exists; remove it or name another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".partial-{out.name}-"))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
         temporary.replace(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -87,13 +143,26 @@ def _plan(root: Path, num_scenes: int, num_val_scenes: int, seed: int, recording
         yield root, f"scene-{number + 1:04d}", number, town_seed, recording
 
 
-def _record_all(jobs: Sequence[Job], workers: int) -> list[Tables]:
+def _record(job: Job) -> Tables:
+    """Record one scene, perhaps in a process of its own."""
+    root, name, number, town_seed, recording = job
+    return Drive(root, name, number, town_seed, recording).record()
+
+
+def _record_kitti(job: Job) -> Tables:
+    """Record one sequence, which has no tables, perhaps in a process of its own."""
+    root, name, _, town_seed, recording = job
+    record_sequence(root / "sequences" / name, town_seed, recording)
+    return {}
+
+
+def _record_all(jobs: Sequence[Job], workers: int, record: Callable[[Job], Tables] = _record) -> list[Tables]:
     """Record every scene; the answers stand in the order of the jobs."""
     if workers == 1:
-        return [_record(job) for job in tqdm(jobs, desc="toytown", unit="scene", mininterval=1)]
+        return [record(job) for job in tqdm(jobs, desc="toytown", unit="scene", mininterval=1)]
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch in mid-step
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
-        futures = [pool.submit(_record, job) for job in jobs]
+        futures = [pool.submit(record, job) for job in jobs]
         try:
             for future in tqdm(as_completed(futures), desc="toytown", total=len(jobs), unit="scene"):
                 future.result()
@@ -101,9 +170,3 @@ def _record_all(jobs: Sequence[Job], workers: int) -> list[Tables]:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
         return [future.result() for future in futures]
-
-
-def _record(job: Job) -> Tables:
-    """Record one scene, perhaps in a process of its own."""
-    root, name, number, town_seed, recording = job
-    return Drive(root, name, number, town_seed, recording).record()
