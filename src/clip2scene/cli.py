@@ -72,8 +72,8 @@ def pretrain(
         recipe: The experiment; every setting of it can be changed by an option.
         data_root: The data set.
         out: Folder of the run; an unfinished run in it is resumed.
-        teacher_weights: Folder or hub id of a CLIP or SigLIP model, or the file of text embeddings that
-            label maps need. Without it, the small model in the package.
+        teacher_weights: Folder or hub id of a CLIP or SigLIP model, a .pt file of OpenAI's, or the file of
+            text embeddings that label maps need. Without it, the small model in the package.
         device: As torch names it. Only cpu has been tested.
         save_every: Steps between checkpoints.
     """

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 
 from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.teacher.bpe import read_clip_tokenizer
 from clip2scene.teacher.model_folder import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -24,6 +25,7 @@ from clip2scene.teacher.model_folder import (
     read_weights,
     three_numbers,
 )
+from clip2scene.teacher.openai import load_openai_model
 from clip2scene.teacher.resnet import ClipResNet, ResNetClipConfig
 
 Family = Literal["resnet", "vit", "siglip"]
@@ -99,21 +101,24 @@ def resize(
 
 
 def load_clip(source: str | Path) -> Clip:
-    """Load an image-text model from a folder, or from the Hugging Face hub by its id.
+    """Load an image-text model from a folder, a ``.pt`` file of OpenAI's, or the Hugging Face hub by its id.
 
     A folder holds ``config.json`` (or open_clip's ``open_clip_config.json``), weights as safetensors (or a
-    ``pytorch_model.bin`` of plain tensors) and a tokenizer. Which family it is stands in the config.
+    ``pytorch_model.bin`` of plain tensors) and a tokenizer. Which family it is stands in the config. OpenAI's
+    files need a tokenizer beside them, see :func:`~clip2scene.teacher.bpe.read_clip_tokenizer`.
 
     Raises:
         ValueError: If the folder is not there, is of no known family, or its weights do not fit its config.
     """
+    if Path(source).suffix == ".pt":
+        return _load_openai(Path(source))
     folder = find_folder(source)
     if (folder / "open_clip_config.json").exists():
         return _load_open_clip(folder)
     if not (folder / "config.json").exists():
         raise ValueError(
             f"{folder} is no image-text model: expected config.json, got {listing(folder)}; "
-            "name the folder that a CLIP or SigLIP model was saved to"
+            "name the folder that a CLIP or SigLIP model was saved to, or a .pt file of OpenAI's itself"
         )
     config = read_json(folder / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
@@ -130,6 +135,14 @@ def load_clip(source: str | Path) -> Clip:
 
 def clip_of_resnet(model: ClipResNet, tokenizer: Tokenizer, mean: Tensor, std: Tensor) -> Clip:
     """Put a ResNet model and its tokenizer behind the common face."""
+    config = model.config
+    model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
+    words = _reading(tokenizer)
+    return Clip("resnet", model.eval(), *words, mean, std, config.image_size, config.stride)
+
+
+def _reading(tokenizer: Tokenizer) -> tuple[Callable[[Sequence[str]], Tensor], Callable[[str], list[str]]]:
+    """Make the two functions by which a :class:`Clip` reads texts."""
 
     def tokenize(texts: Sequence[str]) -> Tensor:
         return torch.tensor([each.ids for each in tokenizer.encode_batch(list(texts))], dtype=torch.long)
@@ -139,9 +152,7 @@ def clip_of_resnet(model: ClipResNet, tokenizer: Tokenizer, mean: Tensor, std: T
         spans = zip(encoded.tokens, encoded.offsets, strict=True)
         return [text[start:end] for token, (start, end) in spans if token == "[UNK]"]
 
-    config = model.config
-    model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-    return Clip("resnet", model.eval(), tokenize, unknown_words, mean, std, config.image_size, config.stride)
+    return tokenize, unknown_words
 
 
 def word_tokenizer(words: Sequence[str], context_length: int) -> Tokenizer:
@@ -224,6 +235,20 @@ def _load_open_clip(folder: Path) -> Clip:
     mean = three_numbers(processing.get("mean", OPENAI_MEAN), path)
     std = three_numbers(processing.get("std", OPENAI_STD), path)
     return _build_resnet(folder, config, mean, std)
+
+
+def _load_openai(path: Path) -> Clip:
+    model: Any = load_openai_model(path)
+    mean, std = torch.tensor(OPENAI_MEAN), torch.tensor(OPENAI_STD)
+    if isinstance(model, ClipResNet):
+        num_tokens, length = model.config.vocab_size, model.config.context_length
+    else:
+        text, vision = model.config.text_config, model.config.vision_config
+        num_tokens, length = text.vocab_size, text.max_position_embeddings
+    tokenizer = read_clip_tokenizer(path.parent, num_tokens=num_tokens, context_length=length)
+    if isinstance(model, ClipResNet):
+        return clip_of_resnet(model, tokenizer, mean, std)
+    return Clip("vit", model, *_reading(tokenizer), mean, std, vision.image_size, vision.patch_size)
 
 
 def _load_transformers(folder: Path, kind: str) -> Clip:

@@ -23,6 +23,10 @@ WEIGHTS = (
 )
 """Names that weights may have, the first that is there is read."""
 
+OPENAI_VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
+BESIDE_PT = ("tokenizer.json", "vocab.json", "merges.txt", OPENAI_VOCABULARY)
+"""Names under which the tokenizer of a ``.pt`` file may lie beside it."""
+
 
 def find_folder(source: str | Path) -> Path:
     """Find a model's folder: the path itself, or a download from the Hugging Face hub when it is a hub id.
@@ -32,6 +36,8 @@ def find_folder(source: str | Path) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
+    if Path(source).is_file():
+        raise ValueError(f"{source} is a file; name the model's folder, or a .pt file of OpenAI's")
     from huggingface_hub import snapshot_download  # late: most runs never touch the network
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -47,6 +53,22 @@ def find_folder(source: str | Path) -> Path:
             f"{name} is neither a folder nor a model that could be had from the hub ({reason}); "
             "check the path, or download the model first and name its folder"
         ) from None
+
+
+def model_files(source: str | Path) -> tuple[Path, list[Path] | None]:
+    """Say which files make a model what it is.
+
+    Returns:
+        Its folder, and the files in it; None for all of them. Beside a ``.pt`` file other models may lie.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    if Path(source).suffix != ".pt":
+        return find_folder(source), None
+    path = Path(source)
+    beside = [path.with_name(name) for name in BESIDE_PT]
+    return path.parent, [path, *(each for each in beside if each.exists())]
 
 
 def listing(folder: Path) -> str:
