@@ -17,6 +17,7 @@ from clip2scene.teacher.bpe import read_clip_tokenizer
 from clip2scene.teacher.model_folder import (
     OPENAI_MEAN,
     OPENAI_STD,
+    SIGLIP_GREY,
     find_folder,
     fit_weights,
     listing,
@@ -27,6 +28,7 @@ from clip2scene.teacher.model_folder import (
 )
 from clip2scene.teacher.openai import load_openai_model
 from clip2scene.teacher.resnet import ClipResNet, ResNetClipConfig
+from clip2scene.teacher.texts import reading_of, reading_of_folder
 
 Family = Literal["resnet", "vit", "siglip"]
 TEXTS_AT_ONCE = 256
@@ -126,6 +128,11 @@ def load_clip(source: str | Path) -> Clip:
         return _load_small(folder, config)
     if kind in ("clip", "siglip"):
         return _load_transformers(folder, kind)
+    if kind == "siglip2":
+        raise ValueError(
+            f"{folder} is a SigLIP 2 of the NaFlex kind, which cuts images up in its own way and is "
+            "not supported; take a SigLIP 2 of a fixed image size, such as siglip2-base-patch16-224"
+        )
     raise ValueError(
         f"{folder}/config.json describes a model of type {kind!r}; expected clip_resnet, clip or siglip "
         "(SigLIP 2 of a fixed image size calls itself siglip). Name the folder of a model that has both an "
@@ -137,22 +144,8 @@ def clip_of_resnet(model: ClipResNet, tokenizer: Tokenizer, mean: Tensor, std: T
     """Put a ResNet model and its tokenizer behind the common face."""
     config = model.config
     model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-    words = _reading(tokenizer)
+    words = reading_of(tokenizer)
     return Clip("resnet", model.eval(), *words, mean, std, config.image_size, config.stride)
-
-
-def _reading(tokenizer: Tokenizer) -> tuple[Callable[[Sequence[str]], Tensor], Callable[[str], list[str]]]:
-    """Make the two functions by which a :class:`Clip` reads texts."""
-
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        return torch.tensor([each.ids for each in tokenizer.encode_batch(list(texts))], dtype=torch.long)
-
-    def unknown_words(text: str) -> list[str]:
-        encoded = tokenizer.encode(text)
-        spans = zip(encoded.tokens, encoded.offsets, strict=True)
-        return [text[start:end] for token, (start, end) in spans if token == "[UNK]"]
-
-    return tokenize, unknown_words
 
 
 def word_tokenizer(words: Sequence[str], context_length: int) -> Tokenizer:
@@ -248,34 +241,22 @@ def _load_openai(path: Path) -> Clip:
     tokenizer = read_clip_tokenizer(path.parent, num_tokens=num_tokens, context_length=length)
     if isinstance(model, ClipResNet):
         return clip_of_resnet(model, tokenizer, mean, std)
-    return Clip("vit", model, *_reading(tokenizer), mean, std, vision.image_size, vision.patch_size)
+    return Clip("vit", model, *reading_of(tokenizer), mean, std, vision.image_size, vision.patch_size)
 
 
-def _load_transformers(folder: Path, kind: str) -> Clip:
+def _load_transformers(folder: Path, kind: Literal["clip", "siglip"]) -> Clip:
     import transformers  # late: slow to import
 
     try:
         names = ("CLIPConfig", "CLIPModel") if kind == "clip" else ("SiglipConfig", "SiglipModel")
         settings = getattr(transformers, names[0]).from_pretrained(folder)
         model = getattr(transformers, names[1])(settings)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    except (OSError, TypeError, AttributeError, KeyError) as error:
+    except Exception as error:  # the library raises many kinds, and all mean that the config is bad
         raise ValueError(f"{folder} is no complete {kind} model ({error}); fetch it anew") from None
     fit_weights(model, read_weights(folder), folder)
-    length = settings.text_config.max_position_embeddings
-
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        # SigLIP was trained on texts padded to full length and reads its answer at the last place.
-        padding = "max_length" if kind == "siglip" else "longest"
-        made = tokenizer(list(texts), padding=padding, truncation=True, max_length=length)
-        return torch.tensor(made["input_ids"])
-
-    def unknown_words(text: str) -> list[str]:
-        return [token for token in tokenizer.tokenize(text) if token == tokenizer.unk_token]
-
-    vision = settings.vision_config
+    text, vision = settings.text_config, settings.vision_config
+    words = reading_of_folder(folder, kind, text.max_position_embeddings, text.vocab_size)
     family: Family = "vit" if kind == "clip" else "siglip"
-    mean, std = read_normalisation(folder)
-    return Clip(
-        family, model.eval(), tokenize, unknown_words, mean, std, vision.image_size, vision.patch_size
-    )
+    greys = {} if kind == "clip" else {"mean": SIGLIP_GREY, "std": SIGLIP_GREY}
+    colours = read_normalisation(folder, **greys)
+    return Clip(family, model.float().eval(), *words, *colours, vision.image_size, vision.patch_size)
