@@ -291,6 +291,7 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         "data_root": str(Path(data_root).resolve()),
         "num_samples": len(dataset.tokens),
         "in_channels": dataset[0].cloud.features.shape[1],
+        "text_space": getattr(space, "space", ""),
         "versions": versions(),
     }
     backbone = build.build_backbone(recipe.loss, space)

@@ -1,10 +1,12 @@
 """Image-text models, loaded from a folder or a hub: three families behind one face."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
@@ -18,6 +20,7 @@ from clip2scene.teacher.model_folder import (
     OPENAI_MEAN,
     OPENAI_STD,
     SIGLIP_GREY,
+    WORDS,
     find_folder,
     fit_weights,
     listing,
@@ -27,8 +30,9 @@ from clip2scene.teacher.model_folder import (
     three_numbers,
 )
 from clip2scene.teacher.openai import load_openai_model
+from clip2scene.teacher.prompts import TextTable, read_text_table
 from clip2scene.teacher.resnet import ClipResNet, ResNetClipConfig
-from clip2scene.teacher.texts import reading_of, reading_of_folder
+from clip2scene.teacher.texts import Reading, reading_of, reading_of_folder
 
 Family = Literal["resnet", "vit", "siglip"]
 TEXTS_AT_ONCE = 256
@@ -48,6 +52,7 @@ class Clip:
         std: What the rest is divided by.
         image_size: Height and width of the images it was trained on, in pixels.
         patch: Pixels per cell of its feature map.
+        table: Stands in for the text tower: the vectors of a fixed list of names. None uses the tower.
     """
 
     family: Family
@@ -58,6 +63,35 @@ class Clip:
     std: Float[Tensor, "3"]
     image_size: int
     patch: int
+    table: TextTable | None = None
+
+    def __post_init__(self) -> None:
+        if self.table is None:
+            return
+        channels, mine = self._text_projection().shape[0], self.table.vectors.shape[1]
+        if mine != channels:
+            raise ValueError(
+                f"the text table has vectors of {mine} channels, the image tower beside it {channels}; "
+                "make the table with that model's text tower"
+            )
+        if self.table.space and self.table.space != self.space:
+            raise ValueError(
+                "the text table was made by another image-text model than the image tower beside it; "
+                "make it with that model's text tower"
+            )
+
+    @property
+    def space(self) -> str:
+        """Fingerprint of the text space: the same for every copy of a model, in any layout and precision."""
+        signs = np.packbits(self._text_projection().detach().float().cpu().signbit().numpy())
+        return hashlib.sha256(signs.tobytes()).hexdigest()[:16]
+
+    def _text_projection(self) -> Float[Tensor, "channels width"]:
+        if self.family == "resnet":
+            return self.model.text_projection.T
+        if self.family == "vit":
+            return self.model.text_projection.weight
+        return self.model.text_model.head.weight
 
     def normalise(
         self, images: UInt8[Tensor, "views height width 3"]
@@ -77,6 +111,8 @@ class Clip:
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
         """Embed texts; unit rows."""
+        if self.table is not None:
+            return self.table.encode_text(texts)
         rows = [
             self._encode_tokens(self.tokenize(texts[at : at + TEXTS_AT_ONCE]))
             for at in range(0, len(texts), TEXTS_AT_ONCE)
@@ -142,10 +178,27 @@ def load_clip(source: str | Path) -> Clip:
 
 def clip_of_resnet(model: ClipResNet, tokenizer: Tokenizer, mean: Tensor, std: Tensor) -> Clip:
     """Put a ResNet model and its tokenizer behind the common face."""
+    return _of_resnet(model, reading_of(tokenizer), None, (mean, std))
+
+
+def _of_resnet(
+    model: ClipResNet, words: Reading, table: TextTable | None, colours: tuple[Tensor, Tensor]
+) -> Clip:
     config = model.config
     model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-    words = reading_of(tokenizer)
-    return Clip("resnet", model.eval(), *words, mean, std, config.image_size, config.stride)
+    return Clip("resnet", model.eval(), *words, *colours, config.image_size, config.stride, table)
+
+
+def _words(folder: Path, read: Callable[[], Reading]) -> tuple[Reading, TextTable | None]:
+    """Say how texts are read: with the tokenizer, or without, where a table stands in for the text tower."""
+    if not (folder / WORDS).exists():
+        return read(), None
+    table = read_text_table(folder / WORDS)
+
+    def tokenize(texts: Sequence[str]) -> Tensor:
+        raise AssertionError("a table has no tokens")
+
+    return (tokenize, table.unknown_words), table
 
 
 def word_tokenizer(words: Sequence[str], context_length: int) -> Tokenizer:
@@ -183,7 +236,8 @@ def save_clip(clip: Clip, tokenizer: Tokenizer, folder: Path) -> None:
 def _build_resnet(folder: Path, config: ResNetClipConfig, mean: Tensor, std: Tensor) -> Clip:
     model = ClipResNet(config)
     fit_weights(model, read_weights(folder), folder)
-    return clip_of_resnet(model.float(), read_tokenizer(folder, config.context_length), mean, std)
+    words = _words(folder, lambda: reading_of(read_tokenizer(folder, config.context_length)))
+    return _of_resnet(model.float(), *words, (mean, std))
 
 
 def _load_small(folder: Path, content: Mapping[str, Any]) -> Clip:
@@ -232,16 +286,20 @@ def _load_open_clip(folder: Path) -> Clip:
 
 def _load_openai(path: Path) -> Clip:
     model: Any = load_openai_model(path)
-    mean, std = torch.tensor(OPENAI_MEAN), torch.tensor(OPENAI_STD)
+    colours = torch.tensor(OPENAI_MEAN), torch.tensor(OPENAI_STD)
     if isinstance(model, ClipResNet):
         num_tokens, length = model.config.vocab_size, model.config.context_length
     else:
         text, vision = model.config.text_config, model.config.vision_config
         num_tokens, length = text.vocab_size, text.max_position_embeddings
-    tokenizer = read_clip_tokenizer(path.parent, num_tokens=num_tokens, context_length=length)
+
+    def read() -> Reading:
+        return reading_of(read_clip_tokenizer(path.parent, num_tokens=num_tokens, context_length=length))
+
+    words, table = _words(path.parent, read)
     if isinstance(model, ClipResNet):
-        return clip_of_resnet(model, tokenizer, mean, std)
-    return Clip("vit", model, *reading_of(tokenizer), mean, std, vision.image_size, vision.patch_size)
+        return _of_resnet(model, words, table, colours)
+    return Clip("vit", model, *words, *colours, vision.image_size, vision.patch_size, table)
 
 
 def _load_transformers(folder: Path, kind: Literal["clip", "siglip"]) -> Clip:
@@ -255,8 +313,9 @@ def _load_transformers(folder: Path, kind: Literal["clip", "siglip"]) -> Clip:
         raise ValueError(f"{folder} is no complete {kind} model ({error}); fetch it anew") from None
     fit_weights(model, read_weights(folder), folder)
     text, vision = settings.text_config, settings.vision_config
-    words = reading_of_folder(folder, kind, text.max_position_embeddings, text.vocab_size)
+    length, num_tokens = text.max_position_embeddings, text.vocab_size
+    words, table = _words(folder, lambda: reading_of_folder(folder, kind, length, num_tokens))
     family: Family = "vit" if kind == "clip" else "siglip"
     greys = {} if kind == "clip" else {"mean": SIGLIP_GREY, "std": SIGLIP_GREY}
     colours = read_normalisation(folder, **greys)
-    return Clip(family, model.float().eval(), *words, *colours, vision.image_size, vision.patch_size)
+    return Clip(family, model.float().eval(), *words, *colours, vision.image_size, vision.patch_size, table)

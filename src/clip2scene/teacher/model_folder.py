@@ -30,8 +30,11 @@ WEIGHTS = (
 """Names that weights may have, the first that is there is read."""
 
 OPENAI_VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
-BESIDE_PT = ("tokenizer.json", "vocab.json", "merges.txt", OPENAI_VOCABULARY)
-"""Names under which the tokenizer of a ``.pt`` file may lie beside it."""
+WORDS = "words.safetensors"
+"""A table of text embeddings that lies beside weights stands in for their text tower."""
+
+BESIDE_PT = ("tokenizer.json", "vocab.json", "merges.txt", OPENAI_VOCABULARY, WORDS)
+"""Names under which what a ``.pt`` file needs may lie beside it."""
 
 
 def find_folder(source: str | Path) -> Path:
