@@ -113,7 +113,7 @@ def test_the_commands_make_a_table_and_label_a_cloud_with_it(tiny_run, robot, tm
     points = torch.cat([cloud().positions, cloud().features], 1)
     points.numpy().astype("<f4").tofile(tmp_path / "sweep.bin")
     out = tmp_path / "out"
-    call(monkeypatch, "embed-words", "car, tree", "--out", tmp_path / "table.safetensors")
+    call(monkeypatch, "embed-words", "car, tree", "--run", tiny_run, "--out", tmp_path / "table.safetensors")
     assert "wrote 2 words of 128 channels" in capsys.readouterr().out
     made = read_text_table(tmp_path / "table.safetensors")
     assert made.space == load_clip(build.SMALL_CLIP).space
