@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from clip2scene.teacher.prompts import (
     TABLE_TEMPLATES,
@@ -14,6 +16,7 @@ from clip2scene.teacher.prompts import (
     embed_prompts,
     read_text_table,
 )
+from clip2scene.teacher.vocabulary import add_short_names, add_stand_ins
 
 
 class Letters:
@@ -99,6 +102,26 @@ def test_tables_come_back_from_all_three_kinds_of_file(tmp_path):
         torch.testing.assert_close(got.vectors, table().vectors)
 
 
+def test_a_table_of_one_tensor_for_each_name_is_read(tmp_path):
+    rows = dict(zip(table().names, table().vectors, strict=True))
+    save_file({name: 2 * row.contiguous() for name, row in rows.items()}, tmp_path / "table.safetensors")
+    got = read_text_table(tmp_path / "table.safetensors")
+    assert set(got.names) == set(rows)
+    assert got.space == ""
+    for name, row in zip(got.names, got.vectors, strict=True):
+        torch.testing.assert_close(row, rows[name])
+
+
+def test_a_table_remembers_its_text_space_and_is_always_written_alike(tmp_path):
+    marked = replace(table(), space="0123456789abcdef")
+    for name in ("one", "two"):
+        marked.save(tmp_path / f"{name}.safetensors")
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+    assert read_text_table(tmp_path / "one.safetensors").space == marked.space
+    longer = add_stand_ins(add_short_names(marked), ["zebra"])
+    assert longer.space == marked.space
+
+
 def test_bad_tables_are_refused_with_one_clear_message(tmp_path):
     with pytest.raises(ValueError, match=r"table.safetensors cannot be read"):
         read_text_table(tmp_path / "table.safetensors")
@@ -111,6 +134,15 @@ def test_bad_tables_are_refused_with_one_clear_message(tmp_path):
     np.save(tmp_path / "table.npy", np.eye(3, dtype=np.float32))
     with pytest.raises(ValueError, match="one vector for each of its distinct names"):
         read_text_table(tmp_path / "table.npy")
+    (tmp_path / "names.json").write_text("[1, 2, 3]")
+    with pytest.raises(ValueError, match="must name its rows in words"):
+        read_text_table(tmp_path / "table.npy", tmp_path / "names.json")
+    (tmp_path / "names.json").write_text("3")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_text_table(tmp_path / "table.npy", tmp_path / "names.json")
+    save_file({"a": torch.ones(3), "b": torch.ones(4)}, tmp_path / "uneven.safetensors")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_text_table(tmp_path / "uneven.safetensors")
     np.savez(tmp_path / "zero.npz", names=np.array(["a", "b"]), vectors=np.array([[1.0, 0], [0, 0]]))
     with pytest.raises(ValueError, match="zero or non-finite rows"):
         read_text_table(tmp_path / "zero.npz")

@@ -28,9 +28,11 @@ from clip2scene.teacher.clip import Clip, load_clip
 from clip2scene.teacher.label_maps import LabelMapTeacher
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.prompts import (
+    TABLE_TEMPLATES,
     TEMPLATES,
     TOYTOWN_TEMPLATES,
     TextSpace,
+    TextTable,
     embed_prompts,
     read_text_table,
 )
@@ -188,21 +190,21 @@ def build_prompts(
         lost = sorted(set(asked.classes) - set(class_set.classes))
         if lost:
             _log.warning("the image-text model knows no name of %s: left out", ", ".join(lost))
-    return embed_prompts(space, class_set.classes, class_set.prompts, _templates(teacher))
+    return embed_prompts(space, class_set.classes, class_set.prompts, _templates(teacher, space))
 
 
 def place_words(teacher: TeacherConfig, space: TextSpace, names: Sequence[str]) -> Prompts:
     """Place free words in a text space, each a class of its own."""
-    return embed_prompts(space, names, [[name] for name in names], _templates(teacher))
+    return embed_prompts(space, names, [[name] for name in names], _templates(teacher, space))
 
 
 def _first_known(space: TextSpace, names: Sequence[str]) -> str:
     return next(name for name in names if not space.unknown_words(name))
 
 
-def _templates(teacher: TeacherConfig) -> Sequence[str]:
-    if teacher.kind == "label-maps":
-        return ("{}",)
+def _templates(teacher: TeacherConfig, space: TextSpace) -> Sequence[str]:
+    if teacher.kind == "label-maps" or isinstance(space, TextTable) or getattr(space, "table", None):
+        return TABLE_TEMPLATES
     return TOYTOWN_TEMPLATES if teacher.templates == "toytown" else TEMPLATES
 
 

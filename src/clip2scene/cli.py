@@ -74,8 +74,8 @@ def pretrain(
         recipe: The experiment; every setting of it can be changed by an option.
         data_root: The data set.
         out: Folder of the run; an unfinished run in it is resumed.
-        teacher_weights: Folder or hub id of a CLIP or SigLIP model, or the file of text embeddings that
-            label maps need. Without it, the small model in the package.
+        teacher_weights: Folder or hub id of a CLIP or SigLIP model, a .pt file of OpenAI's, or the file of
+            text embeddings that label maps need. Without it, the small model in the package.
         device: As torch names it. Only cpu has been tested.
         save_every: Steps between checkpoints.
     """
@@ -191,6 +191,7 @@ def segment(
     *,
     prompts: str,
     out: Path,
+    words: Path | None = None,
 ) -> None:
     """Label clouds with any words.
 
@@ -199,10 +200,12 @@ def segment(
         clouds: Files: .bin (KITTI, nuScenes), .npy, .ply or .pcd.
         prompts: Words or phrases, separated by commas.
         out: Folder for the labels, coloured clouds and pictures.
+        words: Table of text embeddings (see embed-words) to take the prompts from. Without it, the text
+            encoder that the run was taught with.
     """
     from clip2scene.showcase import segment_files
 
-    for path in segment_files(run, clouds, prompts.split(","), out):
+    for path in segment_files(run, clouds, prompts.split(","), out, words=words):
         print(f"wrote {path}")
 
 
@@ -221,6 +224,32 @@ def export_labels(
 
     paths = run_export(run, data_root=data_root, split=split, out=out)
     print(f"wrote {len(paths)} label files to {out / 'sequences'}")
+
+
+def embed_words(
+    words: tyro.conf.Positional[str],
+    *,
+    out: Path,
+    teacher_weights: str | None = None,
+    run: Path | None = None,
+) -> None:
+    """Make a table of text embeddings, so that words can be carried without a text encoder.
+
+    Args:
+        words: Words or phrases, separated by commas; or a .txt file of them, one a line.
+        out: The table, a .safetensors file.
+        teacher_weights: Folder or hub id of a CLIP or SigLIP model, or a .pt file of OpenAI's. Without it,
+            the small model in the package.
+        run: A run, whose model and sentences to use instead.
+    """
+    from clip2scene.word_tables import embed_words as run_embed_words
+    from clip2scene.word_tables import read_words
+
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out} must end in .safetensors; rename it")
+    table = run_embed_words(read_words(words), teacher_weights=teacher_weights, run=run)
+    table.save(out)
+    print(f"wrote {len(table.names)} words of {table.vectors.shape[1]} channels to {out}")
 
 
 def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
@@ -295,6 +324,7 @@ COMMANDS = {
     "ablate": ablate,
     "segment": segment,
     "export-labels": export_labels,
+    "embed-words": embed_words,
     "pretrain-clip": pretrain_clip,
     "evaluate-clip": evaluate_clip,
     "convert-pandaset": convert_pandaset,

@@ -41,7 +41,7 @@ from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.maskclip import MaskClip
-from clip2scene.teacher.model_folder import find_folder
+from clip2scene.teacher.model_folder import model_files
 from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
 from clip2scene.types import IGNORE_LABEL, Prompts
 
@@ -226,7 +226,7 @@ class Run:
         if (self.folder / WORDS).exists():
             return read_text_table(self.folder / WORDS)
         weights = self.sources["teacher_weights"] or build.SMALL_CLIP
-        if hash_files(find_folder(weights)) != self.sources["teacher_hash"]:
+        if hash_files(*model_files(weights)) != self.sources["teacher_hash"]:
             raise ValueError(
                 f"the image-text model in {weights} is not the one that {self.folder} learnt from; "
                 "put that one back, or train anew"
@@ -308,6 +308,7 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         "data_root": str(Path(data_root).resolve()),
         "num_samples": len(dataset.tokens),
         "in_channels": dataset[0].cloud.features.shape[1],
+        "text_space": getattr(space, "space", ""),
         "versions": versions(),
     }
     backbone = build.build_backbone(recipe.loss, space)
@@ -320,7 +321,7 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         space.save(out / WORDS)
         sources["teacher_hash"] = hash_files(out, [out / WORDS])
     else:
-        sources["teacher_hash"] = hash_files(find_folder(teacher_weights or build.SMALL_CLIP))
+        sources["teacher_hash"] = hash_files(*model_files(teacher_weights or build.SMALL_CLIP))
     write_json(out / "sources.json", sources)
     write_json(out / "recipe.json", to_dict(recipe))
     return Run(out, recipe, prompts, sources)

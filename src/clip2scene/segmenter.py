@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene import build
-from clip2scene.run import open_run
+from clip2scene.run import Run, open_run
 from clip2scene.student.embedder import Embedder
 from clip2scene.types import PointCloud, Prompts
+from clip2scene.word_tables import words_of_table
 
 PlaceWords = Callable[[Sequence[str]], Prompts]
 
@@ -58,14 +59,21 @@ class Segmenter:
         self.in_channels = in_channels
 
     @classmethod
-    def load(cls, run: Path | str) -> "Segmenter":
+    def load(cls, run: Path | str, *, words: Path | str | None = None) -> "Segmenter":
         """Open a run's student, its words set to the classes it was trained with.
 
+        The text encoder is opened when :meth:`set_prompts` asks for other words; with a table, never.
+
+        Args:
+            run: Folder of the run.
+            words: A table of text embeddings to take words from, as ``clip2scene embed-words`` makes it.
+                Without one, they are placed by the text encoder that the run was taught with.
+
         Raises:
-            ValueError: If the folder is no finished run, or its text encoder is not where it was.
+            ValueError: If the folder is no finished run, or the table is unreadable or of another model.
         """
         opened = open_run(Path(run))
-        place_words = partial(build.place_words, opened.recipe.teacher, opened.text_space())
+        place_words = _ask_encoder(opened) if words is None else words_of_table(Path(words), opened)
         in_channels = opened.sources["in_channels"]
         return cls(opened.student(), opened.prompts, place_words, in_channels=in_channels)
 
@@ -76,7 +84,8 @@ class Segmenter:
             names: At least one word or phrase, all different.
 
         Raises:
-            ValueError: If there is no word, one is repeated, or the text encoder does not know one.
+            ValueError: If there is no word, one is repeated, the text encoder or table does not know one, or
+                the encoder is not where it was.
         """
         if isinstance(names, str):
             raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
@@ -105,3 +114,9 @@ class Segmenter:
         embeddings = self.student.embed_cloud(cloud.positions, cloud.features)
         scores = torch.softmax(self.prompts.class_logits(embeddings), dim=1)
         return Segmentation(self.prompts.classes, scores.argmax(1), scores, embeddings)
+
+
+def _ask_encoder(run: Run) -> PlaceWords:
+    """Place words with the run's own text encoder, opened when the first are asked for."""
+    text_space = cache(run.text_space)
+    return lambda names: build.place_words(run.recipe.teacher, text_space(), names)

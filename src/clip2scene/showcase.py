@@ -91,7 +91,9 @@ def draw_cameras(
     return pictures.panel(views, titles, columns=3, legend=legend, heading=f"sample {sample.token}")
 
 
-def segment_files(run: Path, clouds: Sequence[Path], prompts: Sequence[str], out: Path) -> list[Path]:
+def segment_files(
+    run: Path, clouds: Sequence[Path], prompts: Sequence[str], out: Path, *, words: Path | None = None
+) -> list[Path]:
     """Label cloud files with any words.
 
     Every cloud is labelled before the first file is written, so a bad one leaves nothing half done.
@@ -101,6 +103,7 @@ def segment_files(run: Path, clouds: Sequence[Path], prompts: Sequence[str], out
         clouds: Files that :func:`clip2scene.cloudfiles.read_cloud` reads.
         prompts: Words or phrases.
         out: Folder for the results.
+        words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
 
     Returns:
         For each cloud ``NAME.npz`` (labels, scores, names), ``NAME.ply`` (coloured) and ``NAME.png``.
@@ -114,7 +117,7 @@ def segment_files(run: Path, clouds: Sequence[Path], prompts: Sequence[str], out
             f"expected one or more clouds of different names, got {', '.join(stems) or 'none'}; "
             "name a file, or split the call"
         )
-    segmenter = Segmenter.load(run)
+    segmenter = Segmenter.load(run, words=words)
     segmenter.set_prompts(prompts)
     answers = [_segment_file(segmenter, path) for path in clouds]
     written = []

@@ -1,10 +1,12 @@
 """Image-text models, loaded from a folder or a hub: three families behind one face."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
@@ -13,9 +15,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 
 from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.teacher.bpe import read_clip_tokenizer
 from clip2scene.teacher.model_folder import (
     OPENAI_MEAN,
     OPENAI_STD,
+    SIGLIP_GREY,
+    WORDS,
     find_folder,
     fit_weights,
     listing,
@@ -24,7 +29,10 @@ from clip2scene.teacher.model_folder import (
     read_weights,
     three_numbers,
 )
+from clip2scene.teacher.openai import load_openai_model
+from clip2scene.teacher.prompts import TextTable, read_text_table
 from clip2scene.teacher.resnet import ClipResNet, ResNetClipConfig
+from clip2scene.teacher.texts import Reading, reading_of, reading_of_folder
 
 Family = Literal["resnet", "vit", "siglip"]
 TEXTS_AT_ONCE = 256
@@ -44,6 +52,7 @@ class Clip:
         std: What the rest is divided by.
         image_size: Height and width of the images it was trained on, in pixels.
         patch: Pixels per cell of its feature map.
+        table: Stands in for the text tower: the vectors of a fixed list of names. None uses the tower.
     """
 
     family: Family
@@ -54,6 +63,35 @@ class Clip:
     std: Float[Tensor, "3"]
     image_size: int
     patch: int
+    table: TextTable | None = None
+
+    def __post_init__(self) -> None:
+        if self.table is None:
+            return
+        channels, mine = self._text_projection().shape[0], self.table.vectors.shape[1]
+        if mine != channels:
+            raise ValueError(
+                f"the text table has vectors of {mine} channels, the image tower beside it {channels}; "
+                "make the table with that model's text tower"
+            )
+        if self.table.space and self.table.space != self.space:
+            raise ValueError(
+                "the text table was made by another image-text model than the image tower beside it; "
+                "make it with that model's text tower"
+            )
+
+    @property
+    def space(self) -> str:
+        """Fingerprint of the text space: the same for every copy of a model, in any layout and precision."""
+        signs = np.packbits(self._text_projection().detach().float().cpu().signbit().numpy())
+        return hashlib.sha256(signs.tobytes()).hexdigest()[:16]
+
+    def _text_projection(self) -> Float[Tensor, "channels width"]:
+        if self.family == "resnet":
+            return self.model.text_projection.T
+        if self.family == "vit":
+            return self.model.text_projection.weight
+        return self.model.text_model.head.weight
 
     def normalise(
         self, images: UInt8[Tensor, "views height width 3"]
@@ -73,6 +111,8 @@ class Clip:
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
         """Embed texts; unit rows."""
+        if self.table is not None:
+            return self.table.encode_text(texts)
         rows = [
             self._encode_tokens(self.tokenize(texts[at : at + TEXTS_AT_ONCE]))
             for at in range(0, len(texts), TEXTS_AT_ONCE)
@@ -99,21 +139,24 @@ def resize(
 
 
 def load_clip(source: str | Path) -> Clip:
-    """Load an image-text model from a folder, or from the Hugging Face hub by its id.
+    """Load an image-text model from a folder, a ``.pt`` file of OpenAI's, or the Hugging Face hub by its id.
 
     A folder holds ``config.json`` (or open_clip's ``open_clip_config.json``), weights as safetensors (or a
-    ``pytorch_model.bin`` of plain tensors) and a tokenizer. Which family it is stands in the config.
+    ``pytorch_model.bin`` of plain tensors) and a tokenizer. Which family it is stands in the config. OpenAI's
+    files need a tokenizer beside them, see :func:`~clip2scene.teacher.bpe.read_clip_tokenizer`.
 
     Raises:
         ValueError: If the folder is not there, is of no known family, or its weights do not fit its config.
     """
+    if Path(source).suffix == ".pt":
+        return _load_openai(Path(source))
     folder = find_folder(source)
     if (folder / "open_clip_config.json").exists():
         return _load_open_clip(folder)
     if not (folder / "config.json").exists():
         raise ValueError(
             f"{folder} is no image-text model: expected config.json, got {listing(folder)}; "
-            "name the folder that a CLIP or SigLIP model was saved to"
+            "name the folder that a CLIP or SigLIP model was saved to, or a .pt file of OpenAI's itself"
         )
     config = read_json(folder / "config.json")
     kind = config.get("model_type") if isinstance(config, dict) else None
@@ -121,6 +164,11 @@ def load_clip(source: str | Path) -> Clip:
         return _load_small(folder, config)
     if kind in ("clip", "siglip"):
         return _load_transformers(folder, kind)
+    if kind == "siglip2":
+        raise ValueError(
+            f"{folder} is a SigLIP 2 of the NaFlex kind, which cuts images up in its own way and is "
+            "not supported; take a SigLIP 2 of a fixed image size, such as siglip2-base-patch16-224"
+        )
     raise ValueError(
         f"{folder}/config.json describes a model of type {kind!r}; expected clip_resnet, clip or siglip "
         "(SigLIP 2 of a fixed image size calls itself siglip). Name the folder of a model that has both an "
@@ -130,18 +178,27 @@ def load_clip(source: str | Path) -> Clip:
 
 def clip_of_resnet(model: ClipResNet, tokenizer: Tokenizer, mean: Tensor, std: Tensor) -> Clip:
     """Put a ResNet model and its tokenizer behind the common face."""
+    return _of_resnet(model, reading_of(tokenizer), None, (mean, std))
 
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        return torch.tensor([each.ids for each in tokenizer.encode_batch(list(texts))], dtype=torch.long)
 
-    def unknown_words(text: str) -> list[str]:
-        encoded = tokenizer.encode(text)
-        spans = zip(encoded.tokens, encoded.offsets, strict=True)
-        return [text[start:end] for token, (start, end) in spans if token == "[UNK]"]
-
+def _of_resnet(
+    model: ClipResNet, words: Reading, table: TextTable | None, colours: tuple[Tensor, Tensor]
+) -> Clip:
     config = model.config
     model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-    return Clip("resnet", model.eval(), tokenize, unknown_words, mean, std, config.image_size, config.stride)
+    return Clip("resnet", model.eval(), *words, *colours, config.image_size, config.stride, table)
+
+
+def _words(folder: Path, read: Callable[[], Reading]) -> tuple[Reading, TextTable | None]:
+    """Say how texts are read: with the tokenizer, or without, where a table stands in for the text tower."""
+    if not (folder / WORDS).exists():
+        return read(), None
+    table = read_text_table(folder / WORDS)
+
+    def tokenize(texts: Sequence[str]) -> Tensor:
+        raise AssertionError("a table has no tokens")
+
+    return (tokenize, table.unknown_words), table
 
 
 def word_tokenizer(words: Sequence[str], context_length: int) -> Tokenizer:
@@ -179,7 +236,8 @@ def save_clip(clip: Clip, tokenizer: Tokenizer, folder: Path) -> None:
 def _build_resnet(folder: Path, config: ResNetClipConfig, mean: Tensor, std: Tensor) -> Clip:
     model = ClipResNet(config)
     fit_weights(model, read_weights(folder), folder)
-    return clip_of_resnet(model.float(), read_tokenizer(folder, config.context_length), mean, std)
+    words = _words(folder, lambda: reading_of(read_tokenizer(folder, config.context_length)))
+    return _of_resnet(model.float(), *words, (mean, std))
 
 
 def _load_small(folder: Path, content: Mapping[str, Any]) -> Clip:
@@ -226,31 +284,38 @@ def _load_open_clip(folder: Path) -> Clip:
     return _build_resnet(folder, config, mean, std)
 
 
-def _load_transformers(folder: Path, kind: str) -> Clip:
+def _load_openai(path: Path) -> Clip:
+    model: Any = load_openai_model(path)
+    colours = torch.tensor(OPENAI_MEAN), torch.tensor(OPENAI_STD)
+    if isinstance(model, ClipResNet):
+        num_tokens, length = model.config.vocab_size, model.config.context_length
+    else:
+        text, vision = model.config.text_config, model.config.vision_config
+        num_tokens, length = text.vocab_size, text.max_position_embeddings
+
+    def read() -> Reading:
+        return reading_of(read_clip_tokenizer(path.parent, num_tokens=num_tokens, context_length=length))
+
+    words, table = _words(path.parent, read)
+    if isinstance(model, ClipResNet):
+        return _of_resnet(model, words, table, colours)
+    return Clip("vit", model, *words, *colours, vision.image_size, vision.patch_size, table)
+
+
+def _load_transformers(folder: Path, kind: Literal["clip", "siglip"]) -> Clip:
     import transformers  # late: slow to import
 
     try:
         names = ("CLIPConfig", "CLIPModel") if kind == "clip" else ("SiglipConfig", "SiglipModel")
         settings = getattr(transformers, names[0]).from_pretrained(folder)
         model = getattr(transformers, names[1])(settings)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    except (OSError, TypeError, AttributeError, KeyError) as error:
+    except Exception as error:  # the library raises many kinds, and all mean that the config is bad
         raise ValueError(f"{folder} is no complete {kind} model ({error}); fetch it anew") from None
     fit_weights(model, read_weights(folder), folder)
-    length = settings.text_config.max_position_embeddings
-
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        # SigLIP was trained on texts padded to full length and reads its answer at the last place.
-        padding = "max_length" if kind == "siglip" else "longest"
-        made = tokenizer(list(texts), padding=padding, truncation=True, max_length=length)
-        return torch.tensor(made["input_ids"])
-
-    def unknown_words(text: str) -> list[str]:
-        return [token for token in tokenizer.tokenize(text) if token == tokenizer.unk_token]
-
-    vision = settings.vision_config
+    text, vision = settings.text_config, settings.vision_config
+    length, num_tokens = text.max_position_embeddings, text.vocab_size
+    words, table = _words(folder, lambda: reading_of_folder(folder, kind, length, num_tokens))
     family: Family = "vit" if kind == "clip" else "siglip"
-    mean, std = read_normalisation(folder)
-    return Clip(
-        family, model.eval(), tokenize, unknown_words, mean, std, vision.image_size, vision.patch_size
-    )
+    greys = {} if kind == "clip" else {"mean": SIGLIP_GREY, "std": SIGLIP_GREY}
+    colours = read_normalisation(folder, **greys)
+    return Clip(family, model.float().eval(), *words, *colours, vision.image_size, vision.patch_size, table)

@@ -1,5 +1,6 @@
 """The parts of a model's folder: weights, tokenizer, normalisation; read with care and clear complaints."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from clip2scene.files import read_json
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+SIGLIP_GREY = (0.5, 0.5, 0.5)
+"""Both mean and standard deviation of the colours in all SigLIPs."""
+
+Colour = tuple[float, float, float]
+
 WEIGHTS = (
     "model.safetensors",
     "open_clip_model.safetensors",
@@ -22,6 +28,13 @@ WEIGHTS = (
     "pytorch_model-*.bin",
 )
 """Names that weights may have, the first that is there is read."""
+
+OPENAI_VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
+WORDS = "words.safetensors"
+"""A table of text embeddings that lies beside weights stands in for their text tower."""
+
+BESIDE_PT = ("tokenizer.json", "vocab.json", "merges.txt", OPENAI_VOCABULARY, WORDS)
+"""Names under which what a ``.pt`` file needs may lie beside it."""
 
 
 def find_folder(source: str | Path) -> Path:
@@ -32,6 +45,8 @@ def find_folder(source: str | Path) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
+    if Path(source).is_file():
+        raise ValueError(f"{source} is a file; name the model's folder, or a .pt file of OpenAI's")
     from huggingface_hub import snapshot_download  # late: most runs never touch the network
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -47,6 +62,22 @@ def find_folder(source: str | Path) -> Path:
             f"{name} is neither a folder nor a model that could be had from the hub ({reason}); "
             "check the path, or download the model first and name its folder"
         ) from None
+
+
+def model_files(source: str | Path) -> tuple[Path, list[Path] | None]:
+    """Say which files make a model what it is.
+
+    Returns:
+        Its folder, and the files in it; None for all of them. Beside a ``.pt`` file other models may lie.
+
+    Raises:
+        ValueError: If it is not there.
+    """
+    if Path(source).suffix != ".pt":
+        return find_folder(source), None
+    path = Path(source)
+    beside = [path.with_name(name) for name in BESIDE_PT]
+    return path.parent, [path, *(each for each in beside if each.exists())]
 
 
 def listing(folder: Path) -> str:
@@ -70,6 +101,12 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{folder} holds no weights: expected model.safetensors, got {listing(folder)}; "
             "copy the file there"
+        )
+    shards = re.search(r"-of-(\d+)", paths[0].stem)
+    if shards and len(paths) != int(shards[1]):
+        raise ValueError(
+            f"{folder} holds {len(paths)} of the {int(shards[1])} files that its weights are spread over; "
+            "copy the others there"
         )
     tensors: dict[str, Tensor] = {}
     for path in paths:
@@ -115,11 +152,24 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -
     model.load_state_dict(given)
 
 
-def read_normalisation(folder: Path) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-    """Read mean and standard deviation from ``preprocessor_config.json``; OpenAI's where there is none."""
+def read_normalisation(
+    folder: Path, *, mean: Colour = OPENAI_MEAN, std: Colour = OPENAI_STD
+) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+    """Read mean and standard deviation of the colours from ``preprocessor_config.json``.
+
+    Newer folders keep them in ``processor_config.json``, under ``image_processor``.
+
+    Args:
+        folder: The model's.
+        mean: Where the folder does not say.
+        std: Where the folder does not say.
+    """
     path = folder / "preprocessor_config.json"
     content = read_json(path) if path.exists() else {}
-    mean, std = content.get("image_mean", OPENAI_MEAN), content.get("image_std", OPENAI_STD)
+    if not path.exists() and (folder / "processor_config.json").exists():
+        path = folder / "processor_config.json"
+        content = read_json(path).get("image_processor") or {}
+    mean, std = content.get("image_mean", mean), content.get("image_std", std)
     return three_numbers(mean, path), three_numbers(std, path)
 
 

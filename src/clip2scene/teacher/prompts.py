@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -203,10 +203,12 @@ class TextTable:
     Attributes:
         names: What the rows stand for; distinct.
         vectors: Unit rows.
+        space: Fingerprint of the text space (:attr:`clip2scene.teacher.clip.Clip.space`); empty if not known.
     """
 
     names: tuple[str, ...]
     vectors: Float[Tensor, "names channels"]
+    space: str = ""
 
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
         """Look names up; unit rows.
@@ -230,35 +232,39 @@ class TextTable:
         return [] if text in self.names else [text]
 
     def save(self, path: Path) -> None:
-        """Write the table as one safetensors file, atomically; the names travel in its header."""
+        """Write the table as one safetensors file, atomically; the names travel in its header.
+
+        The same table gives the same bytes: a header of more than one entry would be written in any order.
+        """
+        tensors = {"vectors": self.vectors.contiguous()}
+        if self.space:
+            tensors["space"] = torch.tensor(list(self.space.encode()), dtype=torch.uint8)
         with write_atomically(path) as temporary:
-            save_file(
-                {"vectors": self.vectors.contiguous()}, temporary, metadata={"names": "\n".join(self.names)}
-            )
+            save_file(tensors, temporary, metadata={"names": "\n".join(self.names)})
 
 
 def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
     """Read a table of text embeddings; rows are brought to unit length.
 
     Args:
-        path: A ``.safetensors`` file of :meth:`TextTable.save`; an ``.npz`` with ``names`` and ``vectors``;
-            or an ``.npy`` of vectors, with the names in ``names_path``.
+        path: A ``.safetensors`` file of :meth:`TextTable.save`, or of one tensor for each name; an ``.npz``
+            with ``names`` and ``vectors``; or an ``.npy`` of vectors, with the names in ``names_path``.
         names_path: A JSON list of names, one a row, for ``.npy``.
 
     Raises:
         ValueError: If the file is missing or damaged, or names and rows do not match.
     """
+    space = ""
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                vectors, names = file.get_tensor("vectors"), file.metadata()["names"].split("\n")
+            names, vectors, space = _read_safetensors(path)
         elif path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 vectors, names = torch.from_numpy(file["vectors"]), [str(name) for name in file["names"]]
         else:
             vectors = torch.from_numpy(np.load(path, allow_pickle=False))
-            names = read_json(names_path) if names_path is not None else []
-    except (OSError, ValueError, KeyError, TypeError, EOFError, SafetensorError) as error:
+            names = list(read_json(names_path)) if names_path is not None else []
+    except Exception as error:  # the readers raise many kinds, and all mean that the file is bad
         raise ValueError(
             f"text table {path} cannot be read ({error}); expected .safetensors, .npz or .npy with names"
         ) from None
@@ -268,6 +274,17 @@ def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
             f"{tuple(vectors.shape)} numbers for {len(set(names))} distinct names; "
             "give the list of names that belongs to it"
         )
+    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError(f"text table {path} must name its rows in words; correct the list of names")
     if not bool(vectors.isfinite().all()) or bool((vectors == 0).all(1).any()):
         raise ValueError(f"text table {path} holds zero or non-finite rows; export it anew")
-    return TextTable(tuple(names), F.normalize(vectors.float(), dim=-1))
+    return TextTable(tuple(names), F.normalize(vectors.float(), dim=-1), space)
+
+
+def _read_safetensors(path: Path) -> tuple[list[str], Tensor, str]:
+    with safe_open(path, framework="pt") as file:
+        header, keys = file.metadata() or {}, list(file.keys())
+        if "names" not in header:
+            return keys, torch.stack([file.get_tensor(name) for name in keys]), ""
+        space = bytes(file.get_tensor("space").tolist()).decode() if "space" in keys else ""
+        return header["names"].split("\n"), file.get_tensor("vectors"), space

@@ -23,7 +23,7 @@ def add_short_names(table: TextTable) -> TextTable:
         if short not in table.names and shorts.count(short) == 1  # few names: no need to be clever
     ]
     names = (*table.names, *(shorts[row] for row in rows))
-    return TextTable(names, torch.cat([table.vectors, table.vectors[rows]]))
+    return TextTable(names, torch.cat([table.vectors, table.vectors[rows]]), table.space)
 
 
 def add_stand_ins(table: TextTable, names: Sequence[str]) -> TextTable:
@@ -43,7 +43,8 @@ def add_stand_ins(table: TextTable, names: Sequence[str]) -> TextTable:
         rows.append(closeness * mean + (1 - closeness**2).sqrt() * sideways)
     if not rows:
         return table
-    return TextTable((*table.names, *missing), torch.cat([table.vectors, torch.stack(rows)]))
+    vectors = torch.cat([table.vectors, torch.stack(rows)])
+    return TextTable((*table.names, *missing), vectors, table.space)
 
 
 def unrelated_names(names: Sequence[str]) -> TextTable:
