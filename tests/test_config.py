@@ -47,10 +47,9 @@ def test_a_bad_value_is_refused_when_it_is_given(kind, wrong):
         kind(**wrong)
 
 
-def test_a_ceiling_differs_from_its_recipe_in_supervision_and_what_needs_pixels_alone():
+def test_a_ceiling_differs_from_its_recipe_in_name_and_supervision_alone():
     recipe, ceiling = to_dict(toytown()), to_dict(supervised(toytown()))
-    assert {key for key in recipe if recipe[key] != ceiling[key]} == {"name", "supervision", "consistency"}
-    assert ceiling["consistency"]["weight"] == 0
+    assert {key for key in recipe if recipe[key] != ceiling[key]} == {"name", "supervision"}
 
 
 def test_a_recipe_needs_steps():

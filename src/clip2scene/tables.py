@@ -142,11 +142,10 @@ def additions_table(recipe: Recipe) -> AblationTable:
     variants = (
         _variant("recipe", recipe),
         _variant("without the vote", _change(recipe, teacher={"superpoint_vote": False})),
-        _variant("without windows", _change(recipe, teacher={"window": None})),
+        _variant("through windows", _change(recipe, teacher={"window": 64, "window_overlap": 0.0})),
         _variant("without settling", _change(recipe, student={"settles": False})),
         _variant("without height", _change(recipe, student={"sees_height": False})),
         _variant("without balance", _change(recipe, loss={"class_balance": 0.0})),
-        _variant("without StCR", _change(recipe, consistency={"weight": 0.0})),
         _variant("one scale", _change(recipe, teacher={"scales": (1.0,)})),
     )
     return AblationTable("additions", "Our additions", "recipe", variants)
