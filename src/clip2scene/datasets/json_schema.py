@@ -110,7 +110,8 @@ def _fault_of_object(
 def _fault_of_array(value: list[Any], schema: Mapping[str, Any], whole: Mapping[str, Any], where: str) -> str:
     fewest, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
     if not fewest <= len(value) <= most:
-        wanted = f"{fewest}" if fewest == most else f"at least {fewest}"
+        bound = f"at least {fewest}" if len(value) < fewest else f"at most {most}"
+        wanted = f"{fewest}" if fewest == most else bound
         return f"{where} should have {wanted} entries, got {len(value)}"
     if "items" in schema:
         for number, part in enumerate(value):
