@@ -68,7 +68,14 @@ def test_an_image_is_known_by_its_pixels_wherever_it_comes_from(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"scales": (0.5,)}, {"window": 32}, {"working_size": (32, 32)}, {"positions": False}]
+    "change",
+    [
+        {"scales": (0.5,)},
+        {"window": 32},
+        {"window": 32, "overlap": 0.0},
+        {"working_size": (32, 32)},
+        {"positions": False},
+    ],
 )
 def test_another_way_of_looking_is_another_look(tmp_path, change):
     sample = make_sample(0)

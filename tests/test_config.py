@@ -36,6 +36,7 @@ def test_an_unknown_setting_is_named():
         (LossConfig, {"class_balance": 1.5}),
         (LossConfig, {"class_balance": 0.5, "form": "class-infonce"}),
         (LossConfig, {"backbone": "own"}),
+        (TeacherConfig, {"window_overlap": 1.0}),
         (ConsistencyConfig, {"pairs": 0}),
         (OptimiserConfig, {"learning_rate": -0.1}),
         (OptimiserConfig, {"average": 1.0}),
@@ -46,9 +47,10 @@ def test_a_bad_value_is_refused_when_it_is_given(kind, wrong):
         kind(**wrong)
 
 
-def test_a_ceiling_differs_from_its_recipe_in_name_and_supervision_alone():
+def test_a_ceiling_differs_from_its_recipe_in_supervision_and_what_needs_pixels_alone():
     recipe, ceiling = to_dict(toytown()), to_dict(supervised(toytown()))
-    assert {key for key in recipe if recipe[key] != ceiling[key]} == {"name", "supervision"}
+    assert {key for key in recipe if recipe[key] != ceiling[key]} == {"name", "supervision", "consistency"}
+    assert ceiling["consistency"]["weight"] == 0
 
 
 def test_a_recipe_needs_steps():

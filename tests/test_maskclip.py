@@ -300,12 +300,16 @@ def test_one_window_as_large_as_the_image_changes_nothing():
 
 
 @torch.no_grad()
-def test_windows_overlap_by_half_and_each_has_one_vote():
+@pytest.mark.parametrize(
+    ("overlap", "lefts"),  # in cells of 8 pixels; the last one ends at the border
+    [(0.5, (0, 2, 4, 5)), (0.0, (0, 4, 5)), (0.75, (0, 1, 2, 3, 4, 5))],
+)
+def test_windows_overlap_as_much_as_asked_for_and_each_has_one_vote(overlap, lefts):
     clip, picture = resnet_clip(), image(32, 72)
-    got = MaskClip(clip, window=32).look([picture]).embeddings[0]
+    got = MaskClip(clip, window=32, overlap=overlap).look([picture]).embeddings[0]
     pixels = clip.normalise(picture[None])
     total = torch.zeros(8, 4, 9)
-    for left in (0, 2, 4, 5):  # in cells of 8 pixels; the last one ends at the border
+    for left in lefts:
         seen = dense_resnet(clip.model, pixels[..., left * 8 : left * 8 + 32])[0][0]
         total[:, :, left : left + 4] += F.normalize(seen, dim=0)
     torch.testing.assert_close(got, F.normalize(total, dim=0))
@@ -350,6 +354,8 @@ def test_settings_that_mean_nothing_are_refused():
     clip = resnet_clip()
     with pytest.raises(ValueError, match="at least one cell"):
         MaskClip(clip, window=4)
+    with pytest.raises(ValueError, match="overlap must lie in 0..0.9"):
+        MaskClip(clip, window=32, overlap=1.0)
     with pytest.raises(ValueError, match="prompt_denoising is a score"):
         MaskClip(clip, prompt_denoising=3.0)
     with pytest.raises(ValueError, match="positive factors"):

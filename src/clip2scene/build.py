@@ -263,6 +263,7 @@ def build_teacher(
         working_size=teacher.working_size,
         scales=teacher.scales,
         window=teacher.window,
+        overlap=teacher.window_overlap,
     )
 
 

@@ -58,6 +58,8 @@ class TeacherConfig:
     """Factors on that size at which images are looked at too; the answers are averaged."""
     window: int | None = None
     """Side in pixels of windows slid over the image, at each scale; None looks at it whole."""
+    window_overlap: float = 0.5
+    """Share of a window's side that the next one covers too, in 0..0.9."""
     key_smoothing: float = 0.0
     """Cells whose best score is below this take over the scores of cells with like keys; 0 is off."""
     prompt_denoising: float = 0.0
@@ -71,6 +73,8 @@ class TeacherConfig:
         positive = bool(self.scales) and min(self.scales) > 0
         _require(positive, "scales must be one or more positive factors", self.scales)
         _require(self.window is None or self.window > 0, "window must be positive pixels", self.window)
+        overlap = self.window_overlap
+        _require(0 <= overlap <= 0.9, "window_overlap must lie in 0..0.9", overlap)
         for name in ("key_smoothing", "prompt_denoising"):
             _require(0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1", getattr(self, name))
 

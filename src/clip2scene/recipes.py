@@ -25,11 +25,14 @@ def toytown() -> Recipe:
     return Recipe(
         name="toytown",
         data=DataConfig(classes="toytown"),
-        teacher=TeacherConfig(scales=NEAR_AND_FAR, window=64, superpoint_vote=True, templates="toytown"),
+        teacher=TeacherConfig(
+            scales=NEAR_AND_FAR, window=64, window_overlap=0.0, superpoint_vote=True, templates="toytown"
+        ),
         student=StudentConfig(
             network="minkunet14a", width=0.5, voxel_size=0.15, sees_height=True, settles=True
         ),
         loss=LossConfig(class_balance=0.5),
+        consistency=ConsistencyConfig(weight=1.0),
         augment=AugmentConfig(scale=0.05),
         optimiser=OptimiserConfig(
             name="adamw", learning_rate=5e-3, weight_decay=0.01, schedule="one-cycle", average=0.99
@@ -52,6 +55,7 @@ def pandaset() -> Recipe:
         teacher=TeacherConfig(kind="label-maps", trained_on_2d_labels=True),
         student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.2, sees_height=True),
         loss=LossConfig(class_balance=0.3),
+        consistency=ConsistencyConfig(),
         steps=500,
     )
 

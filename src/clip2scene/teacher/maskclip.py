@@ -137,9 +137,10 @@ class MaskClip:
             image's own size.
         scales: Factors on that size to look at the image in; their answers are averaged. Near things are
             recognised in a small picture, far ones in a large one.
-        window: Side in pixels of the square windows that are slid over the image and averaged, each
-            overlapping the next by half; None looks at the whole image at once, with interpolated position
-            embeddings.
+        window: Side in pixels of the square windows that are slid over the image and averaged; None looks at
+            the whole image at once, with interpolated position embeddings.
+        overlap: Share of a window's side that the next one covers too, in 0..0.9; the last one ends at the
+            border and may cover more.
         residual: Vision transformers only: keep the skip past the last attention, as MaskCLIP's code does.
         feed_forward: Vision transformers only: keep the last block's feed-forward part, as MaskCLIP's code
             does.
@@ -153,6 +154,7 @@ class MaskClip:
     working_size: tuple[int, int] | None = None
     scales: tuple[float, ...] = (1.0,)
     window: int | None = None
+    overlap: float = 0.5
     residual: bool = True
     feed_forward: bool = True
     positions: bool = True
@@ -168,6 +170,10 @@ class MaskClip:
         if not self.scales or min(self.scales) <= 0:
             raise ValueError(
                 f"scales must be one or more positive factors, got {self.scales}; (1.0,) is plain"
+            )
+        if not 0 <= self.overlap <= 0.9:
+            raise ValueError(
+                f"overlap must lie in 0..0.9 of a window's side, got {self.overlap}; 0.5 is half"
             )
         if self.window is not None and self.window < self.clip.patch:
             raise ValueError(
@@ -234,7 +240,8 @@ class MaskClip:
         patch = self.clip.patch
         rows, cols = pixels.shape[-2] // patch, pixels.shape[-1] // patch
         side = max(rows, cols) if self.window is None else self.window // patch
-        corners = list(itertools.product(_window_starts(rows, side), _window_starts(cols, side)))
+        step = max(1, round(side * (1 - self.overlap)))
+        corners = list(itertools.product(_window_starts(rows, side, step), _window_starts(cols, side, step)))
         sums: tuple[Tensor, ...] = ()
         for first in range(0, len(corners), WINDOWS_AT_ONCE):
             some = corners[first : first + WINDOWS_AT_ONCE]
@@ -259,10 +266,10 @@ class MaskClip:
         return maps if with_keys else maps[:1]
 
 
-def _window_starts(cells: int, side: int) -> list[int]:
-    """Place windows of ``side`` cells so that they overlap by half and the last one ends at the border."""
+def _window_starts(cells: int, side: int, step: int) -> list[int]:
+    """Place windows of ``side`` cells ``step`` apart, so that the last one ends at the border."""
     last = max(0, cells - side)
-    return [*range(0, last, max(1, side // 2)), last]
+    return [*range(0, last, step), last]
 
 
 def dense_resnet(
