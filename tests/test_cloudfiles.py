@@ -1,5 +1,6 @@
 import math
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_coordinates_that_are_not_finite_are_counted(tmp_path, value):
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("a.las", b"LASF", "unknown suffix"),
+        ("a.e57", b"ASTM", "unknown suffix"),
         ("a.ply", b"solid cube", "not a PLY"),
         ("a.ply", b"ply\nformat ascii 1.0\nelement face 3\nend_header\n", "vertices first"),
         (
@@ -212,3 +213,44 @@ def test_real_recordings_are_read(real_data):
     assert len(nuscenes) == 34_688
     drive = read_cloud(real_data / "pandaset-002" / "lidar" / "00.npz")
     assert 0.5 < drive.features.max() <= 1
+
+
+def test_intensities_are_divided_by_what_is_asked_for(tmp_path):
+    np.save(tmp_path / "a.npy", np.column_stack([XYZ, np.full(len(XYZ), 0.5)]))
+    assert read_cloud(tmp_path / "a.npy", intensity_max=2.0).features.unique().tolist() == [0.25]
+    with pytest.raises(ValueError, match="an intensity of 0.5, expected at most 0.4"):
+        read_cloud(tmp_path / "a.npy", intensity_max=0.4)
+
+
+def test_las_without_its_library_is_said_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "laspy", None)
+    write(tmp_path / "a.las", b"LASF")
+    with pytest.raises(ValueError, match=r"needs the library laspy; install clip2scene\[las\]"):
+        read_cloud(tmp_path / "a.las")
+
+
+def write_las(path, positions, offsets):
+    laspy = pytest.importorskip("laspy")
+    header = laspy.LasHeader(point_format=3, version="1.2")
+    header.scales, header.offsets = np.full(3, 1e-3), np.array(offsets)
+    content = laspy.LasData(header)
+    content.x, content.y, content.z = positions.T
+    content.intensity = np.arange(len(positions), dtype=np.uint16) * 100
+    content.write(path)
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+def test_las_is_read_in_the_sensors_frame_alone(tmp_path, suffix):
+    positions = XYZ.astype(np.float64)
+    write_las(tmp_path / f"a{suffix}", positions, [0.0, 0, 0])
+    cloud = read_cloud(tmp_path / f"a{suffix}", intensity_max=65535.0)
+    np.testing.assert_allclose(cloud.positions.numpy(), XYZ, atol=6e-4)
+    assert torch.allclose(cloud.features[:, 0], torch.arange(len(XYZ)) * 100 / 65535)
+    whole = (tmp_path / f"a{suffix}").read_bytes()
+    for size in range(0, len(whole), 40):
+        write(tmp_path / f"cut{suffix}", whole[:size])
+        with pytest.raises(ValueError, match=r"is empty|cannot be read as LAS|holds no points"):
+            read_cloud(tmp_path / f"cut{suffix}")
+    write_las(tmp_path / f"map{suffix}", positions + [5e5, 5e6, 0], [5e5, 5e6, 0])
+    with pytest.raises(ValueError, match="beyond 100 km, so they are a map's"):
+        read_cloud(tmp_path / f"map{suffix}")

@@ -35,7 +35,7 @@ def make_toytown(
     sweeps: int = 10,
     seed: int = 1,
     workers: int = 2,
-    layout: Literal["nuscenes", "semantic-kitti"] = "nuscenes",
+    layout: Literal["nuscenes", "semantic-kitti", "drive-log"] = "nuscenes",
 ) -> None:
     """Write the embedded world as a data set in the layout of a public one.
 
@@ -48,14 +48,21 @@ def make_toytown(
             SemanticKITTI's layout every one of them has labels and an image.
         seed: Fixes every town; those of seed 0 are the ones that the small CLIP was trained on.
         workers: Processes to draw with.
-        layout: nuScenes with six cameras, or SemanticKITTI with the one in front.
+        layout: nuScenes with six cameras, SemanticKITTI with the one in front, or the layout of own
+            recordings with six.
     """
     from clip2scene.toytown.drive import Recording
-    from clip2scene.toytown.writers import write_nuscenes, write_semantic_kitti
+    from clip2scene.toytown.writers import write_drive_log, write_nuscenes, write_semantic_kitti
 
     recording = Recording(keyframes_per_scene=keyframes, sweeps_per_keyframe=sweeps)
-    write = write_nuscenes if layout == "nuscenes" else write_semantic_kitti
-    write(out, num_scenes=scenes, num_val_scenes=val_scenes, seed=seed, recording=recording, workers=workers)
+    writers = {
+        "nuscenes": write_nuscenes,
+        "semantic-kitti": write_semantic_kitti,
+        "drive-log": write_drive_log,
+    }
+    writers[layout](
+        out, num_scenes=scenes, num_val_scenes=val_scenes, seed=seed, recording=recording, workers=workers
+    )
     print(f"wrote {scenes} training and {val_scenes} validation scenes to {out}")
 
 
@@ -197,7 +204,7 @@ def segment(
 
     Args:
         run: Folder of the run.
-        clouds: Files: .bin (KITTI, nuScenes), .npy, .ply or .pcd.
+        clouds: Files: .bin (KITTI, nuScenes), .npy, .ply, .pcd, .las or .laz.
         prompts: Words or phrases, separated by commas.
         out: Folder for the labels, coloured clouds and pictures.
         words: Table of text embeddings (see embed-words) to take the prompts from. Without it, the text

@@ -8,6 +8,7 @@
 | ``.npz`` | arrays ``xyz`` and perhaps ``intensity`` |
 | ``.ply`` | vertices with x y z and perhaps ``intensity``; ascii or binary |
 | ``.pcd`` | fields x y z and perhaps intensity; ascii or binary |
+| ``.las``, ``.laz`` | x y z in the sensor's frame, and intensity; needs ``laspy`` |
 """
 
 import re
@@ -22,29 +23,32 @@ from torch import Tensor
 from clip2scene.files import write_atomically
 from clip2scene.types import PointCloud
 
-SUFFIXES = (".bin", ".npy", ".npz", ".ply", ".pcd")
+SUFFIXES = (".bin", ".npy", ".npz", ".ply", ".pcd", ".las", ".laz")
 _INTENSITY_NAMES = ("intensity", "scalar_intensity", "reflectance", "reflectivity", "i")
 _MAX_HEADER = 1 << 16
+_FARTHEST_M = 1e5  # beyond it, float32 no longer holds centimetres
 
 Columns = dict[str, np.ndarray]
 
 
-def read_cloud(path: Path) -> PointCloud:
+def read_cloud(path: Path, *, intensity_max: float | None = None) -> PointCloud:
     """Read a point cloud with one channel of intensity in 0..1.
 
     Intensity is taken as it is when it does not exceed 1, else as counts: up to 255 it is divided by 255,
-    above by 65535. nuScenes' own files are always divided by 255. A file without intensity gets zeros.
-    nuScenes' clouds are turned so that x points forward; all others are left in their frame.
+    above by 65535; unless ``intensity_max`` says what to divide by. nuScenes' own files are always divided
+    by 255. A file without intensity gets zeros. nuScenes' clouds are turned so that x points forward; all
+    others are left in their frame.
 
     Args:
         path: The file; its suffix tells the format (see the module's table).
+        intensity_max: The intensity that becomes 1; a file that holds a higher one is refused.
 
     Returns:
         The cloud, in the file's order.
 
     Raises:
         ValueError: If the file is missing, of an unknown format, truncated or empty, or holds NaN or infinite
-            coordinates.
+            coordinates or a higher intensity, or if what its format needs is not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -55,11 +59,12 @@ def read_cloud(path: Path) -> PointCloud:
         raise ValueError(f"{path} is empty; restore it")
     of_nuscenes = path.name.lower().endswith(".pcd.bin")
     readers = {".npy": _read_npy, ".npz": _read_npz, ".ply": _read_ply, ".pcd": _read_pcd}
+    readers |= {".las": _read_las, ".laz": _read_las}
     if path.suffix.lower() == ".bin":
         columns = _read_bin(path, 5 if of_nuscenes else 4)
     else:
         columns = readers[path.suffix.lower()](path)
-    return _cloud(path, columns, of_nuscenes)
+    return _cloud(path, columns, of_nuscenes, intensity_max)
 
 
 def write_ply(
@@ -95,7 +100,7 @@ def write_ply(
         temporary.write_bytes("\n".join(lines).encode() + table.tobytes())
 
 
-def _cloud(path: Path, columns: Columns, of_nuscenes: bool) -> PointCloud:
+def _cloud(path: Path, columns: Columns, of_nuscenes: bool, intensity_max: float | None) -> PointCloud:
     """Check the columns of a file and make a cloud of them."""
     lacking = [axis for axis in "xyz" if axis not in columns]
     if lacking:
@@ -112,7 +117,13 @@ def _cloud(path: Path, columns: Columns, of_nuscenes: bool) -> PointCloud:
     raw = found[0].astype(np.float32) if found else np.zeros(len(positions), dtype=np.float32)
     raw = np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
     highest = float(raw.max())
-    intensity = raw / np.float32(255 if of_nuscenes or 1 < highest <= 255 else 1 if highest <= 1 else 65535)
+    if intensity_max is not None and highest > intensity_max:
+        raise ValueError(
+            f"{path} holds an intensity of {highest:g}, expected at most {intensity_max:g}; say "
+            "which intensity is to become 1"
+        )
+    unit = 255 if of_nuscenes or 1 < highest <= 255 else 1 if highest <= 1 else 65535
+    intensity = raw / np.float32(unit if intensity_max is None else intensity_max)
     if of_nuscenes:
         positions = positions[:, [1, 0, 2]] * np.array([1, -1, 1], dtype=np.float32)
     return PointCloud(torch.from_numpy(positions), torch.from_numpy(intensity.clip(max=1))[:, None])
@@ -229,6 +240,28 @@ def _read_pcd(path: Path) -> Columns:
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} has a broken PCD header ({error!r}); restore it") from None
     return _table(path, content[end.end() :], points, fields, form)
+
+
+def _read_las(path: Path) -> Columns:
+    """Read a LAS or LAZ file, which mappers write; only clouds in a sensor's frame are of use."""
+    try:
+        import laspy
+    except ImportError:
+        raise ValueError(
+            f"{path} needs the library laspy; install clip2scene[las], or write the cloud as .npy"
+        ) from None
+    try:
+        content = laspy.read(path)
+        columns = {axis: np.asarray(getattr(content, axis), dtype=np.float64) for axis in "xyz"}
+        columns["intensity"] = np.asarray(content.intensity)
+    except Exception as error:  # laspy and its decompressors have many
+        raise ValueError(f"{path} cannot be read as LAS ({error}); restore it") from None
+    if any(np.abs(columns[axis]).max(initial=0) > _FARTHEST_M for axis in "xyz"):
+        raise ValueError(
+            f"{path} has coordinates beyond {_FARTHEST_M / 1000:g} km, so they are a map's; expected a "
+            "cloud in its sensor's frame: bring it there first"
+        )
+    return columns
 
 
 def _table(path: Path, body: bytes, count: int, fields: list[tuple[str, str]], form: str) -> Columns:

@@ -17,10 +17,13 @@ def _require(condition: bool, what: str, got: object) -> None:
 class DataConfig:
     """Where samples come from, and how points meet pixels."""
 
-    layout: Literal["nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw"] = "nuscenes"
+    layout: Literal["nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log"] = (
+        "nuscenes"
+    )
     """The on-disk layout of the data root."""
     classes: Literal["own", "toytown"] = "own"
-    """The data set's own classes, or those of nuScenes' or SemanticKITTI's that the embedded world has."""
+    """The data set's own classes, or those of nuScenes' or SemanticKITTI's that the embedded world has. A
+    drive log with a ``classes.json`` has those of that file."""
     min_depth: float = 1.0
     """Nearest depth at which a point is paired with a pixel, in metres."""
     occlusion_test: bool = True

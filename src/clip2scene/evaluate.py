@@ -117,7 +117,7 @@ def evaluate_point_clip(
     Raises:
         ValueError: If the data or the model cannot be read, or the split has no labels.
     """
-    classes = build.judged_classes(data)
+    classes = build.judged_classes(data, data_root)
     dataset = build.build_dataset(data, data_root, split=split, with_labels=True)
     clip = load_clip(teacher_weights or build.SMALL_CLIP)
     prompts = build.build_prompts(teacher, clip, classes)

@@ -158,7 +158,7 @@ def check_teachers(jobs: Sequence[Job]) -> None:
     for job in _one_each(
         jobs, lambda job: (job.recipe.teacher, job.recipe.data, job.recipe.keep, job.recipe.loss.backbone)
     ):
-        spoken = build.spoken_classes(job.recipe.data)
+        spoken = build.spoken_classes(job.recipe.data, job.data_root)
         try:
             space = build.open_text_space(job.recipe.teacher, job.teacher_weights, spoken)
             partly = job.recipe.data.words != "own"

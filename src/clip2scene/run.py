@@ -4,6 +4,7 @@
 ``recipe.json``         the resolved recipe
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
 ``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
+``classes.json``        the classes of a drive log that has its own
 ``sources.json``        the teacher and the data: where they were, and their hashes
 ``checkpoint.*``        the newest checkpoint and the one before it
 ``log.jsonl``           one line a step: loss and time
@@ -151,8 +152,8 @@ class Run:
     @property
     def judged(self) -> Judged:
         """The classes that answers are judged in."""
-        classes = build.judged_classes(self.recipe.data)
-        spoken = build.spoken_classes(self.recipe.data)
+        classes = build.judged_classes(self.recipe.data, self.folder)
+        spoken = build.spoken_classes(self.recipe.data, self.folder)
         of_spoken = judge_map(spoken, classes)
         return Judged(
             classes.classes, of_spoken[[spoken.classes.index(name) for name in self.prompts.classes]]
@@ -187,6 +188,12 @@ class Run:
         dataset = build.build_dataset(
             data, data_root, split=split, with_labels=with_labels, sweeps=sweeps, need_images=taught
         )
+        judged = build.judged_classes(data, self.folder)
+        if with_labels and dataset.class_set.classes != judged.classes:
+            raise ValueError(
+                f"{data_root} has the classes {', '.join(dataset.class_set.classes)}, but {self.folder} "
+                f"learnt to be judged in {', '.join(judged.classes)}; name data with those, or train anew"
+            )
         teacher: Teacher | None = None
         num_images = build.count_images(dataset)
         if taught or (not learning and num_images):  # a student can be judged without its teacher
@@ -205,6 +212,8 @@ class Run:
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
         }
+        if with_labels and data.layout == "drive-log":  # people correct the numbers in their own files
+            settings["ids"] = sorted(dataset.class_set.train_id_of_raw.items())
         if num_images < len(dataset):  # once they are restored, the teacher shall look again
             settings["num_images"] = num_images
         backbone = None
@@ -288,7 +297,13 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
                 f"{teacher_weights or 'the small model'}; name the same teacher, or give another --out"
             )
         return run
-    begun = {"prompts.json", "prompts.safetensors", "sources.json", WORDS}  # of a call that was cut short
+    begun = {
+        "prompts.json",
+        "prompts.safetensors",
+        "sources.json",
+        WORDS,
+        build.OWN_CLASSES,
+    }  # of a call that was cut short
     if out.exists() and any(path.name not in begun for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
     dataset = build.build_dataset(
@@ -299,7 +314,7 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         sweeps=recipe.data.sweeps,
         need_images=recipe.supervision == "label-free",
     )
-    spoken = build.spoken_classes(recipe.data)
+    spoken = build.spoken_classes(recipe.data, data_root)
     space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
     partly = recipe.data.words != "own"
     prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
@@ -316,6 +331,7 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         sources["pixel_channels"] = backbone.channels
         own = recipe.loss.backbone == "own"
         sources["backbone_hash"] = "" if own else hash_files(Path(str(recipe.loss.backbone)))
+    build.keep_own_classes(recipe.data, data_root, out)
     save_prompts(out, prompts)
     if isinstance(space, TextTable):
         space.save(out / WORDS)

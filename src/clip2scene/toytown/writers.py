@@ -3,6 +3,7 @@
 :func:`write_nuscenes` records drives through many towns as nuScenes v1.0, so that every program that reads
 nuScenes reads them: tables, ``samples/``, ``sweeps/``, ``lidarseg/`` and ``maps/``.
 :func:`write_semantic_kitti` records the same drives as SemanticKITTI: ``sequences/``.
+:func:`write_drive_log` records them in the layout of own recordings.
 """
 
 import json
@@ -14,9 +15,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from clip2scene.toytown import log_drive
 from clip2scene.toytown.drive import Drive, Recording
 from clip2scene.toytown.kitti_drive import record_sequence
 from clip2scene.toytown.nuscenes_tables import VERSION, Tables, fixed_tables
@@ -25,6 +28,7 @@ _TOWNS_PER_SEED = 1_000_000
 _FIRST_VAL_TOWN = 500_000
 
 Job = tuple[Path, str, int, int, Recording]
+Rows = dict[str, list[Any]]
 
 
 def write_nuscenes(
@@ -109,6 +113,55 @@ def write_semantic_kitti(
         (root / "splits.json").write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
 
 
+def write_drive_log(
+    out: Path,
+    *,
+    num_scenes: int,
+    num_val_scenes: int = 0,
+    seed: int = 0,
+    recording: Recording | None = None,
+    workers: int = 2,
+) -> None:
+    """Drive through toytown and write all recordings into one drive log, the layout of own recordings.
+
+    Towns, moments, clouds and the six cameras are those of :func:`write_nuscenes` with the same arguments.
+    Only keyframes have images and labels and stand in ``splits.json``; the other sweeps are earlier ones.
+    See :mod:`clip2scene.toytown.log_drive` for what each file holds.
+
+    Args:
+        out: Folder to make.
+        num_scenes: Drives of the split ``train``.
+        num_val_scenes: Drives of the split ``val``.
+        seed: Which towns.
+        recording: What each drive records; None takes the defaults.
+        workers: Processes to share the drives among; 1 stays in this process.
+
+    Raises:
+        ValueError: As for :func:`write_nuscenes`.
+    """
+    _check_numbers(num_scenes, num_val_scenes, seed, workers)
+    recording = recording or Recording()
+    with _new_folder(out) as root:
+        drives = _record_all(
+            list(_plan(root, num_scenes, num_val_scenes, seed, recording)), workers, _record_log
+        )
+        halves = {"train": drives[:num_scenes], "val": drives[num_scenes:]}
+        splits = {
+            split: [name for drive in half for name in drive["keyframes"]]
+            for split, half in halves.items()
+            if half
+        }
+        for name, content in (
+            ("calibration", log_drive.calibration(recording)),
+            ("classes", log_drive.classes()),
+            ("splits", log_drive.HEADER | {"splits": splits}),
+        ):
+            (root / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        for name, header in (("poses", log_drive.POSES), ("images", log_drive.IMAGES)):
+            rows = [header, *(row for drive in drives for row in drive[name])]
+            (root / f"{name}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
 def _check_numbers(num_scenes: int, num_val_scenes: int, seed: int, workers: int) -> None:
     """Refuse what makes no data set."""
     if num_scenes < 0 or num_val_scenes < 0 or num_scenes + num_val_scenes < 1 or seed < 0 or workers < 1:
@@ -156,7 +209,12 @@ def _record_kitti(job: Job) -> Tables:
     return {}
 
 
-def _record_all(jobs: Sequence[Job], workers: int, record: Callable[[Job], Tables] = _record) -> list[Tables]:
+def _record_log(job: Job) -> Rows:
+    """Record one drive, perhaps in a process of its own."""
+    return log_drive.record_log(*job)
+
+
+def _record_all(jobs: Sequence[Job], workers: int, record: Callable[[Job], Rows] = _record) -> list[Rows]:
     """Record every scene; the answers stand in the order of the jobs."""
     if workers == 1:
         return [record(job) for job in tqdm(jobs, desc="toytown", unit="scene", mininterval=1)]

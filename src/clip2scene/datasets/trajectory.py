@@ -1,0 +1,68 @@
+"""Where a vehicle stood at any moment between two known poses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+MOST_GAP_US = 1_000_000
+"""Two poses this far apart in time are of different drives, and nothing is interpolated between them."""
+
+MOST_REACH_US = 100_000
+"""How long before the first pose of a drive, or after its last, the motion is taken to go on."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Poses in order of time.
+
+    Attributes:
+        times_us: Strictly rising.
+        poses: ``world_from_ego`` at each of them, in float64.
+        source: The file they came from, for messages.
+    """
+
+    times_us: tuple[int, ...]
+    poses: Float[Tensor, "moments 4 4"]
+    source: str
+
+    def world_from_ego(self, time_us: int) -> Float[Tensor, "4 4"]:
+        """Give the pose at a moment: rotation and translation at constant speed between two known poses.
+
+        A moment up to 0.1 s outside of a drive continues the motion between the drive's last (or first) two.
+
+        Raises:
+            ValueError: If there is no pose within 1 s on both sides, nor one that can be continued.
+        """
+        after = int(np.searchsorted(self.times_us, time_us))
+        if after < len(self.times_us) and self.times_us[after] == time_us:
+            return self.poses[after]
+        for first in (
+            after - 1,
+            after - 2,
+            after,
+        ):  # between two poses; beyond a drive's end; before its start
+            if first < 0 or first + 1 >= len(self.times_us):
+                continue
+            begin, end = self.times_us[first], self.times_us[first + 1]
+            beyond = max(begin - time_us, time_us - end, 0)
+            if end - begin <= MOST_GAP_US and beyond <= MOST_REACH_US:
+                return _between(self.poses[first : first + 2], (time_us - begin) / (end - begin))
+        raise ValueError(
+            f"{self.source} tells no pose for the moment {time_us} us: expected one within {MOST_GAP_US} us "
+            f"before and after it, or two that end at most {MOST_REACH_US} us away; add poses "
+            "around it (rows without a name), or leave its image out"
+        )
+
+
+def _between(poses: Float[Tensor, "2 4 4"], fraction: float) -> Float[Tensor, "4 4"]:
+    """Move from one pose to another, or beyond."""
+    first, second = poses.numpy()
+    turn = Rotation.from_matrix(first[:3, :3].T @ second[:3, :3]).as_rotvec()
+    pose = np.eye(4)
+    pose[:3, :3] = first[:3, :3] @ Rotation.from_rotvec(fraction * turn).as_matrix()
+    pose[:3, 3] = first[:3, 3] + fraction * (second[:3, 3] - first[:3, 3])
+    return torch.from_numpy(pose)
