@@ -29,7 +29,7 @@ SILENT = -100.0  # the logit of a class that prompt denoising has silenced (Mask
 
 Cells = Float[Tensor, "channels _ _"]  # rows and columns differ from view to view
 Keys = Float[Tensor, "keys _ _"]
-Maps = tuple[Float[Tensor, "_ rows cols"], ...]  # embeddings, and keys where they are of use
+Maps = tuple[Float[Tensor, "_ _ _"], ...]  # embeddings, and keys where they are of use
 
 
 @dataclass(frozen=True)
