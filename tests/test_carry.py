@@ -82,6 +82,39 @@ def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
     assert drives.reads == 1
 
 
+class ShortDrives(Drives):
+    """Sample "bad" cannot be read."""
+
+    def __getitem__(self, index):
+        if self.tokens[index] == "bad":
+            raise ValueError("bad.bin is cut short")
+        return super().__getitem__(index)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_two_processes_share_the_samples(tmp_path, two_threads):
+    drives = Drives(*"abcdefgh")
+    shared = carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "shared", settings=SETTINGS)
+    assert drives.reads == 0  # all were read elsewhere
+    torch.set_num_threads(1)
+    alone = carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "alone", settings=SETTINGS)
+    assert [path.name for path in shared] == [path.name for path in alone]
+    assert all(mine.read_bytes() == its.read_bytes() for mine, its in zip(shared, alone, strict=True))
+
+
+def test_what_another_process_finds_wrong_is_said_in_its_own_words(tmp_path, two_threads):
+    with pytest.raises(ValueError, match="^bad.bin is cut short$"):
+        drives = ShortDrives("bad", *"abcdefg")
+        carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings=SETTINGS)
+
+
 @pytest.mark.parametrize("change", ["settings", "prompts"])
 def test_answers_made_another_way_are_not_reused(tmp_path, change):
     folder = tmp_path / "train"

@@ -7,13 +7,14 @@ holds its cloud and, for each pixel-point pair, the teacher's logits over the cl
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from clip2scene.batch import Superpixels
@@ -27,6 +28,10 @@ from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Camera, Pairs, PointCloud, Prompts, Sample
+
+
+WORTH_A_PROCESS = 4
+"""Samples; for fewer, no process is started."""
 
 
 @runtime_checkable
@@ -77,7 +82,8 @@ def carry_split(
     """Carry the teacher's answers onto every sample of a split.
 
     Files that an earlier call left behind are kept when they were made the same way, so an interrupted
-    call goes on where it stopped, and runs that share a folder share the answers.
+    call goes on where it stopped, and runs that share a folder share the answers. As many processes work as
+    torch may use threads here, one thread each: over images that is faster than threads over a convolution.
 
     Args:
         dataset: The samples.
@@ -102,15 +108,55 @@ def carry_split(
     write_json(folder / "manifest.json", settings)
     paths = [folder / f"{token}.safetensors" for token in dataset.tokens]
     with one_at_a_time(folder / "lock"):
-        missing = [number for number, path in enumerate(paths) if not path.exists()]
-        for number in tqdm(missing, desc="teacher looks", unit="sample") if missing else ():
-            save_carried(paths[number], _carry_sample(dataset[number], teacher, prompts, settings, backbone))
+        _carry_missing(_Carrying(dataset, teacher, prompts, paths, settings, backbone))
     if teacher is not None and not any(len(load_carried(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so the teacher can teach nothing; "
             "check the calibration (camera_from_lidar) and the image sizes"
         )
     return paths
+
+
+@dataclass(frozen=True)
+class _Carrying:
+    """What a process needs to carry any sample of a split; a data set to torch's loader, of what went wrong."""
+
+    dataset: Dataset
+    teacher: Teacher | None
+    prompts: Prompts
+    paths: Sequence[Path]
+    settings: dict[str, Any]
+    backbone: ImageBackbone | None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> str:
+        """Carry one sample and save it; say what is wrong with it, or nothing."""
+        try:
+            sample = self.dataset[number]
+            carried = _carry_sample(sample, self.teacher, self.prompts, self.settings, self.backbone)
+        except ValueError as error:  # from another process it would come with that one's traceback
+            return str(error)
+        save_carried(self.paths[number], carried)
+        return ""
+
+
+def _carry_missing(carrying: _Carrying) -> None:
+    """Carry every sample that has no file yet."""
+    missing = [number for number, path in enumerate(carrying.paths) if not path.exists()]
+    if not missing:
+        return
+    processes = min(torch.get_num_threads(), len(missing) // WORTH_A_PROCESS)
+    answers = DataLoader(
+        carrying,  # type: ignore[arg-type]  # it has what torch asks of a data set
+        batch_size=None,
+        sampler=missing,
+        num_workers=processes if processes > 1 else 0,
+    )
+    for wrong in tqdm(answers, desc="teacher looks", unit="sample", total=len(missing)):
+        if wrong:
+            raise ValueError(wrong)
 
 
 def _carry_sample(

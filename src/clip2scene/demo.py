@@ -13,6 +13,7 @@ from clip2scene.config import Recipe
 from clip2scene.evaluate import evaluate
 from clip2scene.metrics import Scores, table
 from clip2scene.recipes import supervised, toytown
+from clip2scene.run import start_run
 from clip2scene.showcase import draw_samples
 from clip2scene.toytown.drive import Recording
 from clip2scene.toytown.writers import write_nuscenes
@@ -44,6 +45,8 @@ def run_demo(out: Path, *, seed: int = 0) -> str:
             data, num_scenes=NUM_SCENES, num_val_scenes=NUM_VAL_SCENES, seed=TOWNS, recording=RECORDING
         )
     recipe = replace(toytown(), seed=seed)
+    run = start_run(recipe, data_root=data, out=label_free, teacher_weights=None)
+    run.carry(data, split="train", with_labels=False)  # with all cores, before each training has its share
     _side_by_side((recipe, data, label_free), (supervised(recipe), data, ceiling))
     scores = evaluate(label_free, data_root=data)
     seen = evaluate(ceiling, data_root=data, carried=label_free / "carried")  # the teacher looked already
