@@ -29,7 +29,6 @@ from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Camera, Pairs, PointCloud, Prompts, Sample
 
-
 WORTH_A_PROCESS = 4
 """Samples; for fewer, no process is started."""
 
@@ -119,7 +118,7 @@ def carry_split(
 
 @dataclass(frozen=True)
 class _Carrying:
-    """What a process needs to carry any sample of a split; a data set to torch's loader, of what went wrong."""
+    """What a process needs to carry any sample of a split; a data set, of what went wrong, to torch."""
 
     dataset: Dataset
     teacher: Teacher | None
@@ -148,7 +147,7 @@ def _carry_missing(carrying: _Carrying) -> None:
     if not missing:
         return
     processes = min(torch.get_num_threads(), len(missing) // WORTH_A_PROCESS)
-    answers = DataLoader(
+    answers: DataLoader[str] = DataLoader(
         carrying,  # type: ignore[arg-type]  # it has what torch asks of a data set
         batch_size=None,
         sampler=missing,
