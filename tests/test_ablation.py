@@ -192,6 +192,13 @@ def test_names_that_share_a_folder_or_lack_a_baseline_are_refused(tiny_recipe):
         AblationTable("t", "T", "c", (Variant("a", tiny_recipe),))
 
 
+def test_rows_can_be_picked_and_the_baseline_stays(tiny_recipe):
+    table = AblationTable("t", "T", "a", tuple(Variant(name, tiny_recipe) for name in "abc"))
+    assert [variant.name for variant in table.only(["c"]).variants] == ["a", "c"]
+    with pytest.raises(ValueError, match="no variant 'd'; expected among a, b, c"):
+        table.only(["d"])
+
+
 def test_variants_that_the_data_or_the_teacher_cannot_serve_are_named_before_any_training(
     tiny_recipe, tiny_toytown, tmp_path
 ):

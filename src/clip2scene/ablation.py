@@ -88,6 +88,21 @@ class AblationTable:
                 "name one of them"
             )
 
+    def only(self, names: Sequence[str]) -> "AblationTable":
+        """Keep the baseline and the variants of these names.
+
+        Raises:
+            ValueError: If there is no variant of a name.
+        """
+        known = [variant.name for variant in self.variants]
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f"table {self.name} has no variant {name!r}; expected among {', '.join(known)}"
+                )
+        kept = tuple(each for each in self.variants if each.name in (self.baseline, *names))
+        return replace(self, variants=kept)
+
 
 def learn_and_judge(job: Job) -> None:
     """Train a run, or what is left of it, and judge it."""

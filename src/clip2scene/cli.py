@@ -157,6 +157,7 @@ def ablate(
     out: Path,
     recipe: str = "toytown",
     steps: int | None = None,
+    variants: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (0, 1, 2),
     workers: int = 1,
     teacher_weights: str | None = None,
@@ -170,6 +171,7 @@ def ablate(
         out: Folder of the table; an unfinished table in it is taken up.
         recipe: Name of the recipe that is varied.
         steps: Optimiser steps of every run; the recipe's own when left out.
+        variants: Names of the rows to run, beside the one that others are compared with; all when left out.
         seeds: One run of each variant for each of them.
         workers: Runs at a time.
         teacher_weights: As for pretrain.
@@ -179,8 +181,9 @@ def ablate(
     from clip2scene.tables import TABLES
 
     base = _named(recipe) if steps is None else replace(_named(recipe), steps=steps)
+    whole = TABLES[table](base)
     path = run_ablate(
-        TABLES[table](base),
+        whole.only(variants) if variants else whole,
         data_root=data_root,
         out=out,
         seeds=seeds,
