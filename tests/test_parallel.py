@@ -102,3 +102,22 @@ def test_a_block_is_entered_one_at_a_time_and_left_open_by_a_fault(tmp_path):
     for thread in threads:
         thread.join()
     assert order[0::2] == order[1::2] and sorted(order[0::2]) == ["a", "b", "c"]
+
+
+def die_at_three(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_among_those_that_share_is_a_sentence():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ValueError, match="a process of 'look' was killed.*what is done is kept"):
+            share_out(die_at_three, range(8), title="look", unit="image")
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_there_may_be_nothing_to_share():
+    share_out(die_at_three, [], title="look", unit="image")

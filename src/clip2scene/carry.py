@@ -7,30 +7,26 @@ holds its cloud and, for each pixel-point pair, the teacher's logits over the cl
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from clip2scene.batch import Superpixels
 from clip2scene.carried import Carried, Gaze, load_carried, save_carried
 from clip2scene.files import write_json
 from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.motion import seen_through
-from clip2scene.parallel import one_at_a_time
+from clip2scene.parallel import one_at_a_time, share_out
 from clip2scene.superpoints import find_superpoints
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Camera, Pairs, PointCloud, Prompts, Sample
-
-WORTH_A_PROCESS = 4
-"""Samples; for fewer, no process is started."""
 
 
 @runtime_checkable
@@ -81,8 +77,8 @@ def carry_split(
     """Carry the teacher's answers onto every sample of a split.
 
     Files that an earlier call left behind are kept when they were made the same way, so an interrupted
-    call goes on where it stopped, and runs that share a folder share the answers. As many processes work as
-    torch may use threads here, one thread each: over images that is faster than threads over a convolution.
+    call goes on where it stopped, and runs that share a folder share the answers. Several processes share the
+    samples (:func:`~clip2scene.parallel.share_out`).
 
     Args:
         dataset: The samples.
@@ -106,8 +102,10 @@ def carry_split(
     folder /= hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     write_json(folder / "manifest.json", settings)
     paths = [folder / f"{token}.safetensors" for token in dataset.tokens]
+    work = partial(_carry_one, dataset, teacher, prompts, paths, settings, backbone)
     with one_at_a_time(folder / "lock"):
-        _carry_missing(_Carrying(dataset, teacher, prompts, paths, settings, backbone))
+        missing = [number for number, path in enumerate(paths) if not path.exists()]
+        share_out(work, missing, title="teacher looks", unit="sample")
     if teacher is not None and not any(len(load_carried(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so the teacher can teach nothing; "
@@ -116,46 +114,17 @@ def carry_split(
     return paths
 
 
-@dataclass(frozen=True)
-class _Carrying:
-    """What a process needs to carry any sample of a split; a data set, of what went wrong, to torch."""
-
-    dataset: Dataset
-    teacher: Teacher | None
-    prompts: Prompts
-    paths: Sequence[Path]
-    settings: dict[str, Any]
-    backbone: ImageBackbone | None
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, number: int) -> str:
-        """Carry one sample and save it; say what is wrong with it, or nothing."""
-        try:
-            sample = self.dataset[number]
-            carried = _carry_sample(sample, self.teacher, self.prompts, self.settings, self.backbone)
-        except ValueError as error:  # from another process it would come with that one's traceback
-            return str(error)
-        save_carried(self.paths[number], carried)
-        return ""
-
-
-def _carry_missing(carrying: _Carrying) -> None:
-    """Carry every sample that has no file yet."""
-    missing = [number for number, path in enumerate(carrying.paths) if not path.exists()]
-    if not missing:
-        return
-    processes = min(torch.get_num_threads(), len(missing) // WORTH_A_PROCESS)
-    answers: DataLoader[str] = DataLoader(
-        carrying,  # type: ignore[arg-type]  # it has what torch asks of a data set
-        batch_size=None,
-        sampler=missing,
-        num_workers=processes if processes > 1 else 0,
-    )
-    for wrong in tqdm(answers, desc="teacher looks", unit="sample", total=len(missing)):
-        if wrong:
-            raise ValueError(wrong)
+def _carry_one(
+    dataset: Dataset,
+    teacher: Teacher | None,
+    prompts: Prompts,
+    paths: Sequence[Path],
+    settings: dict[str, Any],
+    backbone: ImageBackbone | None,
+    number: int,
+) -> None:
+    """Carry the sample of a number, and save it."""
+    save_carried(paths[number], _carry_sample(dataset[number], teacher, prompts, settings, backbone))
 
 
 def _carry_sample(

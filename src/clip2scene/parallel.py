@@ -1,6 +1,6 @@
-"""Work that runs apart: one new process a task, a share of the cores each.
+"""Work that runs apart: whole tasks in processes of their own, and many small parts shared among a few.
 
-A process that dies, for want of memory say, takes nothing along but its own task.
+A task's process that dies, for want of memory say, takes nothing along but its own task.
 """
 
 import multiprocessing
@@ -11,12 +11,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 try:
     import fcntl
@@ -26,6 +29,7 @@ except ImportError:  # not on Windows
 Task = TypeVar("Task")
 
 _SECONDS_BETWEEN_LOOKS = 2.0
+_WORTH_A_PROCESS = 4  # parts; for fewer, none is started
 
 
 def run_apart(
@@ -71,6 +75,54 @@ def run_apart(
             process.terminate()
         for _, process, _ in running.values():
             process.join()
+
+
+def share_out(work: Callable[[int], None], parts: Sequence[int], *, title: str, unit: str) -> None:
+    """Do the parts of a piece of work, shared among as many processes as torch may use threads here.
+
+    Each process computes with one thread: over many images that is faster than many threads over each.
+
+    Args:
+        work: Does the part of a number. Other processes get a copy, so its result has to be a file.
+        parts: Their numbers.
+        title: Shown beside the progress bar.
+        unit: What a part is.
+
+    Raises:
+        ValueError: The first that a part raised, in its own words; or if a process died.
+    """
+    processes = min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
+    loader: DataLoader[str] = DataLoader(
+        _Parts(work),  # type: ignore[arg-type]  # it has what torch asks of a data set
+        batch_size=None,
+        sampler=parts,
+        num_workers=processes if processes > 1 else 0,
+    )
+    try:
+        for wrong in tqdm(loader, desc=title, unit=unit, total=len(parts)) if parts else ():
+            if wrong:
+                raise ValueError(wrong)
+    except RuntimeError as error:  # torch says so when one of its processes is killed
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ValueError(
+            f"a process of {title!r} was killed, most often for want of memory; set OMP_NUM_THREADS to use "
+            "fewer, and run again: what is done is kept"
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Parts of a piece of work as torch's loader wants them: a data set of what went wrong."""
+
+    work: Callable[[int], None]
+
+    def __getitem__(self, number: int) -> str:
+        try:
+            self.work(number)
+        except ValueError as error:  # from another process it would come with that one's traceback
+            return str(error) or type(error).__name__
+        return ""
 
 
 @contextmanager

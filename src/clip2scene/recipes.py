@@ -25,7 +25,9 @@ def toytown() -> Recipe:
     return Recipe(
         name="toytown",
         data=DataConfig(classes="toytown"),
-        teacher=TeacherConfig(scales=NEAR_AND_FAR, superpoint_vote=True, templates="toytown"),
+        teacher=TeacherConfig(
+            scales=NEAR_AND_FAR, window=64, window_overlap=0.0, superpoint_vote=True, templates="toytown"
+        ),
         student=StudentConfig(
             network="minkunet14a", width=0.5, voxel_size=0.15, sees_height=True, settles=True
         ),

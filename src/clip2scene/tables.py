@@ -142,7 +142,7 @@ def additions_table(recipe: Recipe) -> AblationTable:
     variants = (
         _variant("recipe", recipe),
         _variant("without the vote", _change(recipe, teacher={"superpoint_vote": False})),
-        _variant("through windows", _change(recipe, teacher={"window": 64, "window_overlap": 0.0})),
+        _variant("without windows", _change(recipe, teacher={"window": None})),
         _variant("without settling", _change(recipe, student={"settles": False})),
         _variant("without height", _change(recipe, student={"sees_height": False})),
         _variant("without balance", _change(recipe, loss={"class_balance": 0.0})),
