@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from clip2scene.parallel import count_cores, one_at_a_time, run_apart
+from clip2scene.parallel import count_cores, one_at_a_time, run_apart, share_out
 
 
 def act(task):
