@@ -38,8 +38,8 @@ def make_sample(*seeds):
     return Sample("a", cloud, (camera,) * len(seeds), images.__getitem__)
 
 
-def remember(folder, weights_hash="w", **settings):
-    return CachedTeacher(CountingMaskClip(CLIP, **settings), weights_hash, folder)
+def remember(folder, weights_hash="w", precision="float16", **settings):
+    return CachedTeacher(CountingMaskClip(CLIP, **settings), weights_hash, folder, precision)
 
 
 def same(one, other):
@@ -75,6 +75,7 @@ def test_an_image_is_known_by_its_pixels_wherever_it_comes_from(tmp_path):
         {"window": 32, "overlap": 0.0},
         {"working_size": (32, 32)},
         {"positions": False},
+        {"precision": "int8"},
     ],
 )
 def test_another_way_of_looking_is_another_look(tmp_path, change):
@@ -82,6 +83,21 @@ def test_another_way_of_looking_is_another_look(tmp_path, change):
     remember(tmp_path)(sample)
     remember(tmp_path, **change)(sample)
     assert CountingMaskClip.looks == 2
+
+
+def test_eight_bits_take_half_the_space_and_keep_the_direction_of_every_cell(tmp_path):
+    sample = make_sample(0)
+    (exact,) = MaskClip(CLIP)(sample).embeddings
+    sizes = {}
+    for precision, alike in (("float16", 1 - 1e-6), ("int8", 1 - 1e-4)):
+        (kept,) = remember(tmp_path / precision, precision=precision)(sample).embeddings
+        (again,) = remember(tmp_path / precision, precision=precision)(sample).embeddings
+        (without,) = remember(None, precision=precision)(sample).embeddings
+        assert torch.equal(kept, again) and torch.equal(kept, without)
+        assert (kept * exact).sum(0).min() > alike
+        torch.testing.assert_close(kept.norm(dim=0), torch.ones(kept.shape[1:]))
+        sizes[precision] = sum(path.stat().st_size for path in tmp_path.rglob(f"{precision}/*/*"))
+    assert sizes["int8"] < 0.55 * sizes["float16"]
 
 
 def test_other_weights_are_another_look(tmp_path):

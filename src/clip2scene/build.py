@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from clip2scene import losses
 from clip2scene.batch import Batch, PixelLesson
+from clip2scene.checkpoint import hash_files
 from clip2scene.class_set import ClassSet, keep_known
 from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, TeacherConfig
 from clip2scene.consistency import packed_consistency, spatial_temporal_consistency
@@ -31,6 +32,7 @@ from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_ba
 from clip2scene.teacher.clip import Clip, load_clip
 from clip2scene.teacher.label_maps import LabelMapTeacher
 from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.model_folder import model_files
 from clip2scene.teacher.prompts import (
     TABLE_TEMPLATES,
     TEMPLATES,
@@ -265,6 +267,11 @@ def build_teacher(
         window=teacher.window,
         overlap=teacher.window_overlap,
     )
+
+
+def hash_teacher(teacher_weights: str | None) -> str:
+    """Hash the files of an image-text model; None is the small one in the package."""
+    return hash_files(*model_files(teacher_weights or SMALL_CLIP))
 
 
 def build_backbone(loss: LossConfig, space: TextSpace) -> ImageBackbone | None:

@@ -72,6 +72,7 @@ def pretrain(
     data_root: Path,
     out: Path,
     teacher_weights: str | None = None,
+    teacher_cache: Path | None = None,
     device: str = "cpu",
     save_every: int = 500,
 ) -> None:
@@ -83,6 +84,7 @@ def pretrain(
         out: Folder of the run; an unfinished run in it is resumed.
         teacher_weights: Folder or hub id of a CLIP or SigLIP model, a .pt file of OpenAI's, or the file of
             text embeddings that label maps need. Without it, the small model in the package.
+        teacher_cache: Folder that look filled, or that is filled now: what the teacher saw in each image.
         device: As torch names it. Only cpu has been tested.
         save_every: Steps between checkpoints.
     """
@@ -93,10 +95,43 @@ def pretrain(
         data_root=data_root,
         out=out,
         teacher_weights=teacher_weights,
+        teacher_cache=teacher_cache,
         device=device,
         save_every=save_every,
     )
     print(f"trained {recipe.name}: {out}")
+
+
+def look(
+    recipe: Annotated[Recipe, tyro.conf.arg(name="", constructor=RecipeByName)],
+    *,
+    data_root: Path,
+    teacher_cache: Path,
+    split: str = "train",
+    teacher_weights: str | None = None,
+) -> None:
+    """Let the teacher look at every image of a split once, and keep what it saw for any number of runs.
+
+    Says first how much disk and time that takes. An interrupted call goes on where it stopped.
+
+    Args:
+        recipe: Says how the teacher looks; every setting of it can be changed by an option.
+        data_root: The data set.
+        teacher_cache: Folder for what it sees; then give it to pretrain.
+        split: Whose images.
+        teacher_weights: As for pretrain.
+    """
+    from clip2scene.looking import look as run_look
+
+    run_look(
+        recipe,
+        data_root=data_root,
+        teacher_cache=teacher_cache,
+        split=split,
+        teacher_weights=teacher_weights,
+        announce=print,
+    )
+    print(f"looked at all images of {split}: {teacher_cache}")
 
 
 def evaluate(
@@ -328,6 +363,7 @@ def export_lidarseg(
 COMMANDS = {
     "demo": demo,
     "make-toytown": make_toytown,
+    "look": look,
     "pretrain": pretrain,
     "evaluate": evaluate,
     "evaluate-point-clip": evaluate_point_clip,

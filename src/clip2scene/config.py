@@ -60,6 +60,8 @@ class TeacherConfig:
     """Side in pixels of windows slid over the image, at each scale; None looks at it whole."""
     window_overlap: float = 0.5
     """Share of a window's side that the next one covers too, in 0..0.9."""
+    precision: Literal["float16", "int8"] = "float16"
+    """What the image-text model's maps are rounded to, kept or not; int8 takes half the space."""
     key_smoothing: float = 0.0
     """Cells whose best score is below this take over the scores of cells with like keys; 0 is off."""
     prompt_denoising: float = 0.0

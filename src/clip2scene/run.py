@@ -42,7 +42,6 @@ from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.maskclip import MaskClip
-from clip2scene.teacher.model_folder import model_files
 from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
 from clip2scene.types import IGNORE_LABEL, Prompts
 
@@ -166,7 +165,13 @@ class Run:
         return {name: getattr(self.recipe.data, name) for name in names}
 
     def carry(
-        self, data_root: Path, *, split: str, with_labels: bool, into: Path | None = None
+        self,
+        data_root: Path,
+        *,
+        split: str,
+        with_labels: bool,
+        into: Path | None = None,
+        teacher_cache: Path | None = None,
     ) -> list[Path]:
         """Carry the teacher's answers onto a split, or find them carried already.
 
@@ -176,6 +181,7 @@ class Run:
             with_labels: Whether to read labels.
             into: Folder to keep them in, which other runs may share, and with them what the teacher saw in
                 each image; by default the run's own, without the latter.
+            teacher_cache: Folder of what the teacher saw in each image.
 
         Returns:
             A file a sample. To be judged, a student sees what it would see in use: the keyframe alone, unless
@@ -199,8 +205,9 @@ class Run:
         if taught or (not learning and num_images):  # a student can be judged without its teacher
             teacher = build.build_teacher(self.recipe.teacher, self.text_space(), self.prompts, dataset)
             if isinstance(teacher, MaskClip):
-                looks = None if into is None else into / "looks"
-                teacher = CachedTeacher(teacher, self.sources["teacher_hash"], looks)
+                looks = teacher_cache or (into and into / "looks")
+                weights_hash, precision = self.sources["teacher_hash"], self.recipe.teacher.precision
+                teacher = CachedTeacher(teacher, weights_hash, looks, precision)
         settings = {
             **self.carry_settings,
             "superpoint_vote": self.recipe.teacher.superpoint_vote,
@@ -234,13 +241,13 @@ class Run:
         """
         if (self.folder / WORDS).exists():
             return read_text_table(self.folder / WORDS)
-        weights = self.sources["teacher_weights"] or build.SMALL_CLIP
-        if hash_files(*model_files(weights)) != self.sources["teacher_hash"]:
+        weights = self.sources["teacher_weights"]
+        if build.hash_teacher(weights) != self.sources["teacher_hash"]:
             raise ValueError(
-                f"the image-text model in {weights} is not the one that {self.folder} learnt from; "
-                "put that one back, or train anew"
+                f"the image-text model in {weights or build.SMALL_CLIP} is not the one that {self.folder} "
+                "learnt from; put that one back, or train anew"
             )
-        return load_clip(weights)
+        return load_clip(weights or build.SMALL_CLIP)
 
     def new_student(self) -> Embedder:
         """Make the network with fresh weights."""
@@ -337,7 +344,7 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         space.save(out / WORDS)
         sources["teacher_hash"] = hash_files(out, [out / WORDS])
     else:
-        sources["teacher_hash"] = hash_files(*model_files(teacher_weights or build.SMALL_CLIP))
+        sources["teacher_hash"] = build.hash_teacher(teacher_weights)
     write_json(out / "sources.json", sources)
     write_json(out / "recipe.json", to_dict(recipe))
     return Run(out, recipe, prompts, sources)

@@ -58,6 +58,7 @@ def pretrain(
     device: str = "cpu",
     save_every: int = 500,
     carried: Path | None = None,
+    teacher_cache: Path | None = None,
 ) -> Path:
     """Teach a student, or go on where an interrupted call stopped.
 
@@ -72,6 +73,8 @@ def pretrain(
         save_every: Steps between checkpoints.
         carried: Folder to keep the teacher's answers in, which other runs may share; the run's own by
             default.
+        teacher_cache: Folder of what the teacher saw in each image; images that are not in it are looked at,
+            and added.
 
     Returns:
         ``out``.
@@ -81,7 +84,13 @@ def pretrain(
     """
     place = _device(device)
     run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
-    paths = run.carry(data_root, split="train", with_labels=recipe.supervision == "labels", into=carried)
+    paths = run.carry(
+        data_root,
+        split="train",
+        with_labels=recipe.supervision == "labels",
+        into=carried,
+        teacher_cache=teacher_cache,
+    )
     learn(run, paths, device=place, save_every=save_every)
     return out
 

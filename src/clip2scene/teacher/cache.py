@@ -1,23 +1,29 @@
 """What the teacher saw in each image, kept on disk: the frozen teacher is paid for once.
 
 The maps do not depend on the words, the pairs or the sweeps, so runs that differ in those share them. They
-are kept in half precision; a teacher without a folder rounds them alike, so that no answer depends on whether
-it was kept.
+are rounded to half precision or to eight bits; a teacher without a folder rounds them alike, so that no
+answer depends on whether it was kept. Nor do clouds that are turned and mirrored change them: pairs name
+pixels of the image as it was recorded.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from jaxtyping import UInt8
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int8, Num, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clip2scene.files import write_atomically
-from clip2scene.teacher.maskclip import DenseEmbeddings, Maps, MaskClip
+from clip2scene.teacher.maskclip import Cells, DenseEmbeddings, Maps, MaskClip
 from clip2scene.types import Sample
+
+Kept = tuple[Num[Tensor, "_ _ _"], ...]  # maps, rounded
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,13 @@ class CachedTeacher:
         teacher: Who looks.
         weights_hash: Of the image-text model's files.
         folder: Where the maps are kept; may be deleted. None keeps nothing.
+        precision: What their numbers are rounded to; "int8" takes half the space of "float16".
     """
 
     teacher: MaskClip
     weights_hash: str
     folder: Path | None = None
+    precision: Literal["float16", "int8"] = "float16"
 
     def __call__(self, sample: Sample) -> DenseEmbeddings:
         """Look at every image of a sample, or remember what was seen.
@@ -51,10 +59,11 @@ class CachedTeacher:
         path = None if self.folder is None else self.folder / self._name(image)
         kept = None if path is None else _read(path)
         if kept is None:
-            kept = tuple(each.half() for each in self.teacher.look_at(image))
+            round_off = _to_bytes if self.precision == "int8" else Tensor.half
+            kept = tuple(round_off(each) for each in self.teacher.look_at(image))
             if path is not None:
                 _write(path, kept)
-        return tuple(each.float() for each in kept)
+        return tuple(F.normalize(each.float(), dim=0) for each in kept)
 
     def _name(self, image: UInt8[Tensor, "height width 3"]) -> str:
         """Name the file of an image's maps; the first two digits are a folder, as there may be millions."""
@@ -64,18 +73,25 @@ class CachedTeacher:
             if name not in ("clip", "key_smoothing", "prompt_denoising")  # these two come after the look
         }
         look |= {"keys": self.teacher.key_smoothing > 0, "size": list(image.shape)}
+        look["precision"] = self.precision
         digest = hashlib.sha256(json.dumps([self.weights_hash, look], sort_keys=True).encode())
         digest.update(image.contiguous().numpy().tobytes())
         name = digest.hexdigest()[:32]
         return f"{name[:2]}/{name[2:]}.safetensors"
 
 
-def _write(path: Path, maps: Maps) -> None:
+def _to_bytes(cells: Cells) -> Int8[Tensor, "channels _ _"]:
+    """Round each cell to -127..127 of its largest number; its length is lost, and known to be one."""
+    largest = cells.abs().amax(0).clamp(min=torch.finfo(cells.dtype).tiny)
+    return (cells / largest * 127).round().to(torch.int8)
+
+
+def _write(path: Path, maps: Kept) -> None:
     with write_atomically(path) as temporary:
         save_file({str(number): each.contiguous() for number, each in enumerate(maps)}, temporary)
 
 
-def _read(path: Path) -> Maps | None:
+def _read(path: Path) -> Kept | None:
     """Read what :func:`_write` wrote; None if it is absent or damaged, so that it is made anew."""
     try:
         tensors = load_file(path)
