@@ -96,6 +96,24 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
     assert not same(weights(first), weights(other))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_that_read_ahead_change_nothing(tmp_path, workers):
+    plain = learn(tmp_path / "plain")
+    run, paths = make_run(tmp_path / "ahead")
+    train.learn(run, paths, device=CPU, save_every=5, workers=workers)
+    assert same(weights(plain), weights(run))
+
+
+def test_a_damaged_sample_is_named_by_the_process_that_reads_ahead(tmp_path):
+    run, paths = make_run(tmp_path)
+    train.Lessons(paths, RECIPE).target_histogram(2)
+    lessons = train.Lessons(paths, RECIPE)
+    paths[0].write_bytes(paths[0].read_bytes()[:50])
+    with pytest.raises(ValueError, match="delete it and run again"):
+        for step in range(RECIPE.steps):
+            lessons[step]
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, name):
     recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, name=name))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from clip2scene import build
@@ -18,6 +19,7 @@ from clip2scene.batch import Batch, Lesson, collate, draw_cells, sample_order, s
 from clip2scene.carried import load_carried
 from clip2scene.config import Recipe
 from clip2scene.geometry import voxelize
+from clip2scene.parallel import count_cores
 from clip2scene.run import Run, Trainee, start_run
 from clip2scene.self_training import own_answers, switch_targets
 from clip2scene.student.embedder import Embedder
@@ -25,6 +27,9 @@ from clip2scene.types import IGNORE_LABEL, PointCloud, Prompts
 
 PPKT_PAIRS = 4096
 """Pixel-point pairs that PPKT contrasts in a step, an equal share of each sample's."""
+
+READERS = 4
+"""Processes that read samples ahead of a GPU's steps."""
 
 SelfTeaching = Callable[[Batch, Float[Tensor, "points hidden"]], Batch]
 
@@ -91,7 +96,8 @@ def pretrain(
         into=carried,
         teacher_cache=teacher_cache,
     )
-    learn(run, paths, device=place, save_every=save_every)
+    ahead = 0 if place.type == "cpu" else min(READERS, count_cores() - 1)  # a CPU has no time to spare
+    learn(run, paths, device=place, save_every=save_every, workers=ahead)
     return out
 
 
@@ -106,7 +112,9 @@ def _device(name: str) -> torch.device:
         ) from None
 
 
-def learn(run: Run, paths: Sequence[Path], *, device: torch.device, save_every: int) -> None:
+def learn(
+    run: Run, paths: Sequence[Path], *, device: torch.device, save_every: int, workers: int = 0
+) -> None:
     """Take the steps that a run has left, saving now and then.
 
     Args:
@@ -114,6 +122,7 @@ def learn(run: Run, paths: Sequence[Path], *, device: torch.device, save_every: 
         paths: Samples with the teacher's answers.
         device: Where to compute.
         save_every: Steps between checkpoints.
+        workers: Processes that read batches ahead of the steps, two each; the result is the same.
     """
     recipe = run.recipe
     lessons = Lessons(paths, recipe)
@@ -122,9 +131,16 @@ def learn(run: Run, paths: Sequence[Path], *, device: torch.device, save_every: 
     trainee = run.trainee(device)
     prompts = run.prompts.to(device)
     progress = tqdm(total=recipe.steps, initial=trainee.step, desc=recipe.name, unit="step", smoothing=0.02)
-    while trainee.step < recipe.steps:
-        began = time.perf_counter()
-        batch = lessons.draw(trainee.step).to(device)
+    batches: DataLoader[Batch] = DataLoader(
+        lessons,  # type: ignore[arg-type]  # it has what torch asks of a data set
+        batch_size=None,
+        sampler=range(trainee.step, recipe.steps),
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+    )
+    began = time.perf_counter()
+    for waiting in batches:
+        batch = waiting.to(device)
         trainee.student.train()
         teach_itself = partial(_teach_itself, trainee, prompts)
         loss = train_step(trainee.student, batch, prompts, objective, teach_itself)
@@ -132,6 +148,7 @@ def learn(run: Run, paths: Sequence[Path], *, device: torch.device, save_every: 
         progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         progress.update()
         run.log(step=trainee.step, loss=loss.item(), seconds=round(time.perf_counter() - began, 4))
+        began = time.perf_counter()
         if trainee.step % save_every == 0 or trainee.step == recipe.steps:
             run.save(trainee)
     progress.close()
@@ -171,7 +188,7 @@ def augment_items(lesson: Lesson, generator: torch.Generator, **options: Any) ->
 
 
 class Lessons:
-    """What the samples of a split teach, read one at a time.
+    """What the samples of a split teach, read a step at a time; a step's batch is the same whoever reads it.
 
     Args:
         paths: Files of :func:`clip2scene.carry.carry_split`.
@@ -198,7 +215,7 @@ class Lessons:
             kept = draw_cells(cells[carried.pair_points], share, generator)
         return replace(carried.lesson_of_teacher(kept), cells=cells)
 
-    def draw(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> Batch:
         """Put the samples of a step side by side, each item moved at random; the same for the same step."""
         recipe = self.recipe
         numbers = sample_order(len(self.paths), recipe.batch_size, step, seed=recipe.seed)
