@@ -72,7 +72,8 @@ def tiny_recipe():
     from clip2scene.recipes import toytown
 
     recipe = toytown()
-    return replace(recipe, student=replace(recipe.student, width=0.25, voxel_size=0.5), steps=6)
+    student = replace(recipe.student, width=0.25, voxel_size=0.5)
+    return replace(recipe, data=replace(recipe.data, sweeps=1), student=student, steps=6)
 
 
 @pytest.fixture(scope="session")

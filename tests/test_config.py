@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from clip2scene.config import (
@@ -47,9 +49,13 @@ def test_a_bad_value_is_refused_when_it_is_given(kind, wrong):
         kind(**wrong)
 
 
-def test_a_ceiling_differs_from_its_recipe_in_name_and_supervision_alone():
-    recipe, ceiling = to_dict(toytown()), to_dict(supervised(toytown()))
-    assert {key for key in recipe if recipe[key] != ceiling[key]} == {"name", "supervision"}
+def test_a_ceiling_learns_from_as_many_clouds_and_differs_in_nothing_but_who_teaches():
+    recipe, ceiling = toytown(), supervised(toytown())
+    assert ceiling.steps * ceiling.data.sweeps == recipe.steps * recipe.data.sweeps
+    assert ceiling.data.sweeps == 1  # earlier sweeps have no labels
+    alike = replace(ceiling, data=recipe.data, steps=recipe.steps)
+    differs = {key for key, value in to_dict(recipe).items() if value != to_dict(alike)[key]}
+    assert differs == {"name", "supervision"}
 
 
 def test_a_recipe_needs_steps():
