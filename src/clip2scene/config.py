@@ -17,9 +17,9 @@ def _require(condition: bool, what: str, got: object) -> None:
 class DataConfig:
     """Where samples come from, and how points meet pixels."""
 
-    layout: Literal["nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log"] = (
-        "nuscenes"
-    )
+    layout: Literal[
+        "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet"
+    ] = "nuscenes"
     """The on-disk layout of the data root."""
     classes: Literal["own", "toytown"] = "own"
     """The data set's own classes, or those of nuScenes' or SemanticKITTI's that the embedded world has. A
@@ -36,10 +36,16 @@ class DataConfig:
     """Whether the sweeps are one dense cloud, in learning and in use, or an item of the batch each."""
     moved_test: bool = True
     """Whether points of earlier sweeps that have moved away since are left out of pairs and merged clouds."""
+    frame_step: int = 20
+    """Of a room's recording, every so many frames is asked for."""
+    views: int = 16
+    """Of these, at most so many are looked at, spread evenly."""
 
     def __post_init__(self) -> None:
         _require(self.min_depth > 0, "min_depth must be positive metres", self.min_depth)
         _require(1 <= self.sweeps <= 10, "sweeps must lie in 1..10", self.sweeps)
+        _require(self.frame_step >= 1, "frame_step must be 1 or more", self.frame_step)
+        _require(self.views >= 1, "views must be 1 or more", self.views)
         merged = not self.merge_sweeps or self.sweeps > 1
         _require(merged, "merge_sweeps needs sweeps above 1", self.sweeps)
 

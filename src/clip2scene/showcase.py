@@ -51,7 +51,7 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
         }
         keyframe = len(sample.cloud)  # the points of earlier sweeps come after it
         answers = {who: answer[:keyframe] for who, answer in answers.items()}
-        pairs = find_pairs(sample.cloud.positions, sample.cameras, opened.carry_settings)
+        pairs = find_pairs(sample.cloud.positions, sample, opened.carry_settings)
         shown = {"above": draw_above(sample, answers, dataset.class_set)}
         if sample.cameras:
             shown["cameras"] = draw_cameras(sample, pairs, answers, dataset.class_set)
