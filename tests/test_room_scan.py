@@ -17,6 +17,7 @@ from clip2scene.evaluate import evaluate
 from clip2scene.files import read_json
 from clip2scene.geometry import project_points
 from clip2scene.labels import SCANNET
+from clip2scene.scannet200 import SCANNET_200
 from clip2scene.toytown import room_scan
 from clip2scene.toytown.room import HEIGHT, Room
 from clip2scene.toytown.room_scan import Walk, hand_held, sample_surface, sees
@@ -81,6 +82,13 @@ def test_pairs_are_those_of_the_room_itself(tiny_rooms, room, surface, view):
     kept = [at[point] for point in both]
     assert np.abs(pairs.pixels[mine].numpy()[kept] - truth[:, :2]).max() < 1e-3
     assert np.abs(pairs.depths[mine].numpy()[kept] - truth[:, 2]).max() < 1e-4
+
+
+def test_the_words_of_things_lead_to_the_200_classes(tiny_rooms, room, surface):
+    sample = ScanNet(tiny_rooms, class_set=SCANNET_200, choice=EVERY)[0]
+    nouns = [room.town.instances.nouns[instance] for instance in surface.instances]
+    assert [SCANNET_200.classes[label] for label in sample.labels.tolist()] == nouns
+    assert len(set(nouns)) > 18
 
 
 def test_depth_takes_away_what_the_camera_cannot_see_and_little_else(tiny_rooms, room, surface):

@@ -13,6 +13,7 @@ from clip2scene.config import DataConfig
 from clip2scene.datasets.rgbd_files import FrameChoice
 from clip2scene.datasets.scannet import ScanNet
 from clip2scene.labels import SCANNET
+from clip2scene.scannet200 import SCANNET_200
 from clip2scene.types import IGNORE_LABEL
 
 SCENE = "scene0000_00"
@@ -205,6 +206,74 @@ def test_the_layout_is_opened_by_its_name_with_the_frames_asked_for(scene, tmp_p
             DataConfig(**wrong)
 
 
+@pytest.fixture
+def things(scene, tmp_path):
+    """The scene's five vertices as the segments 7, 7, 9, 9 and 4, of a lamp, and two that nobody knows."""
+    segments = {"sceneId": f"scannet.{SCENE}", "segIndices": [7, 7, 9, 9, 4]}
+    (scene / f"{SCENE}_vh_clean_2.0.010000.segs.json").write_text(json.dumps(segments))
+    groups = [{"segments": [7], "label": "lamp"}, {"segments": [9], "label": "my thing"}]
+    (scene / f"{SCENE}.aggregation.json").write_text(json.dumps({"segGroups": groups}))
+    rows = ["id\traw_category\tcategory\tnyu40id", "28\tlamp\tlamp\t35", '7\t"odd\tcabinet\t3']
+    (tmp_path / "scannetv2-labels.combined.tsv").write_text("\n".join(rows) + "\n")
+    return scene
+
+
+def test_categories_are_read_through_words_and_segments(things, tmp_path, caplog):
+    data = DataConfig(layout="scannet", classes="scannet-200")
+    dataset = build_dataset(data, tmp_path, split="train", with_labels=True)
+    lamp = SCANNET_200.classes.index("lamp")
+    assert dataset[0].labels.tolist() == [lamp, lamp, *[IGNORE_LABEL] * 3]
+    assert "1 things have a word that is in no table" in caplog.text
+    with pytest.raises(ValueError, match="classes scannet-200 are for the layouts"):
+        DataConfig(classes="scannet-200")
+
+
+def edited(path, **entries):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+SEGMENTS, THINGS = f"{SCENE}_vh_clean_2.0.010000.segs.json", f"{SCENE}.aggregation.json"
+WORD_FAULTS = {
+    "no table": (lambda s: (s / "../../scannetv2-labels.combined.tsv").unlink(), "tsv is missing"),
+    "a table of other columns": (
+        lambda s: (s / "../../scannetv2-labels.combined.tsv").write_text("id\tword\n1\twall\n"),
+        "the columns id and raw_category",
+    ),
+    "a table cut short": (
+        lambda s: (s / "../../scannetv2-labels.combined.tsv").write_text("id\traw_category\n"),
+        "the columns id and raw_category",
+    ),
+    "no segments": (lambda s: (s / SEGMENTS).unlink(), "segs.json is missing"),
+    "no things": (lambda s: (s / THINGS).unlink(), "aggregation.json is missing"),
+    "fewer segments": (lambda s: edited(s / SEGMENTS, segIndices=[7, 7, 9, 9]), "4 vertices, but the mesh 5"),
+    "segments as words": (lambda s: edited(s / SEGMENTS, segIndices=["7"] * 5), "list of whole numbers"),
+    "segments as parts": (lambda s: edited(s / SEGMENTS, segIndices=[7.5] * 5), "list of whole numbers"),
+    "huge segments": (lambda s: edited(s / SEGMENTS, segIndices=[10**30] * 5), "list of whole numbers"),
+    "ragged segments": (lambda s: edited(s / SEGMENTS, segIndices=[[1], [1, 2]]), "list of whole numbers"),
+    "a list instead": (lambda s: (s / SEGMENTS).write_text("[1]"), "an entry called segIndices"),
+    "cut short": (lambda s: (s / THINGS).write_text('{"segGroups": [{"la'), "not valid JSON"),
+    "one group": (lambda s: edited(s / THINGS, segGroups={}), "a list segGroups"),
+    "a group without a word": (lambda s: edited(s / THINGS, segGroups=[{"segments": [7]}]), "called label"),
+    "a word that is a number": (
+        lambda s: edited(s / THINGS, segGroups=[{"segments": [7], "label": 3}]),
+        "has no word",
+    ),
+    "a segment that is not there": (
+        lambda s: edited(s / THINGS, segGroups=[{"segments": [7, 8], "label": "lamp"}]),
+        "a segment that .* lacks",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", WORD_FAULTS)
+def test_a_fault_in_words_and_segments_is_one_sentence(things, tmp_path, fault):
+    spoil, message = WORD_FAULTS[fault]
+    spoil(things)
+    with pytest.raises(ValueError, match=message) as caught:
+        ScanNet(tmp_path, class_set=SCANNET_200, choice=EVERY)[0]
+    assert "\n" not in str(caught.value)
+
+
 def replaced(path, old, new):
     path.write_text(path.read_text().replace(old, new))
 
@@ -287,7 +356,7 @@ def test_a_depth_image_of_another_kind_is_refused(scene, tmp_path, pixels, messa
 @pytest.mark.parametrize("name", ["../scene0001_00", "/etc", "", "a/b", "..", 7])
 def test_splits_cannot_lead_out_of_the_folder(scene, tmp_path, name):
     (tmp_path / "splits.json").write_text(json.dumps({"train": [SCENE, name]}))
-    with pytest.raises(ValueError, match="has the name|the name of a scene"):
+    with pytest.raises(ValueError, match="has the name|expected a name"):
         ScanNet(tmp_path)
 
 

@@ -20,12 +20,10 @@ from clip2scene.datasets.kitti import KittiObject
 from clip2scene.datasets.kitti_raw import KittiRaw
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.pandaset import PandaSet
-from clip2scene.datasets.scannet import ScanNet
 from clip2scene.datasets.semantic_kitti import SemanticKitti
 from clip2scene.files import write_json
 from clip2scene.indoor import LAYOUTS as INDOOR
-from clip2scene.indoor import frame_settings as frame_settings
-from clip2scene.indoor import indoor_classes, open_rooms
+from clip2scene.indoor import Rooms, indoor_classes, open_rooms
 from clip2scene.judging import judge_map
 from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
 from clip2scene.student.embedder import Embedder, Heads
@@ -55,7 +53,7 @@ CONTRAST_CHANNELS = 64
 
 _log = logging.getLogger(__name__)
 
-DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw | DriveLog | ScanNet
+DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw | DriveLog | Rooms
 
 KITTI = {"semantic-kitti": SemanticKitti, "kitti-object": KittiObject, "kitti-raw": KittiRaw}
 """Layouts in which images may be missing, and classes are SemanticKITTI's."""

@@ -18,12 +18,12 @@ class DataConfig:
     """Where samples come from, and how points meet pixels."""
 
     layout: Literal[
-        "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet"
+        "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
     ] = "nuscenes"
     """The on-disk layout of the data root."""
-    classes: Literal["own", "toytown"] = "own"
+    classes: Literal["own", "toytown", "scannet-200"] = "own"
     """The data set's own classes, or those of nuScenes' or SemanticKITTI's that the embedded world has. A
-    drive log with a ``classes.json`` has those of that file."""
+    drive log with a ``classes.json`` has those of that file; rooms have ScanNet's 20, or its 200."""
     min_depth: float = 1.0
     """Nearest depth at which a point is paired with a pixel, in metres."""
     occlusion_test: bool = True
@@ -46,6 +46,8 @@ class DataConfig:
         _require(1 <= self.sweeps <= 10, "sweeps must lie in 1..10", self.sweeps)
         _require(self.frame_step >= 1, "frame_step must be 1 or more", self.frame_step)
         _require(self.views >= 1, "views must be 1 or more", self.views)
+        of_rooms = self.classes != "scannet-200" or self.layout in ("scannet", "rgbd")
+        _require(of_rooms, "classes scannet-200 are for the layouts scannet and rgbd", self.layout)
         merged = not self.merge_sweeps or self.sweeps > 1
         _require(merged, "merge_sweeps needs sweeps above 1", self.sweeps)
 

@@ -1,4 +1,4 @@
-"""Measured depth: which points a depth camera saw."""
+"""Measured depth: which points a depth camera saw, and the points that its images make."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.geometry import transform_points
-from clip2scene.types import DepthImage, Pairs
+from clip2scene.geometry import invert_rigid, transform_points, voxelize
+from clip2scene.types import DepthImage, Pairs, PointCloud
 
 
 def drop_unconfirmed(
@@ -55,3 +55,54 @@ def _is_confirmed(positions: Float[Tensor, "points 3"], image: DepthImage, toler
     inside = (depths > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     measured = image.depths[row.clamp(0, height - 1), column.clamp(0, width - 1)]
     return inside & (measured > 0) & ((measured - depths).abs() <= tolerance)
+
+
+def unproject(image: DepthImage, *, step: int = 1, farthest: float = torch.inf) -> Float[Tensor, "points 3"]:
+    """Give the points that a depth image shows, in the lidar frame.
+
+    Args:
+        image: What was measured.
+        step: Every so many rows and columns are taken.
+        farthest: Largest depth taken, in metres; depth cameras err more with distance.
+
+    Returns:
+        One point for each pixel where something was measured, row by row.
+
+    Raises:
+        ValueError: If ``step`` or ``farthest`` is not positive.
+    """
+    if step < 1 or not farthest > 0:
+        raise ValueError(f"step and farthest must be positive, got {step} and {farthest}")
+    depths = image.depths[::step, ::step]
+    row, column = ((depths > 0) & (depths <= farthest)).nonzero(as_tuple=True)
+    pixels = torch.stack([column * step, row * step, torch.ones_like(row)], 1).double()
+    rays = torch.linalg.solve(image.camera.intrinsics.double(), pixels.T).T
+    in_camera = rays * depths[row, column].double()[:, None]
+    return transform_points(invert_rigid(image.camera.camera_from_lidar.double()), in_camera).float()
+
+
+def average_in_voxels(
+    positions: Float[Tensor, "points 3"], features: Float[Tensor, "points channels"], voxel_size: float
+) -> PointCloud:
+    """Make one point of those that lie in one voxel: the mean of their positions and of their features.
+
+    Args:
+        positions: Metres.
+        features: Of each point.
+        voxel_size: Edge of a voxel, in metres.
+
+    Returns:
+        A point for each voxel that holds any, sorted by voxel.
+
+    Example:
+        >>> positions = torch.tensor([[0.01, 0, 0], [0.03, 0, 0], [0.07, 0, 0]])
+        >>> cloud = average_in_voxels(positions, torch.tensor([[0.0], [1.0], [0.5]]), 0.05)
+        >>> cloud.positions[:, 0].tolist(), cloud.features[:, 0].tolist()
+        ([0.019999999552965164, 0.07000000029802322], [0.5, 0.5])
+    """
+    voxels, voxel_of_point = voxelize(positions, voxel_size)
+    values = torch.cat([positions, features], 1).double()
+    sums = values.new_zeros(len(voxels), values.shape[1]).index_add_(0, voxel_of_point, values)
+    counts = torch.bincount(voxel_of_point, minlength=len(voxels))[:, None]
+    means = (sums / counts).float()
+    return PointCloud(means[:, :3].contiguous(), means[:, 3:].contiguous())

@@ -4,18 +4,21 @@ from pathlib import Path
 
 from clip2scene.class_set import ClassSet
 from clip2scene.config import DataConfig
+from clip2scene.datasets.rgbd import RgbdSequences
 from clip2scene.datasets.rgbd_files import FrameChoice
 from clip2scene.datasets.scannet import ScanNet
 from clip2scene.labels import SCANNET
+from clip2scene.scannet200 import SCANNET_200
 
-LAYOUTS = frozenset({"scannet"})
+Rooms = ScanNet | RgbdSequences
+
+LAYOUTS = frozenset({"scannet", "rgbd"})
 """Layouts whose samples are rooms, seen by one moving camera."""
 
 
 def indoor_classes(data: DataConfig) -> ClassSet:
     """Say which classes rooms are judged in."""
-    del data
-    return SCANNET
+    return SCANNET_200 if data.classes == SCANNET_200.name else SCANNET
 
 
 def frame_settings(data: DataConfig) -> dict[str, int]:
@@ -25,7 +28,7 @@ def frame_settings(data: DataConfig) -> dict[str, int]:
 
 def open_rooms(
     data: DataConfig, root: Path, *, split: str, with_labels: bool, sweeps: int, need_images: bool
-) -> ScanNet:
+) -> Rooms:
     """Open a split of rooms.
 
     Raises:
@@ -33,11 +36,14 @@ def open_rooms(
     """
     if sweeps > 1:
         raise ValueError(f"rooms have no sweeps, got {sweeps}; use 1")
+    choice, class_set = FrameChoice(data.frame_step, data.views), indoor_classes(data)
+    if data.layout == "rgbd":
+        return RgbdSequences(root, split=split, with_labels=with_labels, class_set=class_set, choice=choice)
     return ScanNet(
         root,
         split=split,
         with_labels=with_labels,
-        class_set=indoor_classes(data),
+        class_set=class_set,
         need_images=need_images,
-        choice=FrameChoice(data.frame_step, data.views),
+        choice=choice,
     )

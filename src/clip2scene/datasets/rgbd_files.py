@@ -4,17 +4,21 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from clip2scene.datasets.kitti_files import check_middle
+from clip2scene.datasets.drive_log_files import check_name
+from clip2scene.datasets.kitti_files import check_middle, colour_camera
+from clip2scene.datasets.reading import read_image
+from clip2scene.files import read_json
 from clip2scene.geometry import check_rigid, invert_rigid
-from clip2scene.types import Camera, DepthImage
+from clip2scene.types import Camera, DepthImage, PointCloud, Sample
 
 _log = logging.getLogger(__name__)
 
@@ -51,13 +55,15 @@ class Frame:
         name: Of the moment, unique in its recording.
         image: The colour image's file.
         depth: The depth image's file.
-        camera_from_world: Of the colour camera and, where depth was not brought to it, nearly the other's.
+        camera_from_world: Where the colour camera stood.
+        depth_from_world: Where the depth camera stood, at its own moment.
     """
 
     name: str
     image: Path
     depth: Path
     camera_from_world: Float[Tensor, "4 4"]
+    depth_from_world: Float[Tensor, "4 4"]
 
 
 @dataclass(frozen=True)
@@ -171,21 +177,51 @@ def check_no_extrinsics(path: Path) -> None:
             )
 
 
-def read_depth_image(
-    path: Path, camera: Camera, *, units_per_m: float, invalid: Sequence[int] = ()
-) -> DepthImage:
-    """Read a depth image of whole numbers of 16 bits.
+@dataclass(frozen=True)
+class Optics:
+    """How the two cameras of a recording look.
 
-    Args:
-        path: A PNG.
-        camera: The depth camera; its size is that of the file, against which the intrinsics are held.
-        units_per_m: How many of them make a metre.
-        invalid: Values besides 0 that mean that nothing was measured.
+    Attributes:
+        colour: Intrinsics of the colour camera.
+        depth: Intrinsics of the depth camera.
+        units_per_m: How many units of a depth image make a metre.
+        invalid: Values of a depth image besides 0 that mean that nothing was measured.
+    """
+
+    colour: Float[Tensor, "3 3"]
+    depth: Float[Tensor, "3 3"]
+    units_per_m: float
+    invalid: tuple[int, ...] = ()
+
+
+def look(token: str, cloud: PointCloud, frames: Sequence[Frame], optics: Optics) -> Sample:
+    """Make a sample of a cloud and the frames that look at it; of images no more than headers are read.
+
+    Raises:
+        ValueError: If an image's header cannot be read, or it has another size than the intrinsics.
+    """
+    frames = tuple(frames)
+    cameras = tuple(
+        colour_camera(frame.image, frame.name, optics.colour, frame.camera_from_world) for frame in frames
+    )
+    read_colour = partial(_read_colour, frames, cameras)
+    return Sample(token, cloud, cameras, read_colour, read_depth=partial(read_depth_image, frames, optics))
+
+
+def _read_colour(
+    frames: tuple[Frame, ...], cameras: tuple[Camera, ...], view: int
+) -> UInt8[Tensor, "height width 3"]:
+    return read_image(frames[view].image, cameras[view].width, cameras[view].height)
+
+
+def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> DepthImage:
+    """Read a frame's depth image, whole numbers of 16 bits; its size is the depth camera's.
 
     Raises:
         ValueError: If the file is missing or broken, has not 16 bits, or is clearly of another size than the
             intrinsics.
     """
+    path = frames[view].depth
     try:
         with Image.open(path) as image:
             mode, raw = image.mode, np.asarray(image)
@@ -199,11 +235,43 @@ def read_depth_image(
             "it as it was measured"
         )
     height, width = raw.shape
-    check_middle(path, camera.intrinsics, width, height)
-    depths = raw.astype(np.float32) / np.float32(units_per_m)
-    depths[np.isin(raw, list(invalid))] = 0.0
-    sized = Camera(camera.name, camera.intrinsics, camera.camera_from_lidar, width, height)
-    return DepthImage(sized, torch.from_numpy(depths))
+    check_middle(path, optics.depth, width, height)
+    depths = raw.astype(np.float32) / np.float32(optics.units_per_m)
+    depths[np.isin(raw, optics.invalid)] = 0.0
+    motion = frames[view].depth_from_world.float()
+    camera = Camera(frames[view].name, optics.depth.float(), motion, width, height)
+    return DepthImage(camera, torch.from_numpy(depths))
+
+
+def read_own_split(path: Path, split: str) -> tuple[str, ...]:
+    """Read the names that a ``splits.json`` lists.
+
+    Raises:
+        ValueError: If it is not as described, has no such split, or lists a name twice, or one that could
+            lead out of the folder.
+    """
+    splits = read_json(path)
+    if not isinstance(splits, dict) or not isinstance(splits.get(split), list):
+        known = ", ".join(splits) if isinstance(splits, dict) else "nothing"
+        raise ValueError(f"{path} has no list {split!r}, only {known}; name one of these, or add it")
+    return check_names(splits[split], path, split)
+
+
+def check_names(names: Sequence[object], source: Path, split: str) -> tuple[str, ...]:
+    """Refuse a list of names that could lead out of the folder, or that has one twice.
+
+    Raises:
+        ValueError: If it does.
+    """
+    checked = []
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"{source} lists {name!r} in split {split!r}, expected a name; correct the list")
+        check_name(name, source)
+        checked.append(name)
+    if len(set(checked)) < len(checked):
+        raise ValueError(f"{source} lists a name twice in split {split!r}; correct the list")
+    return tuple(checked)
 
 
 def list_numbers(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:

@@ -4,7 +4,7 @@
 """
 
 import logging
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from jaxtyping import Float, Int, UInt8
@@ -12,29 +12,29 @@ from torch import Tensor
 
 from clip2scene.class_set import ClassSet
 from clip2scene.datasets import scannet_scene
-from clip2scene.datasets.drive_log_files import check_name
-from clip2scene.datasets.kitti_files import colour_camera
-from clip2scene.datasets.reading import read_image
 from clip2scene.datasets.rgbd_files import (
     Chosen,
     Frame,
     FrameChoice,
+    Optics,
+    check_names,
     check_no_extrinsics,
     choose,
     list_numbers,
-    read_depth_image,
+    look,
     read_intrinsics,
+    read_own_split,
     read_pose,
 )
-from clip2scene.files import read_json
 from clip2scene.labels import SCANNET
-from clip2scene.types import Camera, DepthImage, Sample
+from clip2scene.scannet200 import SCANNET_200
+from clip2scene.types import Sample
 
 MILLIMETRES = 1000.0
 """Units of a depth image in a metre."""
 
-NYU40_SETS = frozenset({"scannet"})
-"""Class sets whose raw ids are NYU40's; those of others are ScanNet's own categories."""
+OF_CATEGORIES = frozenset({SCANNET_200.name})
+"""Class sets whose raw ids are ScanNet's own categories; those of others are NYU40's."""
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class ScanNet:
                 "the .sens files into SCENE/color, depth, pose and intrinsic"
             )
         self.tokens = tuple(seen if need_images else self._folders)
-        self._of_words = with_labels and class_set.name not in NYU40_SETS
+        self._of_words = with_labels and class_set.name in OF_CATEGORIES
         self._ids = scannet_scene.read_words(self.root / scannet_scene.WORDS) if self._of_words else {}
         if with_labels:
             self._check_labels()
@@ -124,20 +124,12 @@ class ScanNet:
         labels = self._read_labels(folder, cloud.positions) if self.with_labels else None
         if not (folder / "color").is_dir():
             return Sample(name, cloud, (), _no_image, labels)
-        frames = self.frames(name).frames
-        intrinsics = read_intrinsics(folder / "intrinsic" / "intrinsic_color.txt")
-        cameras = tuple(
-            colour_camera(frame.image, frame.name, intrinsics, frame.camera_from_world) for frame in frames
+        optics = Optics(
+            read_intrinsics(folder / "intrinsic" / "intrinsic_color.txt"),
+            read_intrinsics(folder / "intrinsic" / "intrinsic_depth.txt"),
+            MILLIMETRES,
         )
-        of_depth = read_intrinsics(folder / "intrinsic" / "intrinsic_depth.txt")
-        return Sample(
-            name,
-            cloud,
-            cameras,
-            partial(_read_view, frames, cameras),
-            labels,
-            read_depth=partial(_read_depth, frames, of_depth),
-        )
+        return replace(look(name, cloud, self.frames(name).frames, optics), labels=labels)
 
     def frames(self, name: str) -> Chosen:
         """Choose the frames of a scene; what was left out is counted, and logged the first time.
@@ -201,20 +193,10 @@ def _choose_frames(folder: Path, choice: FrameChoice) -> Chosen:
         if camera_from_world is None:
             lost += 1
         else:
-            usable.append(Frame(f"frame-{number}", images[number], depth, camera_from_world))
+            usable.append(
+                Frame(f"frame-{number}", images[number], depth, camera_from_world, camera_from_world)
+            )
     return choose(usable, choice, lost=lost, missing=missing, where=str(folder))
-
-
-def _read_view(
-    frames: tuple[Frame, ...], cameras: tuple[Camera, ...], view: int
-) -> UInt8[Tensor, "height width 3"]:
-    return read_image(frames[view].image, cameras[view].width, cameras[view].height)
-
-
-def _read_depth(frames: tuple[Frame, ...], intrinsics: Float[Tensor, "3 3"], view: int) -> DepthImage:
-    motion = frames[view].camera_from_world
-    camera = Camera(frames[view].name, intrinsics.float(), motion.float(), 0, 0)
-    return read_depth_image(frames[view].depth, camera, units_per_m=MILLIMETRES)
 
 
 def _no_image(view: int) -> UInt8[Tensor, "height width 3"]:
@@ -238,28 +220,16 @@ def _split_names(root: Path, split: str | None) -> tuple[str, ...]:
     if split is None:
         return tuple(present)
     if own.exists():
-        splits = read_json(own)
-        if not isinstance(splits, dict) or not isinstance(splits.get(split), list):
-            known = ", ".join(splits) if isinstance(splits, dict) else "nothing"
-            raise ValueError(f"{own} has no list {split!r}, only {known}; name one of these, or add it")
-        names = splits[split]
-    elif official.exists():
+        return read_own_split(own, split)
+    if official.exists():
         try:
             names = official.read_text(encoding="ascii").split()
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{official} cannot be read ({error}); restore it") from None
-    elif split == "train" and not list(root.glob("scannetv2_*.txt")):
-        names = present
-    else:
-        raise ValueError(
-            f"unknown split {split!r}: expected {official}, or {own} with a list of that name; without both, "
-            "all scenes are train"
-        )
-    source = own if own.exists() else official
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"{source} lists {name!r} in split {split!r}, expected the name of a scene")
-        check_name(name, source)
-    if len(set(names)) < len(names):
-        raise ValueError(f"{source} lists a scene twice in split {split!r}; correct the list")
-    return tuple(names)
+        return check_names(names, official, split)
+    if split == "train" and not list(root.glob("scannetv2_*.txt")):
+        return tuple(present)
+    raise ValueError(
+        f"unknown split {split!r}: expected {official}, or {own} with a list of that name; without both, all "
+        "scenes are train"
+    )

@@ -87,7 +87,7 @@ def read_categories(
 ) -> tuple[Int[Tensor, "points"], int]:
     """Read the train id of every vertex from the things that a scene's segments make up.
 
-    Where two things share a segment, the later one has it, as in ScanNet's own scripts.
+    Where two things share a segment, the later one has it.
 
     Args:
         scene: The scene's folder.
@@ -135,7 +135,9 @@ def read_words(path: Path) -> dict[str, int]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
-        return {row["raw_category"]: int(row["id"]) for row in rows}
+        if rows:
+            return {row["raw_category"]: int(row["id"]) for row in rows}
+        raise ValueError("no rows")
     except FileNotFoundError:
         raise ValueError(f"{path} is missing, which 200 classes need; download it with ScanNet") from None
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
