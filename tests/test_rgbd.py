@@ -77,11 +77,16 @@ def tum(tiny_rooms, tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def dense():
+    """Many places on the surfaces of the first room."""
+    room = Room(0)
+    return sample_surface(room, 0, hand_held(room, 0, 6), 2500.0)
+
+
 @pytest.mark.parametrize("layout", ["seven", "tum"])
-def test_the_cloud_lies_on_the_rooms_surfaces_and_is_seen_by_its_frames(layout, request, tiny_rooms):
-    root = request.getfixturevalue(layout)
-    sample, room = RgbdSequences(root, choice=EVERY)[0], Room(0)
-    dense = sample_surface(room, 0, hand_held(room, 0, 6), 4000.0)
+def test_the_cloud_lies_on_the_rooms_surfaces_and_is_seen_by_its_frames(layout, request, tiny_rooms, dense):
+    sample = RgbdSequences(request.getfixturevalue(layout), choice=EVERY)[0]
     away, nearest = cKDTree(dense.positions).query(sample.cloud.positions.numpy())
     assert len(away) > 5000
     assert np.quantile(away, 0.98) < 0.03, np.quantile(away, 0.98)  # voxels at edges hold two surfaces
@@ -238,6 +243,10 @@ def test_labels_an_empty_folder_and_blind_frames_are_refused(tum, tmp_path):
     with pytest.raises(ValueError, match="has no labels of points"):
         RgbdSequences(tum, with_labels=True)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "blind").mkdir()
+    matrix(tmp_path / "blind" / "frame-000000.pose.txt", np.eye(4))
+    with pytest.raises(ValueError, match="of 0 frames"):
+        RgbdSequences(tmp_path / "blind")[0]
     with pytest.raises(ValueError, match="holds no sequence"):
         RgbdSequences(tmp_path / "empty")
     with pytest.raises(ValueError, match="voxel_size must be positive"):

@@ -246,6 +246,13 @@ def test_rooms_are_made_learnt_and_judged_from_the_command_line(call, tiny_rooms
     assert code == 0, err
     assert "bookshelf" in said
     assert len(list((tmp_path / "run" / "pictures").iterdir())) == 2
+    room = tiny_rooms / "scans" / "scene0002_00" / "scene0002_00_vh_clean_2.ply"
+    code, _, err = call(
+        "segment", tmp_path / "run", room, "--prompts", "wall, house", "--out", tmp_path / "s"
+    )
+    assert code == 0, err
+    with np.load(tmp_path / "s" / "scene0002_00_vh_clean_2.npz") as answers:
+        assert len(answers["labels"]) == len(ScanNet(tiny_rooms, split="val")[0].cloud)
     code, _, err = call(
         "pretrain", "toytown", *data, "--data.sweeps", 2, *small, *out[:2], "--out", tmp_path / "x"
     )

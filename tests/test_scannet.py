@@ -201,7 +201,7 @@ def test_the_layout_is_opened_by_its_name_with_the_frames_asked_for(scene, tmp_p
     assert dataset.label_map_path(SCENE, 0) == scene / "semantic_maps" / "0.png"
     with pytest.raises(ValueError, match="no camera 1 of sample"):
         dataset.label_map_path(SCENE, 1)
-    for wrong in ({"frame_step": 0}, {"views": 0}):
+    for wrong in ({"frame_step": 0}, {"views": 0}, {"most_skipped": 1.5}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             DataConfig(**wrong)
 

@@ -40,12 +40,15 @@ class DataConfig:
     """Of a room's recording, every so many frames is asked for."""
     views: int = 16
     """Of these, at most so many are looked at, spread evenly."""
+    most_skipped: float = 0.5
+    """Share of the frames asked for that may be unusable, in 0..1; above it, a room is refused."""
 
     def __post_init__(self) -> None:
         _require(self.min_depth > 0, "min_depth must be positive metres", self.min_depth)
         _require(1 <= self.sweeps <= 10, "sweeps must lie in 1..10", self.sweeps)
         _require(self.frame_step >= 1, "frame_step must be 1 or more", self.frame_step)
         _require(self.views >= 1, "views must be 1 or more", self.views)
+        _require(0 <= self.most_skipped <= 1, "most_skipped must lie in 0..1", self.most_skipped)
         of_rooms = self.classes != "scannet-200" or self.layout in ("scannet", "rgbd")
         _require(of_rooms, "classes scannet-200 are for the layouts scannet and rgbd", self.layout)
         merged = not self.merge_sweeps or self.sweeps > 1

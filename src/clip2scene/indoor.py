@@ -36,7 +36,7 @@ def open_rooms(
     """
     if sweeps > 1:
         raise ValueError(f"rooms have no sweeps, got {sweeps}; use 1")
-    choice, class_set = FrameChoice(data.frame_step, data.views), indoor_classes(data)
+    choice, class_set = FrameChoice(data.frame_step, data.views, data.most_skipped), indoor_classes(data)
     if data.layout == "rgbd":
         return RgbdSequences(root, split=split, with_labels=with_labels, class_set=class_set, choice=choice)
     return ScanNet(

@@ -97,7 +97,7 @@ def choose(usable: Sequence[Frame], choice: FrameChoice, *, lost: int, missing: 
         ValueError: If too many are unusable, or none is usable.
     """
     asked = len(usable) + lost + missing
-    if lost or missing:
+    if lost or missing or not usable:
         unusable = f"of {asked} frames, {lost} have lost their pose and {missing} lack a file"
         if lost + missing > choice.most_skipped * asked or not usable:
             raise ValueError(

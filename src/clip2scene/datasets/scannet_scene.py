@@ -18,6 +18,9 @@ from clip2scene.types import PointCloud
 WORDS = "scannetv2-labels.combined.tsv"
 """The table of ScanNet's words, beside ``scans/``."""
 
+COLOUR_CHANNELS = 3
+"""Red, green and blue: what a room's cloud has for features."""
+
 _LAST_NYU40 = 40
 
 
