@@ -81,7 +81,7 @@ def tum(tiny_rooms, tmp_path):
 def dense():
     """Many places on the surfaces of the first room."""
     room = Room(0)
-    return sample_surface(room, 0, hand_held(room, 0, 6), 2500.0)
+    return sample_surface(room, 0, hand_held(room, 0, 6), 1500.0)
 
 
 @pytest.mark.parametrize("layout", ["seven", "tum"])
@@ -89,7 +89,7 @@ def test_the_cloud_lies_on_the_rooms_surfaces_and_is_seen_by_its_frames(layout, 
     sample = RgbdSequences(request.getfixturevalue(layout), choice=EVERY)[0]
     away, nearest = cKDTree(dense.positions).query(sample.cloud.positions.numpy())
     assert len(away) > 5000
-    assert np.quantile(away, 0.98) < 0.03, np.quantile(away, 0.98)  # voxels at edges hold two surfaces
+    assert np.quantile(away, 0.98) < 0.035, np.quantile(away, 0.98)  # voxels at edges hold two surfaces
     pairs = find_pairs(sample.cloud.positions, sample, SETTINGS)
     assert len(pairs.points.unique()) > 0.9 * len(away)
     official = ScanNet(tiny_rooms, choice=EVERY)[0]

@@ -86,6 +86,7 @@ def test_pairs_are_those_of_the_room_itself(tiny_rooms, room, surface, view):
 
 def test_the_words_of_things_lead_to_the_200_classes(tiny_rooms, room, surface):
     sample = ScanNet(tiny_rooms, class_set=SCANNET_200, choice=EVERY)[0]
+    assert set(room_scan.CATEGORY_OF_NOUN) == set(room_scan.NYU40_OF_NOUN)
     nouns = [room.town.instances.nouns[instance] for instance in surface.instances]
     assert [SCANNET_200.classes[label] for label in sample.labels.tolist()] == nouns
     assert len(set(nouns)) > 18
@@ -124,7 +125,7 @@ def test_images_agree_with_the_labels_of_what_they_are_paired_with(tiny_rooms):
     assert agree / judged > 0.95, agree / judged
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 def test_rooms_are_furnished_closed_and_seen_from_within(seed):
     room = Room(seed)
     nouns = room.town.instances.nouns[1:]

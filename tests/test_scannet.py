@@ -396,9 +396,9 @@ def test_damage_is_refused_or_changes_nothing_that_could_be_noticed(scene, tmp_p
     assert len(files) == 7
     for path in files:
         content = path.read_bytes()
-        cut = [content[:size] for size in rng.integers(0, len(content), 12)]
+        cut = [content[:size] for size in rng.integers(0, len(content), 8)]
         flipped = []
-        for _ in range(12):
+        for _ in range(8):
             changed = bytearray(content)
             changed[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
             flipped.append(bytes(changed))
@@ -411,8 +411,8 @@ def test_damage_is_refused_or_changes_nothing_that_could_be_noticed(scene, tmp_p
                 assert "\n" not in str(error).strip()
             else:
                 assert all(tensor.float().isfinite().all() for tensor in found)
-                if path.suffix == ".ply" and 0 < number <= 12:
+                if path.suffix == ".ply" and 0 < number <= 8:
                     pytest.fail(f"{path.name} was cut to {len(damaged)} bytes and read all the same")
         path.write_bytes(content)
-    assert refused > 80
+    assert refused > 60
     assert all(torch.equal(a, b) for a, b in zip(whole, read_all(tmp_path), strict=True))

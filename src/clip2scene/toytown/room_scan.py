@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from clip2scene.labels import SCANNET
+from clip2scene.scannet200 import CATEGORIES
 from clip2scene.toytown.furniture import NYU40_OF_NOUN
 from clip2scene.toytown.room import Room
 from clip2scene.toytown.sensors import look_at_heading, pinhole, pixel_rays, render_camera
@@ -29,12 +30,7 @@ SEGMENTS = "vh_clean_2.0.010000.segs.json"
 _LOOKS_FROM = 12
 _NEAR_M = 2e-3
 
-CATEGORY_OF_NOUN = {
-    **{"wall": 1, "chair": 2, "floor": 3, "table": 4, "door": 5, "couch": 6, "cabinet": 7, "desk": 9},
-    **{"bed": 11, "pillow": 13, "sink": 14, "picture": 15, "window": 16, "toilet": 17, "bookshelf": 18},
-    **{"curtain": 21, "refrigerator": 27, "lamp": 28, "counter": 35, "ceiling": 41, "bathtub": 42},
-    **{"shower curtain": 55, "wardrobe": 98},
-}
+CATEGORY_OF_NOUN = {name: raw for raw, name in CATEGORIES.items() if name in NYU40_OF_NOUN}
 """ScanNet's own id of every kind of thing in a room."""
 
 
