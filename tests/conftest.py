@@ -67,6 +67,21 @@ def tiny_kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a toytown in ScanNet's layout: two train rooms and a val room, small images, class maps.
+
+    Shared by all tests: read it, never write to it.
+    """
+    from clip2scene.toytown.room_scan import Walk
+    from clip2scene.toytown.writers import write_scannet
+
+    root = tmp_path_factory.mktemp("data") / "rooms"
+    walk = Walk(6, 128, 96, 112, 84, points_per_m2=100.0, ground_truth=True)
+    write_scannet(root, num_scenes=2, num_val_scenes=1, seed=0, walk=walk, workers=1)
+    return root
+
+
+@pytest.fixture(scope="session")
 def tiny_recipe():
     """The recipe of the demo, shrunk until it takes a second; it learns next to nothing."""
     from clip2scene.recipes import toytown

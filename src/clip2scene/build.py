@@ -23,6 +23,8 @@ from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.pandaset import PandaSet
 from clip2scene.datasets.semantic_kitti import SemanticKitti
 from clip2scene.files import write_json
+from clip2scene.indoor import LAYOUTS as INDOOR
+from clip2scene.indoor import Rooms, indoor_classes, open_rooms
 from clip2scene.judging import judge_map
 from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
 from clip2scene.student.embedder import Embedder, Heads
@@ -53,7 +55,7 @@ CONTRAST_CHANNELS = 64
 
 _log = logging.getLogger(__name__)
 
-DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw | DriveLog
+DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw | DriveLog | Rooms
 
 KITTI = {"semantic-kitti": SemanticKitti, "kitti-object": KittiObject, "kitti-raw": KittiRaw}
 """Layouts in which images may be missing, and classes are SemanticKITTI's."""
@@ -80,6 +82,8 @@ def judged_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
             return CLASS_SETS[data.words]
     if data.layout == "pandaset":
         return PANDASET
+    if data.layout in INDOOR:
+        return indoor_classes(data)
     if data.layout in KITTI:
         return TOYTOWN_KITTI if data.classes == "toytown" else SEMANTIC_KITTI
     return TOYTOWN if data.classes == "toytown" else NUSCENES
@@ -118,6 +122,10 @@ def build_dataset(
     if data.layout == "pandaset":
         return PandaSet(root, split=split, with_labels=with_labels, sweeps=sweeps)
     root = Path(root)
+    if data.layout in INDOOR:
+        return open_rooms(
+            data, root, split=split, with_labels=with_labels, sweeps=sweeps, need_images=need_images
+        )
     class_set = judged_classes(data, root)
     if data.layout == "drive-log":  # only its own file says what the numbers of its labels mean
         return DriveLog(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clip2scene.batch import Superpixels
 from clip2scene.carried import Carried, Gaze, load_carried, save_carried
+from clip2scene.depth import drop_unconfirmed
 from clip2scene.files import write_json
 from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.motion import seen_through
@@ -26,7 +27,7 @@ from clip2scene.superpoints import find_superpoints
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
-from clip2scene.types import IGNORE_LABEL, Camera, Pairs, PointCloud, Prompts, Sample
+from clip2scene.types import IGNORE_LABEL, Pairs, PointCloud, Prompts, Sample
 
 
 @runtime_checkable
@@ -57,12 +58,17 @@ class Teacher(Protocol):
         """Look at every image of a sample."""
 
 
-def find_pairs(
-    positions: Float[Tensor, "points 3"], cameras: Sequence[Camera], settings: dict[str, Any]
-) -> Pairs:
-    """Pair points with the pixels that see them, under the ``min_depth`` and ``occlusion_test`` settings."""
-    pairs = project_points(positions, cameras, min_depth=settings["min_depth"])
-    return drop_occluded(pairs, cameras) if settings["occlusion_test"] else pairs
+def find_pairs(positions: Float[Tensor, "points 3"], sample: Sample, settings: dict[str, Any]) -> Pairs:
+    """Pair points with the pixels that see them, under the ``min_depth`` and ``occlusion_test`` settings.
+
+    Where depth was measured, it says what is seen; elsewhere the points themselves hide each other.
+    """
+    pairs = project_points(positions, sample.cameras, min_depth=settings["min_depth"])
+    if not settings["occlusion_test"]:
+        return pairs
+    if sample.read_depth is not None:
+        return drop_unconfirmed(pairs, positions, sample.read_depth)
+    return drop_occluded(pairs, sample.cameras)
 
 
 def carry_split(
@@ -139,7 +145,7 @@ def _carry_sample(
     if teacher is None or not sample.cameras:
         no_pairs, no_logits = torch.zeros(0, dtype=torch.long), torch.zeros(0, len(prompts.classes))
         return Carried(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes)
-    pairs = find_pairs(cloud.positions[still], sample.cameras, settings)
+    pairs = find_pairs(cloud.positions[still], sample, settings)
     pairs = replace(pairs, points=still.nonzero()[:, 0][pairs.points])
     seen = teacher(sample)
     logits = prompts.best_name(seen.logits_at(pairs, prompts.embeddings))

@@ -35,7 +35,7 @@ def make_toytown(
     sweeps: int = 10,
     seed: int = 1,
     workers: int = 2,
-    layout: Literal["nuscenes", "semantic-kitti", "drive-log"] = "nuscenes",
+    layout: Literal["nuscenes", "semantic-kitti", "drive-log", "scannet"] = "nuscenes",
 ) -> None:
     """Write the embedded world as a data set in the layout of a public one.
 
@@ -45,24 +45,34 @@ def make_toytown(
         val_scenes: Scenes to judge on.
         keyframes: Annotated sweeps in a scene, two a second.
         sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has. In
-            SemanticKITTI's layout every one of them has labels and an image.
+            SemanticKITTI's layout every one of them has labels and an image; in ScanNet's, a walk through a
+            room has as many frames as all of them.
         seed: Fixes every town; those of seed 0 are the ones that the small CLIP was trained on.
         workers: Processes to draw with.
-        layout: nuScenes with six cameras, SemanticKITTI with the one in front, or the layout of own
-            recordings with six.
+        layout: nuScenes with six cameras, SemanticKITTI with the one in front, the layout of own
+            recordings with six, or ScanNet: furnished rooms, with a colour and a depth camera in the hand.
     """
     from clip2scene.toytown.drive import Recording
-    from clip2scene.toytown.writers import write_drive_log, write_nuscenes, write_semantic_kitti
+    from clip2scene.toytown.room_scan import Walk
+    from clip2scene.toytown.writers import (
+        write_drive_log,
+        write_nuscenes,
+        write_scannet,
+        write_semantic_kitti,
+    )
 
+    numbers = {"num_scenes": scenes, "num_val_scenes": val_scenes, "seed": seed, "workers": workers}
+    if layout == "scannet":
+        write_scannet(out, walk=Walk(frames=keyframes * sweeps), **numbers)
+        print(f"wrote {scenes} training and {val_scenes} validation rooms to {out}")
+        return
     recording = Recording(keyframes_per_scene=keyframes, sweeps_per_keyframe=sweeps)
     writers = {
         "nuscenes": write_nuscenes,
         "semantic-kitti": write_semantic_kitti,
         "drive-log": write_drive_log,
     }
-    writers[layout](
-        out, num_scenes=scenes, num_val_scenes=val_scenes, seed=seed, recording=recording, workers=workers
-    )
+    writers[layout](out, recording=recording, **numbers)
     print(f"wrote {scenes} training and {val_scenes} validation scenes to {out}")
 
 

@@ -58,7 +58,7 @@ def read_cloud(path: Path, *, intensity_max: float | None = None) -> PointCloud:
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty; restore it")
     of_nuscenes = path.name.lower().endswith(".pcd.bin")
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".ply": _read_ply, ".pcd": _read_pcd}
+    readers = {".npy": _read_npy, ".npz": _read_npz, ".ply": read_ply, ".pcd": _read_pcd}
     readers |= {".las": _read_las, ".laz": _read_las}
     if path.suffix.lower() == ".bin":
         columns = _read_bin(path, 5 if of_nuscenes else 4)
@@ -183,8 +183,12 @@ _PLY_TYPES = {
 }
 
 
-def _read_ply(path: Path) -> Columns:
-    """Read the vertices of a PLY file; they must be its first element, as everybody writes them."""
+def read_ply(path: Path) -> Columns:
+    """Read all that the vertices of a PLY file have; they must be its first element, as is usual.
+
+    Raises:
+        ValueError: If its header is none, it is truncated, or a vertex has something other than numbers.
+    """
     content = path.read_bytes()
     end = re.search(rb"^end_header\r?\n", content[:_MAX_HEADER], re.MULTILINE)
     if not content.startswith(b"ply") or end is None:

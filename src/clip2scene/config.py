@@ -17,13 +17,13 @@ def _require(condition: bool, what: str, got: object) -> None:
 class DataConfig:
     """Where samples come from, and how points meet pixels."""
 
-    layout: Literal["nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log"] = (
-        "nuscenes"
-    )
+    layout: Literal[
+        "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
+    ] = "nuscenes"
     """The on-disk layout of the data root."""
-    classes: Literal["own", "toytown"] = "own"
+    classes: Literal["own", "toytown", "scannet-200"] = "own"
     """The data set's own classes, or those of nuScenes' or SemanticKITTI's that the embedded world has. A
-    drive log with a ``classes.json`` has those of that file."""
+    drive log with a ``classes.json`` has those of that file; rooms have ScanNet's 20, or its 200."""
     min_depth: float = 1.0
     """Nearest depth at which a point is paired with a pixel, in metres."""
     occlusion_test: bool = True
@@ -36,10 +36,21 @@ class DataConfig:
     """Whether the sweeps are one dense cloud, in learning and in use, or an item of the batch each."""
     moved_test: bool = True
     """Whether points of earlier sweeps that have moved away since are left out of pairs and merged clouds."""
+    frame_step: int = 20
+    """Of a room's recording, every so many frames is asked for."""
+    views: int = 16
+    """Of these, at most so many are looked at, spread evenly."""
+    most_skipped: float = 0.5
+    """Share of the frames asked for that may be unusable, in 0..1; above it, a room is refused."""
 
     def __post_init__(self) -> None:
         _require(self.min_depth > 0, "min_depth must be positive metres", self.min_depth)
         _require(1 <= self.sweeps <= 10, "sweeps must lie in 1..10", self.sweeps)
+        _require(self.frame_step >= 1, "frame_step must be 1 or more", self.frame_step)
+        _require(self.views >= 1, "views must be 1 or more", self.views)
+        _require(0 <= self.most_skipped <= 1, "most_skipped must lie in 0..1", self.most_skipped)
+        of_rooms = self.classes != "scannet-200" or self.layout in ("scannet", "rgbd")
+        _require(of_rooms, "classes scannet-200 are for the layouts scannet and rgbd", self.layout)
         merged = not self.merge_sweeps or self.sweeps > 1
         _require(merged, "merge_sweeps needs sweeps above 1", self.sweeps)
 

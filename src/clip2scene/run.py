@@ -37,6 +37,7 @@ from clip2scene.checkpoint import (
 )
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.indoor import frame_settings
 from clip2scene.judging import judge_map
 from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.cache import CachedTeacher
@@ -218,6 +219,7 @@ class Run:
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
+            **frame_settings(data),
         }
         if with_labels and data.layout == "drive-log":  # people correct the numbers in their own files
             settings["ids"] = sorted(dataset.class_set.train_id_of_raw.items())

@@ -14,6 +14,7 @@ from clip2scene import build, pictures
 from clip2scene.carried import load_carried
 from clip2scene.carry import find_pairs
 from clip2scene.cloudfiles import read_cloud, write_ply
+from clip2scene.datasets.scannet_scene import COLOUR_CHANNELS, read_vertices
 from clip2scene.evaluate import predict
 from clip2scene.files import write_atomically
 from clip2scene.labels import ClassSet
@@ -51,7 +52,7 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
         }
         keyframe = len(sample.cloud)  # the points of earlier sweeps come after it
         answers = {who: answer[:keyframe] for who, answer in answers.items()}
-        pairs = find_pairs(sample.cloud.positions, sample.cameras, opened.carry_settings)
+        pairs = find_pairs(sample.cloud.positions, sample, opened.carry_settings)
         shown = {"above": draw_above(sample, answers, dataset.class_set)}
         if sample.cameras:
             shown["cameras"] = draw_cameras(sample, pairs, answers, dataset.class_set)
@@ -131,7 +132,8 @@ Answer = tuple[Float[Tensor, "points 3"], Int[Tensor, "points"], Float[Tensor, "
 
 def _segment_file(segmenter: Segmenter, path: Path) -> Answer:
     """Read and label one file: positions, labels and scores. The embeddings are let go; files may be many."""
-    cloud = read_cloud(path)
+    coloured = segmenter.in_channels == COLOUR_CHANNELS and path.suffix.lower() == ".ply"
+    cloud = read_vertices(path) if coloured else read_cloud(path)
     try:
         found = segmenter.segment(cloud)
     except ValueError as error:

@@ -53,6 +53,19 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class DepthImage:
+    """What a depth camera measured while a colour image was taken.
+
+    Attributes:
+        camera: The depth camera, whose size and intrinsics are often others than the colour camera's.
+        depths: Along its optical axis, in metres; 0 where nothing was measured.
+    """
+
+    camera: Camera
+    depths: Float[Tensor, "height width"]
+
+
+@dataclass(frozen=True)
 class Sample:
     """One training item: a cloud, the cameras around it, and maybe labels.
 
@@ -66,6 +79,8 @@ class Sample:
         labels: Train id of every point, :data:`IGNORE_LABEL` where there is none; None without labels.
         sweeps: Earlier sweeps of the same lidar, newest first, carried into the frame of ``cloud`` by the
             vehicle's own motion; what moved by itself in between stands where it was.
+        read_depth: Returns what was measured beside the image of camera number ``view``; None for data whose
+            cameras measure no depth.
     """
 
     token: str
@@ -74,6 +89,7 @@ class Sample:
     read_image: Callable[[int], UInt8[Tensor, "height width 3"]]
     labels: Int[Tensor, "points"] | None = None
     sweeps: tuple[PointCloud, ...] = ()
+    read_depth: Callable[[int], DepthImage] | None = None
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,16 @@ def colour_camera(
             width, height = opened.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {image} cannot be read ({error}); restore it") from None
+    check_middle(image, intrinsics, width, height)
+    return Camera(name, intrinsics.float(), camera_from_lidar.float(), width, height)
+
+
+def check_middle(image: Path, intrinsics: Float[Tensor, "3 3"], width: int, height: int) -> None:
+    """Refuse an image whose intrinsics are clearly those of another size.
+
+    Raises:
+        ValueError: If the principal point is far from the image's middle.
+    """
     for size, middle in ((width, float(intrinsics[0, 2])), (height, float(intrinsics[1, 2]))):
         if not 0.25 < (middle + 0.5) / size < 0.75:
             raise ValueError(
@@ -203,4 +213,3 @@ def colour_camera(
                 f"{intrinsics[:2, 2].tolist()}, far from the middle; it belongs to another size: "
                 "restore the image, or scale the projections with it"
             )
-    return Camera(name, intrinsics.float(), camera_from_lidar.float(), width, height)

@@ -21,6 +21,7 @@ class Light:
         haze: Share of light lost per metre.
         exposure: Factor on everything.
         clouds: How much of the sky is cloud, 0..1.
+        lamp: Where the direct light comes from indoors, metres; None where it is the sun.
     """
 
     to_sun: Float[np.ndarray, "3"]
@@ -31,6 +32,7 @@ class Light:
     haze: float
     exposure: float
     clouds: float
+    lamp: Float[np.ndarray, "3"] | None = None
 
 
 def draw_light(rng: np.random.Generator) -> Light:

@@ -177,7 +177,7 @@ def render_views(
         supersample: Rays per pixel in each direction.
     """
     (width, height), views, fine = size, len(intrinsics), supersample
-    origins, directions, slants = _pixel_rays(world_from_cameras, intrinsics, (width, height), fine)
+    origins, directions, slants = pixel_rays(world_from_cameras, intrinsics, (width, height), fine)
     strikes = snapshot.cast(origins, directions)
     focal = np.repeat(intrinsics[:, 0, 0].astype(np.float32) * fine, len(origins) // views)
     light = shade(snapshot, strikes, origins, directions, 1.0 / focal)
@@ -192,7 +192,7 @@ def render_views(
     return [Render(rgb[i], labels[i], depth[i], instances[i]) for i in range(views)]
 
 
-def _pixel_rays(
+def pixel_rays(
     world_from_cameras: Float[np.ndarray, "views 4 4"],
     intrinsics: Float[np.ndarray, "views 3 3"],
     size: tuple[int, int],

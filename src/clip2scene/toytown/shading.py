@@ -37,11 +37,7 @@ def shade(
     facing = np.abs(np.einsum("ij,ij->i", met.normals, ahead))
     footprints = met.distances * spread[hit] / np.maximum(np.sqrt(facing), 0.2)
     albedo, textures = snapshot.reflectances(met, positions, footprints)
-    lit = np.maximum(met.normals @ light.to_sun, 0.0)
-    asked = np.flatnonzero(lit > 0.02)
-    starts = positions[asked] + met.normals[asked] * _SHADOW_BIAS
-    shadowed = snapshot.is_blocked(starts, np.broadcast_to(light.to_sun, starts.shape).copy())
-    lit[asked[shadowed]] = 0.0
+    lit = _sunlit(snapshot, met, positions) if light.lamp is None else _lamplit(snapshot, met, positions)
     open_sky = np.float32(0.72) + np.float32(0.28) * met.normals[:, 2]
     colour = albedo * (open_sky[:, None] * light.ambient + lit[:, None] * light.sun)
     glossy = np.flatnonzero(_IS_GLOSSY[textures])
@@ -56,6 +52,34 @@ def shade(
     colour += lost[:, None] * (light.horizon - colour)
     result[hit] = colour
     return result * np.float32(light.exposure)
+
+
+def _sunlit(
+    snapshot: Snapshot, met: Strikes, positions: Float[np.ndarray, "rays 3"]
+) -> Float[np.ndarray, "rays"]:
+    """How squarely the sun meets each surface, 0 in the shade."""
+    to_sun = snapshot.town.light.to_sun
+    lit = np.maximum(met.normals @ to_sun, 0.0)
+    asked = np.flatnonzero(lit > 0.02)
+    starts = positions[asked] + met.normals[asked] * _SHADOW_BIAS
+    shadowed = snapshot.is_blocked(starts, np.broadcast_to(to_sun, starts.shape).copy())
+    lit[asked[shadowed]] = 0.0
+    return lit
+
+
+def _lamplit(
+    snapshot: Snapshot, met: Strikes, positions: Float[np.ndarray, "rays 3"]
+) -> Float[np.ndarray, "rays"]:
+    """How squarely the lamp meets each surface and how near it is; 0 in the shade, 1 at 2 m below it."""
+    lamp = snapshot.town.light.lamp
+    assert lamp is not None
+    lines = positions - lamp
+    reach = np.maximum(np.sqrt(np.einsum("ij,ij->i", lines, lines)), np.float32(1e-3))
+    rays = lines / reach[:, None]
+    found = snapshot.cast(np.broadcast_to(lamp, rays.shape).copy(), rays)
+    squarely = np.maximum(-np.einsum("ij,ij->i", met.normals, rays), 0.0)
+    lit = squarely * np.float32(8.0) / (reach * reach + np.float32(4.0))
+    return np.where(found.distances < reach - _SHADOW_BIAS, np.float32(0.0), lit)
 
 
 def sky(town: Town, directions: Float[np.ndarray, "rays 3"]) -> Float[np.ndarray, "rays 3"]:

@@ -166,18 +166,22 @@ class Town:
             moving=table.starts[chosen, 4] != 0,
         )
 
+    def place_vertices(
+        self, chosen: Int[np.ndarray, "chosen"], time_s: float
+    ) -> Float[np.ndarray, "chosen 3"]:
+        """Put some vertices where they are at a moment, in the world frame."""
+        geometry, poses = self.geometry, self.poses(time_s)
+        of = geometry.vertex_instances[chosen]
+        cos, sin = np.cos(poses[:, 3]).astype(np.float32)[of], np.sin(poses[:, 3]).astype(np.float32)[of]
+        x, y, z = geometry.vertices[chosen].T
+        turned = np.stack([cos * x - sin * y, sin * x + cos * y, z], 1)
+        return turned + poses[:, :3].astype(np.float32)[of]
+
     def _scene_of(self, triangles: Int[np.ndarray, "chosen"], time_s: float) -> EmbreeScene:
         """Put some triangles where they are at a moment, ready for rays."""
-        geometry, poses = self.geometry, self.poses(time_s)
-        used, faces = np.unique(geometry.faces[triangles], return_inverse=True)
-        of = geometry.vertex_instances[used]
-        cos, sin = np.cos(poses[:, 3]).astype(np.float32)[of], np.sin(poses[:, 3]).astype(np.float32)[of]
-        x, y, z = geometry.vertices[used].T
-        turned = np.stack([cos * x - sin * y, sin * x + cos * y, z], 1)
+        used, faces = np.unique(self.geometry.faces[triangles], return_inverse=True)
         scene = EmbreeScene()
-        TriangleMesh(
-            scene, turned + poses[:, :3].astype(np.float32)[of], faces.reshape(-1, 3).astype(np.int32)
-        )
+        TriangleMesh(scene, self.place_vertices(used, time_s), faces.reshape(-1, 3).astype(np.int32))
         return scene
 
 

@@ -3,7 +3,8 @@
 :func:`write_nuscenes` records drives through many towns as nuScenes v1.0, so that every program that reads
 nuScenes reads them: tables, ``samples/``, ``sweeps/``, ``lidarseg/`` and ``maps/``.
 :func:`write_semantic_kitti` records the same drives as SemanticKITTI: ``sequences/``.
-:func:`write_drive_log` records them in the layout of own recordings.
+:func:`write_drive_log` records them in the layout of own recordings. :func:`write_scannet` walks through
+furnished rooms instead and records ScanNet's ``scans/``.
 """
 
 import json
@@ -23,11 +24,12 @@ from clip2scene.toytown import log_drive
 from clip2scene.toytown.drive import Drive, Recording
 from clip2scene.toytown.kitti_drive import record_sequence
 from clip2scene.toytown.nuscenes_tables import VERSION, Tables, fixed_tables
+from clip2scene.toytown.room_scan import Walk, labels_table, record_room
 
 _TOWNS_PER_SEED = 1_000_000
 _FIRST_VAL_TOWN = 500_000
 
-Job = tuple[Path, str, int, int, Recording]
+Job = tuple[Path, str, int, int, Any]
 Rows = dict[str, list[Any]]
 
 
@@ -162,6 +164,44 @@ def write_drive_log(
             (root / f"{name}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
+def write_scannet(
+    out: Path,
+    *,
+    num_scenes: int,
+    num_val_scenes: int = 0,
+    seed: int = 0,
+    walk: Walk | None = None,
+    workers: int = 2,
+) -> None:
+    """Walk through furnished rooms and write the recordings in ScanNet's layout.
+
+    The same arguments write the same files, each scene a room of its own. Beside ``scans/`` lie the lists of
+    the splits and the table of words. See :mod:`clip2scene.toytown.room_scan` for what each file holds.
+
+    Args:
+        out: Folder to make.
+        num_scenes: Scenes of the split ``train``.
+        num_val_scenes: Scenes of the split ``val``.
+        seed: Which rooms.
+        walk: What each walk records; None takes the defaults.
+        workers: Processes to share the scenes among; 1 stays in this process.
+
+    Raises:
+        ValueError: As for :func:`write_nuscenes`.
+    """
+    _check_numbers(num_scenes, num_val_scenes, seed, workers)
+    with _new_folder(out) as root:
+        scenes = _plan(root, num_scenes, num_val_scenes, seed, walk or Walk())
+        jobs = [(root, f"scene{job[2]:04d}_00", *job[2:]) for job in scenes]
+        _record_all(jobs, workers, _record_room)
+        names = [name for _, name, *_ in jobs]
+        for split, mine in (("train", names[:num_scenes]), ("val", names[num_scenes:])):
+            (root / f"scannetv2_{split}.txt").write_text(
+                "".join(f"{name}\n" for name in mine), encoding="ascii"
+            )
+        (root / "scannetv2-labels.combined.tsv").write_text(labels_table(), encoding="utf-8")
+
+
 def _check_numbers(num_scenes: int, num_val_scenes: int, seed: int, workers: int) -> None:
     """Refuse what makes no data set."""
     if num_scenes < 0 or num_val_scenes < 0 or num_scenes + num_val_scenes < 1 or seed < 0 or workers < 1:
@@ -187,8 +227,10 @@ def _new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _plan(root: Path, num_scenes: int, num_val_scenes: int, seed: int, recording: Recording) -> Iterator[Job]:
-    """Name the scenes and choose their towns."""
+def _plan(
+    root: Path, num_scenes: int, num_val_scenes: int, seed: int, recording: Recording | Walk
+) -> Iterator[Job]:
+    """Name the scenes and choose their towns, or rooms."""
     first = seed * _TOWNS_PER_SEED
     towns = [first + number for number in range(num_scenes)]
     towns += [first + _FIRST_VAL_TOWN + number for number in range(num_val_scenes)]
@@ -206,6 +248,13 @@ def _record_kitti(job: Job) -> Tables:
     """Record one sequence, which has no tables, perhaps in a process of its own."""
     root, name, _, town_seed, recording = job
     record_sequence(root / "sequences" / name, town_seed, recording)
+    return {}
+
+
+def _record_room(job: Job) -> Rows:
+    """Record one room, which has no tables, perhaps in a process of its own."""
+    root, name, _, seed, walk = job
+    record_room(root / "scans" / name, name, seed, walk)
     return {}
 
 
