@@ -1,18 +1,16 @@
 """ROS 2 bags of the embedded world become drive logs that hold the world exactly."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import ros_bags
 import torch
-from ros_bags import LEADS_US, RIG, START_US, SWEEPS_US, toytown_drive, write_bag
 
+import ros_bags
 from clip2scene.datasets.drive_log import DriveLog
 from clip2scene.datasets.ros_to_log import Wanted, convert_bag
 from clip2scene.geometry import project_points
 from clip2scene.labels import NUSCENES
 from clip2scene.toytown.sensors import ego_from_lidar
+from ros_bags import LEADS_US, RIG, START_US, SWEEPS_US, toytown_drive, write_bag
 
 VIEWS = ("front", "rear")
 
@@ -65,7 +63,8 @@ def test_pairs_are_those_of_the_town_itself(log, drive, view):
         rays = (world - taken[:3, 3]) @ taken[:3, :3] @ camera.intrinsics.T
         with np.errstate(divide="ignore"):
             pixels, depths = rays[:, :2] / rays[:, 2:], rays[:, 2]
-        seen = (depths >= 1) & (pixels >= 1).all(1) & (pixels <= [ros_bags.WIDTH - 2, ros_bags.HEIGHT - 2]).all(1)
+        inside = (pixels >= 1).all(1) & (pixels <= [ros_bags.WIDTH - 2, ros_bags.HEIGHT - 2]).all(1)
+        seen = (depths >= 1) & inside
         pairs = project_points(sample.cloud.positions, [sample.cameras[view]])
         assert len(pairs) > 20 and abs(seen.sum() - len(pairs)) <= 1  # one may lie on the border
         assert np.allclose(pairs.pixels.numpy(), pixels[pairs.points.numpy()], atol=2e-3)
@@ -82,7 +81,9 @@ def test_the_motion_between_cloud_and_image_is_known(log):
 
 def test_sweeps_are_carried_by_the_poses(log, drive):
     sample = opened(log, sweeps=3)[2]
-    world_from_lidar = {at_us: drive.world_from_ego(START_US + at_us) @ ego_from_lidar() for at_us in SWEEPS_US}
+    world_from_lidar = {
+        at_us: drive.world_from_ego(START_US + at_us) @ ego_from_lidar() for at_us in SWEEPS_US
+    }
     for sweep, at_us in zip(sample.sweeps, SWEEPS_US[1::-1], strict=True):
         way = np.linalg.inv(world_from_lidar[SWEEPS_US[2]]) @ world_from_lidar[at_us]
         positions = drive.sweeps[START_US + at_us].positions

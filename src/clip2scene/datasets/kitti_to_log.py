@@ -13,7 +13,14 @@ from tqdm import tqdm
 
 from clip2scene.datasets.drive_log_classes import class_set_to_json
 from clip2scene.datasets.drive_log_writer import Converted, new_log, write_calibration, write_poses
-from clip2scene.datasets.kitti_files import CAMERA, colour_camera, list_names, read_text, read_velodyne
+from clip2scene.datasets.kitti_files import (
+    CAMERA,
+    VEHICLE_REACH_M,
+    colour_camera,
+    list_names,
+    read_text,
+    read_velodyne,
+)
 from clip2scene.datasets.kitti_labels import read_labels
 from clip2scene.datasets.kitti_raw import read_fix, read_raw_calibration, world_from_imu
 from clip2scene.datasets.reading import read_image
@@ -95,7 +102,8 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
                 poses[time_us] = source.world_from_lidar(name)
         if source.labels is not None:
             write_json(log / "classes.json", class_set_to_json(SEMANTIC_KITTI))
-        write_calibration(log, {"axes": "FLU", "intensity_max": 1}, [camera] if camera else [])
+        lidar = {"axes": "FLU", "intensity_max": 1, "vehicle_reach_m": max(VEHICLE_REACH_M)}
+        write_calibration(log, lidar, [camera] if camera else [])
         if poses:
             first = invert_rigid(poses[source.times_us[0]])
             relative = {time_us: first @ pose for time_us, pose in poses.items()}
