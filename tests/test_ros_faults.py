@@ -160,6 +160,17 @@ FAULTS = {
         ),
         r"the transform from front_optical to mast moves",
     ),
+    "a camera's name that leads out": (
+        lambda d: replace(
+            d,
+            messages=tuple((topic.replace("/front/", "/../"), *rest) for topic, *rest in d.messages),
+        ),
+        r"bag has the name '\.\.', expected a file's name",
+    ),
+    "principal point outside": (
+        lambda d: d.changed("/front/camera_info", lens(k=np.array([90.0, 0, 500, 0, 90, 30, 0, 0, 1]))),
+        r"bag: calibration.json: cameras\[0\], front: intrinsics are",
+    ),
     "no rotation": (
         lambda d: d.changed(
             "/tf_static",
@@ -202,6 +213,8 @@ def test_a_fault_is_one_clear_sentence_and_leaves_nothing(fault, drive, tmp_path
             {"poses": "tf", "world_frame": "mars"},
             r"no transform leads from base_link up to mars, only to odom, map",
         ),
+        ({"axes": "XYZ"}, r"axes is 'XYZ', expected three of the letters F, B, L, R, U, D"),
+        ({"axes": "FRU"}, r"axes is 'FRU', expected three letters .* right-handed"),
         ({"ego_frame": "mars"}, r"no transform joins the frames lidar and mars"),
     ],
 )
@@ -235,6 +248,10 @@ def test_what_is_no_bag_is_told_so(drive, tmp_path):
         with pytest.raises(ValueError, match=words):
             convert_bag(tmp_path / name, tmp_path / "log")
     bag = write_bag(tmp_path / "bag", drive)
+    foreign = (bag / "bag.mcap").read_bytes().replace(b"ros2", b"ros1", 1)
+    (tmp_path / "foreign.mcap").write_bytes(foreign)
+    with pytest.raises(ValueError, match="foreign.mcap is an MCAP file of another system"):
+        convert_bag(tmp_path / "foreign.mcap", tmp_path / "log")
     with pytest.raises(ValueError, match="most_apart_ms must lie in 0..1000"):
         convert_bag(bag, tmp_path / "log", most_apart_ms=-1.0)
     with pytest.raises(ValueError, match="folder.* already exists|already exists"):
@@ -320,6 +337,16 @@ def test_a_lidar_mounted_backwards_is_turned(drive, tmp_path):
     sample = opened(tmp_path)[0]
     truth = drive.sweeps[START_US + SWEEPS_US[0]].positions.astype(np.float32) * [-1, -1, 1]
     assert np.allclose(sample.cloud.positions.numpy(), truth, atol=1e-6)
+
+
+def test_faults_of_frames_that_nobody_needs_do_no_harm(drive, tmp_path):
+    arm = [(START_US, "hand", "finger", np.eye(4)), (START_US, "arm", "finger", np.eye(4))]
+    unset = transform_message([(0, "base_link", "arm", np.eye(4))])
+    goal = ("/goal", START_US + 450_000, pose_message(START_US + 450_000, np.eye(4)))
+    more = (("/tf", START_US, transform_message(arm)), ("/tf", START_US, unset), goal)
+    made = convert(replace(drive, messages=(*drive.messages, *more)), tmp_path)
+    assert made == convert_bag(write_bag(tmp_path / "plain", drive), tmp_path / "other")
+    assert any("poses of /odometry: base_link in odom" in note for note in made.notes)
 
 
 def test_single_files_and_compressed_messages_are_read_like_folders(drive, tmp_path):

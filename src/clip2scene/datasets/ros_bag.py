@@ -124,6 +124,8 @@ def open_bag(path: Path) -> Iterator[Bag]:
 def _broken(path: Path, error: Exception) -> ValueError:
     """Say in one sentence that a bag cannot be read."""
     why = " ".join(str(error).split()) or type(error).__name__
+    if "rofile is not ros2" in why:
+        return ValueError(f"{path} is an MCAP file of another system; only those recorded by ROS 2 are read")
     return ValueError(
         f"{path} cannot be read as a ROS 2 bag ({why[:200]}); it may be cut short: restore it, or repair it "
         "(ros2 bag reindex, mcap recover)"

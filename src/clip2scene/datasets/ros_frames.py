@@ -88,36 +88,46 @@ class TransformLog:
     def add(self, message: Message, topic: str) -> None:
         """Take the transforms of one message.
 
-        Raises:
-            ValueError: If one has no moment.
+        Those of ``/tf`` that have no moment are passed over: simulations send them before their clock starts.
         """
         static = topic.rstrip("/").endswith("static")
         for each in message.transforms:
             names = frame_name(each.child_frame_id), frame_name(each.header.frame_id)
+            if not static and not (each.header.stamp.sec or each.header.stamp.nanosec):
+                continue
             log = (self.lasting if static else self.passing).setdefault(names, PoseLog())
             time_us = len(log.times_us) if static else stamp_us(each, topic)
             log.add(time_us, each.transform.translation, each.transform.rotation)
 
     def tree(self) -> "FrameTree":
-        """Arrange the frames.
-
-        Raises:
-            ValueError: If a frame has two parents, a transform is not rigid, or one that should last changes.
-        """
+        """Arrange the frames; a fault in one matters to those who ask for it."""
         edges: dict[str, Edge] = {}
+        faults: dict[str, str] = {}
         for (child, parent), log in [*self.lasting.items(), *self.passing.items()]:
-            source = f"the transform from {child} to {parent}"
-            way = log.trajectory(source)
-            moves = bool((way.poses - way.poses[0]).abs().max() > _STILL)
-            if (child, parent) in self.lasting and moves:
-                raise ValueError(f"{source} changes, though it is told to be static; convert each part alone")
-            if child in edges and edges[child].parent != parent:
-                raise ValueError(
-                    f"frame {child} has the parents {edges[child].parent} and {parent}, expected one; record "
-                    "again with one publisher of it"
-                )
-            edges.setdefault(child, Edge(parent, way, moves))
-        return FrameTree(edges)
+            try:
+                edge = _edge(child, parent, log, lasting=(child, parent) in self.lasting)
+                if edges.setdefault(child, edge).parent != parent:
+                    raise ValueError(
+                        f"frame {child} has the parents {edges[child].parent} and {parent}, expected one; "
+                        "record again with one publisher of it"
+                    )
+            except ValueError as error:
+                faults[child] = str(error)
+        return FrameTree(edges, faults)
+
+
+def _edge(child: str, parent: str, log: PoseLog, *, lasting: bool) -> Edge:
+    """Place a frame in its parent's.
+
+    Raises:
+        ValueError: If a transform is not rigid, or one that should last changes.
+    """
+    source = f"the transform from {child} to {parent}"
+    way = log.trajectory(source)
+    moves = bool((way.poses - way.poses[0]).abs().max() > _STILL)
+    if lasting and moves:
+        raise ValueError(f"{source} changes, though it is told to be static; convert each part alone")
+    return Edge(parent, way, moves)
 
 
 @dataclass(frozen=True)
@@ -126,18 +136,22 @@ class FrameTree:
 
     Attributes:
         edges: By child.
+        faults: What is wrong with a child's place, where something is.
     """
 
     edges: dict[str, Edge]
+    faults: dict[str, str] = field(default_factory=dict)
 
     def ancestors(self, frame: str) -> list[str]:
         """Name a frame, its parent and so on up to the root.
 
         Raises:
-            ValueError: If the frames go in a circle.
+            ValueError: If the frames go in a circle, or the place of one is not known for certain.
         """
         names = [frame]
-        while names[-1] in self.edges:
+        while names[-1] in self.edges or names[-1] in self.faults:
+            if names[-1] in self.faults:
+                raise ValueError(self.faults[names[-1]])
             parent = self.edges[names[-1]].parent
             if parent in names:
                 raise ValueError(f"the frames {' > '.join([*names, parent])} go in a circle; record again")

@@ -110,7 +110,7 @@ def read_points(
                 f"{topic}: field {each.name} of a cloud has the type {each.datatype} at byte {each.offset} "
                 f"of {step}; expected a number (types 1 to 8) within the point"
             )
-    row = int(message.row_step) if height > 1 else width * step
+    row = int(message.row_step) if height > 1 and message.row_step else width * step
     content = np.ascontiguousarray(message.data).view(np.uint8).reshape(-1)
     if row < width * step or len(content) < row * height:
         raise ValueError(

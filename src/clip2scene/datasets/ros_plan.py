@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from clip2scene.datasets.drive_log_files import check_axes, check_name
 from clip2scene.datasets.ros_bag import TRANSFORMS, Bag, Message
 from clip2scene.datasets.ros_frames import FrameTree, PoseLog, TransformLog, nearest_axes
 from clip2scene.datasets.ros_messages import Lens, frame_name, read_lens, stamp_us
@@ -94,6 +95,9 @@ def plan_log(bag: Bag, wanted: Wanted, most_apart_us: int) -> Plan:
             sensor's time jumps backwards.
     """
     topics = choose_topics(bag, wanted)
+    if wanted.axes is not None:
+        check_axes(wanted.axes, "axes")
+    _check_names(bag, topics)
     found = _read(bag, topics)
     tree = found.transforms.tree()
     names = {time_us: f"{number:06d}" for number, time_us in enumerate(found.times_us[topics.clouds])}
@@ -149,6 +153,17 @@ def _nearest(
     before = after - 1
     after = after.clip(max=len(times) - 1)
     return np.where(asked - times[before] <= times[after] - asked, before, after)
+
+
+def _check_names(bag: Bag, topics: Topics) -> None:
+    """Refuse cameras that would share a folder, or whose folder could not be made."""
+    names = [camera_name(topic) for topic in topics.images]
+    for name in names:
+        check_name(name, bag.path)
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"two of {', '.join(topics.images)} are of one camera; name one topic of each camera"
+        )
 
 
 def _read(bag: Bag, topics: Topics) -> _Found:
@@ -215,7 +230,8 @@ def _lens(topic: str, info: str, found: _Found) -> Lens:
     """Read the calibration that belongs to a camera's images."""
     if info not in found.infos:
         raise ValueError(f"there is no message of {info}, the calibration of {topic}; restore the bag")
-    rectified = any("rect" in part for part in topic.split("/")[-2:])
+    words = {word for part in topic.split("/")[-2:] for word in part.split("_")}
+    rectified = bool(words & {"rect", "rectified"})
     return read_lens(found.infos[info], info, rectified=rectified)
 
 

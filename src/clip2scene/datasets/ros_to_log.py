@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from clip2scene.datasets.drive_log_files import read_calibration
 from clip2scene.datasets.drive_log_writer import (
     Converted,
     new_log,
@@ -83,7 +84,8 @@ def convert_bag(
         if not written.names:
             raise ValueError(
                 f"none of the {len(plan.clouds.times_us)} clouds of {plan.clouds.topic} in {bag.path} can be "
-                f"used: {_reasons(written.skipped)}"
+                f"used: {_reasons(written.skipped)}; record what is missing, or choose other topics "
+                "(poses: none, if only poses are missing)"
             )
         lidar = {
             "axes": plan.axes,
@@ -91,6 +93,10 @@ def convert_bag(
             "ego_from_lidar": plan.ego_from_lidar.tolist(),
         }
         write_calibration(log, lidar, [stream.camera for stream in plan.images if stream.camera])
+        try:
+            read_calibration(log / "calibration.json")
+        except ValueError as error:
+            raise ValueError(f"{bag.path}: {error}".replace(f"{log}/", "")) from None
         if plan.world_from_ego is not None:
             write_poses(log, written.poses, written.names)
             write_image_times(log, written.image_times)

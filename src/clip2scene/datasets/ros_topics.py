@@ -88,13 +88,17 @@ def choose_topics(bag: Bag, wanted: Wanted) -> Topics:
 
 
 def _poses(bag: Bag, wanted: str | None) -> str | None:
-    """Choose the topic of poses; None where transforms are to tell them."""
-    candidates = bag.of_kind(ODOMETRY, POSE)
-    if wanted is not None or len(candidates) == 1:
+    """Choose the topic of poses; None where transforms are to tell them.
+
+    A pose by itself may be a goal or a landmark, so such topics are taken only when they are named.
+    """
+    if wanted is not None:
         return _one(bag, wanted, (ODOMETRY, POSE), "poses")
-    if candidates and not any("static" not in topic for topic in bag.of_kind(TRANSFORMS)):
-        return _one(bag, None, (ODOMETRY, POSE), "poses")
-    return None
+    candidates = bag.of_kind(ODOMETRY)
+    by_transforms = any("static" not in topic for topic in bag.of_kind(TRANSFORMS))
+    if not candidates or (len(candidates) > 1 and by_transforms):
+        return None
+    return _one(bag, None, (ODOMETRY,), "poses")
 
 
 def _all_cameras(bag: Bag, notes: list[str]) -> dict[str, str]:
