@@ -5,15 +5,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
+import pytest
 from PIL import Image
-from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
 from clip2scene.toytown.sensors import camera_rig, ego_from_lidar, lidar_sweep, render_camera
 from clip2scene.toytown.world import build_town
 
-STORE = get_typestore(Stores.ROS2_HUMBLE)
+rosbag2 = pytest.importorskip("rosbags.rosbag2")
+typesys = pytest.importorskip("rosbags.typesys")
+
+STORE = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
 START_US = 1_700_000_000_000_000
 SWEEPS_US = (500_000, 600_000, 700_000)
 LEADS_US = {"front": 4_000, "rear": -12_000}
@@ -226,12 +228,10 @@ def toytown_drive():
 
 def write_bag(path, drive, *, storage="mcap", compress=False):
     """Write a drive in the order of the recording's moments; return the bag's folder."""
-    plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[storage]
-    writer = Writer(path, version=9, storage_plugin=plugin)
+    plugin = rosbag2.StoragePlugin[storage.upper()]
+    writer = rosbag2.Writer(path, version=9, storage_plugin=plugin)
     if compress:
-        from rosbags.rosbag2 import CompressionFormat
-
-        writer.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+        writer.set_compression(rosbag2.CompressionMode.MESSAGE, rosbag2.CompressionFormat.ZSTD)
     with writer:
         connections = {}
         for topic, time_us, message in sorted(drive.messages, key=lambda each: each[1]):

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rosbags.rosbag2 import StoragePlugin, Writer
 
 from clip2scene import cli
 from clip2scene.datasets import ros_to_log
@@ -24,8 +23,10 @@ from ros_bags import (
     header,
     kind,
     pose_message,
+    rosbag2,
     toytown_drive,
     transform_message,
+    typesys,
     write_bag,
 )
 
@@ -261,7 +262,7 @@ def test_what_is_no_bag_is_told_so(drive, tmp_path):
 def test_a_bags_own_definitions_are_never_run(drive, tmp_path):
     convert(drive, tmp_path)
     assert "rosbags.usertypes" not in sys.modules, "the library keeps code made of definitions there"
-    with Writer(tmp_path / "odd", version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
+    with rosbag2.Writer(tmp_path / "odd", version=9, storage_plugin=rosbag2.StoragePlugin.SQLITE3) as writer:
         name = "sensor_msgs/msg/PointCloud2"
         connection = writer.add_connection("/points", name, msgdef="int8 x\n", rihs01="RIHS01_" + "0" * 64)
         writer.write(connection, 1, b"\0\1\0\0\0")
@@ -401,19 +402,17 @@ def test_the_command_lists_and_converts(drive, tmp_path, monkeypatch, capsys):
 
 
 def test_every_distribution_of_ros_has_the_same_messages(tmp_path):
-    from rosbags.typesys import Stores, get_typestore
-
     from clip2scene.datasets.ros_bag import KINDS
 
     for name in ("ROS2_FOXY", "ROS2_IRON", "ROS2_JAZZY", "LATEST"):
-        store = get_typestore(Stores[name])
+        store = typesys.get_typestore(typesys.Stores[name])
         assert [store.hash_rihs01(kind) for kind in KINDS] == [STORE.hash_rihs01(kind) for kind in KINDS], (
             name
         )
 
 
 def test_a_topic_may_not_hold_two_types(tmp_path):
-    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+    with rosbag2.Writer(tmp_path / "bag", version=9, storage_plugin=rosbag2.StoragePlugin.MCAP) as writer:
         for name in ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"):
             writer.add_connection("/front", name, typestore=STORE)
     with pytest.raises(ValueError, match="messages of two types in /front"), open_bag(tmp_path / "bag"):

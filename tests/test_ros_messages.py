@@ -51,8 +51,13 @@ def test_points_that_are_no_points_are_dropped_and_counted():
     positions, intensity, dropped = read_points(cloud_message(1, columns), "/points")
     assert positions.tolist() == [[1, 0, 0], [0, 0, 2], [3, 0, 0]]
     assert intensity.tolist() == [0, 2, 0] and dropped == 3
+    columns["x"] = (0, 8, [1e300, 1, 1, 1, 1, 1])  # more than float32 holds
+    columns["y"], columns["z"] = (8, 7, np.zeros(6)), (16, 7, np.zeros(6))
+    assert read_points(cloud_message(1, columns), "/points")[2] == 1
+    nothing = replace(cloud_message(1, columns), width=0, point_step=0, row_step=0, fields=[], data=x[:0])
+    assert [len(part) for part in read_points(nothing, "/points")[:2]] == [0, 0]
     del columns["intensity"]
-    assert read_points(cloud_message(1, columns), "/points")[1].tolist() == [0, 0, 0]
+    assert read_points(cloud_message(1, columns), "/points")[1].tolist() == [0] * 5
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,8 @@ def open_bag(path: Path) -> Iterator[Bag]:
         if reader is not None and reader.is_open:
             reader.close()
         raise _broken(path, error) from None
-    store = get_typestore(Stores.ROS2_HUMBLE)
+    store, kinds, counts = get_typestore(Stores.ROS2_HUMBLE), dict[str, str](), dict[str, int]()
     try:
-        kinds: dict[str, str] = {}
-        counts: dict[str, int] = {}
         for topic, kind, count, digest in topics:
             if kinds.setdefault(topic, kind) != kind:
                 raise ValueError(f"{path} has messages of two types in {topic}: {kinds[topic]} and {kind}")

@@ -96,13 +96,25 @@ def read_points(
     """
     if message.is_bigendian:
         raise ValueError(f"{topic}: a cloud is big-endian, expected little-endian; record it anew")
+    if not message.width * message.height:
+        return np.zeros((0, 3), np.float32), np.zeros(0, np.float32), 0
+    found = next((name for name in INTENSITIES if name in {each.name for each in message.fields}), None)
+    columns = _columns(message, ("x", "y", "z", *([found] if found else [])), topic)
+    kept = np.isfinite(columns[:, :3]).all(1) & (columns[:, :3] != 0).any(1)
+    columns = columns[kept]
+    intensity = columns[:, 3] if found else np.zeros(len(columns), np.float32)
+    intensity = np.nan_to_num(intensity, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    return columns[:, :3], intensity, int((~kept).sum())
+
+
+def _columns(message: Message, names: tuple[str, ...], topic: str) -> Float32[np.ndarray, "points columns"]:
+    """Read some fields of a cloud as columns."""
     fields = {each.name: each for each in message.fields}
-    lacking = [axis for axis in "xyz" if axis not in fields]
+    lacking = [axis for axis in names if axis not in fields]
     if lacking:
         raise ValueError(f"{topic}: a cloud has the fields {', '.join(fields) or 'none'}, it lacks {lacking}")
     height, width, step = int(message.height), int(message.width), int(message.point_step)
-    found = next((name for name in INTENSITIES if name in fields), None)
-    chosen = [fields[name] for name in ("x", "y", "z", *([found] if found else []))]
+    chosen = [fields[name] for name in names]
     for each in chosen:
         kind = _NUMBERS.get(each.datatype)
         if kind is None or each.offset + np.dtype(kind).itemsize > step:
@@ -127,12 +139,8 @@ def read_points(
     )
     points = content[: row * height].reshape(height, row)[:, : width * step]
     records = np.frombuffer(np.ascontiguousarray(points), dtype=dtype)
-    columns = np.stack([records[name].astype(np.float32) for name in records.dtype.names or ()], axis=1)
-    kept = np.isfinite(columns[:, :3]).all(1) & (columns[:, :3] != 0).any(1)
-    columns = columns[kept]
-    intensity = columns[:, 3] if found else np.zeros(len(columns), np.float32)
-    intensity = np.nan_to_num(intensity, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
-    return columns[:, :3], intensity, int((~kept).sum())
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is dropped
+        return np.stack([records[name].astype(np.float32) for name in records.dtype.names or ()], axis=1)
 
 
 def read_picture(message: Message, topic: str) -> Picture:

@@ -87,25 +87,30 @@ def convert_bag(
                 f"used: {_reasons(written.skipped)}; record what is missing, or choose other topics "
                 "(poses: none, if only poses are missing)"
             )
-        lidar = {
-            "axes": plan.axes,
-            "intensity_max": _intensity_max(written.intensity),
-            "ego_from_lidar": plan.ego_from_lidar.tolist(),
-        }
-        write_calibration(log, lidar, [stream.camera for stream in plan.images if stream.camera])
-        try:
-            read_calibration(log / "calibration.json")
-        except ValueError as error:
-            raise ValueError(f"{bag.path}: {error}".replace(f"{log}/", "")) from None
-        if plan.world_from_ego is not None:
-            write_poses(log, written.poses, written.names)
-            write_image_times(log, written.image_times)
+        _write_small_files(bag, plan, log, written)
     notes = list(plan.notes)
     if written.skipped:
         notes.append(f"left out {_reasons(written.skipped)}")
     if written.dropped:
         notes.append(f"dropped {written.dropped} points that are not finite or lie exactly at the sensor")
     return Converted(len(written.names), len(written.image_times), tuple(notes))
+
+
+def _write_small_files(bag: Bag, plan: Plan, log: Path, written: _Written) -> None:
+    """Write calibration and, if there are any, poses and times of images."""
+    lidar = {
+        "axes": plan.axes,
+        "intensity_max": _intensity_max(written.intensity),
+        "ego_from_lidar": plan.ego_from_lidar.tolist(),
+    }
+    write_calibration(log, lidar, [stream.camera for stream in plan.images if stream.camera])
+    try:
+        read_calibration(log / "calibration.json")
+    except ValueError as error:
+        raise ValueError(f"{bag.path}: {error}".replace(f"{log}/", "")) from None
+    if plan.world_from_ego is not None:
+        write_poses(log, written.poses, written.names)
+        write_image_times(log, written.image_times)
 
 
 def _write_sensors(bag: Bag, plan: Plan, log: Path) -> _Written:
