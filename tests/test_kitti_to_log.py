@@ -14,7 +14,7 @@ from clip2scene.datasets.kitti_raw import KittiRaw
 from clip2scene.datasets.kitti_to_log import convert_kitti
 from clip2scene.datasets.semantic_kitti import SemanticKitti
 from clip2scene.labels import SEMANTIC_KITTI
-from test_kitti_raw import DAY, DRIVE, root  # noqa: F401 - a fixture
+from test_kitti_raw import DAY, DRIVE, oxts, root  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,10 @@ def test_a_raw_drive_comes_back(root, tmp_path):  # noqa: F811
     drive = root / DAY / DRIVE
     stamps = [f"2011-09-26 13:02:{25 + number / 10:09.6f}337" for number in range(5)]
     (drive / "velodyne_points" / "timestamps.txt").write_text("\n".join(stamps) + "\n")
+    turned = oxts(
+        0.3, 4.0, yaw=np.pi / 2 + 0.2
+    )  # the inertial unit stands apart from the lidar, so this counts
+    (drive / "oxts" / "data" / "0000000002.txt").write_text(turned)
     made = convert_kitti(drive, tmp_path / "log")
     source = KittiRaw(root, sweeps=2)
     log = DriveLog(tmp_path / "log", with_labels=False, class_set=SEMANTIC_KITTI, sweeps=2)
