@@ -315,12 +315,13 @@ def stand_in(module, name, **methods):
     return made
 
 
-def test_the_layout_of_pandas_before_1_3_is_read(tmp_path, monkeypatch):
+@pytest.fixture
+def old_table(monkeypatch):
+    """Writes tables as pandas before 1.3 pickles them: names, blocks of values and the numbers of rows."""
     for module in ("pandas", "pandas.core", "pandas.core.frame", "pandas.core.internals"):
         monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
     for module in ("pandas.core.internals.managers", "pandas.core.indexes.base"):
         monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
-    frame = stand_in("pandas.core.frame", "DataFrame")()
     manager_class = stand_in(
         "pandas.core.internals.managers", "BlockManager", __getstate__=lambda self: self.held, held=None
     )
@@ -329,21 +330,63 @@ def test_the_layout_of_pandas_before_1_3_is_read(tmp_path, monkeypatch):
     new_index.__module__, new_index.__qualname__ = "pandas.core.indexes.base", "_new_Index"
     sys.modules["pandas.core.indexes.base"]._new_Index = new_index
     index_class.__reduce__ = lambda self: (new_index, (index_class, {"data": self.names, "name": None}))
-    names, rows = index_class(), index_class()
-    names.names, rows.names = np.array(["x", "d", "y"], dtype=object), np.arange(4)
+    frame_class = stand_in("pandas.core.frame", "DataFrame")
+
+    def write(path, names, blocks, rows, protocol=4):
+        columns, numbers = index_class(), index_class()
+        columns.names, numbers.names = np.array(names, dtype=object), rows
+        manager, frame = manager_class(), frame_class()
+        manager.held = ([], [], [], {"0.14.1": {"axes": [columns, numbers], "blocks": blocks}})
+        frame.__dict__.update(_data=manager, _typ="dataframe", _metadata=[])
+        path.write_bytes(gzip.compress(pickle.dumps(frame, protocol=protocol)))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_layout_of_pandas_before_1_3_is_read(tmp_path, old_table, protocol):
     floats, whole = np.arange(8.0).reshape(2, 4), np.arange(4)[None]
     blocks = [{"values": floats, "mgr_locs": slice(0, 4, 2)}, {"values": whole, "mgr_locs": np.array([1])}]
-    manager = manager_class()
-    manager.held = ([], [], [], {"0.14.1": {"axes": [names, rows], "blocks": blocks}})
-    frame.__dict__.update(_data=manager, _typ="dataframe", _metadata=[])
-    path = tmp_path / "00.pkl.gz"
-    path.write_bytes(gzip.compress(pickle.dumps(frame, protocol=4)))
+    path = old_table(tmp_path / "00.pkl.gz", ["x", "d", "y"], blocks, np.arange(4), protocol)
     table = read_table(path)
     assert {name: column.tolist() for name, column in table.items()} == {
         "x": [0, 1, 2, 3],
         "y": [4, 5, 6, 7],
         "d": [0, 1, 2, 3],
     }
+
+
+def test_labels_belong_to_points_by_the_numbers_of_their_rows(official, tmp_path, old_table):
+    path = official / "annotations" / "semseg" / "00.pkl.gz"
+    order = np.array([7, 0, 9, 2, 5])  # the rows of the points are called 0, 2, 5, 7, 9
+    blocks = [{"values": (order + 10)[None], "mgr_locs": slice(0, 1, 1)}]
+    old_table(path, ["class"], blocks, order)
+    convert_pandaset(official, tmp_path / "joined")
+    with np.load(tmp_path / "joined" / "lidar" / "00.npz") as archive:
+        assert archive["label"].tolist() == [10, 12, 15, 17, 19]
+    for rows in (order + 1, np.arange(5), np.array([0, 0, 2, 5, 7])):
+        old_table(path, ["class"], blocks, rows)
+        with pytest.raises(ValueError, match="numbers its rows otherwise than .*00.pkl.gz"):
+            convert_pandaset(official, tmp_path / "converted")
+    old_table(path, ["class"], blocks, np.arange(5) / 2)
+    with pytest.raises(ValueError, match="its rows are not called by one whole number each"):
+        convert_pandaset(official, tmp_path / "converted")
+
+
+def test_a_sequence_without_labels_is_converted_too(official, tmp_path):
+    shutil.rmtree(official / "annotations")
+    convert_pandaset(official, tmp_path / "converted")
+    assert PandaSet(tmp_path / "converted", with_labels=False)[0].labels is None
+    with pytest.raises(ValueError, match="00.npz lacks an array .*label"):
+        PandaSet(tmp_path / "converted")[0]
+
+
+def test_bytes_are_decoded_by_the_one_codec_that_old_pickles_need(tmp_path):
+    path = tmp_path / "00.pkl.gz"
+    path.write_bytes(gzip.compress(b"c_codecs\nencode\n(Vabc\nVzlib\ntR."))
+    with pytest.raises(ValueError, match="asks for the codec zlib"):
+        read_table(path)
 
 
 class Malicious:

@@ -347,6 +347,64 @@ def convert_pandaset(sequence: Path, out: Path) -> None:
     print(f"wrote {out}")
 
 
+def convert_recording(
+    recording: tyro.conf.Positional[Path],
+    *,
+    out: Path | None = None,
+    list_topics: Annotated[bool, tyro.conf.arg(name="list")] = False,
+    clouds: str | None = None,
+    images: tuple[str, ...] = (),
+    camera_infos: tuple[str, ...] = (),
+    poses: str | None = None,
+    ego_frame: str | None = None,
+    world_frame: str | None = None,
+    axes: str | None = None,
+    most_apart_ms: float = 50.0,
+) -> None:
+    """Turn a recording into a drive log: a ROS 2 bag, an MCAP file of one, or a drive in KITTI's layouts.
+
+    All but the first two options are for bags, and for those of which the choice is in doubt.
+
+    Args:
+        recording: A bag's folder, an .mcap or .db3 file; or a sequence of SemanticKITTI, or a drive of
+            KITTI's raw recordings.
+        out: New folder for the drive log.
+        list_topics: Print what a bag holds, and write nothing.
+        clouds: Topic of the clouds.
+        images: Topics of images, one for each camera.
+        camera_infos: Topics of their calibrations, in the same order.
+        poses: Topic of poses; tf for transforms, none for no poses.
+        ego_frame: The vehicle's frame.
+        world_frame: The frame that transforms are followed up to.
+        axes: Where the lidar's x, y and z point, such as FLU; by default what the transforms say.
+        most_apart_ms: The farthest that an image may be from its cloud, in milliseconds.
+    """
+    from clip2scene.datasets.kitti_to_log import convert_kitti, is_kitti
+    from clip2scene.datasets.ros_bag import open_bag
+    from clip2scene.datasets.ros_to_log import Wanted, convert_bag
+
+    if list_topics:
+        with open_bag(recording) as bag:
+            print(bag.listing())
+        return
+    if out is None:
+        raise ValueError(
+            "nowhere to write to: name a new folder with --out, or use --list to see what a bag has"
+        )
+    wanted = Wanted(clouds, images, camera_infos, poses, ego_frame, world_frame, axes)
+    if not is_kitti(recording):
+        made = convert_bag(recording, out, wanted=wanted, most_apart_ms=most_apart_ms)
+    elif wanted == Wanted():
+        made = convert_kitti(recording, out)
+    else:
+        raise ValueError(
+            f"{recording} is in a layout of KITTI's, which has neither topics nor frames to choose"
+        )
+    for note in made.notes:
+        print(note)
+    print(f"wrote {made.clouds} clouds and {made.images} images to {out}")
+
+
 def export_lidarseg(
     run: tyro.conf.Positional[Path],
     *,
@@ -384,6 +442,7 @@ COMMANDS = {
     "pretrain-clip": pretrain_clip,
     "evaluate-clip": evaluate_clip,
     "convert-pandaset": convert_pandaset,
+    "convert-recording": convert_recording,
     "export-lidarseg": export_lidarseg,
 }
 

@@ -237,6 +237,17 @@ def _motion(entry: Any, what: str) -> Float[Tensor, "4 4"]:  # noqa: ANN401 - ei
         raise ValueError(f"{what}: {error}") from None
 
 
+def check_axes(axes: str, what: str) -> None:
+    """Refuse letters that are no directions of a right-handed frame.
+
+    Raises:
+        ValueError: If they are not three of F, B, L, R, U and D, or of different directions.
+    """
+    if not re.fullmatch("[FBLRUD]{3}", axes):
+        raise ValueError(f"{what} is {axes!r}, expected three of the letters F, B, L, R, U, D, such as FLU")
+    _turn(axes, what)
+
+
 def _turn(axes: str, what: str) -> Float[Tensor, "4 4"]:
     """Build the rotation from a frame whose x, y and z point along three letters to forward, left, up."""
     turn = torch.eye(4, dtype=torch.float64)

@@ -101,9 +101,7 @@ class KittiRaw:
         self.tokens = tuple(self._places)
         self.num_images = sum(place.image is not None for place in self._places.values())
         dates = {place.cloud.parents[3] for place in self._places.values()}
-        self._calibrations = {
-            date: _read_raw_calibration(date, with_imu=sweeps > 1) for date in sorted(dates)
-        }
+        self._calibrations = {date: read_raw_calibration(date, with_imu=sweeps > 1) for date in sorted(dates)}
         most = 1 + max(len(self._earlier[place.cloud]) for place in self._places.values())
         check_enough_sweeps(sweeps, most, f"{self.root}, split {split!r}")
 
@@ -202,7 +200,7 @@ def _earlier_clouds(places: list[Place], sweeps: int) -> dict[Path, tuple[Path, 
     return earlier
 
 
-def _read_raw_calibration(date: Path, *, with_imu: bool) -> Calibration:
+def read_raw_calibration(date: Path, *, with_imu: bool) -> Calibration:
     """Read a day's calibration."""
     path = date / "calib_cam_to_cam.txt"
     matrices = read_matrices(path, {"R_rect_00": (3, 3), "P_rect_02": (3, 4)})
@@ -224,7 +222,7 @@ def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...
     if not earlier:
         return ()
     assert calibration.lidar_from_imu is not None
-    fixes = [_read_fix(path) for path in (cloud, *earlier)]
+    fixes = [read_fix(path) for path in (cloud, *earlier)]
     scale = float(torch.deg2rad(fixes[0][0]).cos())
     imu_from_lidar = invert_rigid(calibration.lidar_from_imu)
     poses = [world_from_imu(fix, scale) @ imu_from_lidar for fix in fixes]
@@ -235,7 +233,7 @@ def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...
     )
 
 
-def _read_fix(cloud: Path) -> Float[Tensor, "6"]:
+def read_fix(cloud: Path) -> Float[Tensor, "6"]:
     """Read where the vehicle was when a cloud was taken: the first six of 30 numbers."""
     path = cloud.parents[2] / "oxts" / "data" / f"{cloud.stem}.txt"
     words = read_text(path, needs_end=False).split()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 from tqdm import tqdm
 
 from clip2scene.datasets.pandaset import CAMERAS
@@ -69,6 +70,11 @@ def read_table(path: Path) -> Columns:
     Raises:
         ValueError: If the file is missing or broken, or names anything that a table of numbers does not need.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Columns, Int64[np.ndarray, "rows"]]:
+    """Read the columns of a table, and the numbers of its rows."""
     try:
         with gzip.open(path) as stream:
             content = stream.read(_MAX_BYTES + 1)
@@ -76,7 +82,9 @@ def read_table(path: Path) -> Columns:
                 raise ValueError(f"{path} unpacks to more than {_MAX_BYTES >> 20} MiB; it is no sweep")
             stream.seek(0)
             frame = _TableUnpickler(stream).load()
-        return _columns(frame)
+        blocks, axes = _blocks(frame)
+        columns = _columns(blocks, axes[0])
+        return columns, _row_numbers(axes[1], len(next(iter(columns.values()), ())))
     except (OSError, EOFError, zlib.error, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from None
     except _UNFIT as error:
@@ -118,14 +126,34 @@ def _index(kind: type, fields: dict[str, Any]) -> _Index:
     return _Index(fields)
 
 
+def _bytes(text: str, encoding: str) -> bytes:
+    """Stand in for ``codecs.encode``, by which the oldest pickles write bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the codec {encoding}, which no table of numbers needs")
+    return text.encode("latin1")
+
+
+def _from_buffer(
+    content: bytes | bytearray, dtype: np.dtype[Any], shape: tuple[int, ...], order: str
+) -> np.ndarray:
+    """Stand in for NumPy's function that makes an array of a pickle's newest protocol."""
+    if dtype.hasobject:
+        raise pickle.UnpicklingError("it makes objects of bytes, which no table of numbers needs")
+    array = np.frombuffer(content, dtype=dtype)
+    return array.reshape(shape[::-1]).T if order == "F" else array.reshape(shape)
+
+
 _NUMPY_RECONSTRUCT = np.zeros(0).__reduce__()[0]
 _KNOWN: dict[tuple[str, str], Any] = {
     ("builtins", "slice"): slice,
     ("__builtin__", "slice"): slice,
+    ("_codecs", "encode"): _bytes,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("numpy.core.multiarray", "_reconstruct"): _NUMPY_RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _NUMPY_RECONSTRUCT,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
     ("pandas", "DataFrame"): _Frame,
     ("pandas.core.frame", "DataFrame"): _Frame,
     ("pandas.core.internals.managers", "BlockManager"): _Manager,
@@ -148,8 +176,8 @@ class _TableUnpickler(pickle.Unpickler):
         return _KNOWN[module, name]
 
 
-def _columns(frame: Any) -> Columns:  # noqa: ANN401 - whatever the file says
-    """Take a table's columns out of its blocks, in any of the layouts pandas has had."""
+def _blocks(frame: Any) -> tuple[Any, Any]:  # noqa: ANN401 - whatever the file says
+    """Find a table's blocks and its two axes, in any of the layouts pandas has had."""
     if not isinstance(frame, _Frame) or not isinstance(frame.state, dict):
         raise TypeError("it holds no DataFrame")
     manager = frame.state.get("_mgr", frame.state.get("_data"))
@@ -157,10 +185,23 @@ def _columns(frame: Any) -> Columns:  # noqa: ANN401 - whatever the file says
         raise TypeError("its DataFrame holds no blocks")
     if manager.arguments:  # pandas 1.3 and later
         blocks, axes = manager.arguments
-    else:  # before, a state with a version in it
-        state = manager.state[3]["0.14.1"]
-        blocks, axes = state["blocks"], state["axes"]
-    names = [str(name) for name in axes[0].arguments[0]["data"]]
+        return blocks, axes
+    state = manager.state[3]["0.14.1"]  # before, a state with a version in it
+    return state["blocks"], state["axes"]
+
+
+def _row_numbers(index: Any, count: int) -> Int64[np.ndarray, "rows"]:  # noqa: ANN401 - whatever the file says
+    """Read by which numbers a table's rows are called: a range, or one for each."""
+    fields = index.arguments[0]
+    rows = np.arange(fields["start"], fields["stop"], fields["step"]) if "start" in fields else fields["data"]
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu" or rows.shape != (count,):
+        raise TypeError("its rows are not called by one whole number each")
+    return rows.astype(np.int64)
+
+
+def _columns(blocks: Any, index: Any) -> Columns:  # noqa: ANN401 - whatever the file says
+    """Take a table's columns out of its blocks."""
+    names = [str(name) for name in index.arguments[0]["data"]]
     columns: Columns = {}
     for block in blocks:
         values, places = np.atleast_2d(block["values"]), block["mgr_locs"]
@@ -174,7 +215,7 @@ def _columns(frame: Any) -> Columns:  # noqa: ANN401 - whatever the file says
 
 def _sweep_arrays(path: Path, labels: Path | None) -> Columns:
     """Read a sweep, and its labels if it has any."""
-    table = read_table(path)
+    table, rows = _read(path)
     lacking = [name for name in "xyzitd" if name not in table]
     if lacking:
         raise ValueError(f"{path} lacks the columns {' '.join(lacking)}, it has {' '.join(table)}")
@@ -185,9 +226,18 @@ def _sweep_arrays(path: Path, labels: Path | None) -> Columns:
         "sensor": table["d"].astype(np.uint8),
     }
     if labels is not None:
-        raw = read_table(labels).get("class")
+        found, called = _read(labels)
+        raw = found.get("class")
         if raw is None or len(raw) != len(arrays["xyz"]):
             raise ValueError(f"{labels} should hold a column class with one label for each point of {path}")
+        if not np.array_equal(called, rows):  # labels belong to points by the numbers of rows, not by order
+            order = np.argsort(called)
+            place = np.searchsorted(called[order], rows).clip(max=len(rows) - 1)
+            if len(np.unique(rows)) < len(rows) or not np.array_equal(called[order][place], rows):
+                raise ValueError(
+                    f"{labels} numbers its rows otherwise than {path}; they are not of one sweep"
+                )
+            raw = raw[order][place]
         arrays["label"] = raw.astype(np.uint8)
     return arrays
 

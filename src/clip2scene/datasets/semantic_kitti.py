@@ -43,7 +43,7 @@ SPLITS = {
 
 
 @dataclass(frozen=True)
-class _Drive:
+class Drive:
     """One sequence: what it has, by name, and its calibration.
 
     Attributes:
@@ -123,7 +123,7 @@ class SemanticKitti:
         self._sweeps = sweeps
         chosen = _choose_sequences(self.root, split, sequences)
         self._drives = {
-            name: _open_drive(self.root / "sequences" / name, with_labels=with_labels, with_poses=sweeps > 1)
+            name: open_drive(self.root / "sequences" / name, with_labels=with_labels, with_poses=sweeps > 1)
             for name in chosen
         }
         self._places = [
@@ -184,7 +184,7 @@ class SemanticKitti:
             raise ValueError(f"no camera {view} of sample {token!r} here; expected one of this data set")
         return self.root / "sequences" / sequence / "semantic_maps" / f"{name}.png"
 
-    def _earlier(self, drive: _Drive, number: int) -> tuple[PointCloud, ...]:
+    def _earlier(self, drive: Drive, number: int) -> tuple[PointCloud, ...]:
         """Read the sweeps just before a cloud, newest first, in its frame."""
         before = range(number - 1, max(number - self._sweeps, -1), -1)
         if not before:
@@ -227,7 +227,7 @@ def _choose_sequences(root: Path, split: str | None, sequences: Sequence[str] | 
     return tuple(chosen)
 
 
-def _open_drive(folder: Path, *, with_labels: bool, with_poses: bool) -> _Drive:
+def open_drive(folder: Path, *, with_labels: bool, with_poses: bool) -> Drive:
     """List a sequence's files and read its calibration."""
     names = list_names(folder / "velodyne", ".bin", 6)
     if not names:
@@ -243,7 +243,7 @@ def _open_drive(folder: Path, *, with_labels: bool, with_poses: bool) -> _Drive:
     matrices = read_matrices(calibration, {"P2": (3, 4), "Tr": (3, 4)})
     intrinsics, camera_from_rectified = split_projection(matrices["P2"], f"P2 of {calibration}")
     rectified_from_lidar = rigid(matrices["Tr"], f"Tr of {calibration}")
-    return _Drive(
+    return Drive(
         folder=folder,
         names=names,
         images=frozenset(names) & frozenset(list_names(folder / CAMERA, ".png", 6)),
@@ -271,12 +271,12 @@ def _read_poses(path: Path, names: tuple[str, ...]) -> Float[Tensor, "clouds 3 4
     return torch.from_numpy(poses)
 
 
-def _image_path(drive: _Drive, name: str) -> Path:
+def _image_path(drive: Drive, name: str) -> Path:
     return drive.folder / CAMERA / f"{name}.png"
 
 
 def _read_image(
-    drive: _Drive, name: str, cameras: tuple[Camera, ...], view: int
+    drive: Drive, name: str, cameras: tuple[Camera, ...], view: int
 ) -> UInt8[Tensor, "height width 3"]:
     """Read the image of a sample's one camera, if it has one."""
     if not 0 <= view < len(cameras):
