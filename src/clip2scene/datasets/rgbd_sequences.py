@@ -62,7 +62,7 @@ def read_optics(folder: Path) -> Optics:
     """Say how a sequence's cameras look.
 
     ``intrinsic_color.txt`` and ``intrinsic_depth.txt`` in the folder, or ``camera-intrinsics.txt`` for both,
-    go before what the makers of the two data sets name as the sensor's usual numbers.
+    go before the numbers that are usual for the sensors of the two data sets.
 
     Raises:
         ValueError: If a file is broken.
