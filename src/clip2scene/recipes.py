@@ -41,6 +41,21 @@ def toytown() -> Recipe:
     )
 
 
+def own() -> Recipe:
+    """Learn own recordings without labels, from any CLIP or SigLIP.
+
+    Command: ``clip2scene pretrain own --data-root LOG --teacher-weights CLIP --out RUN``; any other layout with
+    ``--data.layout``. The settings are toytown's where they do not hang on its small image-text model; on
+    real recordings this is *not run*.
+    """
+    return replace(
+        toytown(),
+        name="own",
+        data=DataConfig(layout="drive-log"),
+        teacher=TeacherConfig(superpoint_vote=True),
+    )
+
+
 def pandaset() -> Recipe:
     """Learn one real drive without lidar labels, from the class maps of a 2D segmenter.
 
@@ -111,7 +126,7 @@ def supervised(recipe: Recipe) -> Recipe:
 
 RECIPES = {
     recipe.name: recipe
-    for base in (toytown(), pandaset(), clip2scene(), clip2scene_code())
+    for base in (toytown(), own(), pandaset(), clip2scene(), clip2scene_code())
     for recipe in (base, supervised(base))
 }
 """Every named experiment and its supervised ceiling."""
