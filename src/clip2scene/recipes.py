@@ -44,9 +44,9 @@ def toytown() -> Recipe:
 def own() -> Recipe:
     """Learn own recordings without labels, from any CLIP or SigLIP.
 
-    Command: ``clip2scene pretrain own --data-root LOG --teacher-weights CLIP --out RUN``; any other layout with
-    ``--data.layout``. The settings are toytown's where they do not hang on its small image-text model; on
-    real recordings this is *not run*.
+    Command: ``clip2scene pretrain own --data-root LOG --teacher-weights CLIP --out RUN``; any other layout
+    with ``--data.layout``. The settings are toytown's where they do not hang on its small image-text model;
+    on real recordings this is *not run*.
     """
     return replace(
         toytown(),
