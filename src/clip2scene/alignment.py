@@ -5,7 +5,7 @@ calibration is changed a little, in each of seven ways. Over many images, :func:
 they fit best, and whether that is more than chance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from clip2scene.silhouettes import Silhouettes
 from clip2scene.types import Camera
 
 AXES = ("pitch", "yaw", "roll", "x", "y", "z", "time")
-"""Ways to change a calibration: turn about the camera's x (right), y (down) and z (forward), move along them, or
-take the image later."""
+"""Ways to change a calibration: turn about the camera's x (right), y (down) and z (forward), move along them,
+or take the image later."""
 
 UNITS = ("deg", "deg", "deg", "m", "m", "m", "s")
 
@@ -81,17 +81,17 @@ def score_image(
     """Tell how well silhouettes lie on the edges of an image, for each change of the calibration.
 
     Along the way from a thing's last point outwards, the image's gradients are taken for the chances of where
-    the thing ends in the image, next to a chance of one half that it ends unseen. The score is the log likelihood
-    of the ends where the changed calibration puts them. So a change of brightness counts by how much it
-    stands out near by, and edges painted on a wall are the same for all changes, on average.
+    the thing ends in the image, next to a chance of one half that it ends unseen. The score is the log
+    likelihood of the ends where the changed calibration puts them. So a change of brightness counts by how
+    much it stands out near by, and edges painted on a wall are the same for all changes, on average.
 
     Args:
         image: What the camera saw.
         camera: Its calibration.
         cloud: The sweep, in its lidar's frame, to find out what the camera cannot see.
         silhouettes: Its ends.
-        velocity: Of the lidar: metres a second, and radians a second around its axes, in its own frame. Without,
-            the scores of a change in time are all alike.
+        velocity: Of the lidar: metres a second, and radians a second around its axes, in its own frame.
+            Without, the scores of a change in time are all alike.
 
     Returns:
         Sums over the visible ends; of the same ends for every change. Zeros without any.
@@ -135,9 +135,9 @@ def judge(scores: Float[Tensor, "images axes steps"]) -> list[Finding]:
         near = int(torch.where(tolerable, curve, -torch.inf).argmax())
         far = int(curve.argmax())
         gain = float(curve[far] - curve[near]) / _likeness(scores[:, number], steps)
-        left_out = [_peak(steps, curve - each) for each in scores[:, number]]
-        spread = float(np.std(left_out) * np.sqrt(max(len(left_out) - 1, 0)))
-        findings.append(Finding(axis, _peak(steps, curve), spread, gain))
+        left_out = _peaks(steps, curve - scores[:, number])
+        spread = float(left_out.std(unbiased=False)) * (len(left_out) - 1) ** 0.5
+        findings.append(Finding(axis, float(_peaks(steps, curve[None])), spread, gain))
     return sorted(findings, key=lambda finding: -finding.gain)
 
 
@@ -229,24 +229,23 @@ def _likelihoods(
     return torch.log(1 - _FOUND_SHARE + _FOUND_SHARE * likely)
 
 
-def _peak(steps: Float[Tensor, "steps"], curve: Float[Tensor, "steps"]) -> float:
-    """Find the highest point of a curve, by the parabola through the three highest neighbours."""
-    top = int(curve.argmax())
-    if top in (0, len(curve) - 1):
-        return float(steps[top])
-    x, y = steps[top - 1 : top + 2].double(), curve[top - 1 : top + 2].double()
+def _peaks(steps: Float[Tensor, "steps"], curves: Float[Tensor, "curves steps"]) -> Float[Tensor, "curves"]:
+    """Find where each curve is highest, by the parabola through its highest point and the two beside it."""
+    top = curves.argmax(1).clamp(1, len(steps) - 2)
+    x = steps[top[:, None] + torch.tensor([-1, 0, 1])].double().T
+    y = curves.double().gather(1, top[:, None] + torch.tensor([-1, 0, 1])).T
     rise, fall = (y[1] - y[0]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1])
     bend = (fall - rise) / (x[2] - x[0])
-    if bend >= 0:
-        return float(x[1])
-    return float(((x[0] + x[1]) / 2 - rise / (2 * bend)).clamp(x[0], x[2]))
+    place = (x[0] + x[1]) / 2 - rise / (2 * bend.clamp(max=-1e-12))
+    highest = steps[curves.argmax(1)].double()
+    return torch.where(bend < 0, torch.minimum(torch.maximum(place, x[0]), x[2]), highest).float()
 
 
 def _likeness(scores: Float[Tensor, "images steps"], steps: Float[Tensor, "steps"]) -> float:
     """Estimate how many edges count as one, from how far images disagree about the best change.
 
-    With independent edges, the slope of an image's score at the common best change varies as much as the scores
-    bend there; if neighbouring edges say the same, it varies that much more (the sandwich estimate).
+    With independent edges, the slope of an image's score at the common best change varies as much as the
+    scores bend there; if neighbouring edges say the same, it varies that much more (the sandwich estimate).
     """
     top = int(scores.sum(0).argmax())
     top = min(max(top, 3), len(steps) - 4)
@@ -256,3 +255,33 @@ def _likeness(scores: Float[Tensor, "images steps"], steps: Float[Tensor, "steps
     if len(scores) < 2 or bends <= 0:
         return _LEAST_LIKENESS
     return max(_LEAST_LIKENESS, float(varies / bends))
+
+
+def misplace(
+    camera: Camera,
+    axis: str,
+    amount: float,
+    velocity: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
+) -> Camera:
+    """Spoil a calibration, to find out whether that is noticed; ``judge`` then finds minus ``amount``.
+
+    Args:
+        camera: With a true calibration.
+        axis: One of :data:`AXES`.
+        amount: Degrees, metres or seconds.
+        velocity: Of the lidar, as in :func:`score_image`; needed for a change in time.
+    """
+    number, change = AXES.index(axis), torch.eye(4)
+    motion = camera.camera_from_lidar
+    if axis == "time":
+        assert velocity is not None
+        turn = velocity[1] * amount
+        x, y, z = turn.tolist()
+        change[:3, :3] -= torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        change[:3, 3] = -velocity[0] * amount
+        return replace(camera, camera_from_lidar=motion @ change)
+    if number < 3:
+        change[:3, :3] = turn_about(number, amount)
+    else:
+        change[number - 3, 3] = amount
+    return replace(camera, camera_from_lidar=change @ motion)

@@ -1,7 +1,7 @@
-"""Where things end in a point cloud: beams that meet something, beside beams that meet something farther off.
+"""Where things end in a point cloud: beams that meet something, beside beams that meet what lies farther off.
 
-Such an end is seen in an image as an edge, whatever the thing looks like; so ends tell whether clouds and images
-fit together (:mod:`clip2scene.alignment`).
+Such an end is seen in an image as an edge, whatever the thing looks like; so ends tell whether clouds and
+images fit together (:mod:`clip2scene.alignment`).
 """
 
 from collections.abc import Sequence
@@ -68,11 +68,11 @@ def find_silhouettes(
 ) -> Silhouettes:
     """Find the ends of things around and above each other.
 
-    A point ends something when the next beam outwards meets something at least a tenth and 0.5 m farther off, or
-    nothing. Slanted ground, where ranges grow from beam to beam, ends nowhere: the inverse range of a plane
-    changes evenly with the angle, so only changes above three times those before and after count. No order of the
-    points and no ring number is needed. The direction of the farther point is not looked at: where the vehicle's
-    motion was taken out of a cloud, it has moved against the nearer one.
+    A point ends something when the next beam outwards meets something at least a tenth and 0.5 m farther
+    off, or nothing. Slanted ground, where ranges grow from beam to beam, ends nowhere: the inverse range of a
+    plane changes evenly with the angle, so only changes above three times those before and after count. No
+    order of the points and no ring number is needed. How far the farther point's beam is turned does not
+    matter: where the vehicle's motion was taken out of a cloud, it has moved against the nearer one.
 
     Args:
         positions: One sweep, in metres.
@@ -103,7 +103,7 @@ def find_silhouettes(
 
 
 def _neighbours(beams: _Beams, axis: int) -> tuple[Int[np.ndarray, "points"], Int[np.ndarray, "points"]]:
-    """Find each beam's next one up and down an angle (0 azimuth, 1 elevation); -1 where there is none near."""
+    """Find each beam's next one up and down an angle (0 azimuth, 1 elevation); -1 for none near."""
     stretch = np.where(np.arange(2) == axis, 1.0, _FLATTENING)
     turn = 2 * np.pi * stretch[0]
     keys = beams.angles * stretch
