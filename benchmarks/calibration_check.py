@@ -3,9 +3,9 @@
     python benchmarks/calibration_check.py
 
 Each camera of each sample is scored with its true calibration and with one spoilt in memory, by each kind and
-size of fault: half of the cameras one way, half the other. Then some samples are drawn, and the camera is judged
-from those alone, as ``doctor`` would, had it seen no others. The false alarms are those of the true calibration.
-The method was worked out on the towns 501000000 to 501000029.
+size of fault: half of the cameras one way, half the other. Then some samples are drawn, and the camera is
+judged from those alone, as ``doctor`` would, had it seen no others. The false alarms are those of the true
+calibration. The method was worked out on the towns 501000000 to 501000029.
 """
 
 import argparse

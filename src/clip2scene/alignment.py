@@ -24,6 +24,9 @@ or take the image later."""
 
 UNITS = ("deg", "deg", "deg", "m", "m", "m", "s")
 
+Velocity = tuple[Float[Tensor, "3"], Float[Tensor, "3"]]
+"""Of the lidar: metres a second, and radians a second around its axes, in its own frame."""
+
 _LADDERS = {
     "deg": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0),
     "m": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5),
@@ -76,7 +79,7 @@ def score_image(
     camera: Camera,
     cloud: Float[Tensor, "points 3"],
     silhouettes: Silhouettes,
-    velocity: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
+    velocity: Velocity | None = None,
 ) -> Float[Tensor, "axes steps"]:
     """Tell how well silhouettes lie on the edges of an image, for each change of the calibration.
 
@@ -90,8 +93,7 @@ def score_image(
         camera: Its calibration.
         cloud: The sweep, in its lidar's frame, to find out what the camera cannot see.
         silhouettes: Its ends.
-        velocity: Of the lidar: metres a second, and radians a second around its axes, in its own frame.
-            Without, the scores of a change in time are all alike.
+        velocity: Of the lidar. Without, the scores of a change in time are all alike.
 
     Returns:
         Sums over the visible ends; of the same ends for every change. Zeros without any.
@@ -261,7 +263,7 @@ def misplace(
     camera: Camera,
     axis: str,
     amount: float,
-    velocity: tuple[Float[Tensor, "3"], Float[Tensor, "3"]] | None = None,
+    velocity: Velocity | None = None,
 ) -> Camera:
     """Spoil a calibration, to find out whether that is noticed; ``judge`` then finds minus ``amount``.
 
