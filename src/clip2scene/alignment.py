@@ -111,9 +111,11 @@ def score_image(
     ways = _project(in_camera + reaches, intrinsics) - pixels
     widths = ways.norm(dim=1).clamp(min=1e-3)
     ways = ways / widths[:, None]
-    curves = _likelihoods(small, pixels, ways, widths)
+    phases = torch.arange(len(ends)) * 0.618034 % 1 - 0.5  # so that no offset lies on a knot of all curves
+    curves = _likelihoods(small, pixels + phases[:, None] * ways, ways, widths)
     moved = _project(_changed(in_camera, drift), intrinsics)
-    offsets = ((moved - pixels) * ways).sum(-1).clamp(-_REACH_PX, _REACH_PX - 1e-3) + _REACH_PX
+    offsets = ((moved - pixels) * ways).sum(-1) - phases
+    offsets = offsets.clamp(-_REACH_PX, _REACH_PX - 1e-3) + _REACH_PX
     left = offsets.floor()
     share, left = offsets - left, left.long()
     rows = torch.arange(len(ends)).expand_as(left)
@@ -145,7 +147,7 @@ def judge(scores: Float[Tensor, "images axes steps"]) -> list[Finding]:
 
 def _visible(cloud: Float[Tensor, "points 3"], ends: Float[Tensor, "ends 3"], camera: Camera) -> Tensor:
     """Number the ends that the camera sees, well inside its image."""
-    border = _REACH_PX * _shrink_factor(camera.intrinsics)
+    border = float(_REACH_PX * _shrink_factor(camera.intrinsics))
     both = torch.cat([cloud, ends])
     pairs = drop_occluded(project_points(both, [camera], border=border), [camera])
     return pairs.points[pairs.points >= len(cloud)] - len(cloud)

@@ -27,7 +27,7 @@ from clip2scene.types import IGNORE_LABEL, Sample
 FEWEST_FRAMES = 5
 """Images that a camera's calibration is judged by, at least."""
 
-_SHOWN = {"deg": (1.0, "degrees"), "m": (100.0, "cm"), "s": (1000.0, "ms")}
+_SHOWN = {"deg": (1, 2, "degrees"), "m": (100, 1, "cm"), "s": (1000, 0, "ms")}  # factor, decimals
 _MOST_RAW_ID = 65_536
 
 
@@ -187,13 +187,14 @@ def _verdict(name: str, findings: Sequence[Finding], images: int) -> Line:
         others = [each.axis for each in findings[1:] if each.alarms][:2]
         text += f"; or {', or '.join(f'{said[axis]} in {axis}' for axis in others)}" if others else ""
         return Line("fault", "calibration", f"{text}; calibrate anew, or check the timestamps", numbers)
-    text = ", ".join(f"{axis} {said[axis]}" for axis in AXES if axis != "time" or said[axis][:5] != "+0 +-")
+    known = {each.axis for each in findings if each.best or each.spread}  # not time, where poses are unknown
+    text = ", ".join(f"{axis} {said[axis]}" for axis in AXES if axis in known)
     return Line("ok", "calibration", f"{name}: fits, by {images} images; best {text}", numbers)
 
 
 def _amount(finding: Finding) -> str:
-    factor, unit = _SHOWN[UNITS[AXES.index(finding.axis)]]
-    return f"{factor * finding.best:+.2g} +- {factor * finding.spread:.1g} {unit}"
+    factor, digits, unit = _SHOWN[UNITS[AXES.index(finding.axis)]]
+    return f"{factor * finding.best:+.{digits}f} +- {factor * finding.spread:.{digits}f} {unit}"
 
 
 def _labels(measured: Sequence[Measured], dataset: build.DataSet, numbers: Sequence[int]) -> list[Line]:
