@@ -168,9 +168,9 @@ def _calibration(measured: Sequence[Measured]) -> list[Line]:
             continue
         table = torch.stack(scores)
         if float(table.sum(0).max()) <= 0:
-            text = f"{name}: ends of things in the clouds lie on no edges of the images, nor near them: "
-            text += "check camera_from_lidar, the axes' directions, and that images belong to the clouds"
-            lines.append(Line("fault", "calibration", text))
+            text = f"{name}: ends of things in the clouds lie on edges of the images no more than by chance: "
+            text += "the view is full of leaves and the like, or camera_from_lidar or the axes are far off: "
+            lines.append(Line("note", "calibration", f"{text}look at where points fall in an image"))
             continue
         lines.append(_verdict(name, judge(table), len(scores)))
     return lines
