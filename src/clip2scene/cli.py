@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from clip2scene.config import Recipe
+from clip2scene.config import DataConfig, Recipe
 from clip2scene.recipes import RECIPES
 
 RecipeByName = tyro.extras.subcommand_type_from_defaults(RECIPES, prefix_names=False)
@@ -307,6 +307,41 @@ def embed_words(
     print(f"wrote {len(table.names)} words of {table.vectors.shape[1]} channels to {out}")
 
 
+def doctor(
+    *,
+    data_root: Path,
+    data: DataConfig = DataConfig(),  # noqa: B008 - frozen
+    split: str = "train",
+    samples: int = 40,
+    calibration: bool = True,
+    costs: bool = True,
+    json: Path | None = None,
+) -> None:
+    """Check a data set before training: files, times, calibration, labels, costs. Exit code 1 for a fault.
+
+    Args:
+        data_root: The data set.
+        data: How it lies on the disk, and how points meet pixels.
+        split: Which split to look at.
+        samples: How many samples to look at, spread evenly; 0 for all.
+        calibration: Whether to compare ends of things in the clouds with edges in the images.
+        costs: Whether to measure what a teacher's answers take in time and disk.
+        json: File to write the findings to.
+    """
+    from clip2scene.doctor import examine
+    from clip2scene.doctor_report import report_json, report_text
+    from clip2scene.files import write_json
+
+    if samples < 0:
+        raise ValueError(f"samples must not be negative, got {samples}; 0 looks at all")
+    lines = examine(data, data_root, split=split, samples=samples, calibration=calibration, costs=costs)
+    if json is not None:
+        write_json(json, report_json(lines))
+    print(report_text(lines))
+    if any(line.mark == "fault" for line in lines):
+        sys.exit(1)
+
+
 def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
     """Train the small image-text model on captioned views of the embedded world.
 
@@ -439,6 +474,7 @@ COMMANDS = {
     "segment": segment,
     "export-labels": export_labels,
     "embed-words": embed_words,
+    "doctor": doctor,
     "pretrain-clip": pretrain_clip,
     "evaluate-clip": evaluate_clip,
     "convert-pandaset": convert_pandaset,

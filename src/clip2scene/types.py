@@ -93,6 +93,25 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """When and where the parts of a sample were recorded, as far as its data set tells.
+
+    Attributes:
+        drive: Samples of one drive follow each other.
+        cloud_us: Of the cloud, in microseconds; None where that is not told.
+        image_us: Of each camera's image.
+        sweeps_us: Of the earlier sweeps, newest first.
+        world_from_cloud: Where the lidar stood, in float64.
+    """
+
+    drive: str
+    cloud_us: int | None
+    image_us: tuple[int | None, ...]
+    sweeps_us: tuple[int, ...] = ()
+    world_from_cloud: Float[Tensor, "4 4"] | None = None
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Pixel-point correspondences of one sample.
 

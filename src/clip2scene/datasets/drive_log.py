@@ -24,7 +24,7 @@ from clip2scene.datasets.drive_log_files import (
 from clip2scene.datasets.reading import check_enough_sweeps, check_sweeps, read_image
 from clip2scene.datasets.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.geometry import invert_rigid, transform_points
-from clip2scene.types import Camera, PointCloud, Sample
+from clip2scene.types import Camera, Moments, PointCloud, Sample
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".npy", ".label")
@@ -121,6 +121,20 @@ class DriveLog:
         except ValueError as error:
             raise ValueError(f"sample {name}: {error}") from None
         return Sample(name, cloud, cameras, partial(self._read_image, name), labels, earlier)
+
+    def moments(self, index: int) -> Moments:
+        """Tell when and where sample ``index`` was recorded, as far as poses and image times are told."""
+        name = self.tokens[index]
+        cameras = [camera.name for camera in self._cameras_of(name)]
+        return Moments(
+            drive="log",
+            cloud_us=self._time_of.get(name),
+            image_us=tuple(self._image_times.get((camera, name)) for camera in cameras),
+            sweeps_us=tuple(self._time_of[each] for each in self._earlier_names(name))
+            if self._time_of
+            else (),
+            world_from_cloud=None if self._trajectory is None else self._world_from_cloud(name),
+        )
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.

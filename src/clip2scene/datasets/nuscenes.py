@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from clip2scene.datasets.nuscenes_cache import open_index
-from clip2scene.datasets.nuscenes_index import CHANNELS, Record
+from clip2scene.datasets.nuscenes_index import CHANNELS, NO_TIME, Record
 from clip2scene.datasets.nuscenes_records import find_files, read_label_files
 from clip2scene.datasets.nuscenes_splits import official_scenes, usual_version
 from clip2scene.datasets.reading import (
@@ -28,7 +28,7 @@ from clip2scene.datasets.reading import (
 from clip2scene.files import read_json
 from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import NUSCENES, ClassSet, train_ids
-from clip2scene.types import Camera, PointCloud, Sample
+from clip2scene.types import Camera, Moments, PointCloud, Sample
 
 CAMERAS = CHANNELS[1:]
 """The six cameras, clockwise from the front."""
@@ -127,6 +127,21 @@ class NuScenes:
         except ValueError as error:
             raise ValueError(f"sample {token}: {error}") from None
 
+    def moments(self, index: int) -> Moments:
+        """Tell when and where keyframe ``index`` was recorded, without opening its files."""
+        lidar, *images = (
+            self._index.file_time_us[number].item() if number >= 0 else NO_TIME
+            for number in self._keyframes[index].tolist()
+        )
+        earlier = [number for number in self._earlier[index].tolist() if number >= 0]
+        return Moments(
+            drive=self.scenes[index],
+            cloud_us=None if lidar == NO_TIME else lidar,
+            image_us=tuple(None if time_us == NO_TIME else time_us for time_us in images),
+            sweeps_us=tuple(self._index.file_time_us[earlier].tolist()),
+            world_from_cloud=self._world_from_cloud(self._record(self.tokens[index], 0)),
+        )
+
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.
 
@@ -161,7 +176,7 @@ class NuScenes:
         path = inside(self.root, lidar["filename"])
         records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
         check_positions(records[:, :3], path)
-        world_from_cloud = _world_from_sensor(lidar) @ invert_rigid(CLOUD_FROM_SENSOR)
+        world_from_cloud = self._world_from_cloud(lidar)
         earlier = [number for number in self._earlier[self._number_of[token]].tolist() if number >= 0]
         return Sample(
             token=token,
@@ -173,6 +188,9 @@ class NuScenes:
             labels=self._labels(lidar["token"], path, len(records)) if self.with_labels else None,
             sweeps=tuple(self._sweep(self._index.record(number), world_from_cloud) for number in earlier),
         )
+
+    def _world_from_cloud(self, lidar: Record) -> Float[Tensor, "4 4"]:
+        return _world_from_sensor(lidar) @ invert_rigid(CLOUD_FROM_SENSOR)
 
     def _sweep(self, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> PointCloud:
         """Read an earlier sweep, less the recording vehicle's points, in the keyframe cloud's frame."""

@@ -25,7 +25,7 @@ from clip2scene.datasets.reading import (
 from clip2scene.files import read_json
 from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import PANDASET, train_ids
-from clip2scene.types import Camera, PointCloud, Sample
+from clip2scene.types import Camera, Moments, PointCloud, Sample
 
 CAMERAS = (
     "front_camera",
@@ -143,6 +143,17 @@ class PandaSet:
             sweeps=tuple(self._sweep(before, lidar_from_world) for before in self._earlier[frame]),
         )
 
+    def moments(self, index: int) -> Moments:
+        """Tell when and where sample ``index`` was recorded; moments are in ``timestamps.json`` files."""
+        frame = self.frames[index]
+        lidar, *cameras = (self.root / name for name in ("lidar", *(f"camera/{each}" for each in CAMERAS)))
+        return Moments(
+            drive=self.root.name,
+            cloud_us=_read_moment(lidar / "timestamps.json", frame),
+            image_us=tuple(_read_moment(camera / "timestamps.json", frame) for camera in cameras),
+            world_from_cloud=invert_rigid(self._cloud_from_world(frame)),
+        )
+
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image lies, for the ``label_maps`` teacher.
 
@@ -254,6 +265,16 @@ def _read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
                 f"array {key} of {path} has shape {array.shape}, expected one entry for each of {points}"
             )
     return arrays
+
+
+def _read_moment(path: Path, frame: int) -> int | None:
+    """Read when a frame was recorded, in microseconds; None where no file tells."""
+    if not path.exists():
+        return None
+    try:
+        return round(float(read_json(path)[frame]) * 1e6)
+    except (TypeError, IndexError, KeyError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} does not hold a time for frame {frame} ({error!r}); restore it") from None
 
 
 def _read_poses(path: Path, last: int) -> list[Float[Tensor, "4 4"]]:
