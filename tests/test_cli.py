@@ -13,7 +13,7 @@ from clip2scene.cloudfiles import read_cloud, write_ply
 from clip2scene.recipes import RECIPES
 
 TABLES = "v1.0-trainval"
-SMALL = ("--steps", "2", "--student.width", "0.25", "--student.voxel-size", "0.5")
+SMALL = ("--steps", "2", "--data.sweeps", "1", "--student.width", "0.25", "--student.voxel-size", "0.5")
 
 
 @pytest.fixture
@@ -125,7 +125,9 @@ def test_a_folder_without_a_vision_model_is_refused_as_backbone(complaint, tiny_
         "--loss.backbone",
         tmp_path / "no",
     )
-    said = complaint("pretrain", "toytown", *options, "--data-root", tiny_toytown, "--out", tmp_path / "run")
+    said = complaint(
+        "pretrain", "toytown", *SMALL, *options, "--data-root", tiny_toytown, "--out", tmp_path / "run"
+    )
     assert "no is not a folder; download the image backbone and name its folder" in said
     assert not (tmp_path / "run").exists()
 

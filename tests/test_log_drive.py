@@ -176,8 +176,8 @@ def test_the_commands_of_the_documents_make_learn_from_and_judge_on_a_drive_log(
     assert call("make-toytown", "--layout", "drive-log", "--out", town, *few)[0] == 0
     assert len(DriveLog(town)[0].cameras) == 6
     small = ("--steps", 2, "--student.width", 0.25, "--student.voxel-size", 0.5)
-    options = ("--data.layout", "drive-log", "--data-root", log, "--out", run, *small)
-    assert call("pretrain", "toytown", *options)[0] == 0
+    options = ("--data-root", log, "--out", run, "--teacher.templates", "toytown", *small)
+    assert call("pretrain", "own", *options)[0] == 0
     code, out, _ = call("evaluate", run, "--data-root", log, "--pictures", 1)
     assert code == 0
     assert "terrain" in out
