@@ -111,12 +111,10 @@ def test_costs_are_measured_on_real_answers(tiny_toytown):
 
 
 def test_a_spoilt_calibration_is_a_fault_and_says_by_how_much():
-    line = doctor._verdict(
-        "CAM_FRONT",
-        [doctor.Finding("yaw", 1.0, 0.1, 30.0, True), doctor.Finding("x", 0.0, 0.0, 0.0, False)],
-        12,
-    )
-    assert line.mark == "fault" and "+1.00 +- 0.10 degrees in yaw" in line.text and "12 images" in line.text
+    findings = [doctor.Finding("yaw", 1.0, 0.1, 30.0, True), doctor.Finding("x", 0.0, 0.0, 0.0, False)]
+    line = doctor._verdict("CAM_FRONT", findings, 20)
+    assert line.mark == "fault" and "+1.00 +- 0.10 degrees in yaw" in line.text and "20 images" in line.text
+    assert doctor._verdict("CAM_FRONT", findings, 19).mark == "note"
 
 
 def test_a_sample_is_scored_for_each_camera(tiny_toytown):

@@ -27,6 +27,9 @@ from clip2scene.types import IGNORE_LABEL, Sample
 FEWEST_FRAMES = 5
 """Images that a camera's calibration is judged by, at least."""
 
+SURE_FRAMES = 20
+"""With fewer images a misfit is a note: chance alone brings one now and then."""
+
 _SHOWN = {"deg": (1, 2, "degrees"), "m": (100, 1, "cm"), "s": (1000, 0, "ms")}  # factor, decimals
 _MOST_RAW_ID = 65_536
 
@@ -186,6 +189,8 @@ def _verdict(name: str, findings: Sequence[Finding], images: int) -> Line:
         text += f"{findings[0].axis} (gain {findings[0].gain:.0f})"
         others = [each.axis for each in findings[1:] if each.alarms][:2]
         text += f"; or {', or '.join(f'{said[axis]} in {axis}' for axis in others)}" if others else ""
+        if images < SURE_FRAMES:
+            return Line("note", "calibration", f"{text}; so few images can mislead, look at more", numbers)
         return Line("fault", "calibration", f"{text}; calibrate anew, or check the timestamps", numbers)
     known = {each.axis for each in findings if each.best or each.spread}  # not time, where poses are unknown
     text = ", ".join(f"{axis} {said[axis]}" for axis in AXES if axis in known)
