@@ -20,7 +20,7 @@ from clip2scene.toytown.writers import write_nuscenes
 from clip2scene.train import pretrain
 
 NUM_SCENES, NUM_VAL_SCENES = 100, 20
-RECORDING = Recording(keyframes_per_scene=2, sweeps_per_keyframe=3)
+RECORDING = Recording(keyframes_per_scene=2, sweeps_per_keyframe=2)
 """Streets by the dozen teach more than long drives along a few."""
 TOWNS = 1
 """Seed of the towns: none of these was among those that the small CLIP was trained on (seed 0)."""

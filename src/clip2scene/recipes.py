@@ -24,7 +24,7 @@ def toytown() -> Recipe:
     """
     return Recipe(
         name="toytown",
-        data=DataConfig(classes="toytown", sweeps=3),
+        data=DataConfig(classes="toytown", sweeps=2),
         teacher=TeacherConfig(
             scales=NEAR_AND_FAR, window=64, window_overlap=0.0, superpoint_vote=True, templates="toytown"
         ),
@@ -36,7 +36,7 @@ def toytown() -> Recipe:
         optimiser=OptimiserConfig(
             name="adamw", learning_rate=5e-3, weight_decay=0.01, schedule="one-cycle", average=0.99
         ),
-        steps=900,
+        steps=1350,
         batch_size=1,
     )
 
