@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from clip2scene import build, losses
+from clip2scene.build.student import NETWORKS
 from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, StudentConfig, TeacherConfig
 from clip2scene.labels import PANDASET, TOYTOWN, ClassSet
 from clip2scene.teacher.prompts import TextTable
@@ -83,7 +84,7 @@ def test_the_optimisers_are_those_of_the_recipe():
     assert adamw.param_groups[0]["weight_decay"] == 0.1
 
 
-@pytest.mark.parametrize("network", build.NETWORKS)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_can_be_built_and_embeds_points(network):
     config = StudentConfig(network=network, width=0.25, voxel_size=0.5)
     recipe = Recipe(name="any", student=config, loss=LossConfig(cosine=True, cosine_temperature=0.1))

@@ -1,6 +1,6 @@
 """Every knob, as frozen dataclasses that refuse bad values when they are made.
 
-Paths are never here: they are arguments. ``build.py`` is the only reader of these classes; what lies below
+Paths are never here: they are arguments. ``build/`` is the only reader of these classes; what lies below
 it takes plain keyword arguments.
 """
 

@@ -12,10 +12,11 @@ from clip2scene import build
 from clip2scene.carried import Carried, load_carried
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.files import write_json
+from clip2scene.judging import Judged
 from clip2scene.metrics import Confusion, Scores, random_baseline
 from clip2scene.pointclip import TEMPLATES as POINT_CLIP_TEMPLATES
 from clip2scene.pointclip import point_clip
-from clip2scene.run import Judged, Run, open_run
+from clip2scene.run import Run, open_run
 from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.prompts import embed_prompts

@@ -14,7 +14,7 @@ from clip2scene.carry import Dataset
 from clip2scene.config import Recipe
 from clip2scene.parallel import share_out
 from clip2scene.teacher.cache import CachedTeacher
-from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.clip import load_clip
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,10 @@ def look(
         ValueError: If the data or the teacher cannot be read, the teacher has nothing to look at (label maps
             are on disk already), or the disk is too small.
     """
-    dataset = build.build_dataset(recipe.data, data_root, split=split, with_labels=False, need_images=True)
     if recipe.teacher.kind == "label-maps":
         raise ValueError("label maps are on disk already; a teacher cache is for image-text models")
-    spoken = build.spoken_classes(recipe.data, data_root)
-    space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
-    prompts = build.build_prompts(recipe.teacher, space, spoken, partly=recipe.data.words != "own")
-    teacher = build.build_teacher(recipe.teacher, space, prompts, dataset)
-    assert isinstance(teacher, MaskClip)
+    dataset = build.build_dataset(recipe.data, data_root, split=split, with_labels=False, need_images=True)
+    teacher = build.build_mask_clip(recipe.teacher, load_clip(teacher_weights or build.SMALL_CLIP))
     weights_hash = build.hash_teacher(teacher_weights)
     cached = CachedTeacher(teacher, weights_hash, teacher_cache, recipe.teacher.precision)
     estimate = _estimate(dataset, cached, teacher_cache)

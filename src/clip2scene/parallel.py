@@ -27,6 +27,7 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _WORTH_A_PROCESS = 4  # parts; for fewer, none is started
@@ -92,37 +93,66 @@ def share_out(work: Callable[[int], None], parts: Sequence[int], *, title: str, 
         ValueError: The first that a part raised, in its own words; or if a process died.
     """
     processes = min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
-    loader: DataLoader[str] = DataLoader(
-        _Parts(work),  # type: ignore[arg-type]  # it has what torch asks of a data set
+    done = read_ahead(work, parts, processes=processes if processes > 1 else 0, title=title)
+    for _ in tqdm(done, desc=title, unit=unit, total=len(parts)) if parts else ():
+        pass
+
+
+def read_ahead(
+    read: Callable[[int], Result],
+    numbers: Sequence[int],
+    *,
+    processes: int,
+    title: str,
+    pin_memory: bool = False,
+) -> Generator[Result, None, None]:
+    """Read things in order, ahead of whoever uses them.
+
+    Args:
+        read: Gives the thing of a number. Other processes get a copy.
+        numbers: Their numbers.
+        processes: How many read, two things ahead each; 0 reads in this process, when asked.
+        title: What the processes are for.
+        pin_memory: Whether tensors are put where a GPU fetches them fastest.
+
+    Yields:
+        What ``read`` gives.
+
+    Raises:
+        ValueError: The first that a read raised, in its own words; or if a process died.
+    """
+    loader: DataLoader[tuple[Result | None, str]] = DataLoader(
+        _Readings(read),  # type: ignore[arg-type]  # it has what torch asks of a data set
         batch_size=None,
-        sampler=parts,
-        num_workers=processes if processes > 1 else 0,
+        sampler=numbers,
+        num_workers=processes,
+        pin_memory=pin_memory,
     )
     try:
-        for wrong in tqdm(loader, desc=title, unit=unit, total=len(parts)) if parts else ():
+        for result, wrong in loader:
             if wrong:
                 raise ValueError(wrong)
+            yield result
     except RuntimeError as error:  # torch says so when one of its processes is killed
         if "DataLoader worker" not in str(error):
             raise
         raise ValueError(
-            f"a process of {title!r} was killed, most often for want of memory; set OMP_NUM_THREADS to use "
-            "fewer, and run again: what is done is kept"
+            f"a process of {title!r} was killed, most often for want of memory; free some, or start "
+            "fewer with OMP_NUM_THREADS, and run again: what is done is kept"
         ) from None
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """Parts of a piece of work as torch's loader wants them: a data set of what went wrong."""
+class _Readings:
+    """Things to read as torch's loader wants them: a data set of results, or what went wrong instead."""
 
-    work: Callable[[int], None]
+    read: Callable[[int], Any]
 
-    def __getitem__(self, number: int) -> str:
+    def __getitem__(self, number: int) -> tuple[Any, str]:
         try:
-            self.work(number)
+            return self.read(number), ""
         except ValueError as error:  # from another process it would come with that one's traceback
-            return str(error) or type(error).__name__
-        return ""
+            return None, str(error) or type(error).__name__
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from clip2scene import build
@@ -19,10 +18,11 @@ from clip2scene.batch import Batch, Lesson, collate, draw_cells, sample_order, s
 from clip2scene.carried import load_carried
 from clip2scene.config import Recipe
 from clip2scene.geometry import voxelize
-from clip2scene.parallel import count_cores
-from clip2scene.run import Run, Trainee, start_run
+from clip2scene.parallel import count_cores, read_ahead
+from clip2scene.run import Run, start_run
 from clip2scene.self_training import own_answers, switch_targets
 from clip2scene.student.embedder import Embedder
+from clip2scene.trainee import Trainee
 from clip2scene.types import IGNORE_LABEL, PointCloud, Prompts
 
 PPKT_PAIRS = 4096
@@ -131,11 +131,11 @@ def learn(
     trainee = run.trainee(device)
     prompts = run.prompts.to(device)
     progress = tqdm(total=recipe.steps, initial=trainee.step, desc=recipe.name, unit="step", smoothing=0.02)
-    batches: DataLoader[Batch] = DataLoader(
-        lessons,  # type: ignore[arg-type]  # it has what torch asks of a data set
-        batch_size=None,
-        sampler=range(trainee.step, recipe.steps),
-        num_workers=workers,
+    batches = read_ahead(
+        lessons.read_step,
+        range(trainee.step, recipe.steps),
+        processes=workers,
+        title="read ahead",
         pin_memory=device.type == "cuda",
     )
     began = time.perf_counter()
@@ -215,7 +215,7 @@ class Lessons:
             kept = draw_cells(cells[carried.pair_points], share, generator)
         return replace(carried.lesson_of_teacher(kept), cells=cells)
 
-    def __getitem__(self, step: int) -> Batch:
+    def read_step(self, step: int) -> Batch:
         """Put the samples of a step side by side, each item moved at random; the same for the same step."""
         recipe = self.recipe
         numbers = sample_order(len(self.paths), recipe.batch_size, step, seed=recipe.seed)
