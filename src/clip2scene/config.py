@@ -7,6 +7,10 @@ it takes plain keyword arguments.
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
+Layout = Literal[
+    "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
+]
+
 
 def _require(condition: bool, what: str, got: object) -> None:
     if not condition:
@@ -17,9 +21,7 @@ def _require(condition: bool, what: str, got: object) -> None:
 class DataConfig:
     """Where samples come from, and how points meet pixels."""
 
-    layout: Literal[
-        "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
-    ] = "nuscenes"
+    layout: Layout = "nuscenes"
     """The on-disk layout of the data root."""
     classes: Literal["own", "toytown", "scannet-200"] = "own"
     """The data set's own classes, or those of nuScenes' or SemanticKITTI's that the embedded world has. A
@@ -231,8 +233,8 @@ class LabelsConfig:
     """Who is labelled first: by a hash of each name, nested; or every n-th, as the papers have it."""
     ranking: tuple[str, ...] = ()
     """Scenes or keyframes in the order in which they are labelled; stands over ``order``."""
-    draw: int = 0
-    """Which shuffle, for "hash" and for single points."""
+    draw: int | None = 0
+    """Which shuffle, for "hash" and for single points; None takes the run's seed."""
     points_per_scene: int | None = None
     """Labelled points of each scene or keyframe, shared evenly by its samples; None labels all."""
     classes: tuple[str, ...] = ()

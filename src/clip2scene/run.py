@@ -32,6 +32,7 @@ from clip2scene import build
 from clip2scene.build.indoor import frame_settings
 from clip2scene.carry import Teacher, carry_split
 from clip2scene.checkpoint import (
+    fingerprint,
     hash_files,
     load_checkpoint,
     load_weights,
@@ -109,6 +110,12 @@ class Run:
         return Judged(
             classes.classes, of_spoken[[spoken.classes.index(name) for name in self.prompts.classes]]
         )
+
+    @property
+    def text_weights(self) -> str | None:
+        """What opens its text space once more, in :func:`start_run`'s terms."""
+        words = self.folder / WORDS
+        return str(words) if words.exists() else self.sources["teacher_weights"]
 
     @property
     def carry_settings(self) -> dict[str, Any]:
@@ -333,7 +340,7 @@ def start_run(
         own = recipe.loss.backbone == "own"
         sources["backbone_hash"] = "" if own else hash_files(Path(str(recipe.loss.backbone)))
     if recipe.supervision == "labels":
-        subset = build.choose_labels(recipe.labels, recipe.data, dataset)
+        subset = build.choose_labels(recipe, dataset)
         write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
     if start is not None:
         sources["start"] = _about(start)

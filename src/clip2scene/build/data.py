@@ -5,7 +5,7 @@ from pathlib import Path
 from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.build.indoor import Rooms, indoor_classes, open_rooms
 from clip2scene.class_set import ClassSet
-from clip2scene.config import DataConfig, LabelsConfig
+from clip2scene.config import DataConfig, Recipe
 from clip2scene.datasets.drive_log import DriveLog
 from clip2scene.datasets.drive_log_classes import class_set_to_json, read_class_set
 from clip2scene.datasets.kitti import KittiObject
@@ -113,26 +113,20 @@ def count_images(dataset: DataSet) -> int:
     return len(dataset) if isinstance(dataset, NuScenes | PandaSet) else dataset.num_images
 
 
-def choose_labels(labels: LabelsConfig, data: DataConfig, dataset: DataSet) -> Subset:
-    """Choose the samples of a split that are labelled, and how many points of each.
-
-    Args:
-        labels: How many, and by what.
-        data: The layout.
-        dataset: The split.
+def choose_labels(recipe: Recipe, dataset: DataSet) -> Subset:
+    """Choose the samples of a split that a recipe sees the labels of, and how many points of each.
 
     Raises:
-        ValueError: If none is chosen, or the ranking names what the split lacks.
+        ValueError: If none is chosen, or the recipe's ranking names what the split lacks.
     """
-    units = (
-        scenes_of(data, dataset) if labels.by == "scene" else dict(zip(*[dataset.tokens] * 2, strict=True))
-    )
+    labels = recipe.labels
+    units = {token: token for token in dataset.tokens}
     return choose(
-        units,
+        scenes_of(recipe.data, dataset) if labels.by == "scene" else units,
         fraction=labels.fraction,
         count=labels.count,
         order=labels.ranking or labels.order,
-        draw=labels.draw,
+        draw=recipe.seed if labels.draw is None else labels.draw,
         points_per_scene=labels.points_per_scene,
         holdout=labels.holdout,
     )
