@@ -7,7 +7,7 @@ import torch
 from clip2scene import build, train
 from clip2scene.batch import Superpixels, collate
 from clip2scene.carried import Carried, Gaze, save_carried
-from clip2scene.checkpoint import load_checkpoint
+from clip2scene.checkpoint import load_checkpoint, previous_path
 from clip2scene.config import (
     ConsistencyConfig,
     LossConfig,
@@ -113,6 +113,18 @@ def test_a_damaged_sample_is_named_by_the_process_that_reads_ahead(tmp_path):
     with pytest.raises(ValueError, match="delete it and run again") as raised:
         list(steps)
     assert "Traceback" not in str(raised.value)
+
+
+def test_a_run_whose_newest_checkpoint_is_missing_goes_on_from_the_one_before(tmp_path):
+    whole = learn(tmp_path / "whole")
+    run = learn(tmp_path / "lost")
+    assert load_checkpoint(previous_path(run.checkpoint_path)).step == 10
+    run.checkpoint_path.unlink()
+    (run.folder / "log.jsonl").unlink()
+    train.learn(run, make_run(run.folder)[1], device=CPU, save_every=5)
+    lines = (run.folder / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [11, 12]
+    assert same(weights(whole), weights(run))
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

@@ -29,6 +29,7 @@ from clip2scene.checkpoint import (
     hash_files,
     load_checkpoint,
     load_weights,
+    previous_path,
     save_checkpoint,
     versions,
 )
@@ -191,7 +192,7 @@ class Run:
     def trainee(self, device: torch.device) -> Trainee:
         """Make the student that learns, from the newest checkpoint if there is one."""
         trainee = Trainee(self.new_student().to(device), self.recipe)
-        if self.checkpoint_path.exists():
+        if self.checkpoint_path.exists() or previous_path(self.checkpoint_path).exists():
             trainee.restore(load_checkpoint(self.checkpoint_path), self.checkpoint_path)
         return trainee
 
