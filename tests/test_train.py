@@ -159,6 +159,46 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     assert run.checkpoint_path.read_bytes() == before
 
 
+class SteepAtZero(torch.autograd.Function):
+    """Zero, with a slope that is not a number: what the square root of a length has at no length."""
+
+    @staticmethod
+    def forward(context, weight):
+        context.shape = weight.shape
+        return weight.new_zeros(())
+
+    @staticmethod
+    def backward(context, slope):
+        return slope.new_full(context.shape, torch.nan)
+
+
+def test_a_gradient_that_is_not_finite_moves_no_weight(tmp_path, monkeypatch):
+    run, paths = make_run(tmp_path)
+    step = train.train_step
+
+    def steep(student, *others):
+        return step(student, *others) + SteepAtZero.apply(student.head.weight)
+
+    trainee = run.trainee(CPU)
+    before = {name: each.clone() for name, each in trainee.student.named_parameters()}
+    monkeypatch.setattr(Run, "trainee", lambda self, device: trainee)
+    monkeypatch.setattr(train, "train_step", steep)
+    with pytest.raises(ValueError, match="the length of the gradient is nan at step 0.*checkpoint is intact"):
+        train.learn(run, paths, device=CPU, save_every=1)
+    assert same(before, dict(trainee.student.named_parameters()))
+    assert not run.checkpoint_path.exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    run, _ = make_run(tmp_path)
+    trainee = run.trainee(CPU)
+    with torch.no_grad():
+        trainee.student.head.weight[0, 0] = torch.inf
+    with pytest.raises(ValueError, match="the length of the weights is inf at step 0"):
+        run.save(trainee)
+    assert not run.checkpoint_path.exists()
+
+
 def test_a_split_that_teaches_nothing_is_refused_before_the_first_step(tmp_path):
     run, paths = make_run(tmp_path)
     for path in paths:
