@@ -36,6 +36,7 @@ from clip2scene.checkpoint import (
     hash_files,
     load_checkpoint,
     load_weights,
+    previous_path,
     save_checkpoint,
     versions,
 )
@@ -237,7 +238,7 @@ class Run:
     def trainee(self, device: torch.device) -> Trainee:
         """Make the student that learns, from the newest checkpoint if there is one."""
         trainee = Trainee(self._beginner().to(device), self.recipe)
-        if self.checkpoint_path.exists():
+        if self.checkpoint_path.exists() or previous_path(self.checkpoint_path).exists():
             trainee.restore(load_checkpoint(self.checkpoint_path), self.checkpoint_path)
         return trainee
 
