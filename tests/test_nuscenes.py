@@ -253,6 +253,28 @@ def test_nan_coordinates_are_counted_and_named(damaged):
         NuScenes(damaged)[0]
 
 
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -1.0, 255.5])
+def test_intensities_that_no_lidar_measures_are_counted_and_named(damaged, strange):
+    """One strange number would spoil every answer of its sample, through the norms of the network."""
+
+    def poison(path):
+        content = path.read_bytes()
+        records = np.frombuffer(content, np.float32).reshape(-1, 5).copy()
+        records[[3, 8], 3] = strange
+        path.write_bytes(records.tobytes())
+        return content
+
+    keyframe, sweep = (damaged / record["filename"] for record in lidar_records(damaged)[1::-1])
+    content = poison(keyframe)
+    with pytest.raises(ValueError, match=r"LIDAR_TOP.*2 intensities of \d+ that are not in 0\.\.255"):
+        NuScenes(damaged)[0]
+    keyframe.write_bytes(content)
+    assert NuScenes(damaged)[0].cloud.features.max() <= 1
+    poison(sweep)
+    with pytest.raises(ValueError, match=r"sweeps.*2 intensities of \d+ that are not in 0\.\.255"):
+        NuScenes(damaged, sweeps=2)[0]
+
+
 def test_labels_that_do_not_fit_the_cloud_are_refused(damaged):
     for path in (damaged / "lidarseg" / VERSION).iterdir():
         path.write_bytes(path.read_bytes()[:-1])

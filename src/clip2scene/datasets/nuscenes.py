@@ -19,6 +19,7 @@ from clip2scene.datasets.nuscenes_records import find_files, read_label_files
 from clip2scene.datasets.nuscenes_splits import official_scenes, usual_version
 from clip2scene.datasets.reading import (
     CLOUD_FROM_SENSOR,
+    check_intensities,
     check_positions,
     check_sweeps,
     inside,
@@ -118,8 +119,9 @@ class NuScenes:
         """Read keyframe ``index``; its images are read when asked for.
 
         Raises:
-            ValueError: If a file is missing, truncated or empty, a cloud holds NaN coordinates, or a
-                calibration or pose is no rigid motion. The message names the file and the sample.
+            ValueError: If a file is missing, truncated or empty, a cloud holds NaN coordinates or intensities
+                outside 0..255, or a calibration or pose is no rigid motion. The message names file and
+                sample.
         """
         token = self.tokens[index]
         try:
@@ -174,8 +176,7 @@ class NuScenes:
         """Read one keyframe."""
         lidar, *images = (self._record(token, channel) for channel in range(len(CHANNELS)))
         path = inside(self.root, lidar["filename"])
-        records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
-        check_positions(records[:, :3], path)
+        records = _read_points(path)
         world_from_cloud = self._world_from_cloud(lidar)
         earlier = [number for number in self._earlier[self._number_of[token]].tolist() if number >= 0]
         return Sample(
@@ -195,8 +196,7 @@ class NuScenes:
     def _sweep(self, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> PointCloud:
         """Read an earlier sweep, less the recording vehicle's points, in the keyframe cloud's frame."""
         path = inside(self.root, record["filename"])
-        records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
-        check_positions(records[:, :3], path)
+        records = _read_points(path)
         records = records[(records[:, :2].abs() >= VEHICLE_REACH_M).any(dim=1)]
         cloud_from_sweep = invert_rigid(world_from_cloud) @ _world_from_sensor(record)
         positions = transform_points(cloud_from_sweep, records[:, :3].double()).float()
@@ -219,6 +219,14 @@ class NuScenes:
             return read_image(inside(self.root, record["filename"]), record["width"], record["height"])
         except ValueError as error:
             raise ValueError(f"sample {token}: {error}") from None
+
+
+def _read_points(path: Path) -> Float[Tensor, "points 5"]:
+    """Read x, y, z, intensity in 0..255 and ring."""
+    records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
+    check_positions(records[:, :3], path)
+    check_intensities(records[:, 3], 255.0, path)
+    return records
 
 
 def _only_version(root: Path, split: str | None) -> str:
