@@ -289,7 +289,7 @@ def test_labels_that_do_not_fit_the_cloud_are_refused(damaged):
         ("calibrated_sensor", "translation", [math.nan, 0.0, 0.0], "not a rigid motion"),
         ("ego_pose", "rotation", [0.5, 0.0, 0.0, 0.0], "not a rigid motion"),
         ("ego_pose", "rotation", ["a", 0.0, 0.0, 0.0], "ego_pose.json"),
-        ("calibrated_sensor", "camera_intrinsic", [[0.0, 0, 0]], "3x3 camera_intrinsic"),
+        ("calibrated_sensor", "camera_intrinsic", [[0.0, 0, 0]], "intrinsics are"),
         ("sample_data", "filename", "/etc/passwd", "expected a path inside"),
         ("sample_data", "filename", "samples/../../secret.bin", "expected a path inside"),
     ],
@@ -299,6 +299,28 @@ def test_tables_with_a_wrong_entry_are_refused(damaged, table, field, value, fau
     with pytest.raises(ValueError, match=fault):
         sample = NuScenes(damaged)[0]
         sample.read_image(0)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "what"),
+    [
+        ([[130.0, 0, 80], [0, 130, 48], [0, 0, 5]], "a third row that scales"),
+        ([[130.0, 0, 0], [0, 130, 0], [80, 48, 1]], "rows for columns"),
+        ([[520.0, 0, 320], [0, 520, 192], [0, 0, 1]], "of an image four times as large"),
+        ([[1e308, 0, 80], [0, 1e308, 48], [0, 0, 1]], "beyond float32"),
+        ([[130.0, 0, 80], [0, -130, 48], [0, 0, 1]], "a focal length below 0"),
+        ([[130.0, 0, math.nan], [0, 130, 48], [0, 0, 1]], "no number"),
+    ],
+)
+def test_intrinsics_that_are_no_pinhole_cameras_with_this_image_are_refused(damaged, matrix, what):
+    edit(
+        damaged,
+        "calibrated_sensor",
+        lambda rows: [row.update(camera_intrinsic=matrix) for row in rows if row["camera_intrinsic"]],
+    )
+    fault = "calibrated_sensor.json, record .*intrinsics are .*cx, cy within the image of 160x96"
+    with pytest.raises(ValueError, match=fault):
+        NuScenes(damaged)[0]
 
 
 def test_a_token_that_could_climb_out_of_a_folder_is_refused(damaged):
