@@ -6,7 +6,7 @@ scene: its mean entropy over the points. A scene's place is the mean embedding o
 that the student sees, so that what is rare counts like what is frequent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -83,7 +83,7 @@ def read_ranking(path: Path) -> tuple[Literal["scene", "keyframe"], tuple[str, .
         ValueError: If the file is something else.
     """
     found = read_json(path)
-    order, by = (found.get("order"), found.get("by")) if isinstance(found, Mapping) else ((), None)
+    order, by = (found.get("order"), found.get("by")) if isinstance(found, dict) else (None, None)
     named = isinstance(order, list) and order and all(isinstance(name, str) for name in order)
     if not named or by not in ("scene", "keyframe"):
         raise ValueError(f"{path} is no ranking; expected what clip2scene rank-scenes writes")

@@ -27,7 +27,7 @@ from clip2scene.datasets.reading import (
     read_records,
 )
 from clip2scene.files import read_json
-from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
+from clip2scene.geometry import check_intrinsics, invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import NUSCENES, ClassSet, train_ids
 from clip2scene.types import Camera, Moments, PointCloud, Sample
 
@@ -119,8 +119,9 @@ class NuScenes:
         """Read keyframe ``index``; its images are read when asked for.
 
         Raises:
-            ValueError: If a file is missing, truncated or empty, a cloud holds NaN coordinates, or a
-                calibration or pose is no rigid motion. The message names the file and the sample.
+            ValueError: If a file is missing, truncated or empty, a cloud holds NaN coordinates or intensities
+                outside 0..255, or a calibration or pose is no rigid motion. The message names file and
+                sample.
         """
         token = self.tokens[index]
         try:
@@ -280,10 +281,14 @@ def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -
         intrinsics = torch.tensor(calibration["camera_intrinsic"], dtype=torch.float64)
     except (ValueError, TypeError, RuntimeError, OverflowError):  # RuntimeError: torch, for null
         intrinsics = torch.zeros(0)
-    if intrinsics.shape != (3, 3) or not intrinsics.isfinite().all() or intrinsics.diagonal().min() <= 0:
+    if intrinsics.ndim != 2:
         raise ValueError(
-            f"calibrated_sensor.json, record {calibration['token']}: expected a finite 3x3 camera_intrinsic "
-            f"with positive focal lengths, got {calibration['camera_intrinsic']}"
+            f"calibrated_sensor.json, record {calibration['token']}: expected a camera_intrinsic of 3x3 "
+            f"numbers, got {str(calibration['camera_intrinsic'])[:80]}; restore the table"
         )
+    size = record["width"], record["height"]
+    check_intrinsics(
+        intrinsics, f"calibrated_sensor.json, record {calibration['token']}, camera_intrinsic", size=size
+    )
     camera_from_cloud = invert_rigid(_world_from_sensor(record)) @ world_from_cloud
     return Camera(name, intrinsics.float(), camera_from_cloud.float(), record["width"], record["height"])

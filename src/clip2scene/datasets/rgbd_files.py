@@ -17,7 +17,7 @@ from clip2scene.datasets.drive_log_files import check_name
 from clip2scene.datasets.kitti_files import check_middle, colour_camera
 from clip2scene.datasets.reading import read_image
 from clip2scene.files import read_json
-from clip2scene.geometry import check_rigid, invert_rigid
+from clip2scene.geometry import check_intrinsics, check_rigid, invert_rigid
 from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, DepthImage, PointCloud, Sample
 
@@ -154,12 +154,7 @@ def read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
     if matrix.shape not in ((3, 3), (4, 4)):
         raise ValueError(f"{path}: expected 3x3 or 4x4 numbers, got {matrix.shape}; restore it")
     corner = torch.from_numpy(matrix[:3, :3].copy())
-    below = torch.stack([corner[1, 0], corner[2, 0], corner[2, 1], corner[2, 2] - 1])
-    if not (corner.isfinite().all() and below.abs().max() < 1e-6 and corner.diagonal().min() > 0):
-        raise ValueError(
-            f"{path} holds {corner.tolist()}, expected fx s cx, 0 fy cy, 0 0 1 with positive fx and fy; "
-            "restore it"
-        )
+    check_intrinsics(corner, str(path))
     return corner
 
 
