@@ -84,8 +84,8 @@ def read_ranking(path: Path) -> tuple[Literal["scene", "keyframe"], tuple[str, .
     """
     found = read_json(path)
     order, by = (found.get("order"), found.get("by")) if isinstance(found, dict) else (None, None)
-    named = isinstance(order, list) and order and all(isinstance(name, str) for name in order)
-    if not named or by not in ("scene", "keyframe"):
+    listed = isinstance(order, list) and all(isinstance(name, str) for name in order)
+    if not order or not listed or by not in ("scene", "keyframe"):
         raise ValueError(f"{path} is no ranking; expected what clip2scene rank-scenes writes")
     return by, tuple(order)
 

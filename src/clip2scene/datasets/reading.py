@@ -127,25 +127,6 @@ def check_intensities(intensities: Shaped[Tensor, "points *_"], highest: float, 
         )
 
 
-def check_intensities(intensities: Float[Tensor, "points"], highest: float, path: Path) -> None:
-    """Refuse intensities that the sensor cannot have measured.
-
-    Args:
-        intensities: As the file has them.
-        highest: The sensor's own maximum.
-        path: The file.
-
-    Raises:
-        ValueError: If one is NaN, negative or above ``highest``.
-    """
-    strange = int((~((intensities >= 0) & (intensities <= highest))).sum())  # NaN is strange too
-    if strange:
-        raise ValueError(
-            f"{path} holds {strange} intensities of {len(intensities)} that are not in 0..{highest:g}; "
-            "restore the file"
-        )
-
-
 def check_sweeps(sweeps: int) -> None:
     """Refuse a number of sweeps that makes no sample.
 
