@@ -243,7 +243,8 @@ class LabelsConfig:
     """Share of the labelled scenes or keyframes that nothing is learnt from: the checkpoint that is best on
     them is kept. 0 keeps the last one."""
     absent: Literal["refuse", "allow"] = "refuse"
-    """What to do when a class has no labelled point: refuse, or learn the others."""
+    """What to do when a class has no labelled point, though not all labels are seen: refuse, or learn the
+    others."""
 
     def __post_init__(self) -> None:
         _require(0 < self.fraction <= 1, "labels.fraction must lie above 0 and up to 1", self.fraction)
@@ -253,6 +254,12 @@ class LabelsConfig:
         _require(0 <= self.holdout < 1, "labels.holdout must lie in 0..1", self.holdout)
         once = len(set(self.classes)) == len(self.classes)
         _require(once, "labels.classes must all be different", self.classes)
+
+    @property
+    def are_all(self) -> bool:
+        """Whether every label of the split is seen."""
+        some = self.count is not None or self.points_per_scene is not None or self.classes
+        return self.fraction == 1.0 and not some
 
 
 @dataclass(frozen=True)

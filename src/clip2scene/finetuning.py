@@ -1,14 +1,19 @@
 """What a fine-tuning is made of: a recipe and a start, from a run, a published checkpoint, or chance."""
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from clip2scene import build
 from clip2scene.config import LabelsConfig, Layout, Recipe, TuningConfig
 from clip2scene.ranking import read_ranking
 from clip2scene.recipes import RECIPES, fine_tuned
 from clip2scene.run import open_run, open_start
 from clip2scene.starting import Start
+from clip2scene.student.published import load_published
+
+_log = logging.getLogger(__name__)
 
 USUAL = TuningConfig(head="classifier", head_rate=5.0)
 """How a network that has learnt before goes on, if nothing else is asked for."""
@@ -59,19 +64,40 @@ def prepare(name: str, start: Path | None, changes: Changes) -> Plan:
 
     Args:
         name: A recipe for the network and the schedule, where the start is no run.
-        start: A run's folder; None begins from chance.
+        start: A run's folder, or the file of a published checkpoint; None begins from chance.
         changes: What else is asked for.
 
     Raises:
         ValueError: If the recipe is unknown, the start cannot be read, or a setting is unfit.
     """
     if start is None:
-        if name not in RECIPES:
-            raise ValueError(f"unknown recipe {name!r}, expected one of {', '.join(RECIPES)}")
-        return Plan(_changed(fine_tuned(RECIPES[name], from_chance=True), changes))
+        return Plan(_changed(fine_tuned(_named(name), from_chance=True), changes))
+    if start.is_file():
+        return Plan(_changed(fine_tuned(_named(name)), changes), open_published(start, _named(name)))
     run = open_run(start)
     recipe = _changed(fine_tuned(run.recipe), changes)
     return Plan(recipe, open_start(start), run.text_weights)
+
+
+def open_published(path: Path, recipe: Recipe) -> Start:
+    """Read the weights of a published checkpoint into the network of a recipe.
+
+    The head that follows the backbone in the file is left out: a new one learns the data's classes.
+
+    Raises:
+        ValueError: If the file cannot be read, or holds another network.
+    """
+    # Published networks see the intensity alone; of a height, none of them knows.
+    student = build.build_student(recipe, in_channels=1, text_channels=1)
+    _log.info("%s: %s", path, load_published(path, student.backbone).describe())
+    weights = {f"backbone.{name}": tensor for name, tensor in student.backbone.state_dict().items()}
+    return Start(path, weights)
+
+
+def _named(name: str) -> Recipe:
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}, expected one of {', '.join(RECIPES)}")
+    return RECIPES[name]
 
 
 def _changed(recipe: Recipe, changes: Changes) -> Recipe:

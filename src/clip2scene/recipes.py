@@ -105,6 +105,24 @@ def clip2scene_code() -> Recipe:
     )
 
 
+def slidr() -> Recipe:
+    """Pretrain on nuScenes as SLidR does: MinkUNet-34 at 0.1 m, superpixels contrasted with an image tower.
+
+    The contrast is with the teacher's own tower; ``--loss.backbone FOLDER`` names another, such as SLidR's
+    ResNet-50. Not run, for the same reasons; its network is what SLidR's published weights fit.
+    """
+    paper = clip2scene()
+    return replace(
+        paper,
+        name="slidr",
+        data=replace(paper.data, sweeps=1),
+        student=StudentConfig(network="minkunet34"),
+        loss=LossConfig(form="superpixel-infonce", backbone="own"),
+        consistency=ConsistencyConfig(),
+        self_training=SelfTrainingConfig(),
+    )
+
+
 def supervised(recipe: Recipe) -> Recipe:
     """Turn a recipe into its own ceiling: the same student, taught by the true labels of as many clouds.
 
@@ -147,7 +165,7 @@ def fine_tuned(recipe: Recipe, *, from_chance: bool = False) -> Recipe:
 
 RECIPES = {
     recipe.name: recipe
-    for base in (toytown(), own(), pandaset(), clip2scene(), clip2scene_code())
+    for base in (toytown(), own(), pandaset(), clip2scene(), clip2scene_code(), slidr())
     for recipe in (base, supervised(base))
 }
 """Every named experiment and its supervised ceiling."""
