@@ -177,6 +177,7 @@ def label_efficiency(
     by: Literal["scene", "keyframe"] = "scene",
     seeds: tuple[int, ...] = (0, 1, 2),
     steps: int | None = None,
+    tuning_steps: int | None = None,
     workers: int = 1,
     teacher_weights: str | None = None,
     device: str = "cpu",
@@ -192,6 +193,7 @@ def label_efficiency(
         by: Whether whole scenes are labelled (SLidR's protocol) or keyframes (CLIP2Scene's).
         seeds: One run of each for each; a seed draws its own scenes.
         steps: Of pretraining, instead of the recipe's.
+        tuning_steps: Of fine-tuning, instead of 600.
         workers: Runs at a time.
         teacher_weights: As for pretrain.
         device: As torch names it. Only cpu has been tested.
@@ -208,6 +210,7 @@ def label_efficiency(
         amounts=amounts or AMOUNTS,
         by=by,
         seeds=seeds,
+        tuning_steps=tuning_steps,
         workers=workers,
         teacher_weights=teacher_weights,
         device=device,
