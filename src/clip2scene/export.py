@@ -54,8 +54,7 @@ def predictions(
         sample = dataset[number]
         with torch.inference_mode():
             cloud, *_ = gather_sweeps(sample, settings)  # the keyframe's points come first
-            embeddings = student.embed_cloud(cloud.positions, cloud.features)[: len(sample.cloud)]
-            logits = run.prompts.class_logits(embeddings)
+            logits = student.answer(cloud.positions, cloud.features, run.prompts).logits[: len(sample.cloud)]
             answers = logits.masked_fill(foreign, -torch.inf).argmax(1)
         yield sample.token, of_words[answers]
 

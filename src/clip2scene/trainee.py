@@ -24,9 +24,17 @@ class Trainee:
     def __init__(self, student: Embedder, recipe: Recipe) -> None:
         self.student = student
         self.recipe = recipe
-        self.optimiser = build.build_optimiser(recipe.optimiser, student)
+        if recipe.tuning.freeze:
+            student.backbone.requires_grad_(False)
+        self.optimiser = build.build_optimiser(recipe.optimiser, student, recipe.tuning)
         self.averaged = deepcopy(student).eval().requires_grad_(False)
         self.step = 0
+
+    def prepare(self) -> None:
+        """Get ready for a step: batch statistics are gathered, but in a frozen backbone."""
+        self.student.train()
+        if self.recipe.tuning.freeze:
+            self.student.backbone.eval()
 
     def update(self, loss: Float[Tensor, ""]) -> None:
         """Move the weights one step down the loss.
@@ -36,7 +44,8 @@ class Trainee:
         """
         self._require_finite("loss", loss)
         for group in self.optimiser.param_groups:
-            group["lr"] = build.learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
+            rate = build.learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
+            group["lr"] = rate * group["scale"]
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [each.grad for each in self.student.parameters() if each.grad is not None]
