@@ -74,14 +74,14 @@ def _whole_lines(path: Path, *, last_bytes: int | None = None) -> list[dict[str,
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
+def check_device(device: str) -> torch.device:
+    """Give the device of a name; refuse one that is not there.
 
     Raises:
         ValueError: If torch cannot compute on it.
     """
     try:
-        torch.empty(0, device=device)
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch says the latter where it was built without CUDA
         raise ValueError(
             f"cannot compute on device {device!r} ({str(error).splitlines()[0]}); expected a name such as "
