@@ -42,6 +42,7 @@ from clip2scene.checkpoint import (
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_atomically, write_json
 from clip2scene.judging import Judged, judge_map
+from clip2scene.run_folder import LABELS, START, WORDS, clear_half_started, require_same, resolve_weights
 from clip2scene.starting import Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
 from clip2scene.subsets import Chosen, Subset
@@ -52,7 +53,6 @@ from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
 from clip2scene.trainee import Trainee
 from clip2scene.types import IGNORE_LABEL, Prompts
 
-WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
 CHOSEN = "chosen.safetensors"
 
 LabelMask = Callable[[str, Int[Tensor, "points"]], Int[Tensor, "points"]]
@@ -277,36 +277,18 @@ def start_run(
         start: Weights to begin with.
 
     Raises:
-        ValueError: If the folder holds something else, or a run of another recipe or teacher, with another
-            start or other labels.
+        ValueError: If the folder holds something else, or a run of another recipe, teacher or data set, with
+            another start or other labels.
     """
     if (out / "recipe.json").exists():
+        require_same(out, recipe, data_root=data_root, teacher_weights=teacher_weights)
         run = open_run(out)
-        if run.recipe != recipe:
-            raise ValueError(
-                f"{out} holds a run of another recipe ({run.recipe.name}, seed {run.recipe.seed}); "
-                "give another --out, or delete that folder"
-            )
-        if run.sources["teacher_weights"] != teacher_weights:
-            raise ValueError(
-                f"{out} holds a run taught by {run.sources['teacher_weights'] or 'the small model'}, not by "
-                f"{teacher_weights or 'the small model'}; name the same teacher, or give another --out"
-            )
         if run.sources.get("start") != _about(start):
             raise ValueError(
                 f"{out} holds a run that began with other weights; name the same start, or give another --out"
             )
         return run
-    begun = {
-        "prompts.json",
-        "prompts.safetensors",
-        "sources.json",
-        WORDS,
-        LABELS,
-        START,
-        build.OWN_CLASSES,
-    }  # of a call that was cut short
-    if out.exists() and any(path.name not in begun for path in out.iterdir()):
+    if not clear_half_started(out):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
     dataset = build.build_dataset(
         recipe.data,
@@ -321,7 +303,7 @@ def start_run(
     partly = recipe.data.words != "own"
     prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
     sources = {
-        "teacher_weights": teacher_weights,
+        "teacher_weights": resolve_weights(teacher_weights),
         "data_root": str(Path(data_root).resolve()),
         "num_samples": len(dataset.tokens),
         "in_channels": dataset[0].cloud.features.shape[1],
