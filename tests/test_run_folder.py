@@ -5,8 +5,10 @@ import pytest
 from clip2scene.config import to_dict
 from clip2scene.files import write_json
 from clip2scene.jobs import Job, check_folder
+from clip2scene.parallel import one_at_a_time
 from clip2scene.run import start_run
 from clip2scene.run_folder import clear_half_started, require_same, resolve_weights
+from clip2scene.train import pretrain
 
 LEFT = (
     "prompts.json",
@@ -86,3 +88,18 @@ def test_a_teacher_is_the_same_by_any_path_to_it_and_from_anywhere(
     assert resolve_weights(kept) == resolve_weights("../clips/mini") == kept
     assert resolve_weights("openai/clip-vit-base-patch32") == "openai/clip-vit-base-patch32"
     assert resolve_weights(None) is None
+
+
+def test_one_process_learns_in_a_folder_at_a_time(tiny_recipe, tiny_toytown, tmp_path):
+    run = tmp_path / "run"
+    words = {"data_root": tiny_toytown, "out": run}
+    with one_at_a_time(run / "lock"):
+        write_json(run / "prompts.json", {})  # it is about to begin
+        with pytest.raises(ValueError, match="another process works in .*run; wait until it is done"):
+            pretrain(tiny_recipe, **words)
+        assert files_in(run).keys() == {"lock", "prompts.json"}
+    (run / "prompts.json").unlink()
+    (run / "lock").touch()  # of a process that was killed
+    with pytest.raises(ValueError, match="neither a folder"):
+        pretrain(tiny_recipe, teacher_weights=str(tmp_path / "no" / "such" / "clip"), **words)
+    assert not files_in(run)

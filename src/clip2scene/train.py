@@ -20,8 +20,9 @@ from clip2scene.config import Recipe
 from clip2scene.geometry import voxelize
 from clip2scene.holdout import keep_best
 from clip2scene.jobs import check_device
-from clip2scene.parallel import count_cores, read_ahead
+from clip2scene.parallel import count_cores, one_at_a_time, read_ahead
 from clip2scene.run import LabelMask, Run, start_run
+from clip2scene.run_folder import LOCK
 from clip2scene.self_training import own_answers, switch_targets
 from clip2scene.starting import Start
 from clip2scene.student.embedder import Embedder
@@ -105,8 +106,11 @@ def pretrain(
     """
     place = check_device(device)
     _check_save_every(save_every)
-    run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
-    teach(run, data_root, device=place, save_every=save_every, carried=carried, teacher_cache=teacher_cache)
+    with one_at_a_time(out / LOCK, wait=False):
+        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
+        teach(
+            run, data_root, device=place, save_every=save_every, carried=carried, teacher_cache=teacher_cache
+        )
     return out
 
 
@@ -144,8 +148,9 @@ def finetune(
         raise ValueError(f"fine-tuning learns from labels, but recipe {recipe.name!r} learns without")
     place = check_device(device)
     _check_save_every(save_every)
-    run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start)
-    teach(run, data_root, device=place, save_every=save_every, carried=carried)
+    with one_at_a_time(out / LOCK, wait=False):
+        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start)
+        teach(run, data_root, device=place, save_every=save_every, carried=carried)
     return out
 
 
