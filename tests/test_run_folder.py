@@ -1,7 +1,9 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from clip2scene.build import SMALL_CLIP
 from clip2scene.config import to_dict
 from clip2scene.files import write_json
 from clip2scene.jobs import Job, check_folder
@@ -103,3 +105,23 @@ def test_one_process_learns_in_a_folder_at_a_time(tiny_recipe, tiny_toytown, tmp
     with pytest.raises(ValueError, match="neither a folder"):
         pretrain(tiny_recipe, teacher_weights=str(tmp_path / "no" / "such" / "clip"), **words)
     assert not files_in(run)
+
+
+def test_a_run_finds_its_teacher_from_anywhere_and_refuses_a_backbone_that_has_changed(
+    tiny_recipe, tiny_toytown, tmp_path, monkeypatch
+):
+    for name in ("clip", "tower"):
+        shutil.copytree(SMALL_CLIP, tmp_path / name)
+    loss = replace(
+        tiny_recipe.loss, form="pixel-infonce", class_balance=0.0, backbone=str(tmp_path / "tower")
+    )
+    recipe = replace(tiny_recipe, loss=loss, consistency=replace(tiny_recipe.consistency, weight=0.0))
+    monkeypatch.chdir(tmp_path)
+    run = start_run(recipe, data_root=tiny_toytown, out=tmp_path / "run", teacher_weights="clip")
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.chdir(tmp_path / "deeper")
+    assert run.text_space().unknown_words("car") == []
+    (tmp_path / "tower" / "note.txt").write_text("fine-tuned since")
+    with pytest.raises(ValueError, match="the image backbone in .*tower is not the one .*run learnt from"):
+        run.carry(tiny_toytown, split="train", with_labels=False)
+    assert not (run.folder / "carried").exists()

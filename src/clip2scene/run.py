@@ -46,6 +46,7 @@ from clip2scene.run_folder import LABELS, START, WORDS, clear_half_started, requ
 from clip2scene.starting import Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
 from clip2scene.subsets import Chosen, Subset
+from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.maskclip import MaskClip
@@ -179,9 +180,8 @@ class Run:
             settings["ids"] = sorted(dataset.class_set.train_id_of_raw.items())
         if num_images < len(dataset):  # once they are restored, the teacher shall look again
             settings["num_images"] = num_images
-        backbone = None
-        if learning and self.recipe.loss.backbone is not None:
-            backbone = build.build_backbone(self.recipe.loss, self.text_space())
+        backbone = self._backbone() if learning else None
+        if backbone is not None:
             settings |= {
                 "backbone": self.recipe.loss.backbone,
                 "backbone_hash": self.sources["backbone_hash"],
@@ -189,6 +189,22 @@ class Run:
         folder = (into or self.folder / "carried") / split
         samples = dataset if subset is None else Chosen(dataset, subset)
         return carry_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
+
+    def _backbone(self) -> ImageBackbone | None:
+        """Open the image model that the rivals contrast with, if there is one.
+
+        Raises:
+            ValueError: If it is not where it was, or has changed.
+        """
+        if self.recipe.loss.backbone is None:
+            return None
+        backbone = build.build_backbone(self.recipe.loss, self.text_space())
+        if build.hash_backbone(self.recipe.loss) != self.sources["backbone_hash"]:
+            raise ValueError(
+                f"the image backbone in {self.recipe.loss.backbone} is not the one that {self.folder} learnt "
+                "from; put that one back, or train anew"
+            )
+        return backbone
 
     def text_space(self) -> TextSpace:
         """Open what turns words into vectors.
@@ -313,8 +329,7 @@ def start_run(
     backbone = build.build_backbone(recipe.loss, space)
     if backbone is not None:
         sources["pixel_channels"] = backbone.channels
-        own = recipe.loss.backbone == "own"
-        sources["backbone_hash"] = "" if own else hash_files(Path(str(recipe.loss.backbone)))
+        sources["backbone_hash"] = build.hash_backbone(recipe.loss)
     if recipe.supervision == "labels":
         subset = build.choose_labels(recipe.labels, recipe.data, dataset)
         write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
