@@ -174,10 +174,17 @@ class Run:
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
+            "inputs": build.stamp_inputs(
+                data.layout,
+                data_root,
+                with_labels=with_labels,
+                class_maps=teacher is not None and self.recipe.teacher.kind == "label-maps",
+            ),
             **frame_settings(data),
         }
-        if with_labels and data.layout == "drive-log":  # people correct the numbers in their own files
-            settings["ids"] = sorted(dataset.class_set.train_id_of_raw.items())
+        if with_labels:  # carried labels are numbers of these classes
+            ids = sorted(dataset.class_set.train_id_of_raw.items())
+            settings["judged"] = [list(dataset.class_set.classes), ids]
         if num_images < len(dataset):  # once they are restored, the teacher shall look again
             settings["num_images"] = num_images
         backbone = self._backbone() if learning else None

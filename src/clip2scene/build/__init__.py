@@ -11,6 +11,7 @@ from clip2scene.build.data import (
     scenes_of,
     spoken_classes,
 )
+from clip2scene.build.inputs import stamp_inputs
 from clip2scene.build.objective import Objective
 from clip2scene.build.student import build_optimiser, build_student, learning_rate
 from clip2scene.build.teacher import (
@@ -50,4 +51,5 @@ __all__ = [
     "place_words",
     "scenes_of",
     "spoken_classes",
+    "stamp_inputs",
 ]

@@ -154,5 +154,5 @@ def build_backbone(loss: LossConfig, space: TextSpace) -> ImageBackbone | None:
 
 
 def hash_backbone(loss: LossConfig) -> str:
-    """Hash the files of the image model that the rivals contrast with; nothing where the teacher's stand in."""
+    """Hash the files of the image model that the rivals contrast with; nothing if they are the teacher's."""
     return "" if loss.backbone in (None, "own") else hash_files(Path(loss.backbone))
