@@ -58,6 +58,10 @@ class CachedTeacher:
         seen = [self._look_at(sample.read_image(view)) for view in range(len(sample.cameras))]
         return self.teacher.gather(seen, [(camera.height, camera.width) for camera in sample.cameras])
 
+    def knows(self, image: UInt8[Tensor, "height width 3"]) -> bool:
+        """Tell whether what is seen in an image is kept, be it in a damaged file, which is made anew."""
+        return self.folder is not None and (self.folder / self._name(image)).exists()
+
     def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
         """Give an image's maps as they are kept."""
         path = None if self.folder is None else self.folder / self._name(image)
