@@ -11,6 +11,7 @@ from clip2scene.build.data import (
     scenes_of,
     spoken_classes,
 )
+from clip2scene.build.inputs import stamp_inputs
 from clip2scene.build.objective import Objective
 from clip2scene.build.student import build_optimiser, build_student, learning_rate
 from clip2scene.build.teacher import (
@@ -19,6 +20,7 @@ from clip2scene.build.teacher import (
     build_mask_clip,
     build_prompts,
     build_teacher,
+    hash_backbone,
     hash_teacher,
     names_of,
     open_text_space,
@@ -39,6 +41,7 @@ __all__ = [
     "build_teacher",
     "choose_labels",
     "count_images",
+    "hash_backbone",
     "hash_teacher",
     "judged_classes",
     "keep_own_classes",
@@ -48,4 +51,5 @@ __all__ = [
     "place_words",
     "scenes_of",
     "spoken_classes",
+    "stamp_inputs",
 ]

@@ -220,7 +220,12 @@ def label_efficiency(
 
 
 def evaluate(
-    run: tyro.conf.Positional[Path], *, data_root: Path, split: str = "val", pictures: int = 2
+    run: tyro.conf.Positional[Path],
+    *,
+    data_root: Path,
+    split: str = "val",
+    teacher_cache: Path | None = None,
+    pictures: int = 2,
 ) -> None:
     """Judge a run per point, beside its teacher and chance.
 
@@ -228,13 +233,14 @@ def evaluate(
         run: Folder of the run.
         data_root: The data set, with labels.
         split: Which split to judge.
+        teacher_cache: Folder that look filled, or that is filled now: what the teacher saw in each image.
         pictures: Samples to draw.
     """
     from clip2scene.evaluate import evaluate as run_evaluate
     from clip2scene.metrics import table
     from clip2scene.showcase import draw_samples
 
-    print(table(run_evaluate(run, data_root=data_root, split=split)))
+    print(table(run_evaluate(run, data_root=data_root, split=split, teacher_cache=teacher_cache)))
     print(f"wrote {run / 'metrics.json'}")
     for path in draw_samples(run, data_root=data_root, split=split, count=pictures):
         print(f"drew {path}")
