@@ -132,6 +132,7 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
             f"class map {path} must hold one whole number per pixel, got {values.dtype} of shape "
             f"{values.shape}; save class numbers, not colours"
         )
+    values = values.astype(np.int64)
     known = values[values != ignore]
     highest, lowest = int(known.max(initial=0)), int(known.min(initial=0))
     if lowest < 0:
