@@ -140,7 +140,7 @@ def test_images_from_one_place_count_as_one():
     (driving,) = check_calibration(measured, range(40))
     assert driving.mark == "fault" and "by 40 images it should be changed by" in driving.text
     (standing,) = check_calibration(measured, [0] * 40)
-    assert standing.mark == "note" and "40 images from 1 places" in standing.text
+    assert standing.mark == "note" and "40 images from 1 place " in standing.text
     (slow,) = check_calibration(measured, [number // 5 for number in range(40)])
     assert slow.mark == "note" and "by 40 images from 8 places" in slow.text
 

@@ -45,7 +45,8 @@ def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> li
         images = sum(map(len, by_place.values()))
         seen = f"{images} images"
         if len(by_place) < images:
-            seen += f" from {len(by_place)} places ({SAME_PLACE_M:g} m or {SAME_PLACE_DEG:g} degrees apart)"
+            places_seen = f"{len(by_place)} place{'s' * (len(by_place) > 1)}"
+            seen += f" from {places_seen} ({SAME_PLACE_M:g} m or {SAME_PLACE_DEG:g} degrees apart)"
         if len(by_place) < FEWEST_FRAMES:
             text = f"{name}: {seen} are too few to judge by, at least {FEWEST_FRAMES} are needed"
             lines.append(Line("note", "calibration", text))
@@ -92,7 +93,7 @@ def verdict(name: str, findings: Sequence[Finding], places: int, seen: str) -> L
         others = [each.axis for each in findings[1:] if each.alarms][:2]
         text += f"; or {', or '.join(f'{said[axis]} in {axis}' for axis in others)}" if others else ""
         if places < SURE_FRAMES:
-            return Line("note", "calibration", f"{text}; so few images can mislead, look at more", numbers)
+            return Line("note", "calibration", f"{text}; so few can mislead, look at more", numbers)
         return Line("fault", "calibration", f"{text}; calibrate anew, or check the timestamps", numbers)
     known = {each.axis for each in findings if each.best or each.spread}  # not time, where poses are unknown
     text = ", ".join(f"{axis} {said[axis]}" for axis in AXES if axis in known)

@@ -55,7 +55,8 @@ def find_places(dataset: object, numbers: Sequence[int]) -> list[int]:
     """
     if not isinstance(dataset, Timed):
         return list(numbers)
-    places, known = [], []
+    places: list[int] = []
+    known: list[tuple[int, str, Tensor]] = []
     for number in numbers:
         own = dataset.moments(number)
         pose = own.world_from_cloud
