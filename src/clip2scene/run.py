@@ -5,6 +5,7 @@
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
 ``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
 ``classes.json``        the classes of a drive log that has its own
+``calibration.json``    the axes and intensity of its clouds
 ``labels.json``         which labels it may see, if it learns from labels
 ``start.safetensors``   the weights it began with, if others learnt them
 ``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
@@ -312,6 +313,7 @@ def start_run(
         LABELS,
         START,
         build.OWN_CLASSES,
+        build.OWN_CALIBRATION,
     }  # of a call that was cut short
     if out.exists() and any(path.name not in begun for path in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
@@ -347,7 +349,7 @@ def start_run(
         sources["start"] = _about(start)
         with write_atomically(out / START) as temporary:
             save_file(dict(start.weights), temporary)
-    build.keep_own_classes(recipe.data, data_root, out)
+    build.keep_own_files(recipe.data, data_root, out)
     save_prompts(out, prompts)
     if isinstance(space, TextTable):
         space.save(out / WORDS)
