@@ -181,6 +181,14 @@ def test_a_smaller_class_set_keeps_the_same_names(tiny_toytown):
         assert torch.equal(small.labels == train_id, whole.labels == NUSCENES.classes.index(name))
 
 
+def test_scenes_of_an_official_split_that_are_absent_are_counted_and_logged(caplog):
+    present = tuple(f"scene-{number:04d}" for number in range(1, 1111))
+    official_scenes("val", VERSION, present)
+    assert not caplog.text
+    assert official_scenes("mini_val", "v1.0-mini", ("scene-0916",)) == ("scene-0916",)
+    assert "1 of the 2 scenes of split mini_val are not in v1.0-mini, the first is scene-0103" in caplog.text
+
+
 def test_official_splits_have_their_known_sizes_and_overlap_nowhere():
     present = tuple(f"scene-{number:04d}" for number in range(1, 1111))
     val = set(official_scenes("val", VERSION, present))

@@ -127,7 +127,7 @@ def test_an_index_gives_what_the_tables_say_record_by_record(tiny_toytown, sweep
 
 
 def make_tables(tables, seed):
-    """Write tables of several scenes: shuffled, with radars, foreign samples, shared poses, odd names."""
+    """Write tables of several scenes: shuffled, with radars, shared poses, odd names."""
     generator = np.random.default_rng(seed)
     channels = [*CHANNELS, "RADAR_FRONT"]
     rows = {name: [] for name in TABLES}
@@ -155,7 +155,7 @@ def make_tables(tables, seed):
                     rows["sample_data"].append(
                         {
                             "token": file,
-                            "sample_token": token if generator.random() < 0.95 or not back else "elsewhere",
+                            "sample_token": token,
                             "ego_pose_token": file if back else f"{number} {step}",
                             "calibrated_sensor_token": f"{number} {each}",
                             "timestamp": time,
@@ -382,6 +382,20 @@ def test_a_token_that_stands_twice_is_refused(town, table):
     edit(town, table, lambda rows: rows.append(dict(rows[0])))
     with pytest.raises(ValueError, match=rf"{table}\.json.*{token}"):
         NuScenes(town)
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "target"),
+    [
+        ("sample", "scene_token", "scene"),
+        ("sample_data", "sample_token", "sample"),
+        ("calibrated_sensor", "sensor_token", "sensor"),
+    ],
+)
+def test_a_reference_to_nowhere_is_refused_instead_of_leaving_samples_out(town, table, field, target):
+    edit(town, table, lambda rows: rows[-1].update({field: "lost"}))
+    with pytest.raises(ValueError, match=rf"{table}\.json.*'lost', which {target}\.json lacks"):
+        NuScenes(town, scenes=["scene-0001"])
 
 
 def test_two_keyframes_or_label_files_or_scenes_of_one_name_are_refused(town):

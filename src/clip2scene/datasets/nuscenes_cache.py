@@ -24,7 +24,7 @@ BESIDE = "clip2scene-index.npz"
 SMALLEST_BYTES = 32_000_000
 """Smaller tables are read anew each time: it takes well below a second."""
 
-FORMAT = 1
+FORMAT = 2
 
 _SETTLED_S = 2.0  # a table that has just been written may still be changing within one tick of its clock
 _NO_ARRAYS = (KeyError, ValueError, NotImplementedError, TypeError, AttributeError)  # what numpy may say

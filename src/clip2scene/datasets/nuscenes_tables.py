@@ -111,11 +111,12 @@ def _by_token(path: Path, types: Mapping[str, type]) -> dict[str, Row]:
 def _read_samples(tables: Path, scene_tokens: Sequence[str]) -> dict[str, int]:
     """Return the scene of every keyframe, in the order of scenes and time."""
     order = {token: number for number, token in enumerate(scene_tokens)}
-    rows = _by_token(tables / "sample.json", {"timestamp": int, "scene_token": str}).values()
-    kept = sorted(
-        (row for row in rows if row["scene_token"] in order),
-        key=lambda row: (order[row["scene_token"]], row["timestamp"]),
-    )
+    path = tables / "sample.json"
+    rows = _by_token(path, {"timestamp": int, "scene_token": str}).values()
+    for row in rows:
+        if row["scene_token"] not in order:
+            raise ValueError(_dangling(path, row["token"], "scene", row["scene_token"]))
+    kept = sorted(rows, key=lambda row: (order[row["scene_token"]], row["timestamp"]))
     for row in kept:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", row["token"]):  # it names files
             raise ValueError(
@@ -186,7 +187,9 @@ def _read_files(tables: Path, samples: Mapping[str, int], show_progress: bool) -
             channel, is_keyframe = channels.get(token, _UNKNOWN), row["is_key_frame"]
             if is_keyframe is not True and is_keyframe is not False:
                 raise TypeError(f"expected is_key_frame to be true or false, got {is_keyframe!r}")
-            if sample is None or channel == _OTHER or (channel > 0 and not is_keyframe):
+            if sample is None:
+                raise ValueError(f"its sample is {row['sample_token']!r}, which sample.json lacks")
+            if channel == _OTHER or (channel > 0 and not is_keyframe):
                 continue
             files.add(row, sample, channel, calibrations.get(token) if channel >= 0 else None)
         except KeyError as error:
@@ -211,8 +214,9 @@ def _read_calibrations(tables: Path) -> tuple[dict[str, Row], dict[str, int]]:
         except (TypeError, OverflowError) as error:
             raise ValueError(f"record {token} of {path} is damaged ({error}); restore the table") from None
         row["translation"], row["rotation"] = place[:3], place[3:]
-        sensor = sensors.get(row["sensor_token"])
-        channels[token] = _UNKNOWN if sensor is None else wanted.get(sensor["channel"], _OTHER)
+        if row["sensor_token"] not in sensors:
+            raise ValueError(_dangling(path, token, "sensor", row["sensor_token"]))
+        channels[token] = wanted.get(sensors[row["sensor_token"]]["channel"], _OTHER)
     return rows, channels
 
 
@@ -266,6 +270,13 @@ def _pose_numbers(translation: Any, rotation: Any) -> list[float]:  # noqa: ANN4
         ):
             raise TypeError(f"expected {count} numbers, got {str(numbers)[:80]}")
     return [float(number) for number in (*translation, *rotation)]
+
+
+def _dangling(path: Path, token: str, table: str, reference: str) -> str:
+    return (
+        f"record {token!r} of {path} names the {table} {reference!r}, which {table}.json lacks; restore both "
+        "tables"
+    )
 
 
 def _twice(path: Path, token: str) -> str:
