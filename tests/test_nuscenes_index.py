@@ -273,6 +273,38 @@ def test_a_damaged_index_is_made_anew(town, tmp_path, damage, caplog):
     assert not caplog.text, "the new file is whole"
 
 
+def test_whatever_bits_of_an_index_file_flip_it_is_as_it_was_or_made_anew(town, tmp_path):
+    tables, cache = town / VERSION, tmp_path / "cache"
+    expected = index_to_arrays(open_index(tables, cache))
+    (path,) = cache.iterdir()
+    content = path.read_bytes()
+    signature = nuscenes_cache._signature(tables)
+    generator, damaged = np.random.default_rng(0), 0
+    headers = [at for at in range(len(content)) if content[at : at + 4] in (b"PK\x03\x04", b"PK\x01\x02")]
+    near_headers = [at + offset for at in headers for offset in generator.integers(0, 120, 12)]
+    anywhere = generator.integers(0, len(content), 100)
+    encrypted = [headers[-1] + 8]  # a flag that makes the archive ask for a password
+    for place in [*encrypted, *near_headers, *anywhere]:
+        changed = bytearray(content)
+        changed[min(place, len(content) - 1)] ^= 1 if place in encrypted else 1 << generator.integers(8)
+        path.write_bytes(changed)
+        found = nuscenes_cache._read(path, signature)
+        if found is None:
+            damaged += 1
+        else:
+            for name, array in index_to_arrays(found).items():
+                assert np.array_equal(array, expected[name])
+    assert damaged > 200
+
+
+def test_a_table_from_the_future_is_told_as_it_keeps_the_index_from_being_written(town, tmp_path, caplog):
+    path = town / VERSION / "scene.json"
+    later = path.stat().st_mtime_ns + 2 * 3600 * 10**9
+    os.utime(path, ns=(later, later))
+    assert len(open_index(town / VERSION, tmp_path / "cache").scenes) == 2
+    assert "scene.json was changed in the future" in caplog.text and not (tmp_path / "cache").exists()
+
+
 def test_small_tables_leave_no_file_and_large_ones_one_beside_them(town, monkeypatch, forbid_tables):
     monkeypatch.delenv(nuscenes_cache.FOLDER_VARIABLE, raising=False)
     before = sorted((town / VERSION).iterdir())
