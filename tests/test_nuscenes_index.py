@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -376,6 +377,7 @@ def test_a_field_of_a_wrong_type_is_one_clear_error_or_changes_nothing(town, tab
     truth = look_at_everything(town)
     original = json.loads((town / VERSION / f"{table}.json").read_text())
     refused = 0
+    named = rf"\b{table}(\.json)?\b" + ("|/no such cannot be read" if field == "filename" else "")
     for value in WRONG:
         wrong = [dict(row) for row in original]
         for row in wrong:
@@ -386,6 +388,7 @@ def test_a_field_of_a_wrong_type_is_one_clear_error_or_changes_nothing(town, tab
         except ValueError as error:
             refused += 1
             assert "\n" not in str(error).strip() and len(str(error)) > 30
+            assert re.search(named, str(error)), (value, str(error))
         else:
             for sample, other in zip(found, truth, strict=True):
                 assert_same(sample, other)
@@ -428,6 +431,28 @@ def test_a_reference_to_nowhere_is_refused_instead_of_leaving_samples_out(town, 
     edit(town, table, lambda rows: rows[-1].update({field: "lost"}))
     with pytest.raises(ValueError, match=rf"{table}\.json.*'lost', which {target}\.json lacks"):
         NuScenes(town, scenes=["scene-0001"])
+
+
+@pytest.mark.parametrize(
+    ("table", "field"),
+    [("scene", "token"), ("scene", "name"), ("sample", "token"), ("sensor", "token")]
+    + [("calibrated_sensor", "token"), ("lidarseg", "filename")]
+    + [("sample_data", field) for field in ("token", "filename", "ego_pose_token")],
+)
+def test_half_a_character_is_told_with_the_table_and_record_that_hold_it(town, table, field):
+    edit(town, table, lambda rows: rows[0].update({field: "half \ud800"}))
+    with pytest.raises(ValueError, match=rf"record 0 of .*{table}\.json is damaged"):
+        NuScenes(town, split=None)
+
+
+def test_a_channel_that_is_missing_is_told_of_the_table_of_sensors(town):
+    def misspell(rows):
+        for row in rows:
+            row["channel"] = row["channel"].replace("CAM_BACK_LEFT", "CAM_BACK_LEF")
+
+    edit(town, "sensor", misspell)
+    with pytest.raises(ValueError, match=r"sensor\.json has no channel CAM_BACK_LEFT; expected LIDAR_TOP, "):
+        NuScenes(town)
 
 
 def test_two_keyframes_or_label_files_or_scenes_of_one_name_are_refused(town):

@@ -273,7 +273,12 @@ def _world_from_sensor(record: Record) -> Float[Tensor, "4 4"]:
 
 def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> Camera:
     """Build a camera from its keyframe record."""
-    calibration = record["calibration"]
+    calibration, size = record["calibration"], (record["width"], record["height"])
+    if not min(size) > 0:
+        raise ValueError(
+            f"sample_data.json, record {record['token']}: expected the width and height of an image, got "
+            f"{size[0]}x{size[1]}; restore the table"
+        )
     try:
         intrinsics = torch.tensor(calibration["camera_intrinsic"], dtype=torch.float64)
     except (ValueError, TypeError, RuntimeError, OverflowError):  # RuntimeError: torch, for null
@@ -283,9 +288,8 @@ def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -
             f"calibrated_sensor.json, record {calibration['token']}: expected a camera_intrinsic of 3x3 "
             f"numbers, got {str(calibration['camera_intrinsic'])[:80]}; restore the table"
         )
-    size = record["width"], record["height"]
     check_intrinsics(
         intrinsics, f"calibrated_sensor.json, record {calibration['token']}, camera_intrinsic", size=size
     )
     camera_from_cloud = invert_rigid(_world_from_sensor(record)) @ world_from_cloud
-    return Camera(name, intrinsics.float(), camera_from_cloud.float(), record["width"], record["height"])
+    return Camera(name, intrinsics.float(), camera_from_cloud.float(), *size)

@@ -51,11 +51,19 @@ def read_rows(path: Path, types: Mapping[str, type]) -> Iterator[Row]:
             if key not in row:
                 wanted = ", ".join(types)
                 raise ValueError(f"record {number} of {path} lacks a field ({key!r}), expected {wanted}")
-            if type(row[key]) is not expected:
+            if type(row[key]) is not expected or row[key] == "":
                 raise ValueError(
                     f"record {number} of {path} is damaged (expected {key} to be {expected.__name__}, got "
                     f"{str(row[key])[:60]!r}); restore the table"
                 )
+            if expected is str:
+                try:
+                    row[key].encode()
+                except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can hold and UTF-8 not
+                    raise ValueError(
+                        f"record {number} of {path} is damaged ({key} is {row[key]!r}, which is no text); "
+                        "restore the table"
+                    ) from None
         yield row
 
 
@@ -151,8 +159,9 @@ class _Files:
             ValueError: If its token has been there before, or a text is no text.
         """
         for key in ("token", "filename", "ego_pose_token"):
-            if type(row[key]) is not str:
-                raise TypeError(f"expected {key} to be str, got {row[key]!r}")
+            if type(row[key]) is not str or not row[key]:
+                raise TypeError(f"expected {key} to be str and not empty, got {row[key]!r}")
+            row[key].encode()  # fails here, where the table is known, if it is no text
         for key in ("width", "height"):
             size = row[key]
             if size is not None and (type(size) is not int or not 0 <= size < 2**31):
@@ -204,6 +213,11 @@ def _read_calibrations(tables: Path) -> tuple[dict[str, Row], dict[str, int]]:
     """Read how sensors are mounted, and of each calibration its channel's position."""
     sensors = _by_token(tables / "sensor.json", {"channel": str})
     wanted = {channel: number for number, channel in enumerate(CHANNELS)}
+    absent = [channel for channel in CHANNELS if channel not in {row["channel"] for row in sensors.values()}]
+    if absent:
+        raise ValueError(
+            f"{tables / 'sensor.json'} has no channel {', '.join(absent)}; expected {', '.join(CHANNELS)}"
+        )
     types = {"sensor_token": str, "translation": list, "rotation": list, "camera_intrinsic": list}
     path = tables / "calibrated_sensor.json"
     rows = _by_token(path, types)
