@@ -721,3 +721,14 @@ def test_points_of_the_recording_vehicle_are_dropped_from_earlier_sweeps_only(da
     sample = NuScenes(damaged, sweeps=2, with_labels=False)[0]
     assert len(sample.cloud) == len(whole.cloud) + 3
     assert len(sample.sweeps[0]) == len(whole.sweeps[0]) + 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"train": 3}, [["a"]], 3, {"train": [1]}, {"train": [["a"]]}, {"train": "scene-0001"}, {}, None],
+)
+def test_a_broken_list_of_splits_is_told_by_its_file(damaged, content):
+    (damaged / VERSION / "splits.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"splits\.json") as caught:
+        NuScenes(damaged)
+    assert "\n" not in str(caught.value)

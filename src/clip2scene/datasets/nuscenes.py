@@ -24,9 +24,9 @@ from clip2scene.datasets.reading import (
     check_sweeps,
     inside,
     read_image,
+    read_own_split,
     read_records,
 )
-from clip2scene.files import read_json
 from clip2scene.geometry import check_intrinsics, invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import NUSCENES, ClassSet, train_ids
 from clip2scene.types import Camera, Moments, PointCloud, Sample
@@ -251,10 +251,7 @@ def _split_scenes(tables: Path, split: str | None, present: tuple[str, ...]) -> 
     own = tables / "splits.json"
     if not own.exists():
         return set(official_scenes(split, tables.name, present))
-    splits = read_json(own)
-    if not isinstance(splits, dict) or split not in splits:
-        raise ValueError(f"unknown split {split!r}, expected one of {', '.join(splits)} as in {own}")
-    return set(splits[split])
+    return set(read_own_split(own, split))
 
 
 def _rigid(record: Record, what: str) -> Float[Tensor, "4 4"]:
