@@ -185,6 +185,15 @@ def test_sequences_are_found_at_three_depths_and_chosen_by_splits(seven, tum):
         RgbdSequences(seven, split="val")
 
 
+def test_sequences_that_would_share_a_name_or_cannot_name_a_file_are_refused(seven):
+    shutil.copytree(seven / "flat" / "seq-01", seven / "flat-seq-01")
+    with pytest.raises(ValueError, match="flat/seq-01 and .*flat-seq-01 would both be called 'flat-seq-01'"):
+        RgbdSequences(seven)
+    (seven / "flat-seq-01").rename(seven / "my flat")
+    with pytest.raises(ValueError, match="has the name 'my flat'"):
+        RgbdSequences(seven)
+
+
 def test_usual_numbers_stand_in_for_intrinsics_that_are_not_told(seven, tum):
     for folder in (seven / "flat" / "seq-01", tum):
         for path in folder.glob("intrinsic_*.txt"):
