@@ -11,6 +11,7 @@ from clip2scene import build, losses
 from clip2scene.build.student import NETWORKS
 from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, StudentConfig, TeacherConfig
 from clip2scene.labels import PANDASET, TOYTOWN, ClassSet
+from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.prompts import TextTable
 
 LABEL_MAPS = TeacherConfig(kind="label-maps")
@@ -74,7 +75,7 @@ def test_class_balance_makes_rare_classes_weigh_more():
 
 
 def test_the_optimisers_are_those_of_the_recipe():
-    student = torch.nn.Linear(2, 2)
+    student = Embedder(NETWORKS["minkunet14a"](1, width=0.25), 8)
     sgd = build.build_optimiser(OptimiserConfig(name="sgd", learning_rate=0.5, weight_decay=0.1), student)
     assert isinstance(sgd, torch.optim.SGD)
     named = ("lr", "momentum", "dampening", "weight_decay")  # momentum and dampening: the released code

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import threading
@@ -6,7 +7,7 @@ import time
 import pytest
 import torch
 
-from clip2scene.parallel import count_cores, one_at_a_time, run_apart, share_out
+from clip2scene.parallel import count_cores, one_at_a_time, read_ahead, run_apart, share_out
 
 
 def act(task):
@@ -121,3 +122,23 @@ def test_a_killed_process_among_those_that_share_is_a_sentence():
 
 def test_there_may_be_nothing_to_share():
     share_out(die_at_three, [], title="look", unit="image")
+
+
+def fill_the_disk(number):
+    raise OSError(errno.ENOSPC, "No space left on device", f"{number}.safetensors")
+
+
+def err(number):
+    raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_full_disk_is_a_sentence_wherever_the_work_is_done(processes):
+    with pytest.raises(ValueError, match=r"No space left on device: '0\.safetensors'") as raised:
+        list(read_ahead(fill_the_disk, range(2), processes=processes, title="look"))
+    assert "Traceback" not in str(raised.value)
+
+
+def test_a_fault_of_ours_in_another_process_is_not_said_to_be_a_killed_process():
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        list(read_ahead(err, range(2), processes=1, title="look"))

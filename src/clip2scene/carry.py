@@ -27,19 +27,7 @@ from clip2scene.superpoints import find_superpoints
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
-from clip2scene.types import IGNORE_LABEL, Pairs, PointCloud, Prompts, Sample
-
-
-@runtime_checkable
-class Dataset(Protocol):
-    """What every loader offers."""
-
-    @property
-    def tokens(self) -> Sequence[str]:
-        """Name the samples, each fit for a file name."""
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one sample."""
+from clip2scene.types import IGNORE_LABEL, Dataset, Pairs, PointCloud, Prompts, Sample
 
 
 @runtime_checkable

@@ -54,8 +54,7 @@ def predictions(
         sample = dataset[number]
         with torch.inference_mode():
             cloud, *_ = gather_sweeps(sample, settings)  # the keyframe's points come first
-            embeddings = student.embed_cloud(cloud.positions, cloud.features)[: len(sample.cloud)]
-            logits = run.prompts.class_logits(embeddings)
+            logits = student.answer(cloud.positions, cloud.features, run.prompts).logits[: len(sample.cloud)]
             if not logits.isfinite().all():
                 raise ValueError(
                     f"the student of run {run.folder} answers {sample.token} with numbers that are not "

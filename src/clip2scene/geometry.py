@@ -311,14 +311,16 @@ def voxelize(
         return empty, empty[:, 0]
     if not positions.isfinite().all():
         raise ValueError("positions hold numbers that are not finite; drop those points first")
-    cubes = torch.floor(positions / voxel_size).long()
-    lowest = cubes.amin(dim=0)
-    shifted = cubes - lowest
-    if int(shifted.max()) >= 1 << 20:
+    cubes = torch.floor(positions / voxel_size)
+    span = float((cubes.amax(dim=0) - cubes.amin(dim=0)).max())  # as floats: far points have no whole number
+    if not (span < 1 << 20 and float(cubes.abs().max()) < 1 << 62):
         raise ValueError(
-            f"the cloud spans {int(shifted.max()) + 1} cubes of {voxel_size} m along an axis, at most "
+            f"the cloud spans {span + 1:.0f} cubes of {voxel_size} m along an axis, at most "
             f"{1 << 20} fit; use larger voxels or drop stray points"
         )
+    cubes = cubes.long()
+    lowest = cubes.amin(dim=0)
+    shifted = cubes - lowest
     x, y, z = shifted.unbind(dim=1)
     keys, voxel_of_point = torch.unique((x << 40) | (y << 20) | z, return_inverse=True)
     coordinates = torch.stack([keys >> 40, (keys >> 20) & 0xFFFFF, keys & 0xFFFFF], dim=1) + lowest

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from clip2scene import build
-from clip2scene.carry import Dataset
 from clip2scene.config import Recipe
 from clip2scene.parallel import share_out
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
+from clip2scene.types import Dataset
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _WORTH_A_PROCESS = 4  # parts; for fewer, none is started
+_TORCH_SAYS_OF_THE_KILLED = ("exited unexpectedly", "is killed by signal")
 
 
 def run_apart(
@@ -90,7 +91,8 @@ def share_out(work: Callable[[int], None], parts: Sequence[int], *, title: str, 
         unit: What a part is.
 
     Raises:
-        ValueError: The first that a part raised, in its own words; or if a process died.
+        ValueError: The first that a part raised, in its own words, a full disk among them; or if a process
+            died.
     """
     processes = min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
     done = read_ahead(work, parts, processes=processes if processes > 1 else 0, title=title)
@@ -119,7 +121,8 @@ def read_ahead(
         What ``read`` gives.
 
     Raises:
-        ValueError: The first that a read raised, in its own words; or if a process died.
+        ValueError: The first that a read raised, in its own words, a full disk among them; or if a process
+            died.
     """
     loader: DataLoader[tuple[Result | None, str]] = DataLoader(
         _Readings(read),  # type: ignore[arg-type]  # it has what torch asks of a data set
@@ -133,9 +136,9 @@ def read_ahead(
             if wrong:
                 raise ValueError(wrong)
             yield result
-    except RuntimeError as error:  # torch says so when one of its processes is killed
-        if "DataLoader worker" not in str(error):
-            raise
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _TORCH_SAYS_OF_THE_KILLED):
+            raise  # a fault of ours in one of the processes, with its traceback
         raise ValueError(
             f"a process of {title!r} was killed, most often for want of memory; free some, or start "
             "fewer with OMP_NUM_THREADS, and run again: what is done is kept"
@@ -151,7 +154,7 @@ class _Readings:
     def __getitem__(self, number: int) -> tuple[Any, str]:
         try:
             return self.read(number), ""
-        except ValueError as error:  # from another process it would come with that one's traceback
+        except (ValueError, OSError) as error:  # from another process they would come with its traceback
             return None, str(error) or type(error).__name__
 
 

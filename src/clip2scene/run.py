@@ -5,6 +5,9 @@
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
 ``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
 ``classes.json``        the classes of a drive log that has its own
+``labels.json``         which labels it may see, if it learns from labels
+``start.safetensors``   the weights it began with, if others learnt them
+``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
 ``sources.json``        the teacher and the data: where they were, and their hashes
 ``checkpoint.*``        the newest checkpoint and the one before it
 ``log.jsonl``           one line a step: loss and time
@@ -14,36 +17,47 @@
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from clip2scene import build
 from clip2scene.build.indoor import frame_settings
 from clip2scene.carry import Teacher, carry_split
 from clip2scene.checkpoint import (
+    fingerprint,
     hash_files,
     load_checkpoint,
     load_weights,
+    previous_path,
     save_checkpoint,
     versions,
 )
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_atomically, write_json
 from clip2scene.judging import Judged, judge_map
+from clip2scene.starting import Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
+from clip2scene.subsets import Chosen, Subset
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
 from clip2scene.trainee import Trainee
-from clip2scene.types import Prompts
+from clip2scene.types import IGNORE_LABEL, Prompts
 
-WORDS = "words.safetensors"
+WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
+CHOSEN = "chosen.safetensors"
+
+LabelMask = Callable[[str, Int[Tensor, "points"]], Int[Tensor, "points"]]
+"""Leaves of a sample's labels, by its token, those that may be seen; the others become ``IGNORE_LABEL``."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,27 @@ class Run:
         return self.folder / "checkpoint.safetensors"
 
     @property
+    def subset(self) -> Subset | None:
+        """The labels that it may see; None for a run without labels."""
+        path = self.folder / LABELS
+        if not path.exists():
+            return None
+        return Subset.from_json(read_json(path)["subset"])
+
+    def visible_labels(self) -> LabelMask | None:
+        """Say which labels of a sample may be seen: so many points of it, and of some classes."""
+        subset, wanted = self.subset, self.recipe.labels.classes
+        if subset is None:
+            return None
+        is_wanted = torch.tensor([not wanted or name in wanted for name in self.prompts.classes])
+
+        def mask(token: str, labels: Int[Tensor, "points"]) -> Int[Tensor, "points"]:
+            named = torch.where(is_wanted[labels.clamp(min=0)], labels, IGNORE_LABEL)
+            return subset.mask(token, named)
+
+        return mask
+
+    @property
     def judged(self) -> Judged:
         """The classes that answers are judged in."""
         classes = build.judged_classes(self.recipe.data, self.folder)
@@ -76,6 +111,12 @@ class Run:
         return Judged(
             classes.classes, of_spoken[[spoken.classes.index(name) for name in self.prompts.classes]]
         )
+
+    @property
+    def text_weights(self) -> str | None:
+        """What opens its text space once more, in :func:`start_run`'s terms."""
+        words = self.folder / WORDS
+        return str(words) if words.exists() else self.sources["teacher_weights"]
 
     @property
     def carry_settings(self) -> dict[str, Any]:
@@ -91,6 +132,7 @@ class Run:
         with_labels: bool,
         into: Path | None = None,
         teacher_cache: Path | None = None,
+        subset: Sequence[str] | None = None,
     ) -> list[Path]:
         """Carry the teacher's answers onto a split, or find them carried already.
 
@@ -101,6 +143,7 @@ class Run:
             into: Folder to keep them in, which other runs may share, and with them what the teacher saw in
                 each image; by default the run's own, without the latter.
             teacher_cache: Folder of what the teacher saw in each image.
+            subset: Names of the samples; all if left out.
 
         Returns:
             A file a sample. To be judged, a student sees what it would see in use: the keyframe alone, unless
@@ -151,7 +194,8 @@ class Run:
                 "backbone_hash": self.sources["backbone_hash"],
             }
         folder = (into or self.folder / "carried") / split
-        return carry_split(dataset, teacher, self.prompts, folder, settings=settings, backbone=backbone)
+        samples = dataset if subset is None else Chosen(dataset, subset)
+        return carry_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
 
     def text_space(self) -> TextSpace:
         """Open what turns words into vectors.
@@ -176,6 +220,7 @@ class Run:
             in_channels=self.sources["in_channels"],
             text_channels=self.prompts.embeddings.shape[1],
             pixel_channels=self.sources.get("pixel_channels"),
+            num_classes=len(self.prompts.classes),
         )
 
     def student(self) -> Embedder:
@@ -184,16 +229,32 @@ class Run:
         Raises:
             ValueError: If there is no whole checkpoint.
         """
+        chosen = self.folder / CHOSEN
+        path = chosen if chosen.exists() else self.checkpoint_path
         student = self.new_student()
-        load_weights(student, load_checkpoint(self.checkpoint_path).model, self.checkpoint_path)
+        load_weights(student, load_checkpoint(path).model, path)
         return student.eval()
 
     def trainee(self, device: torch.device) -> Trainee:
         """Make the student that learns, from the newest checkpoint if there is one."""
-        trainee = Trainee(self.new_student().to(device), self.recipe)
-        if self.checkpoint_path.exists():
+        trainee = Trainee(self._beginner().to(device), self.recipe)
+        if self.checkpoint_path.exists() or previous_path(self.checkpoint_path).exists():
             trainee.restore(load_checkpoint(self.checkpoint_path), self.checkpoint_path)
         return trainee
+
+    def anchor(self, device: torch.device) -> Embedder | None:
+        """Give the network as it began, where its words are to be kept."""
+        if not self.recipe.tuning.keep_words:
+            return None
+        return self._beginner().to(device).eval().requires_grad_(False)
+
+    def _beginner(self) -> Embedder:
+        """Make the network as it begins: from chance, or from what others learnt."""
+        student, path = self.new_student(), self.folder / START
+        if path.exists():
+            by_words = self.recipe.tuning.start == "words" and self.sources["start"]["knows_words"]
+            begin_with(student, load_file(path), self.prompts.class_directions() if by_words else None)
+        return student
 
     def save(self, trainee: Trainee) -> None:
         """Write a checkpoint, atomically."""
@@ -205,11 +266,26 @@ class Run:
             log.write(json.dumps(values) + "\n")
 
 
-def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: str | None) -> Run:
+def start_run(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None,
+    start: Start | None = None,
+) -> Run:
     """Make a run's folder, or open the one that an interrupted call left.
 
+    Args:
+        recipe: What is to be learnt.
+        data_root: The data set.
+        out: The folder.
+        teacher_weights: As :func:`clip2scene.train.pretrain` takes them.
+        start: Weights to begin with.
+
     Raises:
-        ValueError: If the folder holds something else, or a run of another recipe or teacher.
+        ValueError: If the folder holds something else, or a run of another recipe or teacher, with another
+            start or other labels.
     """
     if (out / "recipe.json").exists():
         run = open_run(out)
@@ -223,12 +299,18 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
                 f"{out} holds a run taught by {run.sources['teacher_weights'] or 'the small model'}, not by "
                 f"{teacher_weights or 'the small model'}; name the same teacher, or give another --out"
             )
+        if run.sources.get("start") != _about(start):
+            raise ValueError(
+                f"{out} holds a run that began with other weights; name the same start, or give another --out"
+            )
         return run
     begun = {
         "prompts.json",
         "prompts.safetensors",
         "sources.json",
         WORDS,
+        LABELS,
+        START,
         build.OWN_CLASSES,
     }  # of a call that was cut short
     if out.exists() and any(path.name not in begun for path in out.iterdir()):
@@ -258,6 +340,13 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
         sources["pixel_channels"] = backbone.channels
         own = recipe.loss.backbone == "own"
         sources["backbone_hash"] = "" if own else hash_files(Path(str(recipe.loss.backbone)))
+    if recipe.supervision == "labels":
+        subset = build.choose_labels(recipe, dataset)
+        write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
+    if start is not None:
+        sources["start"] = _about(start)
+        with write_atomically(out / START) as temporary:
+            save_file(dict(start.weights), temporary)
     build.keep_own_classes(recipe.data, data_root, out)
     save_prompts(out, prompts)
     if isinstance(space, TextTable):
@@ -266,8 +355,30 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
     else:
         sources["teacher_hash"] = build.hash_teacher(teacher_weights)
     write_json(out / "sources.json", sources)
+    run = Run(out, recipe, prompts, sources)
+    run._beginner()  # noqa: SLF001 - weights that do not fit are refused before anything is learnt
     write_json(out / "recipe.json", to_dict(recipe))
-    return Run(out, recipe, prompts, sources)
+    return run
+
+
+def _about(start: Start | None) -> dict[str, Any] | None:
+    """Say where weights come from, and which they are."""
+    if start is None:
+        return None
+    return {
+        "origin": str(start.origin.resolve()),
+        "sha256": fingerprint(start.weights),
+        "knows_words": start.knows_words,
+    }
+
+
+def open_start(folder: Path) -> Start:
+    """Take what another run begins with from a trained run.
+
+    Raises:
+        ValueError: If it is no run, or not trained.
+    """
+    return Start(folder, parts_to_begin_with(open_run(folder).student().state_dict()))
 
 
 def open_run(folder: Path) -> Run:

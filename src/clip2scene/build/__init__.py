@@ -4,9 +4,11 @@ from clip2scene.build.data import (
     OWN_CLASSES,
     DataSet,
     build_dataset,
+    choose_labels,
     count_images,
     judged_classes,
     keep_own_classes,
+    scenes_of,
     spoken_classes,
 )
 from clip2scene.build.objective import Objective
@@ -35,6 +37,7 @@ __all__ = [
     "build_prompts",
     "build_student",
     "build_teacher",
+    "choose_labels",
     "count_images",
     "hash_teacher",
     "judged_classes",
@@ -43,5 +46,6 @@ __all__ = [
     "names_of",
     "open_text_space",
     "place_words",
+    "scenes_of",
     "spoken_classes",
 ]

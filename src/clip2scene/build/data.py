@@ -5,7 +5,7 @@ from pathlib import Path
 from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.build.indoor import Rooms, indoor_classes, open_rooms
 from clip2scene.class_set import ClassSet
-from clip2scene.config import DataConfig
+from clip2scene.config import DataConfig, Recipe
 from clip2scene.datasets.drive_log import DriveLog
 from clip2scene.datasets.drive_log_classes import class_set_to_json, read_class_set
 from clip2scene.datasets.kitti import KittiObject
@@ -16,6 +16,7 @@ from clip2scene.datasets.semantic_kitti import SemanticKitti
 from clip2scene.files import write_json
 from clip2scene.judging import judge_map
 from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
+from clip2scene.subsets import Subset, choose
 
 DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw | DriveLog | Rooms
 
@@ -110,3 +111,33 @@ def build_dataset(
 def count_images(dataset: DataSet) -> int:
     """Count the samples that have images; KITTI's are a download of their own."""
     return len(dataset) if isinstance(dataset, NuScenes | PandaSet) else dataset.num_images
+
+
+def choose_labels(recipe: Recipe, dataset: DataSet) -> Subset:
+    """Choose the samples of a split that a recipe sees the labels of, and how many points of each.
+
+    Raises:
+        ValueError: If none is chosen, or the recipe's ranking names what the split lacks.
+    """
+    labels = recipe.labels
+    units = {token: token for token in dataset.tokens}
+    return choose(
+        scenes_of(recipe.data, dataset) if labels.by == "scene" else units,
+        fraction=labels.fraction,
+        count=labels.count,
+        order=labels.ranking or labels.order,
+        draw=recipe.seed if labels.draw is None else labels.draw,
+        points_per_scene=labels.points_per_scene,
+        holdout=labels.holdout,
+    )
+
+
+def scenes_of(data: DataConfig, dataset: DataSet) -> dict[str, str]:
+    """Name each sample's scene: a drive, or a room; single images and rooms are scenes of their own."""
+    if isinstance(dataset, NuScenes):
+        return dict(zip(dataset.tokens, dataset.scenes, strict=True))
+    if data.layout in ("semantic-kitti", "kitti-raw"):
+        return {token: token.rpartition("-")[0] for token in dataset.tokens}
+    if data.layout in ("pandaset", "drive-log"):
+        return dict.fromkeys(dataset.tokens, data.layout)
+    return {token: token for token in dataset.tokens}

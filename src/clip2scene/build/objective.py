@@ -1,5 +1,6 @@
 """Settings to what is minimised."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -41,6 +42,15 @@ class Objective:
             value = value + self.loss.lovasz * losses.lovasz_softmax(logits, targets)
         return self.loss.weight * value
 
+    def keep_words(
+        self, embeddings: Float[Tensor, "points channels"], anchor: Embedder, batch: Batch
+    ) -> Float[Tensor, ""]:
+        """Hold embeddings near those that the network gave as it began: the mean of 1 - cosine."""
+        with torch.no_grad():
+            before = anchor.embed(anchor(batch.positions, batch.features, batch.item_of_point))
+        near = nn.functional.cosine_similarity(embeddings, before, dim=1)
+        return self.recipe.tuning.keep_words * (1 - near).mean()
+
     def contrast(
         self, student: Embedder, described: Float[Tensor, "points hidden"], batch: Batch, prompts: Prompts
     ) -> Float[Tensor, ""]:
@@ -71,7 +81,7 @@ class Objective:
         if student.local is None or pixels is None or batch.cells is None:
             return described.new_zeros(())
         cells, labels = batch.cells[pixels.points], pixels.logits.argmax(1)
-        text = _class_directions(prompts)
+        text = prompts.class_directions()
         # With nothing else to teach the layer into the text space, this term does.
         points = (student.local.points if self.loss.weight else student.head)(
             described.index_select(0, pixels.points)
@@ -99,10 +109,4 @@ def _seen_by(pixels: PixelLesson, prompts: Prompts) -> Float[Tensor, "pairs chan
     """Give the teacher's embedding at each pair; one that has nothing but classes has their texts."""
     if pixels.embeddings is not None:
         return pixels.embeddings
-    return _class_directions(prompts)[pixels.logits.argmax(1)]
-
-
-def _class_directions(prompts: Prompts) -> Float[Tensor, "classes channels"]:
-    """Give each class the mean direction of its names."""
-    sums = prompts.embeddings.new_zeros(len(prompts.classes), prompts.embeddings.shape[1])
-    return nn.functional.normalize(sums.index_add_(0, prompts.class_of_name, prompts.embeddings), dim=1)
+    return prompts.class_directions()[pixels.logits.argmax(1)]

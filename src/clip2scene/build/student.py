@@ -1,9 +1,10 @@
 """Settings to the student, and how its weights move."""
 
-import torch
-from torch import nn
+from typing import Any
 
-from clip2scene.config import OptimiserConfig, Recipe
+import torch
+
+from clip2scene.config import OptimiserConfig, Recipe, TuningConfig
 from clip2scene.student.embedder import Embedder, Heads
 from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet34
 from clip2scene.student.spvcnn import SPVCNN
@@ -15,7 +16,12 @@ NETWORKS = {"spvcnn": SPVCNN, "minkunet14a": minkunet14a, "minkunet18": minkunet
 
 
 def build_student(
-    recipe: Recipe, *, in_channels: int, text_channels: int, pixel_channels: int | None = None
+    recipe: Recipe,
+    *,
+    in_channels: int,
+    text_channels: int,
+    pixel_channels: int | None = None,
+    num_classes: int | None = None,
 ) -> Embedder:
     """Make the 3D network with fresh weights.
 
@@ -24,6 +30,7 @@ def build_student(
         in_channels: What the sensor measures beside positions.
         text_channels: Size of the text space.
         pixel_channels: Of the image backbone, where the recipe names one.
+        num_classes: Of the classifier, where the recipe has one.
     """
     student, loss = recipe.student, recipe.loss
     in_channels += student.sees_height
@@ -41,15 +48,43 @@ def build_student(
         sees_height=student.sees_height,
         settles=student.settles,
         local=local,
+        num_classes=num_classes if recipe.tuning.head == "classifier" else None,
     )
 
 
-def build_optimiser(optimiser: OptimiserConfig, student: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimiser; SGD is the released code's (momentum 0.9, dampening 0.1)."""
+def build_optimiser(
+    optimiser: OptimiserConfig,
+    student: Embedder,
+    tuning: TuningConfig = TuningConfig(),  # noqa: B008 - frozen
+) -> torch.optim.Optimizer:
+    """Make the optimiser; SGD is the released code's (momentum 0.9, dampening 0.1).
+
+    Each group of its parameters carries its factor on the learning rate under "scale".
+    """
     rate, decay = optimiser.learning_rate, optimiser.weight_decay
+    groups = _groups(student, tuning)
     if optimiser.name == "sgd":
-        return torch.optim.SGD(student.parameters(), rate, momentum=0.9, dampening=0.1, weight_decay=decay)
-    return torch.optim.AdamW(student.parameters(), rate, weight_decay=decay)
+        return torch.optim.SGD(groups, rate, momentum=0.9, dampening=0.1, weight_decay=decay)
+    return torch.optim.AdamW(groups, rate, weight_decay=decay)
+
+
+def _groups(student: Embedder, tuning: TuningConfig) -> list[dict[str, Any]]:
+    """Sort what learns by the factor on its learning rate."""
+    scales = {name: 1.0 for name, parameter in student.named_parameters() if parameter.requires_grad}
+    stages = student.backbone.stages
+    for depth, stage in enumerate(reversed(stages)):  # type: ignore[arg-type]
+        inside = {id(parameter) for parameter in stage.parameters()}
+        for name, parameter in student.backbone.named_parameters(prefix="backbone"):
+            if id(parameter) in inside and name in scales:
+                scales[name] = tuning.layer_decay**depth
+    for name in scales:
+        if name.startswith("classifier."):
+            scales[name] = tuning.head_rate
+    parameters = dict(student.named_parameters())
+    return [
+        {"params": [parameters[name] for name in scales if scales[name] == scale], "scale": scale}
+        for scale in sorted(set(scales.values()))
+    ]
 
 
 def learning_rate(optimiser: OptimiserConfig, progress: float) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clip2scene.datasets.reading import check_positions, read_records
 from clip2scene.geometry import check_intrinsics, check_rigid, transform_points
+from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, PointCloud
 
 CAMERA = "image_2"
@@ -189,8 +190,8 @@ def colour_camera(
     try:
         with Image.open(image) as opened:
             width, height = opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {image} cannot be read ({error}); restore it") from None
+    except Exception as error:  # Pillow has many
+        raise ValueError(f"image {image} cannot be read ({in_a_sentence(error)}); restore it") from None
     check_middle(image, intrinsics, width, height)
     return Camera(name, intrinsics.float(), camera_from_lidar.float(), width, height)
 

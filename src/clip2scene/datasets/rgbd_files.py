@@ -16,6 +16,7 @@ from torch import Tensor
 from clip2scene.datasets.kitti_files import check_middle, colour_camera
 from clip2scene.datasets.reading import read_image
 from clip2scene.geometry import check_intrinsics, check_rigid, invert_rigid
+from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, DepthImage, PointCloud, Sample
 
 _log = logging.getLogger(__name__)
@@ -220,8 +221,8 @@ def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> Dept
             mode, raw = image.mode, np.asarray(image)
     except FileNotFoundError:
         raise ValueError(f"depth image {path} is missing; restore it") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"depth image {path} cannot be read ({error}); restore it") from None
+    except Exception as error:  # Pillow and its decoders have many
+        raise ValueError(f"depth image {path} cannot be read ({in_a_sentence(error)}); restore it") from None
     if not mode.startswith("I") or raw.ndim != 2 or not 0 <= int(raw.min()) <= int(raw.max()) <= 0xFFFF:
         raise ValueError(
             f"depth image {path} has the mode {mode}, expected one channel of 16 bits; write "

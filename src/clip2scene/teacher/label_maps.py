@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from clip2scene.parallel import in_a_sentence
 from clip2scene.types import IGNORE_LABEL, Pairs, Sample
 
 
@@ -123,19 +124,22 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
         raise ValueError(
             f"class map {path} is missing; run the segmenter on that image, or correct the pattern"
         ) from None
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"class map {path} cannot be read ({error}); write it anew as a PNG") from None
+    except Exception as error:  # Pillow and its decoders have many
+        fault = in_a_sentence(error)
+        raise ValueError(f"class map {path} cannot be read ({fault}); write it anew as a PNG") from None
     if values.ndim != 2 or values.dtype.kind not in "iu":
         raise ValueError(
             f"class map {path} must hold one whole number per pixel, got {values.dtype} of shape "
             f"{values.shape}; save class numbers, not colours"
         )
-    labels = torch.from_numpy(values.astype(np.int16))
-    labels[labels == ignore] = IGNORE_LABEL
-    highest = int(labels.max())
+    known = values[values != ignore]
+    highest, lowest = int(known.max(initial=0)), int(known.min(initial=0))
+    if lowest < 0:
+        raise ValueError(f"class map {path} holds {lowest}, expected class numbers from 0; write it anew")
     if highest >= num_classes:
         raise ValueError(
             f"class map {path} holds class {highest} but there are names for {num_classes} classes (0 to "
             f"{num_classes - 1}); name the missing classes, or say which value means 'unknown'"
         )
+    labels = torch.from_numpy(np.where(values == ignore, IGNORE_LABEL, values).astype(np.int16))
     return labels
