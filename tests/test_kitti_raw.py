@@ -130,7 +130,7 @@ def test_splits_list_drives_and_without_a_list_all_is_for_learning(root):
     )
     assert len(KittiRaw(root, split="val")) == 4
     for split, fault in (
-        ("odd", "unknown split"),
+        ("odd", "has no list"),
         ("lost", "lacks the drives x"),
         ("none", "lacks the drives"),
         ("deep", r"lacks the drives \['x'\]"),
@@ -178,3 +178,13 @@ def test_broken_files_are_named(root, file, content, fault):
     (root / DAY / DRIVE / file).write_text(content)
     with pytest.raises(ValueError, match=fault):
         KittiRaw(root, sweeps=2)[1]
+
+
+@pytest.mark.parametrize(
+    "content", [{"train": 3}, [["a"]], 3, {"train": [1]}, {"train": [["a"]]}, {"train": DRIVE}, {}, None]
+)
+def test_a_broken_list_of_splits_is_told_by_its_file(root, content):
+    (root / "splits.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"splits\.json") as caught:
+        KittiRaw(root)
+    assert "\n" not in str(caught.value)

@@ -181,6 +181,14 @@ def test_a_smaller_class_set_keeps_the_same_names(tiny_toytown):
         assert torch.equal(small.labels == train_id, whole.labels == NUSCENES.classes.index(name))
 
 
+def test_scenes_of_an_official_split_that_are_absent_are_counted_and_logged(caplog):
+    present = tuple(f"scene-{number:04d}" for number in range(1, 1111))
+    official_scenes("val", VERSION, present)
+    assert not caplog.text
+    assert official_scenes("mini_val", "v1.0-mini", ("scene-0916",)) == ("scene-0916",)
+    assert "1 of the 2 scenes of split mini_val are not in v1.0-mini, the first is scene-0103" in caplog.text
+
+
 def test_official_splits_have_their_known_sizes_and_overlap_nowhere():
     present = tuple(f"scene-{number:04d}" for number in range(1, 1111))
     val = set(official_scenes("val", VERSION, present))
@@ -713,3 +721,14 @@ def test_points_of_the_recording_vehicle_are_dropped_from_earlier_sweeps_only(da
     sample = NuScenes(damaged, sweeps=2, with_labels=False)[0]
     assert len(sample.cloud) == len(whole.cloud) + 3
     assert len(sample.sweeps[0]) == len(whole.sweeps[0]) + 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"train": 3}, [["a"]], 3, {"train": [1]}, {"train": [["a"]]}, {"train": "scene-0001"}, {}, None],
+)
+def test_a_broken_list_of_splits_is_told_by_its_file(damaged, content):
+    (damaged / VERSION / "splits.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"splits\.json") as caught:
+        NuScenes(damaged)
+    assert "\n" not in str(caught.value)

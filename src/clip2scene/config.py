@@ -51,6 +51,12 @@ class DataConfig:
         _require(self.frame_step >= 1, "frame_step must be 1 or more", self.frame_step)
         _require(self.views >= 1, "views must be 1 or more", self.views)
         _require(0 <= self.most_skipped <= 1, "most_skipped must lie in 0..1", self.most_skipped)
+        in_rooms = self.classes != "toytown" or self.layout not in ("scannet", "rgbd")
+        _require(
+            in_rooms,
+            f"classes toytown are for layouts of streets, {self.layout} has own and scannet-200",
+            "toytown",
+        )
         of_rooms = self.classes != "scannet-200" or self.layout in ("scannet", "rgbd")
         _require(of_rooms, "classes scannet-200 are for the layouts scannet and rgbd", self.layout)
         merged = not self.merge_sweeps or self.sweeps > 1

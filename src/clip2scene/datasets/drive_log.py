@@ -16,13 +16,12 @@ from clip2scene.cloudfiles import SUFFIXES, read_cloud
 from clip2scene.datasets.drive_log_classes import read_class_set, read_labels
 from clip2scene.datasets.drive_log_files import (
     Calibration,
-    check_name,
     choose_names,
     read_calibration,
     read_image_times,
     read_poses,
 )
-from clip2scene.datasets.reading import check_enough_sweeps, check_sweeps, read_image
+from clip2scene.datasets.reading import check_enough_sweeps, check_name, check_sweeps, read_image
 from clip2scene.datasets.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.geometry import invert_rigid, transform_points
 from clip2scene.types import Camera, Moments, PointCloud, Sample

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.datasets.json_schema import find_fault
+from clip2scene.datasets.reading import check_name
 from clip2scene.datasets.trajectory import Trajectory
 from clip2scene.files import read_json
 from clip2scene.geometry import check_intrinsics, check_rigid, invert_rigid, rigid_from_quaternion
@@ -182,19 +183,6 @@ def choose_names(path: Path, split: str | None, present: Sequence[str]) -> tuple
         what = f"{missing[0]!r}, which is no cloud in lidar/" if missing else "a cloud twice"
         raise ValueError(f"{path}: split {split!r} lists {what}; correct the list or restore the cloud")
     return tuple(name for name in present if name in chosen)
-
-
-def check_name(name: str, source: Path) -> None:
-    """Refuse a name that could lead out of the folder, or that is no file name everywhere.
-
-    Raises:
-        ValueError: If it holds anything but letters, digits, ``_``, ``-`` and inner dots.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
-        raise ValueError(
-            f"{source} has the name {name!r}, expected a file's name without folder and suffix, made of "
-            "letters, digits, _ - and dots, not beginning with a dot; rename it"
-        )
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:

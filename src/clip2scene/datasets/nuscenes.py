@@ -24,9 +24,9 @@ from clip2scene.datasets.reading import (
     check_sweeps,
     inside,
     read_image,
+    read_own_split,
     read_records,
 )
-from clip2scene.files import read_json
 from clip2scene.geometry import check_intrinsics, invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import NUSCENES, ClassSet, train_ids
 from clip2scene.types import Camera, Moments, PointCloud, Sample
@@ -251,13 +251,7 @@ def _split_scenes(tables: Path, split: str | None, present: tuple[str, ...]) -> 
     own = tables / "splits.json"
     if not own.exists():
         return set(official_scenes(split, tables.name, present))
-    splits = read_json(own)
-    if not isinstance(splits, dict) or split not in splits:
-        raise ValueError(f"unknown split {split!r}, expected one of {', '.join(splits)} as in {own}")
-    names = splits[split]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{own} should list names of scenes for split {split!r}; correct the list")
-    return set(names)
+    return set(read_own_split(own, split))
 
 
 def _rigid(record: Record, what: str) -> Float[Tensor, "4 4"]:
@@ -276,7 +270,12 @@ def _world_from_sensor(record: Record) -> Float[Tensor, "4 4"]:
 
 def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> Camera:
     """Build a camera from its keyframe record."""
-    calibration = record["calibration"]
+    calibration, size = record["calibration"], (record["width"], record["height"])
+    if not min(size) > 0:
+        raise ValueError(
+            f"sample_data.json, record {record['token']}: expected the width and height of an image, got "
+            f"{size[0]}x{size[1]}; restore the table"
+        )
     try:
         intrinsics = torch.tensor(calibration["camera_intrinsic"], dtype=torch.float64)
     except (ValueError, TypeError, RuntimeError, OverflowError):  # RuntimeError: torch, for null
@@ -286,9 +285,8 @@ def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -
             f"calibrated_sensor.json, record {calibration['token']}: expected a camera_intrinsic of 3x3 "
             f"numbers, got {str(calibration['camera_intrinsic'])[:80]}; restore the table"
         )
-    size = record["width"], record["height"]
     check_intrinsics(
         intrinsics, f"calibrated_sensor.json, record {calibration['token']}, camera_intrinsic", size=size
     )
     camera_from_cloud = invert_rigid(_world_from_sensor(record)) @ world_from_cloud
-    return Camera(name, intrinsics.float(), camera_from_cloud.float(), record["width"], record["height"])
+    return Camera(name, intrinsics.float(), camera_from_cloud.float(), *size)

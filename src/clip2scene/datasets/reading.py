@@ -1,5 +1,7 @@
 """Files of a data set, read with suspicion: every fault is one ValueError that names the file."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
+from clip2scene.files import read_json
 from clip2scene.parallel import in_a_sentence
 
 CLOUD_FROM_SENSOR = torch.tensor(
@@ -163,3 +166,54 @@ def check_enough_sweeps(asked: int, found: int, where: str) -> None:
             f"more sweeps than recorded: asked for {asked}, found at most {found} (the keyframe included) in "
             f"{where}; ask for at most {found} or restore the sweeps"
         )
+
+
+def check_name(name: str, source: Path) -> None:
+    """Refuse a name that could lead out of the folder, or that is no file name everywhere.
+
+    Raises:
+        ValueError: If it holds anything but letters, digits, ``_``, ``-`` and inner dots.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
+        raise ValueError(
+            f"{source} has the name {name!r}, expected a file's name without folder and suffix, made of "
+            "letters, digits, _ - and dots, not beginning with a dot; rename it"
+        )
+
+
+def read_own_split(path: Path, split: str) -> tuple[str, ...]:
+    """Read the names that a ``splits.json`` lists: ``{"train": ["a", "b"], "val": ["c"]}``.
+
+    Raises:
+        ValueError: If it is not as described, has no such split, or lists a name twice, or one that could
+            lead out of the folder.
+    """
+    splits = read_json(path)
+    if isinstance(splits, dict) and split not in splits:
+        raise ValueError(
+            f"unknown split {split!r}, expected one of {', '.join(splits) or 'none'} as in {path}; name "
+            "one of these, or add it"
+        )
+    if not isinstance(splits, dict) or not isinstance(splits[split], list):
+        raise ValueError(
+            f"{path} has no list of names for split {split!r}; expected for instance "
+            f"{{{split!r}: [names]}}: correct it"
+        )
+    return check_names(splits[split], path, split)
+
+
+def check_names(names: Sequence[object], source: Path, split: str) -> tuple[str, ...]:
+    """Refuse a list of names that could lead out of the folder, or that has one twice.
+
+    Raises:
+        ValueError: If it does.
+    """
+    checked = []
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"{source} lists {name!r} in split {split!r}, expected a name; correct the list")
+        check_name(name, source)
+        checked.append(name)
+    if len(set(checked)) < len(checked):
+        raise ValueError(f"{source} lists a name twice in split {split!r}; correct the list")
+    return tuple(checked)

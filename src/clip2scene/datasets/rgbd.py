@@ -10,7 +10,8 @@ import torch
 
 from clip2scene.class_set import ClassSet
 from clip2scene.datasets.kitti import refuse_labels
-from clip2scene.datasets.rgbd_files import Chosen, FrameChoice, look, read_own_split
+from clip2scene.datasets.reading import read_own_split
+from clip2scene.datasets.rgbd_files import Chosen, FrameChoice, look
 from clip2scene.datasets.rgbd_sequences import choose_frames, find_sequences, read_optics
 from clip2scene.depth import average_in_voxels, unproject
 from clip2scene.geometry import project_points

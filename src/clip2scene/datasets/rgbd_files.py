@@ -13,10 +13,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from clip2scene.datasets.drive_log_files import check_name
 from clip2scene.datasets.kitti_files import check_middle, colour_camera
 from clip2scene.datasets.reading import read_image
-from clip2scene.files import read_json
 from clip2scene.geometry import check_intrinsics, check_rigid, invert_rigid
 from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, DepthImage, PointCloud, Sample
@@ -237,37 +235,6 @@ def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> Dept
     motion = frames[view].depth_from_world.float()
     camera = Camera(frames[view].name, optics.depth.float(), motion, width, height)
     return DepthImage(camera, torch.from_numpy(depths))
-
-
-def read_own_split(path: Path, split: str) -> tuple[str, ...]:
-    """Read the names that a ``splits.json`` lists.
-
-    Raises:
-        ValueError: If it is not as described, has no such split, or lists a name twice, or one that could
-            lead out of the folder.
-    """
-    splits = read_json(path)
-    if not isinstance(splits, dict) or not isinstance(splits.get(split), list):
-        known = ", ".join(splits) if isinstance(splits, dict) else "nothing"
-        raise ValueError(f"{path} has no list {split!r}, only {known}; name one of these, or add it")
-    return check_names(splits[split], path, split)
-
-
-def check_names(names: Sequence[object], source: Path, split: str) -> tuple[str, ...]:
-    """Refuse a list of names that could lead out of the folder, or that has one twice.
-
-    Raises:
-        ValueError: If it does.
-    """
-    checked = []
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"{source} lists {name!r} in split {split!r}, expected a name; correct the list")
-        check_name(name, source)
-        checked.append(name)
-    if len(set(checked)) < len(checked):
-        raise ValueError(f"{source} lists a name twice in split {split!r}; correct the list")
-    return tuple(checked)
 
 
 def list_numbers(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:

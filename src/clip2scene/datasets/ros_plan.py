@@ -8,7 +8,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
-from clip2scene.datasets.drive_log_files import check_axes, check_name
+from clip2scene.datasets.drive_log_files import check_axes
+from clip2scene.datasets.reading import check_name
 from clip2scene.datasets.ros_bag import TRANSFORMS, Bag, Message
 from clip2scene.datasets.ros_frames import FrameTree, PoseLog, TransformLog, nearest_axes
 from clip2scene.datasets.ros_messages import Lens, frame_name, read_lens, stamp_us
