@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from clip2scene import build, losses
+from clip2scene.build.student import NETWORKS
 from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, StudentConfig, TeacherConfig
 from clip2scene.labels import PANDASET, TOYTOWN, ClassSet
+from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.prompts import TextTable
 
 LABEL_MAPS = TeacherConfig(kind="label-maps")
@@ -73,7 +75,7 @@ def test_class_balance_makes_rare_classes_weigh_more():
 
 
 def test_the_optimisers_are_those_of_the_recipe():
-    student = torch.nn.Linear(2, 2)
+    student = Embedder(NETWORKS["minkunet14a"](1, width=0.25), 8)
     sgd = build.build_optimiser(OptimiserConfig(name="sgd", learning_rate=0.5, weight_decay=0.1), student)
     assert isinstance(sgd, torch.optim.SGD)
     named = ("lr", "momentum", "dampening", "weight_decay")  # momentum and dampening: the released code
@@ -83,7 +85,7 @@ def test_the_optimisers_are_those_of_the_recipe():
     assert adamw.param_groups[0]["weight_decay"] == 0.1
 
 
-@pytest.mark.parametrize("network", build.NETWORKS)
+@pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_can_be_built_and_embeds_points(network):
     config = StudentConfig(network=network, width=0.25, voxel_size=0.5)
     recipe = Recipe(name="any", student=config, loss=LossConfig(cosine=True, cosine_temperature=0.1))

@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import shutil
+import subprocess
 import sys
 import types
 
@@ -15,7 +16,8 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from clip2scene.datasets.pandaset import CAMERAS, HEIGHT, WIDTH, PandaSet
-from clip2scene.datasets.pandaset_pickles import convert_pandaset, read_table
+from clip2scene.datasets.pandaset_pickles import convert_pandaset
+from clip2scene.datasets.pandaset_tables import read_table
 from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.labels import CITYSCAPES
 from clip2scene.motion import seen_through
@@ -410,6 +412,79 @@ def test_a_malicious_pickle_never_runs(official, tmp_path, capsys, function):
         convert_pandaset(official, tmp_path / "converted")
     assert not canary.exists() and "ran" not in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["007", "download"], "nothing half-written"
+
+
+def plain(value):
+    """Give the steps of a pickle that leave a plain value on its stack."""
+    return pickle.dumps(value, protocol=3)[2:-1]
+
+
+def name_of(module, name):
+    return f"c{module}\n{name}\n".encode()
+
+
+def called(module, name, *arguments):
+    return name_of(module, name) + b"(" + b"".join(arguments) + b"tR"
+
+
+def mapping(**values):
+    return b"}" + b"".join(plain(key) + value + b"s" for key, value in values.items())
+
+
+def table_named_by(names):
+    """Give a pickle of whitelisted names alone: a table without rows whose columns are named by an array."""
+    index = name_of("pandas.core.indexes.base", "Index")
+    columns = called("pandas.core.indexes.base", "_new_Index", index, mapping(data=names))
+    rows = called("pandas.core.indexes.base", "_new_Index", index, mapping(start=plain(0)))
+    manager = called(
+        "pandas.core.internals.managers", "BlockManager", plain(()), b"(" + columns + rows + b"t"
+    )
+    return b"\x80\x03" + called("pandas", "DataFrame") + mapping(_mgr=manager) + b"b."
+
+
+def forged_pickles():
+    """Give pickles that would crash the program, or change it, if they were believed."""
+    of_objects = called("numpy", "dtype", plain("O8"), plain(False), plain(True))
+    fields = b"}" + plain("a") + b"(" + of_objects + plain(0) + b"ts"
+    state = (
+        b"(" + b"".join(map(plain, (3, "|", None, ("a",)))) + fields + plain(8) + plain(1) + plain(0) + b"t"
+    )
+    pointers = called("numpy", "dtype", plain("V8"), plain(False), plain(True)) + state + b"b"
+    content = plain(b"A" * 8), pointers, plain((1,)), plain("C")
+    yield table_named_by(called("numpy.core.numeric", "_frombuffer", *content))
+    array = called(
+        "numpy.core.multiarray", "_reconstruct", name_of("numpy", "ndarray"), plain((0,)), plain(b"b")
+    )
+    state = b"(" + plain(1) + plain((1,)) + pointers + plain(False) + plain(b"A" * 8) + b"t"
+    yield table_named_by(array + state + b"b")
+    yield table_named_by(plain([1]))
+    yield b"\x80\x03}" + b")" + b"\x85" * 1_000_000 + plain(0) + b"s."  # a key nested a million times
+    yield b"\x80\x03Nr" + (2**32 - 1).to_bytes(4, "little") + b"."  # kept as the object of the highest number
+    for module, name in (("pandas._libs.internals", "_unpickle_block"), ("_codecs", "encode")):
+        yield b"\x80\x03" + name_of(module, name) + b"(N" + mapping(changed=plain(1)) + b"tb."
+
+
+def test_forged_pickles_of_known_names_alone_neither_crash_nor_change_the_program(tmp_path):
+    paths = [tmp_path / f"{number}.pkl.gz" for number in range(len(list(forged_pickles())))]
+    for path, content in zip(paths, forged_pickles(), strict=True):
+        path.write_bytes(gzip.compress(content))
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from clip2scene.datasets import pandaset_tables\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: pandaset_tables.read_table(Path(path))\n"
+        "    except ValueError as error: print(error)\n"
+        "assert not any(hasattr(each, 'changed') for each in pandaset_tables._KNOWN.values())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(paths) == 7, done.stdout
+    for path, line in zip(paths, lines, strict=True):
+        assert str(path) in line
+    assert "it has values of type 'V8', not numbers" in lines[0] and "'V8'" in lines[1]
+    assert all("more than 10000 steps" in line for line in lines[3:5])
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import threading
@@ -6,7 +7,7 @@ import time
 import pytest
 import torch
 
-from clip2scene.parallel import count_cores, one_at_a_time, run_apart, share_out
+from clip2scene.parallel import count_cores, one_at_a_time, read_ahead, run_apart, share_out
 
 
 def act(task):
@@ -104,6 +105,32 @@ def test_a_block_is_entered_one_at_a_time_and_left_open_by_a_fault(tmp_path):
     assert order[0::2] == order[1::2] and sorted(order[0::2]) == ["a", "b", "c"]
 
 
+def test_many_that_wait_for_one_file_enter_one_at_a_time_though_each_removes_it(tmp_path):
+    inside, most = [], []
+
+    def enter():
+        for _ in range(50):
+            with one_at_a_time(tmp_path / "new" / "lock"):
+                inside.append(1)
+                time.sleep(0.0001)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 300 and set(most) == {1}
+    assert not (tmp_path / "new" / "lock").exists()
+
+
+def test_a_folder_keeps_what_else_was_written_in_the_block(tmp_path):
+    with one_at_a_time(tmp_path / "new" / "lock"):
+        (tmp_path / "new" / "answer").touch()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["answer"]
+
+
 def die_at_three(number):
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -121,3 +148,23 @@ def test_a_killed_process_among_those_that_share_is_a_sentence():
 
 def test_there_may_be_nothing_to_share():
     share_out(die_at_three, [], title="look", unit="image")
+
+
+def fill_the_disk(number):
+    raise OSError(errno.ENOSPC, "No space left on device", f"{number}.safetensors")
+
+
+def err(number):
+    raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_full_disk_is_a_sentence_wherever_the_work_is_done(processes):
+    with pytest.raises(ValueError, match=r"No space left on device: '0\.safetensors'") as raised:
+        list(read_ahead(fill_the_disk, range(2), processes=processes, title="look"))
+    assert "Traceback" not in str(raised.value)
+
+
+def test_a_fault_of_ours_in_another_process_is_not_said_to_be_a_killed_process():
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        list(read_ahead(err, range(2), processes=1, title="look"))

@@ -7,7 +7,7 @@ import torch
 from clip2scene import build, train
 from clip2scene.batch import Superpixels, collate
 from clip2scene.carried import Carried, Gaze, save_carried
-from clip2scene.checkpoint import load_checkpoint
+from clip2scene.checkpoint import load_checkpoint, previous_path
 from clip2scene.config import (
     ConsistencyConfig,
     LossConfig,
@@ -18,6 +18,7 @@ from clip2scene.config import (
     TeacherConfig,
 )
 from clip2scene.evaluate import judge
+from clip2scene.parallel import read_ahead
 from clip2scene.run import Run, open_run, save_prompts
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Pairs, PointCloud, Prompts
@@ -106,12 +107,24 @@ def test_processes_that_read_ahead_change_nothing(tmp_path, workers):
 
 def test_a_damaged_sample_is_named_by_the_process_that_reads_ahead(tmp_path):
     run, paths = make_run(tmp_path)
-    train.Lessons(paths, RECIPE).target_histogram(2)
     lessons = train.Lessons(paths, RECIPE)
     paths[0].write_bytes(paths[0].read_bytes()[:50])
-    with pytest.raises(ValueError, match="delete it and run again"):
-        for step in range(RECIPE.steps):
-            lessons[step]
+    steps = read_ahead(lessons.read_step, range(RECIPE.steps), processes=1, title="steps")
+    with pytest.raises(ValueError, match="delete it and run again") as raised:
+        list(steps)
+    assert "Traceback" not in str(raised.value)
+
+
+def test_a_run_whose_newest_checkpoint_is_missing_goes_on_from_the_one_before(tmp_path):
+    whole = learn(tmp_path / "whole")
+    run = learn(tmp_path / "lost")
+    assert load_checkpoint(previous_path(run.checkpoint_path)).step == 10
+    run.checkpoint_path.unlink()
+    (run.folder / "log.jsonl").unlink()
+    train.learn(run, make_run(run.folder)[1], device=CPU, save_every=5)
+    lines = (run.folder / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [11, 12]
+    assert same(weights(whole), weights(run))
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
@@ -144,6 +157,46 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     with pytest.raises(ValueError, match="the loss is nan at step 12"):
         train.learn(longer, make_run(tmp_path)[1], device=CPU, save_every=5)
     assert run.checkpoint_path.read_bytes() == before
+
+
+class SteepAtZero(torch.autograd.Function):
+    """Zero, with a slope that is not a number: what the square root of a length has at no length."""
+
+    @staticmethod
+    def forward(context, weight):
+        context.shape = weight.shape
+        return weight.new_zeros(())
+
+    @staticmethod
+    def backward(context, slope):
+        return slope.new_full(context.shape, torch.nan)
+
+
+def test_a_gradient_that_is_not_finite_moves_no_weight(tmp_path, monkeypatch):
+    run, paths = make_run(tmp_path)
+    step = train.train_step
+
+    def steep(student, *others):
+        return step(student, *others) + SteepAtZero.apply(student.head.weight)
+
+    trainee = run.trainee(CPU)
+    before = {name: each.clone() for name, each in trainee.student.named_parameters()}
+    monkeypatch.setattr(Run, "trainee", lambda self, device: trainee)
+    monkeypatch.setattr(train, "train_step", steep)
+    with pytest.raises(ValueError, match="the length of the gradient is nan at step 0.*checkpoint is intact"):
+        train.learn(run, paths, device=CPU, save_every=1)
+    assert same(before, dict(trainee.student.named_parameters()))
+    assert not run.checkpoint_path.exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    run, _ = make_run(tmp_path)
+    trainee = run.trainee(CPU)
+    with torch.no_grad():
+        trainee.student.head.weight[0, 0] = torch.inf
+    with pytest.raises(ValueError, match="the length of the weights is inf at step 0"):
+        run.save(trainee)
+    assert not run.checkpoint_path.exists()
 
 
 def test_a_split_that_teaches_nothing_is_refused_before_the_first_step(tmp_path):

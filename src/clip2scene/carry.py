@@ -27,19 +27,10 @@ from clip2scene.superpoints import find_superpoints
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
-from clip2scene.types import IGNORE_LABEL, Pairs, PointCloud, Prompts, Sample
+from clip2scene.types import IGNORE_LABEL, Dataset, Pairs, PointCloud, Prompts, Sample
 
-
-@runtime_checkable
-class Dataset(Protocol):
-    """What every loader offers."""
-
-    @property
-    def tokens(self) -> Sequence[str]:
-        """Name the samples, each fit for a file name."""
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one sample."""
+FORMAT = 1
+"""Of the files that are carried; to be raised whenever other code would carry something else."""
 
 
 @runtime_checkable
@@ -104,7 +95,13 @@ def carry_split(
         ValueError: If a sample is bad, or no camera sees any point of the whole split.
     """
     digest = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
-    settings = {**settings, "classes": list(prompts.classes), "names": list(prompts.names), "text": digest}
+    settings = {
+        **settings,
+        "format": FORMAT,
+        "classes": list(prompts.classes),
+        "names": list(prompts.names),
+        "text": digest,
+    }
     folder /= hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     write_json(folder / "manifest.json", settings)
     paths = [folder / f"{token}.safetensors" for token in dataset.tokens]

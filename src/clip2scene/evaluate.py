@@ -1,6 +1,6 @@
 """Judging: the student, its teacher and chance on the same points of a split, per point."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,10 +12,11 @@ from clip2scene import build
 from clip2scene.carried import Carried, load_carried
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.files import write_json
+from clip2scene.judging import Judged
 from clip2scene.metrics import Confusion, Scores, random_baseline
 from clip2scene.pointclip import TEMPLATES as POINT_CLIP_TEMPLATES
 from clip2scene.pointclip import point_clip
-from clip2scene.run import Judged, Run, open_run
+from clip2scene.run import Run, open_run
 from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.prompts import embed_prompts
@@ -29,8 +30,17 @@ teacher after the superpoints' vote, which is what the student was taught if its
 """
 
 
+WORD_COLUMNS = ("words", "words_seen")
+"""What a student says that has a classifier, when it is asked by words instead."""
+
+
 def evaluate(
-    run: Path, *, data_root: Path, split: str = "val", carried: Path | None = None
+    run: Path,
+    *,
+    data_root: Path,
+    split: str = "val",
+    carried: Path | None = None,
+    teacher_cache: Path | None = None,
 ) -> dict[str, Scores]:
     """Score a run on a split and write ``metrics.json`` into its folder.
 
@@ -39,6 +49,7 @@ def evaluate(
         data_root: The data set, with labels.
         split: Which of its splits to judge.
         carried: Folder with the teacher's answers, which other runs may share; the run's own by default.
+        teacher_cache: Folder of what the teacher saw in each image.
 
     Returns:
         Scores by column: those of :data:`COLUMNS`, and ``random``.
@@ -48,7 +59,8 @@ def evaluate(
     """
     opened = open_run(run)
     student = opened.student()  # first: without a checkpoint, the teacher need not look at anything
-    paths = opened.carry(data_root, split=split, with_labels=True, into=carried)
+    paths = opened.carry(data_root, split=split, with_labels=True, into=carried, teacher_cache=teacher_cache)
+    _refuse_overlap(opened, [path.stem for path in paths], data_root)
     samples = (load_carried(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
     scores = judge(student, opened.prompts, samples, opened.judged)
     if not scores["student"].num_points:
@@ -70,12 +82,15 @@ def judge(
         judged: The classes of those labels, where they are others than the words'.
     """
     judged = judged or Judged(prompts.classes, torch.arange(len(prompts.classes)))
-    confusions = {column: Confusion(len(judged.classes)) for column in COLUMNS}
+    columns = COLUMNS if student.classifier is None else (*COLUMNS, *WORD_COLUMNS)
+    confusions = {column: Confusion(len(judged.classes)) for column in columns}
     for sample in samples:
         if sample.labels is None:
             raise ValueError("judging needs a data set with labels; this split has none")
+        answered = predict(student, prompts, sample)
         answers = {
-            "student": predict(student, prompts, sample),
+            "student": answered[0],
+            "words": answered[1],
             "teacher": sample.teacher_labels(),
             "voted": sample.voted_labels(),
         }
@@ -136,15 +151,31 @@ def evaluate_point_clip(
     return scores
 
 
-def predict(student: Embedder, prompts: Prompts, sample: Carried) -> Int[Tensor, "points"]:
-    """Give every point the class whose text it is closest to.
+def predict(
+    student: Embedder, prompts: Prompts, sample: Carried
+) -> tuple[Int[Tensor, "points"], Int[Tensor, "points"]]:
+    """Give every point its class, and the class whose text it is closest to.
 
-    Where a sample's sweeps are items of their own, every one is answered alone.
+    The two differ where the student has a classifier. Where a sample's sweeps are items of their own, every
+    one is answered alone.
     """
     sizes = sample.sweep_sizes or (len(sample.cloud),)
     items = zip(sample.cloud.positions.split(sizes), sample.cloud.features.split(sizes), strict=True)
-    answers = [prompts.class_logits(student.embed_cloud(*item)).argmax(1) for item in items]
-    return torch.cat(answers)
+    answers = [student.answer(*item, prompts) for item in items]
+    return (
+        torch.cat([each.logits.argmax(1) for each in answers]),
+        torch.cat([each.by_words.argmax(1) for each in answers]),
+    )
+
+
+def _refuse_overlap(run: Run, tokens: Sequence[str], data_root: Path) -> None:
+    """Refuse to judge a run by samples whose labels it has seen."""
+    seen = set(run.subset.tokens if run.subset else ()) & set(tokens)
+    if seen and run.sources["data_root"] == str(Path(data_root).resolve()):
+        raise ValueError(
+            f"{run.folder} learnt from the labels of {len(seen)} of these {len(tokens)} samples, such as "
+            f"{min(seen)}; judge it by a split that it has not seen"
+        )
 
 
 def write_metrics(run: Run, split: str, scores: dict[str, Scores]) -> None:

@@ -55,5 +55,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; check the folder you named") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no text, no JSON, a number or nesting beyond all measure
         raise ValueError(f"{path} is not valid JSON ({error}); restore the file or write it anew") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); restore the file") from None

@@ -4,6 +4,8 @@ The table is by class name, so that a word means the same whichever set it comes
 the reasons.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -102,3 +104,21 @@ def judge_map(spoken: ClassSet, judged: ClassSet) -> Int[Tensor, "spoken"]:
         if stands_for in judged.classes:
             answers[number] = judged.classes.index(stands_for)
     return answers
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The classes that answers are judged in, and what each class of the words is among them.
+
+    Attributes:
+        classes: Their names.
+        of_words: Train id of each of the words' classes; ``IGNORE_LABEL`` where there is no such class, which
+            counts as a wrong answer.
+    """
+
+    classes: tuple[str, ...]
+    of_words: Int[Tensor, "spoken"]
+
+    def translate(self, answers: Int[Tensor, "points"]) -> Int[Tensor, "points"]:
+        """Turn answers in the words' classes into train ids; no answer stays none."""
+        return torch.where(answers < 0, IGNORE_LABEL, self.of_words[answers.clamp(min=0)])

@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from clip2scene import build
-from clip2scene.carry import Dataset
 from clip2scene.config import Recipe
 from clip2scene.parallel import share_out
 from clip2scene.teacher.cache import CachedTeacher
-from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.clip import load_clip
+from clip2scene.types import Dataset
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,15 @@ def look(
         ValueError: If the data or the teacher cannot be read, the teacher has nothing to look at (label maps
             are on disk already), or the disk is too small.
     """
-    dataset = build.build_dataset(recipe.data, data_root, split=split, with_labels=False, need_images=True)
     if recipe.teacher.kind == "label-maps":
         raise ValueError("label maps are on disk already; a teacher cache is for image-text models")
-    spoken = build.spoken_classes(recipe.data, data_root)
-    space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
-    prompts = build.build_prompts(recipe.teacher, space, spoken, partly=recipe.data.words != "own")
-    teacher = build.build_teacher(recipe.teacher, space, prompts, dataset)
-    assert isinstance(teacher, MaskClip)
+    dataset = build.build_dataset(recipe.data, data_root, split=split, with_labels=False, need_images=True)
+    teacher = build.build_mask_clip(recipe.teacher, load_clip(teacher_weights or build.SMALL_CLIP))
     weights_hash = build.hash_teacher(teacher_weights)
     cached = CachedTeacher(teacher, weights_hash, teacher_cache, recipe.teacher.precision)
     estimate = _estimate(dataset, cached, teacher_cache)
     announce(estimate)
-    if estimate.images * estimate.bytes_per_image > estimate.free_bytes:
+    if not _fits(estimate, dataset, cached):
         raise ValueError(
             f"the teacher cache does not fit on the disk of {teacher_cache}: {estimate}; free some space, "
             "take --teacher.precision int8, or a smaller --teacher.working-size"
@@ -91,6 +88,20 @@ def look(
 
 def _look_at_sample(dataset: Dataset, teacher: CachedTeacher, number: int) -> None:
     teacher(dataset[number])
+
+
+def _fits(estimate: Estimate, dataset: Dataset, teacher: CachedTeacher) -> bool:
+    """Tell whether the disk has room; where it seems not to, only images count that are not kept yet."""
+    if estimate.images * estimate.bytes_per_image <= estimate.free_bytes:
+        return True
+    count = partial(_count_unseen, dataset, teacher)
+    unseen = sum(tqdm(map(count, range(len(dataset.tokens))), desc="images not kept yet", unit="sample"))
+    return unseen * estimate.bytes_per_image <= estimate.free_bytes
+
+
+def _count_unseen(dataset: Dataset, teacher: CachedTeacher, number: int) -> int:
+    sample = dataset[number]
+    return sum(not teacher.knows(sample.read_image(view)) for view in range(len(sample.cameras)))
 
 
 def _estimate(dataset: Dataset, teacher: CachedTeacher, folder: Path) -> Estimate:

@@ -10,12 +10,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -27,9 +27,11 @@ except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
 Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _WORTH_A_PROCESS = 4  # parts; for fewer, none is started
+_TORCH_SAYS_OF_THE_KILLED = ("exited unexpectedly", "is killed by signal")
 
 
 def run_apart(
@@ -89,40 +91,71 @@ def share_out(work: Callable[[int], None], parts: Sequence[int], *, title: str, 
         unit: What a part is.
 
     Raises:
-        ValueError: The first that a part raised, in its own words; or if a process died.
+        ValueError: The first that a part raised, in its own words, a full disk among them; or if a process
+            died.
     """
     processes = min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
-    loader: DataLoader[str] = DataLoader(
-        _Parts(work),  # type: ignore[arg-type]  # it has what torch asks of a data set
+    done = read_ahead(work, parts, processes=processes if processes > 1 else 0, title=title)
+    for _ in tqdm(done, desc=title, unit=unit, total=len(parts)) if parts else ():
+        pass
+
+
+def read_ahead(
+    read: Callable[[int], Result],
+    numbers: Sequence[int],
+    *,
+    processes: int,
+    title: str,
+    pin_memory: bool = False,
+) -> Generator[Result, None, None]:
+    """Read things in order, ahead of whoever uses them.
+
+    Args:
+        read: Gives the thing of a number. Other processes get a copy.
+        numbers: Their numbers.
+        processes: How many read, two things ahead each; 0 reads in this process, when asked.
+        title: What the processes are for.
+        pin_memory: Whether tensors are put where a GPU fetches them fastest.
+
+    Yields:
+        What ``read`` gives.
+
+    Raises:
+        ValueError: The first that a read raised, in its own words, a full disk among them; or if a process
+            died.
+    """
+    loader: DataLoader[tuple[Result | None, str]] = DataLoader(
+        _Readings(read),  # type: ignore[arg-type]  # it has what torch asks of a data set
         batch_size=None,
-        sampler=parts,
-        num_workers=processes if processes > 1 else 0,
+        sampler=numbers,
+        num_workers=processes,
+        pin_memory=pin_memory,
     )
     try:
-        for wrong in tqdm(loader, desc=title, unit=unit, total=len(parts)) if parts else ():
+        for result, wrong in loader:
             if wrong:
                 raise ValueError(wrong)
-    except RuntimeError as error:  # torch says so when one of its processes is killed
-        if "DataLoader worker" not in str(error):
-            raise
+            yield result
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _TORCH_SAYS_OF_THE_KILLED):
+            raise  # a fault of ours in one of the processes, with its traceback
         raise ValueError(
-            f"a process of {title!r} was killed, most often for want of memory; set OMP_NUM_THREADS to use "
-            "fewer, and run again: what is done is kept"
+            f"a process of {title!r} was killed, most often for want of memory; free some, or start "
+            "fewer with OMP_NUM_THREADS, and run again: what is done is kept"
         ) from None
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """Parts of a piece of work as torch's loader wants them: a data set of what went wrong."""
+class _Readings:
+    """Things to read as torch's loader wants them: a data set of results, or what went wrong instead."""
 
-    work: Callable[[int], None]
+    read: Callable[[int], Any]
 
-    def __getitem__(self, number: int) -> str:
+    def __getitem__(self, number: int) -> tuple[Any, str]:
         try:
-            self.work(number)
-        except ValueError as error:  # from another process it would come with that one's traceback
-            return str(error) or type(error).__name__
-        return ""
+            return self.read(number), ""
+        except (ValueError, OSError) as error:  # from another process they would come with its traceback
+            return None, str(error) or type(error).__name__
 
 
 @contextmanager
@@ -132,22 +165,47 @@ def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[None]:
     A process that dies in the block lets the next one in. Where the system has no file locks, all go in.
 
     Args:
-        path: File that stands for the block; made when missing, with its folder.
+        path: File that stands for the block; made with its folder, and removed at the end, as is the folder
+            if it was made here and nothing else is in it.
         wait: Whether to wait for the one inside.
 
     Raises:
         ValueError: If another is inside and ``wait`` is off.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise ValueError(
-                    f"another process works in {path.parent}; wait until it is done, or stop it"
-                ) from None
+    if fcntl is None:
         yield
+        return
+    made = not path.parent.exists()
+    file = _hold(path, wait)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who waits for it will see that it is gone
+        file.close()
+        if made:
+            with suppress(OSError):
+                path.parent.rmdir()
+
+
+def _hold(path: Path, wait: bool) -> IO[str]:
+    """Open a file and lock it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a")
+        except FileNotFoundError:  # the folder was removed in between
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            raise ValueError(
+                f"another process works in {path.parent}; wait until it is done, or stop it"
+            ) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # the one inside has removed it; what others hold now is a new file
 
 
 def count_cores() -> int:

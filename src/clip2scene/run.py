@@ -5,6 +5,9 @@
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
 ``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
 ``classes.json``        the classes of a drive log that has its own
+``labels.json``         which labels it may see, if it learns from labels
+``start.safetensors``   the weights it began with, if others learnt them
+``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
 ``sources.json``        the teacher and the data: where they were, and their hashes
 ``checkpoint.*``        the newest checkpoint and the one before it
 ``log.jsonl``           one line a step: loss and time
@@ -14,118 +17,48 @@
 """
 
 import json
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clip2scene import build
+from clip2scene.build.indoor import frame_settings
 from clip2scene.carry import Teacher, carry_split
 from clip2scene.checkpoint import (
-    Checkpoint,
+    fingerprint,
     hash_files,
     load_checkpoint,
     load_weights,
+    previous_path,
     save_checkpoint,
     versions,
 )
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_atomically, write_json
-from clip2scene.indoor import frame_settings
-from clip2scene.judging import judge_map
+from clip2scene.judging import Judged, judge_map
+from clip2scene.run_folder import LABELS, START, WORDS, clear_half_started, require_same, resolve_weights
+from clip2scene.starting import Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
+from clip2scene.subsets import Chosen, Subset
+from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
+from clip2scene.trainee import Trainee
 from clip2scene.types import IGNORE_LABEL, Prompts
 
-WORDS = "words.safetensors"
+CHOSEN = "chosen.safetensors"
 
-
-class Trainee:
-    """A student while it learns: weights, optimiser, running mean of the weights, and the step reached.
-
-    Args:
-        student: The network.
-        recipe: How it is optimised.
-    """
-
-    def __init__(self, student: Embedder, recipe: Recipe) -> None:
-        self.student = student
-        self.recipe = recipe
-        self.optimiser = build.build_optimiser(recipe.optimiser, student)
-        self.averaged = deepcopy(student).eval().requires_grad_(False)
-        self.step = 0
-
-    def update(self, loss: Float[Tensor, ""]) -> None:
-        """Move the weights one step down the loss.
-
-        Raises:
-            ValueError: If the loss is not finite; the weights are left as they were.
-        """
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"the loss is {loss.item()} at step {self.step}; expected a finite number. "
-                "Lower the learning rate; the last checkpoint is intact"
-            )
-        for group in self.optimiser.param_groups:
-            group["lr"] = build.learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        self.step += 1
-        # The mean forgets its start quickly at first: (1 + step) / (10 + step) as is usual for running means.
-        keep = min(self.recipe.optimiser.average, (1 + self.step) / (10 + self.step))
-        averaged = self.averaged.state_dict()
-        for name, tensor in self.student.state_dict().items():
-            mean = averaged[name]
-            if tensor.is_floating_point():
-                mean.lerp_(tensor, 1 - keep)
-            else:
-                mean.copy_(tensor)
-
-    def checkpoint(self) -> Checkpoint:
-        """Gather everything a resumed run needs; what is judged is the running mean."""
-        state = {"optimiser": self.optimiser.state_dict(), "weights": dict(self.student.state_dict())}
-        return Checkpoint(
-            model=dict(self.averaged.state_dict()),
-            step=self.step,
-            config=to_dict(self.recipe),
-            provenance=versions(),
-            optimizer=state,
-        )
-
-    def restore(self, checkpoint: Checkpoint, source: Path) -> None:
-        """Go back to where a checkpoint was taken."""
-        load_weights(self.student, checkpoint.optimizer["weights"], source)
-        self.optimiser.load_state_dict(checkpoint.optimizer["optimiser"])
-        load_weights(self.averaged, checkpoint.model, source)
-        self.step = checkpoint.step
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The classes that answers are judged in, and what each class of the words is among them.
-
-    Attributes:
-        classes: Their names.
-        of_words: Train id of each of the words' classes; ``IGNORE_LABEL`` where there is no such class, which
-            counts as a wrong answer.
-    """
-
-    classes: tuple[str, ...]
-    of_words: Int[Tensor, "spoken"]
-
-    def translate(self, answers: Int[Tensor, "points"]) -> Int[Tensor, "points"]:
-        """Turn answers in the words' classes into train ids; no answer stays none."""
-        return torch.where(answers < 0, IGNORE_LABEL, self.of_words[answers.clamp(min=0)])
+LabelMask = Callable[[str, Int[Tensor, "points"]], Int[Tensor, "points"]]
+"""Leaves of a sample's labels, by its token, those that may be seen; the others become ``IGNORE_LABEL``."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +83,27 @@ class Run:
         return self.folder / "checkpoint.safetensors"
 
     @property
+    def subset(self) -> Subset | None:
+        """The labels that it may see; None for a run without labels."""
+        path = self.folder / LABELS
+        if not path.exists():
+            return None
+        return Subset.from_json(read_json(path)["subset"])
+
+    def visible_labels(self) -> LabelMask | None:
+        """Say which labels of a sample may be seen: so many points of it, and of some classes."""
+        subset, wanted = self.subset, self.recipe.labels.classes
+        if subset is None:
+            return None
+        is_wanted = torch.tensor([not wanted or name in wanted for name in self.prompts.classes])
+
+        def mask(token: str, labels: Int[Tensor, "points"]) -> Int[Tensor, "points"]:
+            named = torch.where(is_wanted[labels.clamp(min=0)], labels, IGNORE_LABEL)
+            return subset.mask(token, named)
+
+        return mask
+
+    @property
     def judged(self) -> Judged:
         """The classes that answers are judged in."""
         classes = build.judged_classes(self.recipe.data, self.folder)
@@ -158,6 +112,12 @@ class Run:
         return Judged(
             classes.classes, of_spoken[[spoken.classes.index(name) for name in self.prompts.classes]]
         )
+
+    @property
+    def text_weights(self) -> str | None:
+        """What opens its text space once more, in :func:`start_run`'s terms."""
+        words = self.folder / WORDS
+        return str(words) if words.exists() else self.sources["teacher_weights"]
 
     @property
     def carry_settings(self) -> dict[str, Any]:
@@ -173,6 +133,7 @@ class Run:
         with_labels: bool,
         into: Path | None = None,
         teacher_cache: Path | None = None,
+        subset: Sequence[str] | None = None,
     ) -> list[Path]:
         """Carry the teacher's answers onto a split, or find them carried already.
 
@@ -183,6 +144,7 @@ class Run:
             into: Folder to keep them in, which other runs may share, and with them what the teacher saw in
                 each image; by default the run's own, without the latter.
             teacher_cache: Folder of what the teacher saw in each image.
+            subset: Names of the samples; all if left out.
 
         Returns:
             A file a sample. To be judged, a student sees what it would see in use: the keyframe alone, unless
@@ -219,21 +181,44 @@ class Run:
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
+            "inputs": build.stamp_inputs(
+                data.layout,
+                data_root,
+                with_labels=with_labels,
+                class_maps=teacher is not None and self.recipe.teacher.kind == "label-maps",
+            ),
             **frame_settings(data),
         }
-        if with_labels and data.layout == "drive-log":  # people correct the numbers in their own files
-            settings["ids"] = sorted(dataset.class_set.train_id_of_raw.items())
+        if with_labels:  # carried labels are numbers of these classes
+            ids = sorted(dataset.class_set.train_id_of_raw.items())
+            settings["judged"] = [list(dataset.class_set.classes), ids]
         if num_images < len(dataset):  # once they are restored, the teacher shall look again
             settings["num_images"] = num_images
-        backbone = None
-        if learning and self.recipe.loss.backbone is not None:
-            backbone = build.build_backbone(self.recipe.loss, self.text_space())
+        backbone = self._backbone() if learning else None
+        if backbone is not None:
             settings |= {
                 "backbone": self.recipe.loss.backbone,
                 "backbone_hash": self.sources["backbone_hash"],
             }
         folder = (into or self.folder / "carried") / split
-        return carry_split(dataset, teacher, self.prompts, folder, settings=settings, backbone=backbone)
+        samples = dataset if subset is None else Chosen(dataset, subset)
+        return carry_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
+
+    def _backbone(self) -> ImageBackbone | None:
+        """Open the image model that the rivals contrast with, if there is one.
+
+        Raises:
+            ValueError: If it is not where it was, or has changed.
+        """
+        if self.recipe.loss.backbone is None:
+            return None
+        backbone = build.build_backbone(self.recipe.loss, self.text_space())
+        if build.hash_backbone(self.recipe.loss) != self.sources["backbone_hash"]:
+            raise ValueError(
+                f"the image backbone in {self.recipe.loss.backbone} is not the one that {self.folder} learnt "
+                "from; put that one back, or train anew"
+            )
+        return backbone
 
     def text_space(self) -> TextSpace:
         """Open what turns words into vectors.
@@ -258,6 +243,7 @@ class Run:
             in_channels=self.sources["in_channels"],
             text_channels=self.prompts.embeddings.shape[1],
             pixel_channels=self.sources.get("pixel_channels"),
+            num_classes=len(self.prompts.classes),
         )
 
     def student(self) -> Embedder:
@@ -266,16 +252,32 @@ class Run:
         Raises:
             ValueError: If there is no whole checkpoint.
         """
+        chosen = self.folder / CHOSEN
+        path = chosen if chosen.exists() else self.checkpoint_path
         student = self.new_student()
-        load_weights(student, load_checkpoint(self.checkpoint_path).model, self.checkpoint_path)
+        load_weights(student, load_checkpoint(path).model, path)
         return student.eval()
 
     def trainee(self, device: torch.device) -> Trainee:
         """Make the student that learns, from the newest checkpoint if there is one."""
-        trainee = Trainee(self.new_student().to(device), self.recipe)
-        if self.checkpoint_path.exists():
+        trainee = Trainee(self._beginner().to(device), self.recipe)
+        if self.checkpoint_path.exists() or previous_path(self.checkpoint_path).exists():
             trainee.restore(load_checkpoint(self.checkpoint_path), self.checkpoint_path)
         return trainee
+
+    def anchor(self, device: torch.device) -> Embedder | None:
+        """Give the network as it began, where its words are to be kept."""
+        if not self.recipe.tuning.keep_words:
+            return None
+        return self._beginner().to(device).eval().requires_grad_(False)
+
+    def _beginner(self) -> Embedder:
+        """Make the network as it begins: from chance, or from what others learnt."""
+        student, path = self.new_student(), self.folder / START
+        if path.exists():
+            by_words = self.recipe.tuning.start == "words" and self.sources["start"]["knows_words"]
+            begin_with(student, load_file(path), self.prompts.class_directions() if by_words else None)
+        return student
 
     def save(self, trainee: Trainee) -> None:
         """Write a checkpoint, atomically."""
@@ -287,33 +289,36 @@ class Run:
             log.write(json.dumps(values) + "\n")
 
 
-def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: str | None) -> Run:
+def start_run(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None,
+    start: Start | None = None,
+) -> Run:
     """Make a run's folder, or open the one that an interrupted call left.
 
+    Args:
+        recipe: What is to be learnt.
+        data_root: The data set.
+        out: The folder.
+        teacher_weights: As :func:`clip2scene.train.pretrain` takes them.
+        start: Weights to begin with.
+
     Raises:
-        ValueError: If the folder holds something else, or a run of another recipe or teacher.
+        ValueError: If the folder holds something else, or a run of another recipe, teacher or data set, with
+            another start or other labels.
     """
     if (out / "recipe.json").exists():
+        require_same(out, recipe, data_root=data_root, teacher_weights=teacher_weights)
         run = open_run(out)
-        if run.recipe != recipe:
+        if run.sources.get("start") != _about(start):
             raise ValueError(
-                f"{out} holds a run of another recipe ({run.recipe.name}, seed {run.recipe.seed}); "
-                "give another --out, or delete that folder"
-            )
-        if run.sources["teacher_weights"] != teacher_weights:
-            raise ValueError(
-                f"{out} holds a run taught by {run.sources['teacher_weights'] or 'the small model'}, not by "
-                f"{teacher_weights or 'the small model'}; name the same teacher, or give another --out"
+                f"{out} holds a run that began with other weights; name the same start, or give another --out"
             )
         return run
-    begun = {
-        "prompts.json",
-        "prompts.safetensors",
-        "sources.json",
-        WORDS,
-        build.OWN_CLASSES,
-    }  # of a call that was cut short
-    if out.exists() and any(path.name not in begun for path in out.iterdir()):
+    if not clear_half_started(out):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
     dataset = build.build_dataset(
         recipe.data,
@@ -328,7 +333,7 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
     partly = recipe.data.words != "own"
     prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
     sources = {
-        "teacher_weights": teacher_weights,
+        "teacher_weights": resolve_weights(teacher_weights),
         "data_root": str(Path(data_root).resolve()),
         "num_samples": len(dataset.tokens),
         "in_channels": dataset[0].cloud.features.shape[1],
@@ -338,8 +343,14 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
     backbone = build.build_backbone(recipe.loss, space)
     if backbone is not None:
         sources["pixel_channels"] = backbone.channels
-        own = recipe.loss.backbone == "own"
-        sources["backbone_hash"] = "" if own else hash_files(Path(str(recipe.loss.backbone)))
+        sources["backbone_hash"] = build.hash_backbone(recipe.loss)
+    if recipe.supervision == "labels":
+        subset = build.choose_labels(recipe, dataset)
+        write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
+    if start is not None:
+        sources["start"] = _about(start)
+        with write_atomically(out / START) as temporary:
+            save_file(dict(start.weights), temporary)
     build.keep_own_classes(recipe.data, data_root, out)
     save_prompts(out, prompts)
     if isinstance(space, TextTable):
@@ -348,8 +359,30 @@ def start_run(recipe: Recipe, *, data_root: Path, out: Path, teacher_weights: st
     else:
         sources["teacher_hash"] = build.hash_teacher(teacher_weights)
     write_json(out / "sources.json", sources)
+    run = Run(out, recipe, prompts, sources)
+    run._beginner()  # noqa: SLF001 - weights that do not fit are refused before anything is learnt
     write_json(out / "recipe.json", to_dict(recipe))
-    return Run(out, recipe, prompts, sources)
+    return run
+
+
+def _about(start: Start | None) -> dict[str, Any] | None:
+    """Say where weights come from, and which they are."""
+    if start is None:
+        return None
+    return {
+        "origin": str(start.origin.resolve()),
+        "sha256": fingerprint(start.weights),
+        "knows_words": start.knows_words,
+    }
+
+
+def open_start(folder: Path) -> Start:
+    """Take what another run begins with from a trained run.
+
+    Raises:
+        ValueError: If it is no run, or not trained.
+    """
+    return Start(folder, parts_to_begin_with(open_run(folder).student().state_dict()))
 
 
 def open_run(folder: Path) -> Run:

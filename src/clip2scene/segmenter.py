@@ -54,7 +54,7 @@ class Segmenter:
         self, student: Embedder, prompts: Prompts, place_words: PlaceWords, *, in_channels: int = 1
     ) -> None:
         self.student = student
-        self.prompts = prompts
+        self.prompts = self._taught = prompts
         self.place_words = place_words
         self.in_channels = in_channels
 
@@ -111,9 +111,9 @@ class Segmenter:
             )
         if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
             raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
-        embeddings = self.student.embed_cloud(cloud.positions, cloud.features)
-        scores = torch.softmax(self.prompts.class_logits(embeddings), dim=1)
-        return Segmentation(self.prompts.classes, scores.argmax(1), scores, embeddings)
+        answers = self.student.answer(cloud.positions, cloud.features, self.prompts)
+        scores = torch.softmax(answers.logits if self.prompts is self._taught else answers.by_words, dim=1)
+        return Segmentation(self.prompts.classes, scores.argmax(1), scores, answers.embeddings)
 
 
 def _ask_encoder(run: Run) -> PlaceWords:

@@ -46,7 +46,7 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
         assert carried.labels is not None
         judged, sample = opened.judged, dataset[int(number)]
         answers = {
-            "student, from lidar alone": judged.translate(predict(student, opened.prompts, carried)),
+            "student, from lidar alone": judged.translate(predict(student, opened.prompts, carried)[0]),
             "teacher's labels carried over": judged.translate(carried.teacher_labels()),
             "ground truth": carried.labels,
         }

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from clip2scene import build
@@ -19,10 +18,15 @@ from clip2scene.batch import Batch, Lesson, collate, draw_cells, sample_order, s
 from clip2scene.carried import load_carried
 from clip2scene.config import Recipe
 from clip2scene.geometry import voxelize
-from clip2scene.parallel import count_cores
-from clip2scene.run import Run, Trainee, start_run
+from clip2scene.holdout import keep_best
+from clip2scene.jobs import check_device
+from clip2scene.parallel import count_cores, one_at_a_time, read_ahead
+from clip2scene.run import LabelMask, Run, start_run
+from clip2scene.run_folder import LOCK
 from clip2scene.self_training import own_answers, switch_targets
+from clip2scene.starting import Start
 from clip2scene.student.embedder import Embedder
+from clip2scene.trainee import Trainee
 from clip2scene.types import IGNORE_LABEL, PointCloud, Prompts
 
 PPKT_PAIRS = 4096
@@ -35,12 +39,18 @@ SelfTeaching = Callable[[Batch, Float[Tensor, "points hidden"]], Batch]
 
 
 def train_step(
-    student: Embedder, batch: Batch, prompts: Prompts, objective: build.Objective, teach_itself: SelfTeaching
+    student: Embedder,
+    batch: Batch,
+    prompts: Prompts,
+    objective: build.Objective,
+    teach_itself: SelfTeaching,
+    anchor: Embedder | None = None,
 ) -> Float[Tensor, ""]:
     """Compute the loss of one step.
 
     What each target asks for (the class of a paired pixel, or a true label) was carried onto the points
-    before the first step: see :mod:`clip2scene.carry`.
+    before the first step: see :mod:`clip2scene.carry`. ``anchor`` is the student as it began, where its words
+    are to be kept.
     """
     described = student(batch.positions, batch.features, batch.item_of_point)  # points hidden
     batch = teach_itself(batch, described)  # S3: some targets become the student's own answers
@@ -49,8 +59,14 @@ def train_step(
         loss = loss + objective.contrast(student, described, batch, prompts)
         described = described.detach()  # words that are learnt beside teach the network nothing
     if objective.names_classes:
-        taught = student.compare(described.index_select(0, batch.taught), prompts.embeddings)  # targets names
-        loss = loss + objective.semantic(prompts.best_name(taught), batch.targets)  # SCR
+        taught = described.index_select(0, batch.taught)
+        if student.classifier is None:
+            logits = prompts.best_name(student.compare(taught, prompts.embeddings))
+        else:
+            logits = student.classifier(taught)
+        loss = loss + objective.semantic(logits, batch.targets)  # SCR, or the supervised loss
+    if anchor is not None:
+        loss = loss + objective.keep_words(student.embed(described), anchor, batch)
     return loss
 
 
@@ -65,7 +81,7 @@ def pretrain(
     carried: Path | None = None,
     teacher_cache: Path | None = None,
 ) -> Path:
-    """Teach a student, or go on where an interrupted call stopped.
+    """Teach a student from chance, or go on where an interrupted call stopped.
 
     Args:
         recipe: What to learn and how.
@@ -85,35 +101,118 @@ def pretrain(
         ``out``.
 
     Raises:
-        ValueError: If the data, the teacher or the folder is unfit; before the first step.
+        ValueError: If the data, the teacher, the folder, the device or an option is unfit; before the first
+            step. If the loss, its gradient or the weights are not finite; what was saved before is whole.
     """
-    place = _device(device)
-    run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
-    paths = run.carry(
-        data_root,
-        split="train",
-        with_labels=recipe.supervision == "labels",
-        into=carried,
-        teacher_cache=teacher_cache,
-    )
-    ahead = 0 if place.type == "cpu" else min(READERS, count_cores() - 1)  # a CPU has no time to spare
-    learn(run, paths, device=place, save_every=save_every, workers=ahead)
+    place = check_device(device)
+    _check_save_every(save_every)
+    with one_at_a_time(out / LOCK, wait=False):
+        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
+        teach(
+            run, data_root, device=place, save_every=save_every, carried=carried, teacher_cache=teacher_cache
+        )
     return out
 
 
-def _device(name: str) -> torch.device:
-    """Check a device's name before anything is done for it."""
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+def finetune(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    start: Start | None = None,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+    save_every: int = 500,
+    carried: Path | None = None,
+) -> Path:
+    """Teach a student from few labels, or many; from chance, or from what another run has learnt.
+
+    Args:
+        recipe: What to learn and how, with ``supervision="labels"``.
+        data_root: The data set. Of the labels, only those that ``recipe.labels`` allows are read.
+        out: Folder of the run; resumed as by :func:`pretrain`. ``labels.json`` in it names what was labelled.
+        start: Weights to begin with (:func:`clip2scene.run.open_start`); None begins from chance.
+        teacher_weights: As for :func:`pretrain`; what opens the text space.
+        device: Where to compute.
+        save_every: Steps between checkpoints.
+        carried: Folder to keep clouds and labels in, which other runs may share.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: If the start is another network's, the labels that were asked for are none, or lack a
+            class, or anything else is unfit; before the first step.
+    """
+    if recipe.supervision != "labels":
+        raise ValueError(f"fine-tuning learns from labels, but recipe {recipe.name!r} learns without")
+    place = check_device(device)
+    _check_save_every(save_every)
+    with one_at_a_time(out / LOCK, wait=False):
+        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start)
+        teach(run, data_root, device=place, save_every=save_every, carried=carried)
+    return out
+
+
+def teach(
+    run: Run,
+    data_root: Path,
+    *,
+    device: torch.device,
+    save_every: int,
+    carried: Path | None = None,
+    teacher_cache: Path | None = None,
+) -> None:
+    """Gather what a run learns from, and let it learn; arguments as for :func:`pretrain`."""
+    labelled, subset = run.recipe.supervision == "labels", run.subset
+    carry = partial(run.carry, data_root, split="train", with_labels=labelled, into=carried)
+    keep = None
+    if subset is None:
+        paths = carry(teacher_cache=teacher_cache)
+    else:
+        paths = carry(subset=subset.taught)
+        check_classes(Lessons(paths, run.recipe, run.visible_labels()), run)
+        if subset.held_out:
+            keep = partial(keep_best, run, carry(subset=subset.held_out))
+    ahead = 0 if device.type == "cpu" else min(READERS, count_cores() - 1)  # a CPU has no time to spare
+    learn(run, paths, device=device, save_every=save_every, workers=ahead, after_save=keep)
+
+
+def check_classes(lessons: "Lessons", run: Run) -> None:
+    """Refuse labels that lack a class, unless the recipe allows it.
+
+    Raises:
+        ValueError: If one has no labelled point, or a class that is to be labelled is none of the data's.
+    """
+    labels, classes = run.recipe.labels, run.prompts.classes
+    unknown = [name for name in labels.classes if name not in classes]
+    if unknown:
         raise ValueError(
-            f"unknown device {name!r} ({reason}); expected a name such as cpu or cuda:0"
-        ) from None
+            f"labels.classes names {unknown[0]!r}, expected some of {', '.join(classes)}; correct it"
+        )
+    counts = lessons.target_histogram(len(classes)).tolist()
+    wanted = labels.classes or classes
+    absent = [name for name, count in zip(classes, counts, strict=True) if name in wanted and not count]
+    if absent and labels.absent == "refuse" and not labels.are_all:
+        raise ValueError(
+            f"no labelled point is of {', '.join(absent)}; label more, name the others as labels.classes, or "
+            "learn without them: --labels.absent allow"
+        )
+
+
+def _check_save_every(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"--save-every is a number of steps, expected 1 or more, got {steps}; correct it")
 
 
 def learn(
-    run: Run, paths: Sequence[Path], *, device: torch.device, save_every: int, workers: int = 0
+    run: Run,
+    paths: Sequence[Path],
+    *,
+    device: torch.device,
+    save_every: int,
+    workers: int = 0,
+    after_save: Callable[[Trainee], None] | None = None,
 ) -> None:
     """Take the steps that a run has left, saving now and then.
 
@@ -123,27 +222,29 @@ def learn(
         device: Where to compute.
         save_every: Steps between checkpoints.
         workers: Processes that read batches ahead of the steps, two each; the result is the same.
+        after_save: Called whenever a checkpoint was written.
     """
     recipe = run.recipe
-    lessons = Lessons(paths, recipe)
+    lessons = Lessons(paths, recipe, run.visible_labels())
     objective = build.Objective(recipe, lessons.target_histogram(len(run.prompts.classes)))
     torch.manual_seed(recipe.seed)
     trainee = run.trainee(device)
+    anchor = run.anchor(device)
     prompts = run.prompts.to(device)
     progress = tqdm(total=recipe.steps, initial=trainee.step, desc=recipe.name, unit="step", smoothing=0.02)
-    batches: DataLoader[Batch] = DataLoader(
-        lessons,  # type: ignore[arg-type]  # it has what torch asks of a data set
-        batch_size=None,
-        sampler=range(trainee.step, recipe.steps),
-        num_workers=workers,
+    batches = read_ahead(
+        lessons.read_step,
+        range(trainee.step, recipe.steps),
+        processes=workers,
+        title="read ahead",
         pin_memory=device.type == "cuda",
     )
     began = time.perf_counter()
     for waiting in batches:
         batch = waiting.to(device)
-        trainee.student.train()
+        trainee.prepare()
         teach_itself = partial(_teach_itself, trainee, prompts)
-        loss = train_step(trainee.student, batch, prompts, objective, teach_itself)
+        loss = train_step(trainee.student, batch, prompts, objective, teach_itself, anchor)
         trainee.update(loss)
         progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         progress.update()
@@ -151,6 +252,8 @@ def learn(
         began = time.perf_counter()
         if trainee.step % save_every == 0 or trainee.step == recipe.steps:
             run.save(trainee)
+            if after_save is not None:
+                after_save(trainee)
     progress.close()
 
 
@@ -193,17 +296,20 @@ class Lessons:
     Args:
         paths: Files of :func:`clip2scene.carry.carry_split`.
         recipe: What is learnt from them.
+        visible: Leaves of a sample's labels, by its token, those that may be seen.
     """
 
-    def __init__(self, paths: Sequence[Path], recipe: Recipe) -> None:
+    def __init__(self, paths: Sequence[Path], recipe: Recipe, visible: LabelMask | None = None) -> None:
         self.paths = paths
         self.recipe = recipe
+        self.visible = visible or (lambda _, labels: labels)
 
     def read(self, number: int, generator: torch.Generator) -> Lesson:
         """Read one sample's lesson, with as many of its pixel-point pairs as are compared in a step."""
         carried, recipe = load_carried(self.paths[number]), self.recipe
         if recipe.supervision == "labels":
-            return carried.lesson_of_labels()
+            lesson = carried.lesson_of_labels()
+            return replace(lesson, targets=self.visible(self.paths[number].stem, lesson.targets))
         if recipe.loss.form == "pixel-infonce":
             drawn = torch.randperm(len(carried.pair_points), generator=generator)
             return carried.lesson_of_teacher(drawn[: PPKT_PAIRS // recipe.batch_size])
@@ -215,7 +321,7 @@ class Lessons:
             kept = draw_cells(cells[carried.pair_points], share, generator)
         return replace(carried.lesson_of_teacher(kept), cells=cells)
 
-    def __getitem__(self, step: int) -> Batch:
+    def read_step(self, step: int) -> Batch:
         """Put the samples of a step side by side, each item moved at random; the same for the same step."""
         recipe = self.recipe
         numbers = sample_order(len(self.paths), recipe.batch_size, step, seed=recipe.seed)

@@ -4,12 +4,14 @@ Words and conventions (frames, pixels, units) are those of ``docs/conventions.md
 dataclasses of tensors: they are built once, by a loader or a function, and never changed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import normalize
 
 IGNORE_LABEL = -1
 """The train id of a point or pixel that is not judged and teaches nothing."""
@@ -92,6 +94,18 @@ class Sample:
     read_depth: Callable[[int], DepthImage] | None = None
 
 
+@runtime_checkable
+class Dataset(Protocol):
+    """What every loader offers."""
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """Name the samples, each fit for a file name."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample."""
+
+
 @dataclass(frozen=True)
 class Moments:
     """When and where the parts of a sample were recorded, as far as its data set tells.
@@ -158,6 +172,11 @@ class Prompts:
     def class_logits(self, embeddings: Float[Tensor, "items channels"]) -> Float[Tensor, "items classes"]:
         """Compare embeddings with every class: the dot product with the best of its names."""
         return self.best_name(embeddings @ self.embeddings.T)
+
+    def class_directions(self) -> Float[Tensor, "classes channels"]:
+        """Give each class the mean direction of its names."""
+        sums = self.embeddings.new_zeros(len(self.classes), self.embeddings.shape[1])
+        return normalize(sums.index_add_(0, self.class_of_name, self.embeddings), dim=1)
 
     def to(self, device: torch.device) -> "Prompts":
         """Copy the tensors to ``device``."""

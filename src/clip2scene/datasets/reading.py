@@ -8,6 +8,8 @@ from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
+from clip2scene.parallel import in_a_sentence
+
 CLOUD_FROM_SENSOR = torch.tensor(
     [[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
     dtype=torch.float64,
@@ -17,6 +19,9 @@ up."""
 
 MAX_SWEEPS = 10
 """Most sweeps of one sample, the keyframe included."""
+
+FARTHEST_M = 1e5
+"""No sensor sees this far; beyond it, float32 no longer holds centimetres."""
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -44,17 +49,18 @@ def read_image(path: Path, width: int, height: int) -> UInt8[Tensor, "height wid
     """
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            size = image.size
+            pixels = np.array(image.convert("RGB")) if size == (width, height) else None
     except FileNotFoundError:
         raise ValueError(f"image {path} is missing; restore it") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {path} cannot be read ({error}); restore it") from None
-    if pixels.shape[:2] != (height, width):
+    except Exception as error:  # Pillow and its decoders have many
+        raise ValueError(f"image {path} cannot be read ({in_a_sentence(error)}); restore it") from None
+    if pixels is None:
         raise ValueError(
-            f"image {path} is {pixels.shape[1]}x{pixels.shape[0]}, expected {width}x{height}; "
-            "its calibration belongs to that size"
+            f"image {path} is {size[0]}x{size[1]}, expected {width}x{height}; its calibration belongs to "
+            "that size"
         )
-    return torch.from_numpy(pixels.copy())
+    return torch.from_numpy(pixels)
 
 
 def read_records(path: Path, dtype: str, columns: int = 1) -> Shaped[np.ndarray, "rows columns"]:
@@ -82,7 +88,8 @@ def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:
     """Refuse a cloud that cannot be worked with.
 
     Raises:
-        ValueError: If there is no point, or a coordinate is NaN or infinite.
+        ValueError: If there is no point, or a coordinate is NaN, infinite, or farther away than any sensor
+            sees.
     """
     if not len(positions):
         raise ValueError(f"{path} holds no points; leave this sample out or restore the file")
@@ -91,6 +98,32 @@ def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:
         raise ValueError(
             f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; "
             "drop those points or restore the file"
+        )
+    far = int((positions.abs() > FARTHEST_M).any(dim=1).sum())
+    if far:
+        raise ValueError(
+            f"{path} holds {far} points of {len(positions)} with coordinates beyond "
+            f"{FARTHEST_M / 1000:g} km; expected metres in the sensor's frame: drop those points or restore "
+            "the file"
+        )
+
+
+def check_intensities(intensities: Shaped[Tensor, "points *_"], highest: float, path: Path) -> None:
+    """Refuse intensities that the sensor cannot have measured.
+
+    Args:
+        intensities: As the file has them.
+        highest: The sensor's own maximum.
+        path: The file.
+
+    Raises:
+        ValueError: If one is NaN, negative or above ``highest``.
+    """
+    strange = int((~((intensities >= 0) & (intensities <= highest))).sum())  # NaN is strange too
+    if strange:
+        raise ValueError(
+            f"{path} holds {strange} intensities of {len(intensities)} that are not in 0..{highest:g}; "
+            "restore the file"
         )
 
 

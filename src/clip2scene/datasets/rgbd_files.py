@@ -17,7 +17,8 @@ from clip2scene.datasets.drive_log_files import check_name
 from clip2scene.datasets.kitti_files import check_middle, colour_camera
 from clip2scene.datasets.reading import read_image
 from clip2scene.files import read_json
-from clip2scene.geometry import check_rigid, invert_rigid
+from clip2scene.geometry import check_intrinsics, check_rigid, invert_rigid
+from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, DepthImage, PointCloud, Sample
 
 _log = logging.getLogger(__name__)
@@ -153,12 +154,7 @@ def read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
     if matrix.shape not in ((3, 3), (4, 4)):
         raise ValueError(f"{path}: expected 3x3 or 4x4 numbers, got {matrix.shape}; restore it")
     corner = torch.from_numpy(matrix[:3, :3].copy())
-    below = torch.stack([corner[1, 0], corner[2, 0], corner[2, 1], corner[2, 2] - 1])
-    if not (corner.isfinite().all() and below.abs().max() < 1e-6 and corner.diagonal().min() > 0):
-        raise ValueError(
-            f"{path} holds {corner.tolist()}, expected fx s cx, 0 fy cy, 0 0 1 with positive fx and fy; "
-            "restore it"
-        )
+    check_intrinsics(corner, str(path))
     return corner
 
 
@@ -227,8 +223,8 @@ def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> Dept
             mode, raw = image.mode, np.asarray(image)
     except FileNotFoundError:
         raise ValueError(f"depth image {path} is missing; restore it") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"depth image {path} cannot be read ({error}); restore it") from None
+    except Exception as error:  # Pillow and its decoders have many
+        raise ValueError(f"depth image {path} cannot be read ({in_a_sentence(error)}); restore it") from None
     if not mode.startswith("I") or raw.ndim != 2 or not 0 <= int(raw.min()) <= int(raw.max()) <= 0xFFFF:
         raise ValueError(
             f"depth image {path} has the mode {mode}, expected one channel of 16 bits; write "

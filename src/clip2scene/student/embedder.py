@@ -1,10 +1,13 @@
 """The student as a whole: a 3D backbone and the linear layer into the text space."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clip2scene.superpoints import average_within, find_superpoints
+from clip2scene.types import Prompts
 
 HEIGHT_UNIT = 2.0  # metres: brings heights to about the size of intensities
 
@@ -30,6 +33,26 @@ class Heads(nn.Module):
             nn.init.zeros_(self.pixels.bias)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a student says of one cloud.
+
+    Attributes:
+        embeddings: Every point in the text space.
+        by_words: Logit of each class, by what its names say.
+        by_classifier: The same by the classifier that labels taught; None if there is none.
+    """
+
+    embeddings: Float[Tensor, "points text"]
+    by_words: Float[Tensor, "points classes"]
+    by_classifier: Float[Tensor, "points taught"] | None = None
+
+    @property
+    def logits(self) -> Float[Tensor, "points classes"]:
+        """Give the classifier's logits, where there is one."""
+        return self.by_words if self.by_classifier is None else self.by_classifier
+
+
 class Embedder(nn.Module):
     """Give every point an embedding that can be compared with words (paper, Sec. 3.2).
 
@@ -44,6 +67,8 @@ class Embedder(nn.Module):
         settles: Whether :meth:`embed_cloud` gives the points of a superpoint their common mean.
         local: Second layers of the points and of the pixels, for a loss that is not to share the first one
             (paper, Sec. 4.3); used in learning only.
+        num_classes: Outputs of a linear classifier beside the layer into the text space, for learning from
+            labels; None has none.
     """
 
     def __init__(
@@ -55,6 +80,7 @@ class Embedder(nn.Module):
         sees_height: bool = False,
         settles: bool = False,
         local: Heads | None = None,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -63,6 +89,7 @@ class Embedder(nn.Module):
         self.sees_height = sees_height
         self.settles = settles
         self.local = local
+        self.classifier = None if num_classes is None else nn.Linear(self.head.in_features, num_classes)
 
     def forward(
         self,
@@ -98,8 +125,34 @@ class Embedder(nn.Module):
         self, positions: Float[Tensor, "points 3"], features: Float[Tensor, "points channels"]
     ) -> Float[Tensor, "points text"]:
         """Embed one cloud, as judged: batch statistics frozen, nothing kept for gradients."""
+        return self._settle(positions, self.embed(self._describe(positions, features)).cpu())
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        positions: Float[Tensor, "points 3"],
+        features: Float[Tensor, "points channels"],
+        prompts: Prompts,
+    ) -> Answers:
+        """Answer for every point of one cloud, as judged."""
+        described = self._describe(positions, features)
+        outputs = [self.embed(described).cpu()]
+        if self.classifier is not None:
+            outputs.append(self.classifier(described).cpu())
+        embeddings, *taught = self._settle(positions, torch.cat(outputs, dim=1)).split(
+            [each.shape[1] for each in outputs], dim=1
+        )
+        return Answers(embeddings, prompts.class_logits(embeddings), *taught)
+
+    def _describe(
+        self, positions: Float[Tensor, "points 3"], features: Float[Tensor, "points channels"]
+    ) -> Float[Tensor, "points hidden"]:
         self.eval()
         device = self.head.weight.device
         batch_of_point = torch.zeros(len(positions), dtype=torch.long, device=device)
-        embeddings = self.embed(self(positions.to(device), features.to(device), batch_of_point)).cpu()
-        return average_within(find_superpoints(positions), embeddings) if self.settles else embeddings
+        return self(positions.to(device), features.to(device), batch_of_point)
+
+    def _settle(
+        self, positions: Float[Tensor, "points 3"], values: Float[Tensor, "points channels"]
+    ) -> Float[Tensor, "points channels"]:
+        return average_within(find_superpoints(positions), values) if self.settles else values

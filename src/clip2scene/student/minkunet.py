@@ -65,6 +65,11 @@ class MinkUNet(nn.Module):
         skips = down[-2::-1]
         self.ascents = nn.ModuleList(Ascent(up[i], skips[i], up[i + 1], layers[4 + i]) for i in range(4))
 
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        """Give its parts from the input to the output, for learning rates that differ."""
+        return (self.stem, *self.descents, *self.ascents)
+
     def forward(
         self,
         positions: Float[Tensor, "points 3"],

@@ -65,6 +65,12 @@ class SPVCNN(nn.Module):
         )
         self.out_channels = channels[4] + channels[6] + channels[8]
 
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        """Give its parts from the input to the output, for learning rates that differ."""
+        first, second, third = self.point_layers
+        return (self.stem, *self.descents, first, *self.ascents[:2], second, *self.ascents[2:], third)
+
     def forward(
         self,
         positions: Float[Tensor, "points 3"],

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from clip2scene.parallel import in_a_sentence
 from clip2scene.types import IGNORE_LABEL, Pairs, Sample
 
 
@@ -114,7 +115,7 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
         Class numbers, ``IGNORE_LABEL`` for ``ignore``.
 
     Raises:
-        ValueError: If the file is missing or is no such picture.
+        ValueError: If the file is missing, is no such picture, or holds a value that is no class.
     """
     try:
         with Image.open(path) as picture:
@@ -123,19 +124,25 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
         raise ValueError(
             f"class map {path} is missing; run the segmenter on that image, or correct the pattern"
         ) from None
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"class map {path} cannot be read ({error}); write it anew as a PNG") from None
+    except Exception as error:  # Pillow and its decoders have many
+        fault = in_a_sentence(error)
+        raise ValueError(f"class map {path} cannot be read ({fault}); write it anew as a PNG") from None
     if values.ndim != 2 or values.dtype.kind not in "iu":
         raise ValueError(
             f"class map {path} must hold one whole number per pixel, got {values.dtype} of shape "
             f"{values.shape}; save class numbers, not colours"
         )
-    labels = torch.from_numpy(values.astype(np.int16))
-    labels[labels == ignore] = IGNORE_LABEL
-    highest = int(labels.max())
+    classes = values.astype(np.int64)
+    known = classes[classes != ignore]
+    if known.size and known.min() < 0:
+        raise ValueError(
+            f"class map {path} holds {known.min()}, but classes are counted from 0; write it anew, with "
+            f"{ignore} where nothing is known"
+        )
+    highest = known.max() if known.size else 0
     if highest >= num_classes:
         raise ValueError(
             f"class map {path} holds class {highest} but there are names for {num_classes} classes (0 to "
             f"{num_classes - 1}); name the missing classes, or say which value means 'unknown'"
         )
-    return labels
+    return torch.from_numpy(np.where(classes == ignore, IGNORE_LABEL, classes).astype(np.int32))

@@ -1,0 +1,55 @@
+"""The door where settings stop: recipes go in, objects come out."""
+
+from clip2scene.build.data import (
+    OWN_CLASSES,
+    DataSet,
+    build_dataset,
+    choose_labels,
+    count_images,
+    judged_classes,
+    keep_own_classes,
+    scenes_of,
+    spoken_classes,
+)
+from clip2scene.build.inputs import stamp_inputs
+from clip2scene.build.objective import Objective
+from clip2scene.build.student import build_optimiser, build_student, learning_rate
+from clip2scene.build.teacher import (
+    SMALL_CLIP,
+    build_backbone,
+    build_mask_clip,
+    build_prompts,
+    build_teacher,
+    hash_backbone,
+    hash_teacher,
+    names_of,
+    open_text_space,
+    place_words,
+)
+
+__all__ = [
+    "OWN_CLASSES",
+    "SMALL_CLIP",
+    "DataSet",
+    "Objective",
+    "build_backbone",
+    "build_dataset",
+    "build_mask_clip",
+    "build_optimiser",
+    "build_prompts",
+    "build_student",
+    "build_teacher",
+    "choose_labels",
+    "count_images",
+    "hash_backbone",
+    "hash_teacher",
+    "judged_classes",
+    "keep_own_classes",
+    "learning_rate",
+    "names_of",
+    "open_text_space",
+    "place_words",
+    "scenes_of",
+    "spoken_classes",
+    "stamp_inputs",
+]

@@ -1,0 +1,143 @@
+"""Settings to data: which classes a layout has, and its samples."""
+
+from pathlib import Path
+
+from clip2scene.build.indoor import LAYOUTS as INDOOR
+from clip2scene.build.indoor import Rooms, indoor_classes, open_rooms
+from clip2scene.class_set import ClassSet
+from clip2scene.config import DataConfig, Recipe
+from clip2scene.datasets.drive_log import DriveLog
+from clip2scene.datasets.drive_log_classes import class_set_to_json, read_class_set
+from clip2scene.datasets.kitti import KittiObject
+from clip2scene.datasets.kitti_raw import KittiRaw
+from clip2scene.datasets.nuscenes import NuScenes
+from clip2scene.datasets.pandaset import PandaSet
+from clip2scene.datasets.semantic_kitti import SemanticKitti
+from clip2scene.files import write_json
+from clip2scene.judging import judge_map
+from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
+from clip2scene.subsets import Subset, choose
+
+DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw | DriveLog | Rooms
+
+KITTI = {"semantic-kitti": SemanticKitti, "kitti-object": KittiObject, "kitti-raw": KittiRaw}
+"""Layouts in which images may be missing, and classes are SemanticKITTI's."""
+
+OWN_CLASSES = "classes.json"
+"""Where a drive log, and a run that learnt from it, keep their classes."""
+
+
+def judged_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
+    """Say which classes answers are judged in.
+
+    Args:
+        data: Names them, but for a drive log with classes of its own.
+        folder: That drive log, or a run that learnt from it; other layouts need none.
+    """
+    if data.layout == "drive-log":
+        assert folder is not None, "a drive log's classes are in a file of its own"
+        if (folder / OWN_CLASSES).exists():
+            return read_class_set(folder)
+        if data.words != "own":
+            return CLASS_SETS[data.words]
+    if data.layout == "pandaset":
+        return PANDASET
+    if data.layout in INDOOR:
+        return indoor_classes(data)
+    if data.layout in KITTI:
+        return TOYTOWN_KITTI if data.classes == "toytown" else SEMANTIC_KITTI
+    return TOYTOWN if data.classes == "toytown" else NUSCENES
+
+
+def keep_own_classes(data: DataConfig, root: Path, run: Path) -> None:
+    """Write the classes of a drive log into a run's folder, so that it can be used when the data are gone.
+
+    Raises:
+        ValueError: If they cannot be read, or cannot judge answers in the words that teach.
+    """
+    if data.layout == "drive-log" and (root / OWN_CLASSES).exists():
+        class_set = read_class_set(root)
+        judge_map(spoken_classes(data, root), class_set)
+        write_json(run / OWN_CLASSES, class_set_to_json(class_set))
+
+
+def spoken_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
+    """Say whose words teach; ``folder`` as for :func:`judged_classes`."""
+    return judged_classes(data, folder) if data.words == "own" else CLASS_SETS[data.words]
+
+
+def build_dataset(
+    data: DataConfig,
+    root: Path,
+    *,
+    split: str,
+    with_labels: bool,
+    sweeps: int = 1,
+    need_images: bool = False,
+) -> DataSet:
+    """Open a split of the data set that lies at ``root``, each sample with so many sweeps.
+
+    Where images may be missing, ``need_images`` leaves out the samples that a teacher could say nothing of.
+    """
+    if data.layout == "pandaset":
+        return PandaSet(root, split=split, with_labels=with_labels, sweeps=sweeps)
+    root = Path(root)
+    if data.layout in INDOOR:
+        return open_rooms(
+            data, root, split=split, with_labels=with_labels, sweeps=sweeps, need_images=need_images
+        )
+    class_set = judged_classes(data, root)
+    if data.layout == "drive-log":  # only its own file says what the numbers of its labels mean
+        return DriveLog(
+            root,
+            split=split,
+            with_labels=with_labels,
+            class_set=None if with_labels else class_set,
+            sweeps=sweeps,
+            need_images=need_images,
+        )
+    if data.layout in KITTI:
+        return KITTI[data.layout](
+            root,
+            split=split,
+            with_labels=with_labels,
+            class_set=class_set,
+            sweeps=sweeps,
+            need_images=need_images,
+        )
+    return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
+
+
+def count_images(dataset: DataSet) -> int:
+    """Count the samples that have images; KITTI's are a download of their own."""
+    return len(dataset) if isinstance(dataset, NuScenes | PandaSet) else dataset.num_images
+
+
+def choose_labels(recipe: Recipe, dataset: DataSet) -> Subset:
+    """Choose the samples of a split that a recipe sees the labels of, and how many points of each.
+
+    Raises:
+        ValueError: If none is chosen, or the recipe's ranking names what the split lacks.
+    """
+    labels = recipe.labels
+    units = {token: token for token in dataset.tokens}
+    return choose(
+        scenes_of(recipe.data, dataset) if labels.by == "scene" else units,
+        fraction=labels.fraction,
+        count=labels.count,
+        order=labels.ranking or labels.order,
+        draw=recipe.seed if labels.draw is None else labels.draw,
+        points_per_scene=labels.points_per_scene,
+        holdout=labels.holdout,
+    )
+
+
+def scenes_of(data: DataConfig, dataset: DataSet) -> dict[str, str]:
+    """Name each sample's scene: a drive, or a room; single images and rooms are scenes of their own."""
+    if isinstance(dataset, NuScenes):
+        return dict(zip(dataset.tokens, dataset.scenes, strict=True))
+    if data.layout in ("semantic-kitti", "kitti-raw"):
+        return {token: token.rpartition("-")[0] for token in dataset.tokens}
+    if data.layout in ("pandaset", "drive-log"):
+        return dict.fromkeys(dataset.tokens, data.layout)
+    return {token: token for token in dataset.tokens}

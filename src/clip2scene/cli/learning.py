@@ -1,0 +1,348 @@
+"""Commands that train and judge."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from clip2scene.config import LabelsConfig, Layout, Recipe, TuningConfig
+from clip2scene.recipes import RECIPES
+
+RecipeByName = tyro.extras.subcommand_type_from_defaults(RECIPES, prefix_names=False)
+
+
+def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
+    """Walk the whole path on the embedded world: make data, learn without labels, judge, draw.
+
+    Args:
+        out: Folder for everything that is made. An interrupted demo goes on where it stopped.
+        seed: Fixes the training; the towns are always the same.
+    """
+    from clip2scene.demo import run_demo
+
+    print(run_demo(out, seed=seed))
+
+
+def look(
+    recipe: Annotated[Recipe, tyro.conf.arg(name="", constructor=RecipeByName)],
+    *,
+    data_root: Path,
+    teacher_cache: Path,
+    split: str = "train",
+    teacher_weights: str | None = None,
+) -> None:
+    """Let the teacher look at every image of a split once, and keep what it saw for any number of runs.
+
+    Says first how much disk and time that takes. An interrupted call goes on where it stopped.
+
+    Args:
+        recipe: Says how the teacher looks; every setting of it can be changed by an option.
+        data_root: The data set.
+        teacher_cache: Folder for what it sees; then give it to pretrain.
+        split: Whose images.
+        teacher_weights: As for pretrain.
+    """
+    from clip2scene.looking import look as run_look
+
+    run_look(
+        recipe,
+        data_root=data_root,
+        teacher_cache=teacher_cache,
+        split=split,
+        teacher_weights=teacher_weights,
+        announce=print,
+    )
+    print(f"looked at all images of {split}: {teacher_cache}")
+
+
+def pretrain(
+    recipe: Annotated[Recipe, tyro.conf.arg(name="", constructor=RecipeByName)],
+    *,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None = None,
+    teacher_cache: Path | None = None,
+    device: str = "cpu",
+    save_every: int = 500,
+) -> None:
+    """Teach a student without labels, or (a recipe ending in -supervised) with them.
+
+    Args:
+        recipe: The experiment; every setting of it can be changed by an option.
+        data_root: The data set.
+        out: Folder of the run; an unfinished run in it is resumed.
+        teacher_weights: Folder or hub id of a CLIP or SigLIP model, a .pt file of OpenAI's, or the file of
+            text embeddings that label maps need. Without it, the small model in the package.
+        teacher_cache: Folder that look filled, or that is filled now: what the teacher saw in each image.
+        device: As torch names it. Only cpu has been tested.
+        save_every: Steps between checkpoints.
+    """
+    from clip2scene.train import pretrain as run_pretrain
+
+    run_pretrain(
+        recipe,
+        data_root=data_root,
+        out=out,
+        teacher_weights=teacher_weights,
+        teacher_cache=teacher_cache,
+        device=device,
+        save_every=save_every,
+    )
+    print(f"trained {recipe.name}: {out}")
+
+
+def finetune(
+    *,
+    data_root: Path,
+    out: Path,
+    start: Path | None = None,
+    recipe: str = "toytown",
+    layout: Layout | None = None,
+    classes: Literal["own", "toytown", "scannet-200"] | None = None,
+    labels: LabelsConfig = LabelsConfig(),  # noqa: B008 - frozen
+    order: Path | None = None,
+    tuning: TuningConfig = TuningConfig(head="classifier", head_rate=5.0),  # noqa: B008 - frozen
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Teach a student from few labels, or many, best from what a label-free run has learnt.
+
+    Args:
+        data_root: The data set, with labels.
+        out: Folder of the run; an unfinished run in it is resumed.
+        start: Folder of the run to begin with, or a published checkpoint (docs/published.md). Without it,
+            the student begins from chance.
+        recipe: Network, augmentation and schedule, where no run is named as the start.
+        layout: On-disk layout of the data, where it differs from the start's.
+        classes: Classes of the data, where they differ.
+        labels: Which labels are seen.
+        order: List that rank-scenes wrote: who is labelled first.
+        tuning: How it goes on from its start.
+        steps: Optimiser steps.
+        learning_rate: The schedule's highest value, of the backbone.
+        seed: Fixes order and augmentation.
+        device: As torch names it. Only cpu has been tested.
+    """
+    from clip2scene.finetuning import Changes, prepare
+    from clip2scene.train import finetune as run_finetune
+
+    changes = Changes(layout, classes, labels, order, tuning, steps, learning_rate, seed)
+    plan = prepare(recipe, start, changes)
+    run_finetune(
+        plan.recipe,
+        data_root=data_root,
+        out=out,
+        start=plan.start,
+        teacher_weights=plan.teacher_weights,
+        device=device,
+    )
+    print(f"trained {plan.recipe.name}: {out}")
+
+
+def rank_scenes(
+    run: tyro.conf.Positional[Path],
+    *,
+    data_root: Path,
+    out: Path,
+    split: str = "train",
+    by: Literal["scene", "keyframe"] = "scene",
+) -> None:
+    """List which scenes to label next: those a run is unsure of, and that are unlike each other.
+
+    Args:
+        run: Folder of a run, label-free or not.
+        data_root: The data set; no label of it is read.
+        out: File for the list, JSON; finetune takes it as --order.
+        split: Which split is to be labelled.
+        by: Whether scenes are ranked, or single keyframes.
+    """
+    from clip2scene.ranking import rank
+
+    ranked = rank(run, data_root=data_root, split=split, by=by, out=out)
+    for name, score in list(zip(ranked.units, ranked.scores, strict=True))[:10]:
+        print(f"{name:40} {score:.4f}")
+    print(f"wrote {len(ranked.units)} {by}s to {out}")
+
+
+def label_efficiency(
+    *,
+    data_root: Path,
+    out: Path,
+    recipe: str = "toytown",
+    methods: tuple[str, ...] = (),
+    amounts: tuple[str, ...] = (),
+    by: Literal["scene", "keyframe"] = "scene",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    steps: int | None = None,
+    tuning_steps: int | None = None,
+    workers: int = 1,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Pretrain, fine-tune and judge ways to begin with more and more labels; write the table and its curves.
+
+    Args:
+        data_root: The data set, with labels.
+        out: Folder of the table. What is done in it is kept, and the same command goes on.
+        recipe: Ours; the others have its network, teacher and schedule.
+        methods: Some of scratch, PPKT, SLidR, CLIP2Scene and ours; all by default.
+        amounts: Such as "linear probe", "1 %" or 3 (scenes or keyframes); by default the papers' six.
+        by: Whether whole scenes are labelled (SLidR's protocol) or keyframes (CLIP2Scene's).
+        seeds: One run of each for each; a seed draws its own scenes.
+        steps: Of pretraining, instead of the recipe's.
+        tuning_steps: Of fine-tuning, instead of 600.
+        workers: Runs at a time.
+        teacher_weights: As for pretrain.
+        device: As torch names it. Only cpu has been tested.
+    """
+    from clip2scene.label_efficiency import AMOUNTS
+    from clip2scene.label_efficiency import label_efficiency as run_table
+
+    base = _named(recipe) if steps is None else replace(_named(recipe), steps=steps)
+    path = run_table(
+        base,
+        data_root=data_root,
+        out=out,
+        methods=methods or None,
+        amounts=amounts or AMOUNTS,
+        by=by,
+        seeds=seeds,
+        tuning_steps=tuning_steps,
+        workers=workers,
+        teacher_weights=teacher_weights,
+        device=device,
+    )
+    print(path.read_text(encoding="utf-8"))
+    print(f"wrote {path}, {out / 'table.csv'} and {out / 'figure.png'}")
+
+
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    *,
+    data_root: Path,
+    split: str = "val",
+    teacher_cache: Path | None = None,
+    pictures: int = 2,
+) -> None:
+    """Judge a run per point, beside its teacher and chance.
+
+    Args:
+        run: Folder of the run.
+        data_root: The data set, with labels.
+        split: Which split to judge.
+        teacher_cache: Folder that look filled, or that is filled now: what the teacher saw in each image.
+        pictures: Samples to draw.
+    """
+    from clip2scene.evaluate import evaluate as run_evaluate
+    from clip2scene.metrics import table
+    from clip2scene.showcase import draw_samples
+
+    print(table(run_evaluate(run, data_root=data_root, split=split, teacher_cache=teacher_cache)))
+    print(f"wrote {run / 'metrics.json'}")
+    for path in draw_samples(run, data_root=data_root, split=split, count=pictures):
+        print(f"drew {path}")
+
+
+def evaluate_point_clip(
+    *, data_root: Path, split: str = "val", recipe: str = "toytown", teacher_weights: str | None = None
+) -> None:
+    """Judge PointCLIP, a rival that needs no training: depth maps of pieces, named by the image-text model.
+
+    Args:
+        data_root: The data set, with labels.
+        split: Which split to judge.
+        recipe: Name of the recipe that says what the data set is.
+        teacher_weights: Folder or hub id of a CLIP or SigLIP model. Without it, the small one in the package.
+    """
+    from clip2scene.evaluate import evaluate_point_clip as run_point_clip
+    from clip2scene.metrics import table
+
+    scores = run_point_clip(
+        _named(recipe).data,
+        data_root=data_root,
+        split=split,
+        teacher=_named(recipe).teacher,
+        teacher_weights=teacher_weights,
+    )
+    print(table(scores))
+
+
+def _named(recipe: str) -> Recipe:
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}, expected one of {', '.join(RECIPES)}")
+    return RECIPES[recipe]
+
+
+def ablate(
+    table: tyro.conf.Positional[Literal["paper", "self-training", "words", "rivals", "additions", "on-top"]],
+    *,
+    data_root: Path,
+    out: Path,
+    recipe: str = "toytown",
+    steps: int | None = None,
+    variants: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    workers: int = 1,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Train and judge a table of variants over seeds; write it as Markdown, CSV and a figure.
+
+    Args:
+        table: Which variants; see docs/ablations.md.
+        data_root: The data set, with labels to judge by.
+        out: Folder of the table; an unfinished table in it is taken up.
+        recipe: Name of the recipe that is varied.
+        steps: Optimiser steps of every run; the recipe's own when left out.
+        variants: Names of the rows to run, beside the one that others are compared with; all when left out.
+        seeds: One run of each variant for each of them.
+        workers: Runs at a time.
+        teacher_weights: As for pretrain.
+        device: As torch names it. Only cpu has been tested.
+    """
+    from clip2scene.ablation import ablate as run_ablate
+    from clip2scene.tables import TABLES
+
+    base = _named(recipe) if steps is None else replace(_named(recipe), steps=steps)
+    whole = TABLES[table](base)
+    path = run_ablate(
+        whole.only(variants) if variants else whole,
+        data_root=data_root,
+        out=out,
+        seeds=seeds,
+        workers=workers,
+        teacher_weights=teacher_weights,
+        device=device,
+    )
+    print(path.read_text(encoding="utf-8"))
+    print(f"wrote {path}, {out / 'table.csv'} and {out / 'figure.png'}")
+
+
+def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
+    """Train the small image-text model on captioned views of the embedded world.
+
+    Args:
+        out: Folder for the model; an unfinished training in it is resumed.
+        steps: Optimiser steps.
+        seed: Fixes views and weights.
+    """
+    from clip2scene.smallclip import train_small_clip
+
+    train_small_clip(out, steps=steps, seed=seed)
+    print(f"trained a small CLIP: {out}")
+
+
+def evaluate_clip(weights: Path | None = None) -> None:
+    """Judge a small CLIP on towns it never saw.
+
+    Args:
+        weights: Its folder; the one in the package when left out.
+    """
+    from clip2scene.build import SMALL_CLIP
+    from clip2scene.smallclip import evaluate_small_clip
+
+    for name, value in evaluate_small_clip(weights or SMALL_CLIP).items():
+        print(f"{name:32} {100 * value:5.1f}")

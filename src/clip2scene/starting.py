@@ -1,0 +1,74 @@
+"""What a network begins with: the weights that another run, or another project, has learnt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clip2scene.student.embedder import Embedder
+
+BACKBONE, HEAD = "backbone.", "head."
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to begin with.
+
+    Attributes:
+        origin: Where they come from.
+        weights: Those of the backbone, under ``backbone.``, and maybe of the layer into the text space, under
+            ``head.``.
+    """
+
+    origin: Path
+    weights: Mapping[str, Tensor]
+
+    @property
+    def knows_words(self) -> bool:
+        """Whether the layer into the text space is among them."""
+        return any(name.startswith(HEAD) for name in self.weights)
+
+
+def begin_with(
+    student: Embedder, weights: Mapping[str, Tensor], text: Float[Tensor, "classes channels"] | None = None
+) -> None:
+    """Put weights into a network.
+
+    Args:
+        student: Its other layers stay as they are.
+        weights: As :class:`Start` has them.
+        text: Direction of each class in the text space. With it, a classifier begins where the layer into the
+            text space stands: the same answers, but for classes of several names.
+
+    Raises:
+        ValueError: If they are another network's.
+    """
+    own = student.state_dict()
+    parts = (BACKBONE, HEAD) if any(name.startswith(HEAD) for name in weights) else (BACKBONE,)
+    wanted = {name for name in own if name.startswith(parts)}
+    missing, unknown = sorted(wanted - weights.keys()), sorted(weights.keys() - wanted)
+    differing = [
+        f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
+        for name in sorted(wanted & weights.keys())
+        if weights[name].shape != own[name].shape
+    ]
+    problems = {"missing": missing, "unknown": unknown, "of another shape": differing}
+    said = [f"{len(names)} {what} (such as {names[0]})" for what, names in problems.items() if names]
+    if said:
+        raise ValueError(
+            f"the weights to begin with are another network's: tensors {', '.join(said)}; take the student "
+            "settings (network, width, height as input) that they were learnt with"
+        )
+    student.load_state_dict(own | dict(weights))
+    if text is not None and student.classifier is not None:
+        with torch.no_grad():
+            student.classifier.weight.copy_(text @ student.head.weight)
+            student.classifier.bias.copy_(text @ student.head.bias)
+
+
+def parts_to_begin_with(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take of a trained network what another begins with: backbone, and layer into the text space."""
+    return {name: tensor for name, tensor in model.items() if name.startswith((BACKBONE, HEAD))}
