@@ -21,7 +21,8 @@ class Layout:
         weight: How their sparse convolutions name their weight.
         to_ours: Lays a kernel out as ours, ``[offsets, in, out]`` with offsets x slowest and z fastest, given
             the shape that ours has. Raises ValueError where it cannot; the result may still differ in shape.
-        to_matrix: Lays the weight of a head out as ``nn.Linear`` does, ``[out, in]``.
+        to_matrix: Lays the weight of a head out as ``nn.Linear`` does, ``[out, in]``; None where the layer is
+            no matrix.
         heads: First parts of the names of layers that may follow the backbone.
         spare: First parts of the names of tensors that are neither backbone nor head.
         idle: First parts of the names of layers that a network may own without using them.
@@ -33,7 +34,7 @@ class Layout:
     rename: Rename
     weight: str
     to_ours: Callable[[Tensor, torch.Size], Tensor]
-    to_matrix: Callable[[Tensor], Tensor]
+    to_matrix: Callable[[Tensor], Tensor | None]
     heads: tuple[str, ...]
     spare: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()

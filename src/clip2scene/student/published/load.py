@@ -141,8 +141,8 @@ def _split_off(layout: Layout, state: dict[str, Tensor]) -> tuple[dict[str, Head
     heads = {}
     for name, weight in parts.items():
         path, _, kind = name.rpartition(".")
-        if kind in ("weight", "kernel"):
-            matrix = layout.to_matrix(weight.float())
+        matrix = layout.to_matrix(weight.float()) if kind in ("weight", "kernel") else None
+        if matrix is not None:
             bias = parts.get(f"{path}.bias", matrix.new_zeros(len(matrix)))
             heads[path] = Head(matrix.contiguous(), bias.float().flatten())
     spare += [name for name in parts if name.rpartition(".")[0] not in heads]
@@ -184,7 +184,10 @@ def _fit(
             faults.setdefault("with numbers that are not finite", []).append(theirs)
         else:
             weights[name] = value.to(own[name].dtype).contiguous()
-    unknown = [theirs for theirs in state if theirs not in set(names.values())]
+    known = set(names.values())
+    unknown = sorted(
+        (each for each in state if each not in known), key=lambda each: each.endswith("_tracked")
+    )
     return weights, faults | ({"unknown": unknown} if unknown else {})
 
 

@@ -4,6 +4,8 @@ A kernel is ``[offsets, in, out]`` whose offsets run x fastest and z slowest, fo
 that of a 1x1x1 convolution is ``[in, out]``.
 """
 
+from torch import Tensor
+
 from clip2scene.student.published.layout import Layout, x_fastest_to_slowest
 
 _PARTS = {
@@ -30,13 +32,19 @@ def _rename(path: list[str]) -> tuple[str, str] | None:
     return None
 
 
+def _to_matrix(kernel: Tensor) -> Tensor | None:
+    if kernel.ndim == 3 and len(kernel) == 1:
+        kernel = kernel[0]
+    return kernel.t() if kernel.ndim == 2 else None
+
+
 MINKOWSKI = Layout(
     "MinkowskiEngine (Res16UNet, MinkUNet)",
     "conv0p1s1.kernel",
     _rename,
     "kernel",
     x_fastest_to_slowest,
-    lambda kernel: kernel.reshape(kernel.shape[-2:]).t(),
+    _to_matrix,
     heads=("final", "local_feature", "classifier"),
     spare=("text_embeddings",),
 )

@@ -44,7 +44,9 @@ def _to_ours(kernel: Tensor, shape: torch.Size) -> Tensor:
     return next((way for way in ways if way.shape == shape), ways[0])  # 3 channels and an edge of 3 fit both
 
 
-def _to_matrix(kernel: Tensor) -> Tensor:
+def _to_matrix(kernel: Tensor) -> Tensor | None:
+    if kernel.ndim != 5 or kernel.numel() != kernel.shape[-1] * max(kernel.shape[0], kernel.shape[3]):
+        return None
     spconv2 = kernel.shape[1:4] == (1, 1, 1)
     inputs, outputs = (kernel.shape[4], kernel.shape[0]) if spconv2 else kernel.shape[-2:]
     return kernel.reshape(inputs, outputs).t()

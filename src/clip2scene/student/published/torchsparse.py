@@ -46,7 +46,7 @@ TORCHSPARSE = Layout(
     _rename,
     "kernel",
     _to_ours,
-    lambda weight: weight,
+    lambda weight: weight if weight.ndim == 2 else None,
     heads=("classifier", "point_mapping_local", "point_mapping_global", "point_mapping_global_random"),
     spare=("text_embeddings",),
     idle=("point_transforms",),
