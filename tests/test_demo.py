@@ -7,7 +7,6 @@ from PIL import Image
 
 from clip2scene import demo
 from clip2scene.files import read_json
-from clip2scene.labels import SCANNET
 from clip2scene.recipes import RECIPES
 from clip2scene.run import start_run
 from clip2scene.smallclip import FIRST_HELD_OUT_TOWN
@@ -87,7 +86,6 @@ def test_the_rooms_teacher_is_called_a_stand_in_that_saw_labels_and_the_ceiling_
     metrics = read_json(out / "label-free" / "metrics.json")
     assert metrics["label_free"] and metrics["teacher_trained_on_2d_labels"]
     (words,) = [path for path in pictures_of(report) if path.endswith("-words.png")]
-    assert set(demo.ROOM_WORDS) < set(SCANNET.classes)  # nothing else can be asked for
     with Image.open(words) as picture:
         assert picture.width == 1600
 

@@ -13,6 +13,7 @@ import torch
 
 from clip2scene.config import DataConfig, Recipe
 from clip2scene.evaluate import evaluate
+from clip2scene.labels import SCANNET
 from clip2scene.metrics import Scores, table
 from clip2scene.recipes import rooms, supervised, toytown
 from clip2scene.run import start_run
@@ -30,12 +31,6 @@ STREET_WORDS = (
     *("tree", "bush", "house", "wall", "pole", "sign"),
 )
 """Words that the small CLIP knows; several of them were taught as one class."""
-
-ROOM_WORDS = (
-    *("wall", "floor", "door", "window", "bed", "sofa", "chair", "table", "desk", "cabinet", "bookshelf"),
-    *("counter", "refrigerator", "toilet", "sink", "bathtub", "curtain", "picture"),
-)
-"""Without a text encoder, the classes' own names are all that can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,7 @@ WORLDS = {
         60,
         15,
         rooms(),
-        ROOM_WORDS,
+        SCANNET.classes,  # without a text encoder, nothing else can be asked for
         caveat=(
             "The teacher is a stand-in that saw 2D labels: the small image-text model knows no furniture, so "
             "each pixel's true class, painted by the world itself, takes its place. No real teacher is that "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -103,7 +103,7 @@ def _look_down(
     if not indoors:
         return pictures.birds_eye(positions, colours, size=size)
     low, high = positions.amin(0), positions.amax(0)
-    kept = positions[:, 2] < low[2] + CUT_M
+    kept = _below_ceiling(positions)
     extent = max(0.52 * float((high - low)[:2].max()), 0.1)
     radius = size / max(int(kept.sum()), 1) ** 0.5  # about as large as the gaps between points
     return pictures.birds_eye(
@@ -114,6 +114,11 @@ def _look_down(
         point_radius=min(max(radius, 1.5), size / 130),
         rings=False,
     )
+
+
+def _below_ceiling(positions: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
+    """Say which points of a room can be drawn from above."""
+    return positions[:, 2] < positions[:, 2].min() + CUT_M
 
 
 def draw_cameras(
@@ -232,9 +237,10 @@ def _picture_words(
     *,
     indoors: bool,
 ) -> Image.Image:
-    """Draw a cloud from above, with the share of each word's points in the legend."""
+    """Draw a cloud from above; the legend has each word's share of the points, in a room of those drawn."""
     palette = word_colours(len(names))
-    shares = torch.bincount(labels, minlength=len(names)) / len(labels)
+    counted = labels[_below_ceiling(positions)] if indoors else labels
+    shares = torch.bincount(counted, minlength=len(names)) / len(counted)
     entries = {
         f"{name} {share:.0%}": tuple(colour)
         for name, share, colour in zip(names, shares.tolist(), palette.tolist(), strict=True)
