@@ -77,8 +77,8 @@ def rooms() -> Recipe:
     """Learn the embedded rooms without labels of points, from class maps; the small CLIP knows no furniture.
 
     Command: ``make demo DATA=scannet``. In the embedded rooms the class maps are the truth, so the teacher is
-    a stand-in that saw 2D labels, and a better one than there is. mIoU 76.9 on all points, with true labels of
-    points 79.8 (seed 0, 2026-11-21; docs/results.md).
+    a stand-in that saw 2D labels, and a better one than there is. mIoU 76.9 on all points; with true labels
+    of points 79.8 (seed 0, 2026-11-21; docs/results.md).
     """
     return replace(
         toytown(),
