@@ -2,12 +2,14 @@
 VENV ?= .venv
 PY = $(VENV)/bin/python
 READY = $(VENV)/.ready
+# Layout of the demo's data: nuscenes, semantic-kitti, drive-log or scannet.
+DATA = nuscenes
 # Threads that wait should sleep: on a busy machine, spinning ones cost many times the work.
 export OMP_WAIT_POLICY = PASSIVE
 
 .PHONY: demo test check bench
-demo: $(READY)  ## the whole path on the embedded world, into demo/
-	$(VENV)/bin/clip2scene demo --out demo
+demo: $(READY)  ## the whole path on the embedded world, into demo/; DATA=scannet and others into demo-scannet/
+	$(VENV)/bin/clip2scene demo --data $(DATA)
 
 test: $(READY)  ## the whole test suite
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile

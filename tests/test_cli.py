@@ -377,6 +377,17 @@ def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     assert "the same command goes on with what it keeps; data sets begin anew" in err
 
 
+def test_each_demo_has_a_folder_of_its_own(call, monkeypatch):
+    asked = []
+    monkeypatch.setattr("clip2scene.demo.run_demo", lambda out, **options: asked.append((str(out), options)))
+    call("demo")
+    call("demo", "--data", "scannet", "--seed", "1")
+    assert asked == [
+        ("demo", {"data": "nuscenes", "seed": 0}),
+        ("demo-scannet", {"data": "scannet", "seed": 1}),
+    ]
+
+
 def test_every_command_has_help_and_every_recipe_is_offered(call):
     for command in cli.COMMANDS:
         code, out, _ = call(command, "--help")

@@ -399,7 +399,7 @@ def may_change(path):
 
 
 def test_damage_is_refused_or_changes_nothing_that_could_be_noticed(scene, tmp_path):
-    """Every file cut short or with bits flipped: a ValueError, or one that its own part of the scene shows."""
+    """Every file cut short or with bits flipped: a ValueError, or seen in its own part of the scene."""
     whole, rng, refused = read_all(tmp_path), np.random.default_rng(0), 0
     files = [
         path

@@ -7,7 +7,15 @@ from PIL import Image
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.labels import TOYTOWN
 from clip2scene.pictures import RIGHT, WRONG, class_colours
-from clip2scene.showcase import draw_above, draw_samples, word_colours
+from clip2scene.showcase import (
+    CUT_M,
+    _choose_views,
+    _look_down,
+    draw_above,
+    draw_samples,
+    draw_words,
+    word_colours,
+)
 
 
 def colours_of(picture):
@@ -23,7 +31,8 @@ def test_samples_are_drawn_from_above_and_over_their_cameras(tiny_run, tiny_toyt
     run = shutil.copytree(tiny_run, tmp_path / "run")
     drawn = draw_samples(run, data_root=tiny_toytown, split="val", count=1)
     token = NuScenes(tiny_toytown, split="val", with_labels=False).tokens[0]
-    assert [path.name for path in drawn] == [f"{token}-above.png", f"{token}-cameras.png"]
+    kinds = ("above", "cameras", "carried")
+    assert [path.name for path in drawn] == [f"{token}-{kind}.png" for kind in kinds]
     for path in drawn:
         with Image.open(path) as picture:
             assert picture.width == 1600
@@ -34,7 +43,7 @@ def test_samples_are_drawn_from_above_and_over_their_cameras(tiny_run, tiny_toyt
 def test_each_picture_is_drawn_once_however_many_are_asked_for(tiny_run, tiny_toytown, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     drawn = draw_samples(run, data_root=tiny_toytown, split="val", count=5)
-    assert len(set(drawn)) == len(drawn) == 4  # two pictures of each of the split's two samples
+    assert len(set(drawn)) == len(drawn) == 6  # three pictures of each of the split's two samples
     assert draw_samples(run, data_root=tiny_toytown, split="val", count=0) == []
 
 
@@ -63,3 +72,37 @@ def test_words_get_colours_that_can_be_told_apart_and_do_not_change_as_words_are
     assert apart.min() > 40
     assert torch.equal(word_colours(3), word_colours(12)[:3])
     assert (colours.amax(1) > 150).all()  # bright enough for a dark ground
+
+
+def test_a_room_is_drawn_without_its_ceiling_and_fills_the_picture():
+    gap, edge = torch.meshgrid(torch.linspace(0, 6, 120), torch.linspace(0, 4, 80), indexing="ij")
+    floor = torch.stack([gap, edge, torch.zeros_like(gap)], 2).reshape(-1, 3)
+    positions = torch.cat([floor, floor + torch.tensor([0.0, 0.0, CUT_M + 0.5])])
+    red, blue = torch.tensor([250, 0, 0], dtype=torch.uint8), torch.tensor([0, 0, 250], dtype=torch.uint8)
+    colours = torch.cat([red.expand(len(floor), 3), blue.expand(len(floor), 3)])
+    drawn = _look_down(positions, colours, indoors=True)
+    assert (0, 0, 250) not in colours_of(drawn)
+    reds = dict((colour, count) for count, colour in drawn.getcolors(1 << 24))[250, 0, 0]
+    assert (
+        reds > 0.5 * drawn.width * drawn.height
+    )  # a room of 6 by 4 m: two thirds of the square, less a margin
+    assert (0, 0, 250) in colours_of(_look_down(positions, colours, indoors=False))
+
+
+def test_of_a_walk_views_are_shown_that_lie_far_apart_and_of_a_vehicle_the_first():
+    assert _choose_views(16, indoors=True) == [0, 5, 10]
+    assert _choose_views(2, indoors=True) == [0, 1]
+    assert _choose_views(6, indoors=False) == [0, 1, 2]
+    assert _choose_views(1, indoors=False) == _choose_views(1, indoors=True) == [0]
+
+
+def test_a_cloud_is_shown_in_words_that_the_run_was_never_taught(tiny_run, tiny_toytown, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    path = draw_words(run, data_root=tiny_toytown, split="val", words=("house", "tree", "road"))
+    token = NuScenes(tiny_toytown, split="val", with_labels=False).tokens[0]
+    assert path == run / "pictures" / f"{token}-words.png"
+    with Image.open(path) as picture:
+        shown = colours_of(picture)
+    assert any(tuple(colour) in shown for colour in word_colours(3).tolist())
+    with pytest.raises(ValueError, match="zebra"):
+        draw_words(run, data_root=tiny_toytown, split="val", words=("zebra",))

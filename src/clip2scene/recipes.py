@@ -74,6 +74,23 @@ def pandaset() -> Recipe:
     )
 
 
+def rooms() -> Recipe:
+    """Learn the embedded rooms without labels of points, from class maps; the small CLIP knows no furniture.
+
+    Command: ``make demo DATA=scannet``. In the embedded rooms the class maps are the truth, so the teacher is
+    a stand-in that saw 2D labels, and a better one than there is. mIoU 76.9 on all points; with true labels
+    of points 79.8 (seed 0, 2026-11-21; docs/results.md).
+    """
+    return replace(
+        toytown(),
+        name="rooms",
+        data=DataConfig(layout="scannet", min_depth=0.3, frame_step=1),
+        teacher=TeacherConfig(kind="label-maps", trained_on_2d_labels=True),
+        student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.06, sees_height=True),
+        steps=900,
+    )
+
+
 def clip2scene() -> Recipe:
     """Pretrain on nuScenes as the paper writes it: Eq. 1, StCR over three sweeps (Eq. 2 to 4), S3.
 
@@ -165,7 +182,7 @@ def fine_tuned(recipe: Recipe, *, from_chance: bool = False) -> Recipe:
 
 RECIPES = {
     recipe.name: recipe
-    for base in (toytown(), own(), pandaset(), clip2scene(), clip2scene_code(), slidr())
+    for base in (toytown(), own(), pandaset(), rooms(), clip2scene(), clip2scene_code(), slidr())
     for recipe in (base, supervised(base))
 }
 """Every named experiment and its supervised ceiling."""

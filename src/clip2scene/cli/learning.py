@@ -12,16 +12,20 @@ from clip2scene.recipes import RECIPES
 RecipeByName = tyro.extras.subcommand_type_from_defaults(RECIPES, prefix_names=False)
 
 
-def demo(out: Path = Path("demo"), *, seed: int = 0) -> None:
+def demo(out: Path | None = None, *, data: str = "nuscenes", seed: int = 0) -> None:
     """Walk the whole path on the embedded world: make data, learn without labels, judge, draw.
 
     Args:
-        out: Folder for everything that is made. An interrupted demo goes on where it stopped.
-        seed: Fixes the training; the towns are always the same.
+        out: Folder for everything that is made: demo, or demo-LAYOUT for another layout than nuscenes. An
+            interrupted demo goes on where it stopped.
+        data: Layout of the data, and with it the world: nuscenes, semantic-kitti, drive-log, or scannet,
+            which has rooms.
+        seed: Fixes the training; the towns and rooms are always the same.
     """
     from clip2scene.demo import run_demo
 
-    print(run_demo(out, seed=seed))
+    out = out or Path("demo" if data == "nuscenes" else f"demo-{data}")
+    print(run_demo(out, data=data, seed=seed))
 
 
 def look(
