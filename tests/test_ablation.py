@@ -60,7 +60,7 @@ def call(monkeypatch, tiny_recipe, tmp_path):
 
     def run(work, *, changes=None, **options):
         options = {"data_root": tmp_path / "data", "out": tmp_path / "out", **options}
-        return ablate(table(tiny_recipe, **(changes or {})), work=work, **options)
+        return ablate(replace(table(tiny_recipe, **(changes or {})), work=work), **options)
 
     return run
 
@@ -217,7 +217,7 @@ def test_variants_that_the_data_or_the_teacher_cannot_serve_are_named_before_any
     work = Pretence()
 
     def run(name, changed, **options):
-        ablate(table(tiny_recipe, **{name: changed}), out=tmp_path, work=work, **options)
+        ablate(replace(table(tiny_recipe, **{name: changed}), work=work), out=tmp_path, **options)
 
     many = replace(tiny_recipe, data=replace(tiny_recipe.data, sweeps=9))
     with pytest.raises(ValueError, match="variant 'Two sweeps': .*sweeps"):
@@ -236,7 +236,7 @@ def test_published_values_stand_beside_ours_on_the_papers_data_set_only(
 
     def run():
         options = {"data_root": tmp_path, "out": tmp_path / "out", "seeds": (0,)}
-        return ablate(published, work=lambda job: None, **options).read_text()
+        return ablate(replace(published, work=lambda job: None), **options).read_text()
 
     assert "15.1" not in run()
     monkeypatch.setattr(ablation, "check_data", lambda _: "nuscenes")
@@ -292,7 +292,7 @@ def test_a_table_of_real_runs_is_made_resumed_and_judged(tiny_recipe, tiny_toyto
 
     options = {"data_root": tiny_toytown, "out": tmp_path / "out", "seeds": (1,)}
     with pytest.raises(KeyboardInterrupt):
-        ablate(two, work=stop_after_one, **options)
+        ablate(replace(two, work=stop_after_one), **options)
     weights = tmp_path / "out" / "runs" / "taught" / "seed-1" / "checkpoint.safetensors"
     before = weights.stat().st_mtime_ns
     text = ablate(two, **options).read_text()

@@ -121,6 +121,15 @@ def test_a_bad_value_of_the_whole_method_is_refused_when_it_is_given(kind, wrong
         kind(**wrong)
 
 
+@pytest.mark.parametrize("layout", ["scannet", "rgbd"])
+def test_rooms_cannot_be_judged_in_the_classes_of_streets(layout):
+    with pytest.raises(
+        ValueError, match=f"classes toytown are for .*streets, {layout} has own and scannet-200"
+    ):
+        DataConfig(layout=layout, classes="toytown")
+    assert DataConfig(layout=layout, classes="scannet-200").classes == "scannet-200"
+
+
 @pytest.mark.parametrize("name", ["clip2scene", "clip2scene-code"])
 def test_the_ceiling_of_the_whole_method_learns_from_labels_alone(name):
     ceiling = supervised(RECIPES[name])

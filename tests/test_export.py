@@ -203,6 +203,16 @@ def test_every_point_gets_what_the_segmenter_says_in_the_data_sets_classes(tiny_
         ]
 
 
+def test_answers_that_are_no_numbers_are_never_exported(tiny_run, tiny_toytown):
+    run = open_run(tiny_run)
+    dataset = open_split(run, tiny_toytown, "val")
+    spoilt = run.prompts.embeddings.clone()
+    spoilt[0, 0] = torch.nan
+    run = replace(run, prompts=replace(run.prompts, embeddings=spoilt))
+    with pytest.raises(ValueError, match=f"answers {dataset.tokens[0]} with numbers that are not finite"):
+        next(predictions(run, dataset))
+
+
 def test_only_the_samples_asked_for_are_answered(tiny_run, tiny_toytown):
     run = open_run(tiny_run)
     dataset = open_split(run, tiny_toytown, "val")

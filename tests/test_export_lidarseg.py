@@ -106,6 +106,24 @@ def test_an_interrupted_export_goes_on_where_it_stopped(
     assert not json.loads((out / "val" / "submission.json").read_text())["meta"]["use_external"]
 
 
+def test_what_a_killed_export_left_half_written_is_not_submitted(submission, tiny_run, tiny_toytown):
+    leftover = submission / "lidarseg" / "val" / ".partial-k2b1.bin"
+    leftover.write_bytes(b"\x01")
+    counts = export_lidarseg(tiny_run, data_root=tiny_toytown, split="val", out=submission)
+    assert counts.sum() > 0 and not leftover.exists()
+    assert len(list((submission / "lidarseg" / "val").iterdir())) == 2
+
+
+def test_a_submission_whose_labels_are_broken_is_not_described(submission, tiny_run, tiny_toytown):
+    description = submission / "val" / "submission.json"
+    description.unlink()
+    path = sorted((submission / "lidarseg" / "val").iterdir())[0]
+    path.write_bytes(b"\x00" + path.read_bytes()[1:])
+    with pytest.raises(ValueError, match=r"classes outside 1\.\.16"):
+        export_lidarseg(tiny_run, data_root=tiny_toytown, split="val", out=submission)
+    assert not description.exists()
+
+
 def test_another_runs_answers_are_not_mixed_in(submission, tiny_run, tiny_toytown, tmp_path):
     other = shutil.copytree(tiny_run, tmp_path / "other")
     recipe = to_dict(replace(open_run(other).recipe, seed=77))

@@ -181,6 +181,14 @@ def test_a_smaller_class_set_keeps_the_same_names(tiny_toytown):
         assert torch.equal(small.labels == train_id, whole.labels == NUSCENES.classes.index(name))
 
 
+def test_scenes_of_an_official_split_that_are_absent_are_counted_and_logged(caplog):
+    present = tuple(f"scene-{number:04d}" for number in range(1, 1111))
+    official_scenes("val", VERSION, present)
+    assert not caplog.text
+    assert official_scenes("mini_val", "v1.0-mini", ("scene-0916",)) == ("scene-0916",)
+    assert "1 of the 2 scenes of split mini_val are not in v1.0-mini, the first is scene-0103" in caplog.text
+
+
 def test_official_splits_have_their_known_sizes_and_overlap_nowhere():
     present = tuple(f"scene-{number:04d}" for number in range(1, 1111))
     val = set(official_scenes("val", VERSION, present))
@@ -253,6 +261,28 @@ def test_nan_coordinates_are_counted_and_named(damaged):
         NuScenes(damaged)[0]
 
 
+@pytest.mark.parametrize("strange", [math.nan, math.inf, -1.0, 255.5])
+def test_intensities_that_no_lidar_measures_are_counted_and_named(damaged, strange):
+    """One strange number would spoil every answer of its sample, through the norms of the network."""
+
+    def poison(path):
+        content = path.read_bytes()
+        records = np.frombuffer(content, np.float32).reshape(-1, 5).copy()
+        records[[3, 8], 3] = strange
+        path.write_bytes(records.tobytes())
+        return content
+
+    keyframe, sweep = (damaged / record["filename"] for record in lidar_records(damaged)[1::-1])
+    content = poison(keyframe)
+    with pytest.raises(ValueError, match=r"LIDAR_TOP.*2 intensities of \d+ that are not in 0\.\.255"):
+        NuScenes(damaged)[0]
+    keyframe.write_bytes(content)
+    assert NuScenes(damaged)[0].cloud.features.max() <= 1
+    poison(sweep)
+    with pytest.raises(ValueError, match=r"sweeps.*2 intensities of \d+ that are not in 0\.\.255"):
+        NuScenes(damaged, sweeps=2)[0]
+
+
 def test_labels_that_do_not_fit_the_cloud_are_refused(damaged):
     for path in (damaged / "lidarseg" / VERSION).iterdir():
         path.write_bytes(path.read_bytes()[:-1])
@@ -267,7 +297,7 @@ def test_labels_that_do_not_fit_the_cloud_are_refused(damaged):
         ("calibrated_sensor", "translation", [math.nan, 0.0, 0.0], "not a rigid motion"),
         ("ego_pose", "rotation", [0.5, 0.0, 0.0, 0.0], "not a rigid motion"),
         ("ego_pose", "rotation", ["a", 0.0, 0.0, 0.0], "ego_pose.json"),
-        ("calibrated_sensor", "camera_intrinsic", [[0.0, 0, 0]], "3x3 camera_intrinsic"),
+        ("calibrated_sensor", "camera_intrinsic", [[0.0, 0, 0]], "intrinsics are"),
         ("sample_data", "filename", "/etc/passwd", "expected a path inside"),
         ("sample_data", "filename", "samples/../../secret.bin", "expected a path inside"),
     ],
@@ -277,6 +307,28 @@ def test_tables_with_a_wrong_entry_are_refused(damaged, table, field, value, fau
     with pytest.raises(ValueError, match=fault):
         sample = NuScenes(damaged)[0]
         sample.read_image(0)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "what"),
+    [
+        ([[130.0, 0, 80], [0, 130, 48], [0, 0, 5]], "a third row that scales"),
+        ([[130.0, 0, 0], [0, 130, 0], [80, 48, 1]], "rows for columns"),
+        ([[520.0, 0, 320], [0, 520, 192], [0, 0, 1]], "of an image four times as large"),
+        ([[1e308, 0, 80], [0, 1e308, 48], [0, 0, 1]], "beyond float32"),
+        ([[130.0, 0, 80], [0, -130, 48], [0, 0, 1]], "a focal length below 0"),
+        ([[130.0, 0, math.nan], [0, 130, 48], [0, 0, 1]], "no number"),
+    ],
+)
+def test_intrinsics_that_are_no_pinhole_cameras_with_this_image_are_refused(damaged, matrix, what):
+    edit(
+        damaged,
+        "calibrated_sensor",
+        lambda rows: [row.update(camera_intrinsic=matrix) for row in rows if row["camera_intrinsic"]],
+    )
+    fault = "calibrated_sensor.json, record .*intrinsics are .*cx, cy within the image of 160x96"
+    with pytest.raises(ValueError, match=fault):
+        NuScenes(damaged)[0]
 
 
 def test_a_token_that_could_climb_out_of_a_folder_is_refused(damaged):
@@ -669,3 +721,14 @@ def test_points_of_the_recording_vehicle_are_dropped_from_earlier_sweeps_only(da
     sample = NuScenes(damaged, sweeps=2, with_labels=False)[0]
     assert len(sample.cloud) == len(whole.cloud) + 3
     assert len(sample.sweeps[0]) == len(whole.sweeps[0]) + 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"train": 3}, [["a"]], 3, {"train": [1]}, {"train": [["a"]]}, {"train": "scene-0001"}, {}, None],
+)
+def test_a_broken_list_of_splits_is_told_by_its_file(damaged, content):
+    (damaged / VERSION / "splits.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"splits\.json") as caught:
+        NuScenes(damaged)
+    assert "\n" not in str(caught.value)

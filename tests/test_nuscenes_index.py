@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -127,7 +128,7 @@ def test_an_index_gives_what_the_tables_say_record_by_record(tiny_toytown, sweep
 
 
 def make_tables(tables, seed):
-    """Write tables of several scenes: shuffled, with radars, foreign samples, shared poses, odd names."""
+    """Write tables of several scenes: shuffled, with radars, shared poses, odd names."""
     generator = np.random.default_rng(seed)
     channels = [*CHANNELS, "RADAR_FRONT"]
     rows = {name: [] for name in TABLES}
@@ -155,7 +156,7 @@ def make_tables(tables, seed):
                     rows["sample_data"].append(
                         {
                             "token": file,
-                            "sample_token": token if generator.random() < 0.95 or not back else "elsewhere",
+                            "sample_token": token,
                             "ego_pose_token": file if back else f"{number} {step}",
                             "calibrated_sensor_token": f"{number} {each}",
                             "timestamp": time,
@@ -273,6 +274,38 @@ def test_a_damaged_index_is_made_anew(town, tmp_path, damage, caplog):
     assert not caplog.text, "the new file is whole"
 
 
+def test_whatever_bits_of_an_index_file_flip_it_is_as_it_was_or_made_anew(town, tmp_path):
+    tables, cache = town / VERSION, tmp_path / "cache"
+    expected = index_to_arrays(open_index(tables, cache))
+    (path,) = cache.iterdir()
+    content = path.read_bytes()
+    signature = nuscenes_cache._signature(tables)
+    generator, damaged = np.random.default_rng(0), 0
+    headers = [at for at in range(len(content)) if content[at : at + 4] in (b"PK\x03\x04", b"PK\x01\x02")]
+    near_headers = [at + offset for at in headers for offset in generator.integers(0, 120, 12)]
+    anywhere = generator.integers(0, len(content), 100)
+    encrypted = [headers[-1] + 8]  # a flag that makes the archive ask for a password
+    for place in [*encrypted, *near_headers, *anywhere]:
+        changed = bytearray(content)
+        changed[min(place, len(content) - 1)] ^= 1 if place in encrypted else 1 << generator.integers(8)
+        path.write_bytes(changed)
+        found = nuscenes_cache._read(path, signature)
+        if found is None:
+            damaged += 1
+        else:
+            for name, array in index_to_arrays(found).items():
+                assert np.array_equal(array, expected[name])
+    assert damaged > 200
+
+
+def test_a_table_from_the_future_is_told_as_it_keeps_the_index_from_being_written(town, tmp_path, caplog):
+    path = town / VERSION / "scene.json"
+    later = path.stat().st_mtime_ns + 2 * 3600 * 10**9
+    os.utime(path, ns=(later, later))
+    assert len(open_index(town / VERSION, tmp_path / "cache").scenes) == 2
+    assert "scene.json was changed in the future" in caplog.text and not (tmp_path / "cache").exists()
+
+
 def test_small_tables_leave_no_file_and_large_ones_one_beside_them(town, monkeypatch, forbid_tables):
     monkeypatch.delenv(nuscenes_cache.FOLDER_VARIABLE, raising=False)
     before = sorted((town / VERSION).iterdir())
@@ -344,6 +377,7 @@ def test_a_field_of_a_wrong_type_is_one_clear_error_or_changes_nothing(town, tab
     truth = look_at_everything(town)
     original = json.loads((town / VERSION / f"{table}.json").read_text())
     refused = 0
+    named = rf"\b{table}(\.json)?\b" + ("|/no such cannot be read" if field == "filename" else "")
     for value in WRONG:
         wrong = [dict(row) for row in original]
         for row in wrong:
@@ -354,6 +388,7 @@ def test_a_field_of_a_wrong_type_is_one_clear_error_or_changes_nothing(town, tab
         except ValueError as error:
             refused += 1
             assert "\n" not in str(error).strip() and len(str(error)) > 30
+            assert re.search(named, str(error)), (value, str(error))
         else:
             for sample, other in zip(found, truth, strict=True):
                 assert_same(sample, other)
@@ -381,6 +416,42 @@ def test_a_token_that_stands_twice_is_refused(town, table):
     token = json.loads((town / VERSION / f"{table}.json").read_text())[0]["token"]
     edit(town, table, lambda rows: rows.append(dict(rows[0])))
     with pytest.raises(ValueError, match=rf"{table}\.json.*{token}"):
+        NuScenes(town)
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "target"),
+    [
+        ("sample", "scene_token", "scene"),
+        ("sample_data", "sample_token", "sample"),
+        ("calibrated_sensor", "sensor_token", "sensor"),
+    ],
+)
+def test_a_reference_to_nowhere_is_refused_instead_of_leaving_samples_out(town, table, field, target):
+    edit(town, table, lambda rows: rows[-1].update({field: "lost"}))
+    with pytest.raises(ValueError, match=rf"{table}\.json.*'lost', which {target}\.json lacks"):
+        NuScenes(town, scenes=["scene-0001"])
+
+
+@pytest.mark.parametrize(
+    ("table", "field"),
+    [("scene", "token"), ("scene", "name"), ("sample", "token"), ("sensor", "token")]
+    + [("calibrated_sensor", "token"), ("lidarseg", "filename")]
+    + [("sample_data", field) for field in ("token", "filename", "ego_pose_token")],
+)
+def test_half_a_character_is_told_with_the_table_and_record_that_hold_it(town, table, field):
+    edit(town, table, lambda rows: rows[0].update({field: "half \ud800"}))
+    with pytest.raises(ValueError, match=rf"record 0 of .*{table}\.json is damaged"):
+        NuScenes(town, split=None)
+
+
+def test_a_channel_that_is_missing_is_told_of_the_table_of_sensors(town):
+    def misspell(rows):
+        for row in rows:
+            row["channel"] = row["channel"].replace("CAM_BACK_LEFT", "CAM_BACK_LEF")
+
+    edit(town, "sensor", misspell)
+    with pytest.raises(ValueError, match=r"sensor\.json has no channel CAM_BACK_LEFT; expected LIDAR_TOP, "):
         NuScenes(town)
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import pickle
 import shutil
+import subprocess
 import sys
 import types
 
@@ -15,7 +16,8 @@ from PIL import Image
 from scipy.spatial import cKDTree
 
 from clip2scene.datasets.pandaset import CAMERAS, HEIGHT, WIDTH, PandaSet
-from clip2scene.datasets.pandaset_pickles import convert_pandaset, read_table
+from clip2scene.datasets.pandaset_pickles import convert_pandaset
+from clip2scene.datasets.pandaset_tables import read_table
 from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.labels import CITYSCAPES
 from clip2scene.motion import seen_through
@@ -412,6 +414,79 @@ def test_a_malicious_pickle_never_runs(official, tmp_path, capsys, function):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["007", "download"], "nothing half-written"
 
 
+def plain(value):
+    """Give the steps of a pickle that leave a plain value on its stack."""
+    return pickle.dumps(value, protocol=3)[2:-1]
+
+
+def name_of(module, name):
+    return f"c{module}\n{name}\n".encode()
+
+
+def called(module, name, *arguments):
+    return name_of(module, name) + b"(" + b"".join(arguments) + b"tR"
+
+
+def mapping(**values):
+    return b"}" + b"".join(plain(key) + value + b"s" for key, value in values.items())
+
+
+def table_named_by(names):
+    """Give a pickle of whitelisted names alone: a table without rows whose columns are named by an array."""
+    index = name_of("pandas.core.indexes.base", "Index")
+    columns = called("pandas.core.indexes.base", "_new_Index", index, mapping(data=names))
+    rows = called("pandas.core.indexes.base", "_new_Index", index, mapping(start=plain(0)))
+    manager = called(
+        "pandas.core.internals.managers", "BlockManager", plain(()), b"(" + columns + rows + b"t"
+    )
+    return b"\x80\x03" + called("pandas", "DataFrame") + mapping(_mgr=manager) + b"b."
+
+
+def forged_pickles():
+    """Give pickles that would crash the program, or change it, if they were believed."""
+    of_objects = called("numpy", "dtype", plain("O8"), plain(False), plain(True))
+    fields = b"}" + plain("a") + b"(" + of_objects + plain(0) + b"ts"
+    state = (
+        b"(" + b"".join(map(plain, (3, "|", None, ("a",)))) + fields + plain(8) + plain(1) + plain(0) + b"t"
+    )
+    pointers = called("numpy", "dtype", plain("V8"), plain(False), plain(True)) + state + b"b"
+    content = plain(b"A" * 8), pointers, plain((1,)), plain("C")
+    yield table_named_by(called("numpy.core.numeric", "_frombuffer", *content))
+    array = called(
+        "numpy.core.multiarray", "_reconstruct", name_of("numpy", "ndarray"), plain((0,)), plain(b"b")
+    )
+    state = b"(" + plain(1) + plain((1,)) + pointers + plain(False) + plain(b"A" * 8) + b"t"
+    yield table_named_by(array + state + b"b")
+    yield table_named_by(plain([1]))
+    yield b"\x80\x03}" + b")" + b"\x85" * 1_000_000 + plain(0) + b"s."  # a key nested a million times
+    yield b"\x80\x03Nr" + (2**32 - 1).to_bytes(4, "little") + b"."  # kept as the object of the highest number
+    for module, name in (("pandas._libs.internals", "_unpickle_block"), ("_codecs", "encode")):
+        yield b"\x80\x03" + name_of(module, name) + b"(N" + mapping(changed=plain(1)) + b"tb."
+
+
+def test_forged_pickles_of_known_names_alone_neither_crash_nor_change_the_program(tmp_path):
+    paths = [tmp_path / f"{number}.pkl.gz" for number in range(len(list(forged_pickles())))]
+    for path, content in zip(paths, forged_pickles(), strict=True):
+        path.write_bytes(gzip.compress(content))
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from clip2scene.datasets import pandaset_tables\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: pandaset_tables.read_table(Path(path))\n"
+        "    except ValueError as error: print(error)\n"
+        "assert not any(hasattr(each, 'changed') for each in pandaset_tables._KNOWN.values())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(paths) == 7, done.stdout
+    for path, line in zip(paths, lines, strict=True):
+        assert str(path) in line
+    assert "it has values of type 'V8', not numbers" in lines[0] and "'V8'" in lines[1]
+    assert all("more than 10000 steps" in line for line in lines[3:5])
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -437,6 +512,52 @@ def test_labels_of_another_length_are_refused(official, tmp_path):
         convert_pandaset(official, tmp_path / "converted")
     with pytest.raises(ValueError, match="holds no lidar/NN.pkl.gz"):
         convert_pandaset(tmp_path, tmp_path / "converted")
+
+
+@pytest.mark.parametrize(
+    ("file", "fault"),
+    [
+        ("lidar/poses.json", "007.lidar.poses.json is missing"),
+        ("camera/back_camera/poses.json", "007.camera.back_camera.poses.json is missing"),
+        ("camera/back_camera/intrinsics.json", "007.camera.back_camera.intrinsics.json is missing"),
+        ("camera/back_camera/00.jpg", "007.camera.back_camera.00.jpg is missing, in all 1 of 6 images"),
+    ],
+)
+def test_a_download_that_lacks_a_file_is_refused(official, tmp_path, file, fault):
+    (official / file).unlink()
+    with pytest.raises(ValueError, match=fault) as caught:
+        convert_pandaset(official, tmp_path / "converted")
+    assert "partial" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["007", "download"], "nothing half-written"
+
+
+def test_a_download_has_labels_of_all_sweeps_or_of_none(official, tmp_path):
+    for camera in CAMERAS:
+        shutil.copyfile(official / "camera" / camera / "00.jpg", official / "camera" / camera / "01.jpg")
+    shutil.copyfile(official / "lidar" / "00.pkl.gz", official / "lidar" / "01.pkl.gz")
+    with pytest.raises(ValueError, match="semseg lacks 01.pkl.gz, in all 1 of 2 files"):
+        convert_pandaset(official, tmp_path / "converted")
+    shutil.rmtree(official / "annotations")
+    convert_pandaset(official, tmp_path / "converted")
+    assert len(PandaSet(tmp_path / "converted", with_labels=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("i", -5), ("i", 900), ("i", np.nan), ("d", 2), ("d", -1), ("class", 256)]
+)
+def test_numbers_that_are_no_bytes_are_refused(official, tmp_path, old_table, column, value):
+    values = np.ones((6, 5))
+    if column != "class":
+        values["xyzitd".index(column), 3] = value
+    blocks = [{"values": values, "mgr_locs": slice(0, 6, 1)}]
+    old_table(official / "lidar" / "00.pkl.gz", list("xyzitd"), blocks, np.arange(5))
+    labels = [
+        {"values": np.array([[1, 2, 3, value if column == "class" else 4, 5]]), "mgr_locs": slice(0, 1, 1)}
+    ]
+    old_table(official / "annotations" / "semseg" / "00.pkl.gz", ["class"], labels, np.arange(5))
+    fault = rf"column {column} of .*00.pkl.gz holds {value}(\.0)?, in all 1 values that are not in 0\.\."
+    with pytest.raises(ValueError, match=fault):
+        convert_pandaset(official, tmp_path / "converted")
 
 
 @pytest.mark.real_data

@@ -152,8 +152,8 @@ def test_frames_without_depth_or_pose_at_their_time_are_counted(tum, caplog):
     (tum / "depth" / f"{START_S + 4.005:.6f}.png").unlink()
     chosen = RgbdSequences(tum, choice=FrameChoice(1, 16, 0.7)).frames("sequence")
     assert (chosen.asked, chosen.missing) == (6, 2)
-    assert chosen.lost >= 1
-    assert len(chosen.frames) == 4 - chosen.lost
+    assert chosen.lost == 1
+    assert [frame.name for frame in chosen.frames] == ["frame-0", "frame-2", "frame-5"]
     assert "left out" in caplog.text
     with pytest.raises(ValueError, match="may be left out"):
         RgbdSequences(tum, choice=FrameChoice(1, 16, 0.2)).frames("sequence")
@@ -183,6 +183,15 @@ def test_sequences_are_found_at_three_depths_and_chosen_by_splits(seven, tum):
     (seven / "splits.json").unlink()
     with pytest.raises(ValueError, match="unknown split 'val'"):
         RgbdSequences(seven, split="val")
+
+
+def test_sequences_that_would_share_a_name_or_cannot_name_a_file_are_refused(seven):
+    shutil.copytree(seven / "flat" / "seq-01", seven / "flat-seq-01")
+    with pytest.raises(ValueError, match="flat/seq-01 and .*flat-seq-01 would both be called 'flat-seq-01'"):
+        RgbdSequences(seven)
+    (seven / "flat-seq-01").rename(seven / "my flat")
+    with pytest.raises(ValueError, match="has the name 'my flat'"):
+        RgbdSequences(seven)
 
 
 def test_usual_numbers_stand_in_for_intrinsics_that_are_not_told(seven, tum):

@@ -168,13 +168,13 @@ def test_splits_are_the_official_ones_or_those_of_the_folder_itself(root):
         json.dumps({"train": ["11"], "none": [], "odd": 3, "twice": ["08", "08"]})
     )
     assert SemanticKitti(root).tokens == ("11-000000", "11-000001")
-    for split in ("none", "odd", "twice"):
-        with pytest.raises(ValueError, match="expected different sequences"):
+    for split, fault in (("none", "different sequences"), ("odd", "has no list"), ("twice", "a name twice")):
+        with pytest.raises(ValueError, match=fault):
             SemanticKitti(root, split=split)
     with pytest.raises(ValueError, match="unknown split 'val', expected one of train, none"):
         open_val(root)
     (root / "splits.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match="unknown split 'val'"):
+    with pytest.raises(ValueError, match="has no list of names for split 'val'"):
         open_val(root)
     with pytest.raises(ValueError, match="sequences is not a folder"):
         SemanticKitti(root / "nowhere")
@@ -288,9 +288,9 @@ def test_a_cloud_that_disappears_is_named(root):
         (f"P2: {P2}\nTr: {TR}\nTr: {TR}\n", "gives Tr twice"),
         (f"P2: {P2}\nTr: {TR.replace('-1', '-2')}\n", "Tr of .*calib.txt is not a rotation"),
         (f"P2: {P2}\nTr: {TR.replace('0 -1 0', '0 1 0')}\n", "Tr of .* is not a rotation"),  # mirrored
-        (f"P2: {P2.replace('700.0', '-700.0')}\nTr: {TR}\n", "P2 of .*expected intrinsics"),
-        (f"P2: {P2.replace('0 0 1', '0 0 2')}\nTr: {TR}\n", "P2 of .*expected intrinsics"),
-        (f"P2: {TR}\nTr: {P2}\n", "P2 of .*expected intrinsics"),
+        (f"P2: {P2.replace('700.0', '-700.0')}\nTr: {TR}\n", "P2 of .*intrinsics are"),
+        (f"P2: {P2.replace('0 0 1', '0 0 2')}\nTr: {TR}\n", "P2 of .*intrinsics are"),
+        (f"P2: {TR}\nTr: {P2}\n", "P2 of .*intrinsics are"),
         (f"P2: {P2}\nTr: {TR[:-2]}", "breaks off, perhaps within a number"),
         (b"\xff\xfe\0", "calib.txt cannot be read as text"),
     ],
@@ -396,3 +396,13 @@ def test_random_damage_gives_an_error_or_a_sound_sample(root, seed):
             assert cloud.positions.isfinite().all() and cloud.features.isfinite().all()
         assert sample.cameras[0].camera_from_lidar.isfinite().all()
         assert sample.labels.min() >= IGNORE_LABEL and sample.labels.max() < len(SEMANTIC_KITTI)
+
+
+@pytest.mark.parametrize(
+    "content", [{"train": 3}, [["a"]], 3, {"train": [1]}, {"train": [["a"]]}, {"train": "08"}, {}, None]
+)
+def test_a_broken_list_of_splits_is_told_by_its_file(root, content):
+    (root / "splits.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"splits\.json") as caught:
+        SemanticKitti(root)
+    assert "\n" not in str(caught.value)

@@ -33,6 +33,19 @@ from clip2scene.run_folder import LOCK
 from clip2scene.train import pretrain
 
 
+def learn_and_judge(job: Job) -> None:
+    """Train a run, or what is left of it, and judge it."""
+    pretrain(
+        job.recipe,
+        data_root=job.data_root,
+        out=job.folder,
+        teacher_weights=job.teacher_weights,
+        device=job.device,
+        carried=job.carried,
+    )
+    evaluate(job.folder, data_root=job.data_root, split=SPLIT, carried=job.carried)
+
+
 @dataclass(frozen=True)
 class Variant:
     """A row of a table.
@@ -64,6 +77,7 @@ class AblationTable:
         title: Its heading.
         baseline: Name of the variant that others are compared with.
         variants: In the order shown.
+        work: What is done for a run; sent to other processes, so a function that a module defines.
 
     Raises:
         ValueError: If two variants share a name or a folder, or none is the baseline.
@@ -73,6 +87,7 @@ class AblationTable:
     title: str
     baseline: str
     variants: tuple[Variant, ...]
+    work: Callable[[Job], None] = learn_and_judge
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -105,19 +120,6 @@ class AblationTable:
         return replace(self, variants=kept)
 
 
-def learn_and_judge(job: Job) -> None:
-    """Train a run, or what is left of it, and judge it."""
-    pretrain(
-        job.recipe,
-        data_root=job.data_root,
-        out=job.folder,
-        teacher_weights=job.teacher_weights,
-        device=job.device,
-        carried=job.carried,
-    )
-    evaluate(job.folder, data_root=job.data_root, split=SPLIT, carried=job.carried)
-
-
 def ablate(
     table: AblationTable,
     *,
@@ -127,7 +129,7 @@ def ablate(
     workers: int = 1,
     teacher_weights: str | None = None,
     device: str = "cpu",
-    work: Callable[[Job], None] = learn_and_judge,
+    carried: Path | None = None,
 ) -> Path:
     """Train and judge every variant with every seed, and write the table.
 
@@ -142,7 +144,7 @@ def ablate(
         workers: How many runs at a time, each in a process with its share of the cores.
         teacher_weights: Of all variants; as :func:`clip2scene.train.pretrain` takes them.
         device: Where to compute, as torch names it.
-        work: What is done for a run.
+        carried: Folder of the teacher's answers, which other tables may share; in ``out`` by default.
 
     Returns:
         ``out/table.md``.
@@ -162,7 +164,7 @@ def ablate(
             variant.name,
             replace(variant.recipe, seed=seed),
             out / "runs" / variant.folder / f"seed-{seed}",
-            out / "carried",
+            carried or out / "carried",
             data_root,
             teacher_weights,
             device,
@@ -177,7 +179,7 @@ def ablate(
         layout = check_data(jobs)
         check_teachers(jobs)
         desk = _Desk(table, jobs, out, layout, workers)
-        desk.run(work, workers)
+        desk.run(workers)
     if desk.failures:
         job, reason = next(iter(desk.failures.items()))
         raise ValueError(
@@ -205,7 +207,7 @@ class _Desk:
         self.calls = Calls(out / "calls.json", workers=workers)
         self.failures: dict[Job, str] = {}
 
-    def run(self, work: Callable[[Job], None], workers: int) -> None:
+    def run(self, workers: int) -> None:
         """Do the runs that are not done."""
         waiting = [job for job in self.jobs if not job.is_done]
         steps = {job: job.steps_done() for job in self.jobs}
@@ -229,7 +231,7 @@ class _Desk:
         self.calls.worked = bool(waiting)
         self.write_up()
         try:
-            with bar, closing(run_apart(work, waiting, workers=workers, meanwhile=show)) as ended:
+            with bar, closing(run_apart(self.table.work, waiting, workers=workers, meanwhile=show)) as ended:
                 for job, reason in ended:
                     if reason:
                         self.failures[job] = reason

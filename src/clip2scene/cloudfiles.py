@@ -12,7 +12,6 @@
 """
 
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,15 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
-from clip2scene.files import write_atomically
+from clip2scene.files import read_array, read_arrays, write_atomically
+from clip2scene.lasfiles import read_las
 from clip2scene.types import PointCloud
 
 SUFFIXES = (".bin", ".npy", ".npz", ".ply", ".pcd", ".las", ".laz")
 _INTENSITY_NAMES = ("intensity", "scalar_intensity", "reflectance", "reflectivity", "i")
 _MAX_HEADER = 1 << 16
+_MOST_NUMBERS = 4096  # of a point
+_COUNT = re.compile("[0-9]{1,15}")
 _FARTHEST_M = 1e5  # beyond it, float32 no longer holds centimetres
 
 Columns = dict[str, np.ndarray]
@@ -59,7 +61,7 @@ def read_cloud(path: Path, *, intensity_max: float | None = None) -> PointCloud:
         raise ValueError(f"{path} is empty; restore it")
     of_nuscenes = path.name.lower().endswith(".pcd.bin")
     readers = {".npy": _read_npy, ".npz": _read_npz, ".ply": read_ply, ".pcd": _read_pcd}
-    readers |= {".las": _read_las, ".laz": _read_las}
+    readers |= {".las": read_las, ".laz": read_las}
     if path.suffix.lower() == ".bin":
         columns = _read_bin(path, 5 if of_nuscenes else 4)
     else:
@@ -105,7 +107,8 @@ def _cloud(path: Path, columns: Columns, of_nuscenes: bool, intensity_max: float
     lacking = [axis for axis in "xyz" if axis not in columns]
     if lacking:
         raise ValueError(f"{path} has no {' '.join(lacking)}, only {', '.join(columns)}; expected x, y and z")
-    positions = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        positions = np.stack([columns[axis] for axis in "xyz"], axis=1).astype(np.float32)
     if not len(positions):
         raise ValueError(f"{path} holds no points; restore it")
     bad = int((~np.isfinite(positions)).any(axis=1).sum())
@@ -113,8 +116,14 @@ def _cloud(path: Path, columns: Columns, of_nuscenes: bool, intensity_max: float
         raise ValueError(
             f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; drop them"
         )
+    if np.abs(positions).max() > _FARTHEST_M:
+        raise ValueError(
+            f"{path} has coordinates beyond {_FARTHEST_M / 1000:g} km, so they are a map's or broken; "
+            "expected a cloud in its sensor's frame: bring it there first"
+        )
     found = [columns[name] for name in _INTENSITY_NAMES if name in columns]
-    raw = found[0].astype(np.float32) if found else np.zeros(len(positions), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        raw = found[0].astype(np.float32) if found else np.zeros(len(positions), dtype=np.float32)
     raw = np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
     highest = float(raw.max())
     if intensity_max is not None and highest > intensity_max:
@@ -142,31 +151,17 @@ def _read_bin(path: Path, width: int) -> Columns:
 
 def _read_npy(path: Path) -> Columns:
     """Read a NumPy array, never a pickle."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a NumPy array ({error}); restore it") from None
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim != 2
-        or array.shape[1] < 3
-        or array.dtype.kind not in "fiu"
-    ):
-        raise ValueError(
-            f"{path} should be an array of numbers with 3 or more columns, got {np.shape(array)}"
-        )
+    array = read_array(path)
+    if array.ndim != 2 or array.shape[1] < 3:
+        raise ValueError(f"{path} should be an array of numbers with 3 or more columns, got {array.shape}")
     return _by_position(array)
 
 
 def _read_npz(path: Path) -> Columns:
     """Read the arrays ``xyz`` and perhaps ``intensity``."""
-    try:
-        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("xyz", "intensity") if name in archive}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read ({error}); restore it") from None
-    xyz = arrays.pop("xyz", np.zeros(0))
-    if xyz.ndim != 2 or xyz.shape[1] != 3 or any(len(array) != len(xyz) for array in arrays.values()):
+    arrays = read_arrays(path, ("xyz",), perhaps=("intensity",))
+    xyz = arrays.pop("xyz")
+    if xyz.ndim != 2 or xyz.shape[1] != 3 or any(each.shape != xyz.shape[:1] for each in arrays.values()):
         raise ValueError(f"{path} should hold an array xyz of 3 columns and intensity of the same length")
     return {**_by_position(xyz), **arrays}
 
@@ -202,7 +197,7 @@ def read_ply(path: Path) -> Columns:
         elif words[:1] == ["element"]:
             if count >= 0:
                 break  # the vertices end here
-            if len(words) != 3 or words[1] != "vertex" or not words[2].isdigit():
+            if len(words) != 3 or words[1] != "vertex" or not _COUNT.fullmatch(words[2]):
                 raise ValueError(f"{path}: expected the vertices first, got {line!r}")
             count = int(words[2])
         elif words[:1] == ["property"]:
@@ -230,6 +225,8 @@ def _read_pcd(path: Path) -> Columns:
         )
     try:
         counts = [int(word) for word in header.get("COUNT", ["1"] * len(header["FIELDS"]))]
+        if min(counts) < 0 or sum(counts) > _MOST_NUMBERS or not set(header["SIZE"]) <= set("1248"):
+            raise ValueError(f"fields of {counts} numbers of {header['SIZE']} bytes")
         kinds = [
             {"F": "f", "I": "i", "U": "u"}[kind] + size
             for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)
@@ -246,28 +243,6 @@ def _read_pcd(path: Path) -> Columns:
     return _table(path, content[end.end() :], points, fields, form)
 
 
-def _read_las(path: Path) -> Columns:
-    """Read a LAS or LAZ file, which mappers write; only clouds in a sensor's frame are of use."""
-    try:
-        import laspy
-    except ImportError:
-        raise ValueError(
-            f"{path} needs the library laspy; install clip2scene[las], or write the cloud as .npy"
-        ) from None
-    try:
-        content = laspy.read(path)
-        columns = {axis: np.asarray(getattr(content, axis), dtype=np.float64) for axis in "xyz"}
-        columns["intensity"] = np.asarray(content.intensity)
-    except Exception as error:  # laspy and its decompressors have many
-        raise ValueError(f"{path} cannot be read as LAS ({error}); restore it") from None
-    if any(np.abs(columns[axis]).max(initial=0) > _FARTHEST_M for axis in "xyz"):
-        raise ValueError(
-            f"{path} has coordinates beyond {_FARTHEST_M / 1000:g} km, so they are a map's; expected a "
-            "cloud in its sensor's frame: bring it there first"
-        )
-    return columns
-
-
 def _table(path: Path, body: bytes, count: int, fields: list[tuple[str, str]], form: str) -> Columns:
     """Read ``count`` records of named numbers, as text or as bytes."""
     names = [name for name, _ in fields]
@@ -277,6 +252,10 @@ def _table(path: Path, body: bytes, count: int, fields: list[tuple[str, str]], f
     if order is None:
         raise ValueError(f"{path} has the unknown encoding {form!r}; expected ascii or binary")
     if form == "ascii":
+        if count * len(fields) > len(body):  # before so many are asked for
+            raise ValueError(
+                f"{path} is truncated: expected {count} points, got {len(body)} bytes; restore it"
+            )
         words = body.split(None, count * len(fields))[: count * len(fields)]
         if len(words) < count * len(fields):
             raise ValueError(

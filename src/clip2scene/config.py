@@ -7,6 +7,10 @@ it takes plain keyword arguments.
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_type_hints
 
+Layout = Literal[
+    "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
+]
+
 
 def _require(condition: bool, what: str, got: object) -> None:
     if not condition:
@@ -17,9 +21,7 @@ def _require(condition: bool, what: str, got: object) -> None:
 class DataConfig:
     """Where samples come from, and how points meet pixels."""
 
-    layout: Literal[
-        "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
-    ] = "nuscenes"
+    layout: Layout = "nuscenes"
     """The on-disk layout of the data root."""
     classes: Literal["own", "toytown", "scannet-200"] = "own"
     """The data set's own classes, or those of nuScenes' or SemanticKITTI's that the embedded world has. A
@@ -49,6 +51,12 @@ class DataConfig:
         _require(self.frame_step >= 1, "frame_step must be 1 or more", self.frame_step)
         _require(self.views >= 1, "views must be 1 or more", self.views)
         _require(0 <= self.most_skipped <= 1, "most_skipped must lie in 0..1", self.most_skipped)
+        in_rooms = self.classes != "toytown" or self.layout not in ("scannet", "rgbd")
+        _require(
+            in_rooms,
+            f"classes toytown are for layouts of streets, {self.layout} has own and scannet-200",
+            "toytown",
+        )
         of_rooms = self.classes != "scannet-200" or self.layout in ("scannet", "rgbd")
         _require(of_rooms, "classes scannet-200 are for the layouts scannet and rgbd", self.layout)
         merged = not self.merge_sweeps or self.sweeps > 1
@@ -233,8 +241,8 @@ class LabelsConfig:
     """Who is labelled first: by a hash of each name, nested; or every n-th, as the papers have it."""
     ranking: tuple[str, ...] = ()
     """Scenes or keyframes in the order in which they are labelled; stands over ``order``."""
-    draw: int = 0
-    """Which shuffle, for "hash" and for single points."""
+    draw: int | None = 0
+    """Which shuffle, for "hash" and for single points; None takes the run's seed."""
     points_per_scene: int | None = None
     """Labelled points of each scene or keyframe, shared evenly by its samples; None labels all."""
     classes: tuple[str, ...] = ()
@@ -243,7 +251,8 @@ class LabelsConfig:
     """Share of the labelled scenes or keyframes that nothing is learnt from: the checkpoint that is best on
     them is kept. 0 keeps the last one."""
     absent: Literal["refuse", "allow"] = "refuse"
-    """What to do when a class has no labelled point: refuse, or learn the others."""
+    """What to do when a class has no labelled point, though not all labels are seen: refuse, or learn the
+    others."""
 
     def __post_init__(self) -> None:
         _require(0 < self.fraction <= 1, "labels.fraction must lie above 0 and up to 1", self.fraction)
@@ -253,6 +262,12 @@ class LabelsConfig:
         _require(0 <= self.holdout < 1, "labels.holdout must lie in 0..1", self.holdout)
         once = len(set(self.classes)) == len(self.classes)
         _require(once, "labels.classes must all be different", self.classes)
+
+    @property
+    def are_all(self) -> bool:
+        """Whether every label of the split is seen."""
+        some = self.count is not None or self.points_per_scene is not None or self.classes
+        return self.fraction == 1.0 and not some
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,18 @@
 """A picture of repeated experiments: a dot for every seed, and differences with their uncertainty."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from clip2scene.pen import FINE, MARGIN, TICK, WIDTH, Pen
 from clip2scene.pictures import QUIET, RIGHT, RING, SHEET, TEXT, WRONG, Colour
-
-Place = tuple[float | int, float | int]
 
 DOT: Colour = (92, 164, 246)
 
-_FINE = 3  # raster steps per pixel and axis
-_WIDTH = 1600
-_MARGIN, _ROW, _TOP, _BOTTOM = 36, 48, 150, 150
-_DOT, _TICK, _APART = 6, 8, 9  # a dot's radius, half a tick, and how far dots lie below the mean
+_ROW, _TOP, _BOTTOM = 48, 150, 150
+_DOT, _APART = 6, 9  # a dot's radius, and how far dots lie below the mean
 _NAMES = 430  # room for names, on the left
 
 
@@ -85,14 +82,14 @@ def draw_dots(lines: Sequence[Line], *, title: str, notes: Sequence[str]) -> Ima
     several = len({line.group for line in lines}) > 1
     rows = _rows(lines, with_groups=several)
     height = _TOP + len(rows) * _ROW + _BOTTOM
-    sheet = Image.new("RGB", (_WIDTH * _FINE, height * _FINE), SHEET)
-    pen = _Pen(ImageDraw.Draw(sheet))
-    pen.write((_MARGIN, 42), title, 28)
+    sheet = Image.new("RGB", (WIDTH * FINE, height * FINE), SHEET)
+    pen = Pen(ImageDraw.Draw(sheet))
+    pen.write((MARGIN, 42), title, 28)
     values = _Axis(
         _NAMES + 30, 960, *_range([end for line in lines for end in (*line.values, *_bar(line.values))])
     )
     ends = [end for line in lines if line.difference for end in line.difference]
-    differences = _Axis(1090, _WIDTH - 130, *_range([*ends, 0.0]))
+    differences = _Axis(1090, WIDTH - 130, *_range([*ends, 0.0]))
     bottom = _TOP + len(rows) * _ROW
     _draw_axis(pen, values, "mIoU on all points, %", bottom, "{:g}")
     _draw_axis(pen, differences, "minus the baseline, points of mIoU", bottom, "{:+g}")
@@ -105,12 +102,12 @@ def draw_dots(lines: Sequence[Line], *, title: str, notes: Sequence[str]) -> Ima
     for number, row in enumerate(rows):
         middle = _TOP + number * _ROW + _ROW // 2
         if isinstance(row, str):
-            pen.write((_MARGIN, middle), row, 19, QUIET)
+            pen.write((MARGIN, middle), row, 19, QUIET)
         else:
             _draw_line(pen, row, middle, values, differences)
     for number, note in enumerate(notes):
-        pen.write((_MARGIN, bottom + 50 + 26 * number), note, 17, QUIET)
-    return sheet.reduce(_FINE)
+        pen.write((MARGIN, bottom + 50 + 26 * number), note, 17, QUIET)
+    return sheet.reduce(FINE)
 
 
 def _bar(values: Sequence[float]) -> tuple[float, ...]:
@@ -148,7 +145,7 @@ def _range(numbers: Sequence[float]) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def _draw_axis(pen: "_Pen", axis: _Axis, title: str, bottom: int, style: str) -> None:
+def _draw_axis(pen: Pen, axis: _Axis, title: str, bottom: int, style: str) -> None:
     pen.write((axis.left, _TOP - 62), title, 20)
     for tick in axis.ticks():
         column = axis.place(tick)
@@ -157,9 +154,9 @@ def _draw_axis(pen: "_Pen", axis: _Axis, title: str, bottom: int, style: str) ->
         pen.write((column, _TOP - 26), style.format(number) if number else "0", 17, QUIET, anchor="mm")
 
 
-def _draw_line(pen: "_Pen", line: Line, middle: int, values: _Axis, differences: _Axis) -> None:
+def _draw_line(pen: Pen, line: Line, middle: int, values: _Axis, differences: _Axis) -> None:
     """Draw one experiment: its name, mean, spread and dots; then the difference and its interval."""
-    pen.write((_MARGIN, middle), line.name, 21, room=_NAMES - _MARGIN)
+    pen.write((MARGIN, middle), line.name, 21, room=_NAMES - MARGIN)
     if not line.values:
         pen.write((values.left, middle), "not finished", 17, QUIET)
         return
@@ -179,57 +176,16 @@ def _draw_line(pen: "_Pen", line: Line, middle: int, values: _Axis, differences:
         if differences.low <= gain <= differences.high:
             inside = colour if line.certain else SHEET
             pen.disc((differences.place(gain), middle), _DOT + 2, inside, edge=colour)
-        pen.write((_WIDTH - _MARGIN, middle), f"{gain:+.1f}", 19, anchor="rm")
+        pen.write((WIDTH - MARGIN, middle), f"{gain:+.1f}", 19, anchor="rm")
 
 
 def _draw_interval(
-    pen: "_Pen", axis: _Axis, interval: tuple[float, float, float], row: int, colour: Colour
+    pen: Pen, axis: _Axis, interval: tuple[float, float, float], row: int, colour: Colour
 ) -> None:
     """Draw a mean and its interval; an arrow head where it lies beyond the axis."""
     mean, low, high = interval
     pen.rule((axis.place(axis.inside(low)), row), (axis.place(axis.inside(high)), row), colour, 3)
     if axis.inside(mean) == mean:
-        pen.rule((axis.place(mean), row - _TICK), (axis.place(mean), row + _TICK), colour, 3)
+        pen.rule((axis.place(mean), row - TICK), (axis.place(mean), row + TICK), colour, 3)
     else:
         pen.arrow_head((axis.place(axis.inside(mean)), row), -1 if mean < axis.low else 1, colour)
-
-
-class _Pen:
-    """Draws on the fine raster what is told in pixels."""
-
-    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
-        self.draw = draw
-
-    def write(
-        self,
-        place: Place,
-        text: str,
-        size: int,
-        colour: Colour = TEXT,
-        anchor: str = "lm",
-        room: int = _WIDTH - 2 * _MARGIN,
-    ) -> None:
-        """Write a line of text, smaller where it would not fit."""
-        measure: Callable[[int], float] = lambda size: ImageFont.load_default(size * _FINE).getlength(text)  # noqa: E731
-        while size > 9 and measure(size) > room * _FINE:
-            size -= 1
-        self.draw.text(_fine(place), text, colour, ImageFont.load_default(size * _FINE), anchor=anchor)
-
-    def rule(self, start: Place, end: Place, colour: Colour, width: int) -> None:
-        """Draw a straight line."""
-        self.draw.line((_fine(start), _fine(end)), colour, width * _FINE)
-
-    def disc(self, place: Place, radius: int, colour: Colour, edge: Colour) -> None:
-        """Draw a filled circle with an edge."""
-        (x, y), reach = _fine(place), radius * _FINE
-        self.draw.ellipse((x - reach, y - reach, x + reach, y + reach), colour, edge, 2 * _FINE)
-
-    def arrow_head(self, tip: Place, direction: int, colour: Colour) -> None:
-        """Draw a triangle that points to the left (-1) or to the right (1)."""
-        back = tip[0] - 14 * direction
-        corners = (tip, (back, tip[1] - _TICK), (back, tip[1] + _TICK))
-        self.draw.polygon([_fine(corner) for corner in corners], colour)
-
-
-def _fine(place: Place) -> Place:
-    return place[0] * _FINE, place[1] * _FINE

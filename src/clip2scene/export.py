@@ -41,8 +41,8 @@ def predictions(
         A sample's token, and the train id of each point of its keyframe in the data set's classes.
 
     Raises:
-        ValueError: If the run has no checkpoint, a sample cannot be read, or no word of the run is a class of
-            the data set.
+        ValueError: If the run has no checkpoint, a sample cannot be read, an answer is not finite, or no word
+            of the run is a class of the data set.
     """
     student, of_words = run.student(), run.judged.of_words
     foreign = of_words < 0
@@ -55,6 +55,11 @@ def predictions(
         with torch.inference_mode():
             cloud, *_ = gather_sweeps(sample, settings)  # the keyframe's points come first
             logits = student.answer(cloud.positions, cloud.features, run.prompts).logits[: len(sample.cloud)]
+            if not logits.isfinite().all():
+                raise ValueError(
+                    f"the student of run {run.folder} answers {sample.token} with numbers that are not "
+                    "finite; restore its checkpoint, or train anew"
+                )
             answers = logits.masked_fill(foreign, -torch.inf).argmax(1)
         yield sample.token, of_words[answers]
 

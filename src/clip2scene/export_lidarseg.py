@@ -72,10 +72,16 @@ def export_lidarseg(
             with write_atomically(paths[number]) as temporary:
                 temporary.write_bytes(ids[answers].numpy().tobytes())
             bar.update()
+    for leftover in (out / "lidarseg" / split).glob(".partial-*"):  # of a call that was killed while it wrote
+        leftover.unlink(missing_ok=True)
+    counts = _check_labels(
+        out, dataset, split
+    )  # first, so that a submission is described only when it is whole
     looks_at = {"use_lidar": True, "use_external": use_external}
     meta = {flag: looks_at.get(flag, False) for flag in FLAGS}
     write_json(out / split / "submission.json", {"meta": meta})
-    return check_lidarseg(out, dataset, split)
+    _check_description(out / split / "submission.json")
+    return counts
 
 
 def challenge_ids(class_set: ClassSet) -> Tensor:
@@ -120,7 +126,12 @@ def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, 
         ValueError: If a keyframe's file is missing, has not one byte a point or a class that is none of 1 to
             16, there are files of other samples, or ``submission.json`` is not as it should be.
     """
-    path = out / split / "submission.json"
+    _check_description(out / split / "submission.json")
+    return _check_labels(out, dataset, split)
+
+
+def _check_description(path: Path) -> None:
+    """Refuse a ``submission.json`` that is not as it should be."""
     content = read_json(path)
     meta = content.get("meta") if isinstance(content, dict) else None
     if (
@@ -129,6 +140,10 @@ def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, 
         or {type(flag) for flag in meta.values()} != {bool}
     ):
         raise ValueError(f'{path} is no description of a submission; expected "meta" with {", ".join(FLAGS)}')
+
+
+def _check_labels(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, "classes"]:
+    """Refuse label files that the challenge would refuse, and count the points of each class."""
     counts = np.zeros(len(NUSCENES) + 1, dtype=np.int64)
     paths = {token: label_path(out, dataset, token, split) for token in dataset.tokens}
     others = sorted(set((out / "lidarseg" / split).glob("*")) - set(paths.values()))

@@ -90,6 +90,37 @@ def check_rigid(a_from_b: Float[Tensor, "4 4"], name: str) -> None:
         )
 
 
+def check_intrinsics(
+    intrinsics: Float[Tensor, "rows columns"], name: str, *, size: tuple[int, int] | None = None
+) -> None:
+    """Refuse a matrix that is not that of a pinhole camera with this image.
+
+    Args:
+        intrinsics: The matrix to check.
+        name: Whose it is and where it came from, for the message.
+        size: Width and height of the image in pixels, where they are known.
+
+    Raises:
+        ValueError: If the matrix is not 3x3, a number is not finite in float32 (in which pixels are worked
+            out), the focal lengths are not positive, there is something else than zeros below the diagonal or
+            than 1 in the corner, or the principal point is outside the image: the camera of another image.
+    """
+    matrix = intrinsics.detach().float()
+    fits = matrix.shape == (3, 3) and bool(matrix.isfinite().all())
+    if fits:
+        below = torch.stack([matrix[1, 0], matrix[2, 0], matrix[2, 1], matrix[2, 2] - 1])
+        fits = float(below.abs().max()) < 1e-6 and float(matrix.diagonal().min()) > 0
+    if fits and size is not None:
+        middle = matrix[:2, 2]
+        fits = bool(((middle >= -0.5) & (middle <= middle.new_tensor(size) - 0.5)).all())
+    if not fits:
+        within = "" if size is None else f", and cx, cy within the image of {size[0]}x{size[1]}"
+        raise ValueError(
+            f"{name}: intrinsics are {intrinsics.tolist()}, expected fx s cx, 0 fy cy, 0 0 1, finite numbers "
+            f"with positive fx and fy in pixels{within}; check the calibration"
+        )
+
+
 def invert_rigid(a_from_b: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
     """Return ``b_from_a``.
 
@@ -280,14 +311,16 @@ def voxelize(
         return empty, empty[:, 0]
     if not positions.isfinite().all():
         raise ValueError("positions hold numbers that are not finite; drop those points first")
-    cubes = torch.floor(positions / voxel_size).long()
-    lowest = cubes.amin(dim=0)
-    shifted = cubes - lowest
-    if int(shifted.max()) >= 1 << 20:
+    cubes = torch.floor(positions / voxel_size)
+    span = float((cubes.amax(dim=0) - cubes.amin(dim=0)).max())  # as floats: far points have no whole number
+    if not (span < 1 << 20 and float(cubes.abs().max()) < 1 << 62):
         raise ValueError(
-            f"the cloud spans {int(shifted.max()) + 1} cubes of {voxel_size} m along an axis, at most "
+            f"the cloud spans {span + 1:.0f} cubes of {voxel_size} m along an axis, at most "
             f"{1 << 20} fit; use larger voxels or drop stray points"
         )
+    cubes = cubes.long()
+    lowest = cubes.amin(dim=0)
+    shifted = cubes - lowest
     x, y, z = shifted.unbind(dim=1)
     keys, voxel_of_point = torch.unique((x << 40) | (y << 20) | z, return_inverse=True)
     coordinates = torch.stack([keys >> 40, (keys >> 20) & 0xFFFFF, keys & 0xFFFFF], dim=1) + lowest

@@ -12,6 +12,7 @@ from clip2scene.config import (
     SelfTrainingConfig,
     StudentConfig,
     TeacherConfig,
+    TuningConfig,
 )
 from clip2scene.teacher.maskclip import NEAR_AND_FAR
 
@@ -104,6 +105,24 @@ def clip2scene_code() -> Recipe:
     )
 
 
+def slidr() -> Recipe:
+    """Pretrain on nuScenes as SLidR does: MinkUNet-34 at 0.1 m, superpixels contrasted with an image tower.
+
+    The contrast is with the teacher's own tower; ``--loss.backbone FOLDER`` names another, such as SLidR's
+    ResNet-50. Not run, for the same reasons; its network is what SLidR's published weights fit.
+    """
+    paper = clip2scene()
+    return replace(
+        paper,
+        name="slidr",
+        data=replace(paper.data, sweeps=1),
+        student=StudentConfig(network="minkunet34"),
+        loss=LossConfig(form="superpixel-infonce", backbone="own"),
+        consistency=ConsistencyConfig(),
+        self_training=SelfTrainingConfig(),
+    )
+
+
 def supervised(recipe: Recipe) -> Recipe:
     """Turn a recipe into its own ceiling: the same student, taught by the true labels of as many clouds.
 
@@ -124,9 +143,29 @@ def supervised(recipe: Recipe) -> Recipe:
     )
 
 
+def fine_tuned(recipe: Recipe, *, from_chance: bool = False) -> Recipe:
+    """Turn a recipe into one that teaches its student the data's classes by labels, few or many.
+
+    A classifier beside the words; cross-entropy plus Lovasz-softmax, as SLidR and CLIP2Scene fine-tune; 600
+    steps. What has learnt before moves with a fifth of the recipe's learning rate, its new classifier with
+    all of it; from chance, everything does.
+    """
+    base = supervised(recipe)
+    share = 1.0 if from_chance else 0.2
+    rate = base.optimiser.learning_rate
+    return replace(
+        base,
+        name=f"{recipe.name}-finetuned",
+        loss=replace(base.loss, lovasz=1.0),
+        tuning=TuningConfig(head="classifier", head_rate=1 / share),
+        optimiser=replace(base.optimiser, learning_rate=share * rate),
+        steps=600,
+    )
+
+
 RECIPES = {
     recipe.name: recipe
-    for base in (toytown(), own(), pandaset(), clip2scene(), clip2scene_code())
+    for base in (toytown(), own(), pandaset(), clip2scene(), clip2scene_code(), slidr())
     for recipe in (base, supervised(base))
 }
 """Every named experiment and its supervised ceiling."""

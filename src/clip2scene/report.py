@@ -35,11 +35,11 @@ def markdown(findings: Findings) -> str:
     parts = [f"# {findings.title}", "\n".join(f"* {name}: {text}" for name, text in findings.facts.items())]
     groups = findings.groups()
     for group, rows in groups.items():
-        parts += [f"## {group}", _table(*_main_table(findings, rows))]
+        parts += [f"## {group}", table_of(*_main_table(findings, rows))]
     parts.append(_caption(findings))
     if findings.classes():
         parts += ["## IoU by class", "Student, all points, mean over the seeds."]
-        parts += [_table(*_class_table(findings, rows)) for rows in groups.values()]
+        parts += [table_of(*_class_table(findings, rows)) for rows in groups.values()]
     unfinished = [each for each in findings.outcomes if each.status != "finished"]
     if unfinished:
         parts.append("## Not finished")
@@ -61,10 +61,10 @@ def _main_table(findings: Findings, rows: Sequence[Row]) -> tuple[list[str], lis
     lines = []
     for row in rows:
         runs = findings.of(row)
-        cells = [_plus_minus([each.percent(column) for each in runs]) for column in JUDGED[:3]]
+        cells = [plus_minus([each.percent(column) for each in runs]) for column in JUDGED[:3]]
         cells.append(_number(spread([each.percent("teacher_seen") for each in runs])[0]))
         gains = [each.percent("student_seen") - each.percent("teacher_seen") for each in runs]
-        cells.append(_plus_minus(gains, sign="+"))
+        cells.append(plus_minus(gains, sign="+"))
         cells.append(_against(differences.get(row.name)))
         cells += [_p(differences[row.name].p) if row.name in differences else "-"]
         cells += [_p(corrected.get(row.name, math.nan))]
@@ -184,7 +184,7 @@ def _notes(findings: Findings) -> list[str]:
     ]
 
 
-def _table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table_of(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Draw a table in Markdown, the first column to the left and numbers to the right."""
     cells = [[cell.replace("|", "\\|") for cell in line] for line in (titles, *lines)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -196,11 +196,11 @@ def _table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([drawn[0], rule, *drawn[1:]])
 
 
-def _plus_minus(values: Sequence[float], *, sign: str = "") -> str:
+def plus_minus(values: Sequence[float], *, sign: str = "") -> str:
     """Write mean and standard deviation; the mean alone for one value.
 
     Example:
-        >>> _plus_minus([1.0, 3.0]), _plus_minus([1.0], sign="+"), _plus_minus([])
+        >>> plus_minus([1.0, 3.0]), plus_minus([1.0], sign="+"), plus_minus([])
         ('2.0 ± 1.4', '+1.0', '-')
     """
     mean, deviation = spread(values)

@@ -5,6 +5,7 @@
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
 ``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
 ``classes.json``        the classes of a drive log that has its own
+``calibration.json``    the axes and intensity of its clouds
 ``labels.json``         which labels it may see, if it learns from labels
 ``start.safetensors``   the weights it began with, if others learnt them
 ``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
@@ -32,6 +33,7 @@ from clip2scene import build
 from clip2scene.build.indoor import frame_settings
 from clip2scene.carry import Teacher, carry_split
 from clip2scene.checkpoint import (
+    fingerprint,
     hash_files,
     load_checkpoint,
     load_weights,
@@ -111,6 +113,12 @@ class Run:
         return Judged(
             classes.classes, of_spoken[[spoken.classes.index(name) for name in self.prompts.classes]]
         )
+
+    @property
+    def text_weights(self) -> str | None:
+        """What opens its text space once more, in :func:`start_run`'s terms."""
+        words = self.folder / WORDS
+        return str(words) if words.exists() else self.sources["teacher_weights"]
 
     @property
     def carry_settings(self) -> dict[str, Any]:
@@ -338,13 +346,13 @@ def start_run(
         sources["pixel_channels"] = backbone.channels
         sources["backbone_hash"] = build.hash_backbone(recipe.loss)
     if recipe.supervision == "labels":
-        subset = build.choose_labels(recipe.labels, recipe.data, dataset)
+        subset = build.choose_labels(recipe, dataset)
         write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
     if start is not None:
         sources["start"] = _about(start)
         with write_atomically(out / START) as temporary:
             save_file(dict(start.weights), temporary)
-    build.keep_own_classes(recipe.data, data_root, out)
+    build.keep_own_files(recipe.data, data_root, out)
     save_prompts(out, prompts)
     if isinstance(space, TextTable):
         space.save(out / WORDS)

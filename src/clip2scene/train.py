@@ -193,7 +193,7 @@ def check_classes(lessons: "Lessons", run: Run) -> None:
     counts = lessons.target_histogram(len(classes)).tolist()
     wanted = labels.classes or classes
     absent = [name for name, count in zip(classes, counts, strict=True) if name in wanted and not count]
-    if absent and labels.absent == "refuse":
+    if absent and labels.absent == "refuse" and not labels.are_all:
         raise ValueError(
             f"no labelled point is of {', '.join(absent)}; label more, name the others as labels.classes, or "
             "learn without them: --labels.absent allow"

@@ -1,5 +1,6 @@
 """Settings to what is minimised."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 

@@ -13,9 +13,12 @@ from clip2scene.cli.learning import (
     evaluate,
     evaluate_clip,
     evaluate_point_clip,
+    finetune,
+    label_efficiency,
     look,
     pretrain,
     pretrain_clip,
+    rank_scenes,
 )
 
 COMMANDS = {
@@ -24,6 +27,9 @@ COMMANDS = {
     "look": look,
     "pretrain": pretrain,
     "evaluate": evaluate,
+    "finetune": finetune,
+    "label-efficiency": label_efficiency,
+    "rank-scenes": rank_scenes,
     "evaluate-point-clip": evaluate_point_clip,
     "ablate": ablate,
     "segment": segment,
@@ -51,5 +57,8 @@ def main() -> None:
         print(f"clip2scene: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("clip2scene: interrupted; the same command goes on with what was kept", file=sys.stderr)
+        print(
+            "clip2scene: interrupted; the same command goes on with what it keeps; data sets begin anew",
+            file=sys.stderr,
+        )
         sys.exit(130)

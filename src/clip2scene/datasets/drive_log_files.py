@@ -18,9 +18,10 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.datasets.json_schema import find_fault
+from clip2scene.datasets.reading import check_name
 from clip2scene.datasets.trajectory import Trajectory
 from clip2scene.files import read_json
-from clip2scene.geometry import check_rigid, invert_rigid, rigid_from_quaternion
+from clip2scene.geometry import check_intrinsics, check_rigid, invert_rigid, rigid_from_quaternion
 from clip2scene.types import Camera
 
 SCHEMA = Path(__file__).parents[1] / "assets" / "drive-log.schema.json"
@@ -184,19 +185,6 @@ def choose_names(path: Path, split: str | None, present: Sequence[str]) -> tuple
     return tuple(name for name in present if name in chosen)
 
 
-def check_name(name: str, source: Path) -> None:
-    """Refuse a name that could lead out of the folder, or that is no file name everywhere.
-
-    Raises:
-        ValueError: If it holds anything but letters, digits, ``_``, ``-`` and inner dots.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
-        raise ValueError(
-            f"{source} has the name {name!r}, expected a file's name without folder and suffix, made of "
-            "letters, digits, _ - and dots, not beginning with a dot; rename it"
-        )
-
-
 def _read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:
     """Read the rows of a table whose first line names its columns."""
     try:
@@ -268,15 +256,6 @@ def _camera(entry: Mapping[str, Any], lidar_from_cloud: Float[Tensor, "4 4"], wh
             "OpenCV: cv2.undistort) and write the new intrinsics, without distortion"
         )
     intrinsics = torch.tensor(entry["intrinsics"], dtype=torch.float64)
-    below = torch.stack([intrinsics[1, 0], intrinsics[2, 0], intrinsics[2, 1], intrinsics[2, 2] - 1])
-    inside = (
-        -0.5 <= intrinsics[0, 2] <= entry["width"] - 0.5 and -0.5 <= intrinsics[1, 2] <= entry["height"] - 0.5
-    )
-    if below.abs().max() > 1e-6 or intrinsics.diagonal().min() <= 0 or not inside:
-        raise ValueError(
-            f"{what}: intrinsics are {entry['intrinsics']}, expected fx s cx, 0 fy cy, 0 0 1 with positive "
-            f"fx and fy in pixels, and cx, cy within the image of {entry['width']}x{entry['height']}; "
-            "check them"
-        )
+    check_intrinsics(intrinsics, what, size=(entry["width"], entry["height"]))
     motion = _motion(entry["camera_from_lidar"], f"{what}: camera_from_lidar")
     return Camera(entry["name"], intrinsics, motion @ lidar_from_cloud, entry["width"], entry["height"])

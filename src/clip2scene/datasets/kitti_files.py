@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from clip2scene.datasets.reading import check_positions, read_records
-from clip2scene.geometry import check_rigid, transform_points
+from clip2scene.geometry import check_intrinsics, check_rigid, transform_points
+from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, PointCloud
 
 CAMERA = "image_2"
@@ -171,12 +172,7 @@ def split_projection(
         0.06
     """
     intrinsics = projection[:, :3]
-    below = torch.stack([intrinsics[1, 0], intrinsics[2, 0], intrinsics[2, 1], intrinsics[2, 2] - 1])
-    if not (below.abs().max() < 1e-6 and intrinsics.diagonal().min() > 0):
-        raise ValueError(
-            f"{name} is {projection.tolist()}, expected intrinsics in its left 3x3: positive focal lengths, "
-            "0 below the diagonal and 1 in the corner; check the calibration"
-        )
+    check_intrinsics(intrinsics, f"{name}, left 3x3")
     camera_from_rectified = torch.eye(4, dtype=projection.dtype)
     camera_from_rectified[:3, 3] = torch.linalg.solve(intrinsics, projection[:, 3])
     return intrinsics, camera_from_rectified
@@ -194,8 +190,8 @@ def colour_camera(
     try:
         with Image.open(image) as opened:
             width, height = opened.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {image} cannot be read ({error}); restore it") from None
+    except Exception as error:  # Pillow has many
+        raise ValueError(f"image {image} cannot be read ({in_a_sentence(error)}); restore it") from None
     check_middle(image, intrinsics, width, height)
     return Camera(name, intrinsics.float(), camera_from_lidar.float(), width, height)
 

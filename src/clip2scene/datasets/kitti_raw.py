@@ -26,8 +26,7 @@ from clip2scene.datasets.kitti_files import (
     rigid,
     split_projection,
 )
-from clip2scene.datasets.reading import check_enough_sweeps, check_sweeps
-from clip2scene.files import read_json
+from clip2scene.datasets.reading import check_enough_sweeps, check_sweeps, read_own_split
 from clip2scene.geometry import invert_rigid
 from clip2scene.labels import SEMANTIC_KITTI, ClassSet
 from clip2scene.types import PointCloud, Sample
@@ -171,18 +170,18 @@ def _choose_drives(root: Path, split: str) -> list[Path]:
     form = re.compile(r"[0-9]{4}_[0-9]{2}_[0-9]{2}_drive_[0-9]{4}_sync")
     present = {path.name: path for path in sorted(root.glob("*/*_sync")) if form.fullmatch(path.name)}
     own = root / "splits.json"
-    splits = read_json(own) if own.exists() else {"train": list(present)}
-    if not isinstance(splits, dict) or not isinstance(splits.get(split), list):
+    if not own.exists() and split != "train":
         raise ValueError(
             f"unknown split {split!r}: list its drives in {own}; without that file, train is all"
         )
-    missing = [str(name) for name in splits[split] if name not in present]
-    if missing or not splits[split]:
+    names = read_own_split(own, split) if own.exists() else tuple(present)
+    missing = [name for name in names if name not in present]
+    if missing or not names:
         raise ValueError(
             f"{root} lacks the drives {', '.join(missing) or 'of any day'}; expected "
             "DATE/DATE_drive_NNNN_sync: restore them"
         )
-    return [present[name] for name in dict.fromkeys(splits[split])]
+    return [present[name] for name in names]
 
 
 def _earlier_clouds(places: list[Place], sweeps: int) -> dict[Path, tuple[Path, ...]]:

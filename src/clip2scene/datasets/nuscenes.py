@@ -19,14 +19,15 @@ from clip2scene.datasets.nuscenes_records import find_files, read_label_files
 from clip2scene.datasets.nuscenes_splits import official_scenes, usual_version
 from clip2scene.datasets.reading import (
     CLOUD_FROM_SENSOR,
+    check_intensities,
     check_positions,
     check_sweeps,
     inside,
     read_image,
+    read_own_split,
     read_records,
 )
-from clip2scene.files import read_json
-from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
+from clip2scene.geometry import check_intrinsics, invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import NUSCENES, ClassSet, train_ids
 from clip2scene.types import Camera, Moments, PointCloud, Sample
 
@@ -118,8 +119,9 @@ class NuScenes:
         """Read keyframe ``index``; its images are read when asked for.
 
         Raises:
-            ValueError: If a file is missing, truncated or empty, a cloud holds NaN coordinates, or a
-                calibration or pose is no rigid motion. The message names the file and the sample.
+            ValueError: If a file is missing, truncated or empty, a cloud holds NaN coordinates or intensities
+                outside 0..255, or a calibration or pose is no rigid motion. The message names file and
+                sample.
         """
         token = self.tokens[index]
         try:
@@ -174,8 +176,7 @@ class NuScenes:
         """Read one keyframe."""
         lidar, *images = (self._record(token, channel) for channel in range(len(CHANNELS)))
         path = inside(self.root, lidar["filename"])
-        records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
-        check_positions(records[:, :3], path)
+        records = _read_points(path)
         world_from_cloud = self._world_from_cloud(lidar)
         earlier = [number for number in self._earlier[self._number_of[token]].tolist() if number >= 0]
         return Sample(
@@ -195,8 +196,7 @@ class NuScenes:
     def _sweep(self, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> PointCloud:
         """Read an earlier sweep, less the recording vehicle's points, in the keyframe cloud's frame."""
         path = inside(self.root, record["filename"])
-        records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
-        check_positions(records[:, :3], path)
+        records = _read_points(path)
         records = records[(records[:, :2].abs() >= VEHICLE_REACH_M).any(dim=1)]
         cloud_from_sweep = invert_rigid(world_from_cloud) @ _world_from_sensor(record)
         positions = transform_points(cloud_from_sweep, records[:, :3].double()).float()
@@ -221,6 +221,14 @@ class NuScenes:
             raise ValueError(f"sample {token}: {error}") from None
 
 
+def _read_points(path: Path) -> Float[Tensor, "points 5"]:
+    """Read x, y, z, intensity in 0..255 and ring."""
+    records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
+    check_positions(records[:, :3], path)
+    check_intensities(records[:, 3], 255.0, path)
+    return records
+
+
 def _only_version(root: Path, split: str | None) -> str:
     """Return the one folder of tables below ``root``, or of several the one that a split belongs to."""
     versions = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
@@ -243,10 +251,7 @@ def _split_scenes(tables: Path, split: str | None, present: tuple[str, ...]) -> 
     own = tables / "splits.json"
     if not own.exists():
         return set(official_scenes(split, tables.name, present))
-    splits = read_json(own)
-    if not isinstance(splits, dict) or split not in splits:
-        raise ValueError(f"unknown split {split!r}, expected one of {', '.join(splits)} as in {own}")
-    return set(splits[split])
+    return set(read_own_split(own, split))
 
 
 def _rigid(record: Record, what: str) -> Float[Tensor, "4 4"]:
@@ -265,15 +270,23 @@ def _world_from_sensor(record: Record) -> Float[Tensor, "4 4"]:
 
 def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -> Camera:
     """Build a camera from its keyframe record."""
-    calibration = record["calibration"]
+    calibration, size = record["calibration"], (record["width"], record["height"])
+    if not min(size) > 0:
+        raise ValueError(
+            f"sample_data.json, record {record['token']}: expected the width and height of an image, got "
+            f"{size[0]}x{size[1]}; restore the table"
+        )
     try:
         intrinsics = torch.tensor(calibration["camera_intrinsic"], dtype=torch.float64)
     except (ValueError, TypeError, RuntimeError, OverflowError):  # RuntimeError: torch, for null
         intrinsics = torch.zeros(0)
-    if intrinsics.shape != (3, 3) or not intrinsics.isfinite().all() or intrinsics.diagonal().min() <= 0:
+    if intrinsics.ndim != 2:
         raise ValueError(
-            f"calibrated_sensor.json, record {calibration['token']}: expected a finite 3x3 camera_intrinsic "
-            f"with positive focal lengths, got {calibration['camera_intrinsic']}"
+            f"calibrated_sensor.json, record {calibration['token']}: expected a camera_intrinsic of 3x3 "
+            f"numbers, got {str(calibration['camera_intrinsic'])[:80]}; restore the table"
         )
+    check_intrinsics(
+        intrinsics, f"calibrated_sensor.json, record {calibration['token']}, camera_intrinsic", size=size
+    )
     camera_from_cloud = invert_rigid(_world_from_sensor(record)) @ world_from_cloud
-    return Camera(name, intrinsics.float(), camera_from_cloud.float(), record["width"], record["height"])
+    return Camera(name, intrinsics.float(), camera_from_cloud.float(), *size)

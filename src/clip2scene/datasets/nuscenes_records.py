@@ -54,11 +54,11 @@ def find_files(
     if sweeps > 1:
         _find_earlier(index, samples, keyframes[:, 0], turns, earlier)
         most = int((earlier >= 0).sum(1).max(initial=0))
-        check_enough_sweeps(sweeps, most + 1, f"{tables} within half a second")
+        check_enough_sweeps(sweeps, most + 1, f"{tables / 'sample_data.json'} within half a second")
     used = np.concatenate([keyframes[keyframes >= 0], np.unique(earlier[earlier >= 0])])
     lacking = int((index.file_pose[used] < 0).sum())
     if lacking:
-        raise ValueError(f"ego_pose.json of {tables} lacks {lacking} poses; restore it")
+        raise ValueError(f"ego_pose.json of {tables} lacks {lacking} poses of sample_data.json; restore it")
     return keyframes, earlier
 
 

@@ -3,6 +3,8 @@
 Facts published with the data set. A scene's name is ``scene-`` and four digits.
 """
 
+import logging
+
 _TRAIN = """
 1-2 4-11 19-34 41-76 120-135 138-139 149-152 154-155 157-168 170-185 187-188 190-196 199-200 202-204 206-214
 218-220 222 224-264 283-306 315-318 321 323-324 328 347-386 388-403 405-408 410-459 461-465 467-469 471-472
@@ -46,8 +48,11 @@ SPLITS = {
 settings by. The mini set's are also called train and val."""
 
 
+_log = logging.getLogger(__name__)
+
+
 def official_scenes(split: str, version: str, present: tuple[str, ...]) -> tuple[str, ...]:
-    """Choose the scenes of a split.
+    """Choose the scenes of a split; how many of the official ones are absent is logged.
 
     Args:
         split: One of :data:`SPLITS` of that version; of mini also ``train`` and ``val``.
@@ -72,6 +77,12 @@ def official_scenes(split: str, version: str, present: tuple[str, ...]) -> tuple
         raise ValueError(f"no official splits are known for version {version!r}; name the scenes")
     if split not in splits:
         raise ValueError(f"unknown split {split!r} of {version}, expected one of {', '.join(splits)}")
+    absent = sorted(splits[split].difference(present))
+    if absent:
+        _log.warning(
+            "%d of the %d scenes of split %s are not in %s, the first is %s",
+            *(len(absent), len(splits[split]), split, version, absent[0]),
+        )
     return tuple(name for name in present if name in splits[split])
 
 

@@ -51,11 +51,19 @@ def read_rows(path: Path, types: Mapping[str, type]) -> Iterator[Row]:
             if key not in row:
                 wanted = ", ".join(types)
                 raise ValueError(f"record {number} of {path} lacks a field ({key!r}), expected {wanted}")
-            if type(row[key]) is not expected:
+            if type(row[key]) is not expected or row[key] == "":
                 raise ValueError(
                     f"record {number} of {path} is damaged (expected {key} to be {expected.__name__}, got "
                     f"{str(row[key])[:60]!r}); restore the table"
                 )
+            if expected is str:
+                try:
+                    row[key].encode()
+                except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can hold and UTF-8 not
+                    raise ValueError(
+                        f"record {number} of {path} is damaged ({key} is {row[key]!r}, which is no text); "
+                        "restore the table"
+                    ) from None
         yield row
 
 
@@ -111,11 +119,12 @@ def _by_token(path: Path, types: Mapping[str, type]) -> dict[str, Row]:
 def _read_samples(tables: Path, scene_tokens: Sequence[str]) -> dict[str, int]:
     """Return the scene of every keyframe, in the order of scenes and time."""
     order = {token: number for number, token in enumerate(scene_tokens)}
-    rows = _by_token(tables / "sample.json", {"timestamp": int, "scene_token": str}).values()
-    kept = sorted(
-        (row for row in rows if row["scene_token"] in order),
-        key=lambda row: (order[row["scene_token"]], row["timestamp"]),
-    )
+    path = tables / "sample.json"
+    rows = _by_token(path, {"timestamp": int, "scene_token": str}).values()
+    for row in rows:
+        if row["scene_token"] not in order:
+            raise ValueError(_dangling(path, row["token"], "scene", row["scene_token"]))
+    kept = sorted(rows, key=lambda row: (order[row["scene_token"]], row["timestamp"]))
     for row in kept:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", row["token"]):  # it names files
             raise ValueError(
@@ -150,8 +159,9 @@ class _Files:
             ValueError: If its token has been there before, or a text is no text.
         """
         for key in ("token", "filename", "ego_pose_token"):
-            if type(row[key]) is not str:
-                raise TypeError(f"expected {key} to be str, got {row[key]!r}")
+            if type(row[key]) is not str or not row[key]:
+                raise TypeError(f"expected {key} to be str and not empty, got {row[key]!r}")
+            row[key].encode()  # fails here, where the table is known, if it is no text
         for key in ("width", "height"):
             size = row[key]
             if size is not None and (type(size) is not int or not 0 <= size < 2**31):
@@ -186,7 +196,9 @@ def _read_files(tables: Path, samples: Mapping[str, int], show_progress: bool) -
             channel, is_keyframe = channels.get(token, _UNKNOWN), row["is_key_frame"]
             if is_keyframe is not True and is_keyframe is not False:
                 raise TypeError(f"expected is_key_frame to be true or false, got {is_keyframe!r}")
-            if sample is None or channel == _OTHER or (channel > 0 and not is_keyframe):
+            if sample is None:
+                raise ValueError(f"its sample is {row['sample_token']!r}, which sample.json lacks")
+            if channel == _OTHER or (channel > 0 and not is_keyframe):
                 continue
             files.add(row, sample, channel, calibrations.get(token) if channel >= 0 else None)
         except KeyError as error:
@@ -201,6 +213,11 @@ def _read_calibrations(tables: Path) -> tuple[dict[str, Row], dict[str, int]]:
     """Read how sensors are mounted, and of each calibration its channel's position."""
     sensors = _by_token(tables / "sensor.json", {"channel": str})
     wanted = {channel: number for number, channel in enumerate(CHANNELS)}
+    absent = [channel for channel in CHANNELS if channel not in {row["channel"] for row in sensors.values()}]
+    if absent:
+        raise ValueError(
+            f"{tables / 'sensor.json'} has no channel {', '.join(absent)}; expected {', '.join(CHANNELS)}"
+        )
     types = {"sensor_token": str, "translation": list, "rotation": list, "camera_intrinsic": list}
     path = tables / "calibrated_sensor.json"
     rows = _by_token(path, types)
@@ -211,8 +228,9 @@ def _read_calibrations(tables: Path) -> tuple[dict[str, Row], dict[str, int]]:
         except (TypeError, OverflowError) as error:
             raise ValueError(f"record {token} of {path} is damaged ({error}); restore the table") from None
         row["translation"], row["rotation"] = place[:3], place[3:]
-        sensor = sensors.get(row["sensor_token"])
-        channels[token] = _UNKNOWN if sensor is None else wanted.get(sensor["channel"], _OTHER)
+        if row["sensor_token"] not in sensors:
+            raise ValueError(_dangling(path, token, "sensor", row["sensor_token"]))
+        channels[token] = wanted.get(sensors[row["sensor_token"]]["channel"], _OTHER)
     return rows, channels
 
 
@@ -266,6 +284,13 @@ def _pose_numbers(translation: Any, rotation: Any) -> list[float]:  # noqa: ANN4
         ):
             raise TypeError(f"expected {count} numbers, got {str(numbers)[:80]}")
     return [float(number) for number in (*translation, *rotation)]
+
+
+def _dangling(path: Path, token: str, table: str, reference: str) -> str:
+    return (
+        f"record {token!r} of {path} names the {table} {reference!r}, which {table}.json lacks; restore both "
+        "tables"
+    )
 
 
 def _twice(path: Path, token: str) -> str:

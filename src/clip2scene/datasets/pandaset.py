@@ -4,7 +4,6 @@ Reads a sequence's folder in which the lidar's pickles have become ``lidar/NN.np
 :func:`clip2scene.datasets.pandaset_pickles.convert_pandaset` does that to an official download.
 """
 
-import zipfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,12 @@ from torch import Tensor
 from clip2scene.datasets.reading import (
     CLOUD_FROM_SENSOR,
     check_enough_sweeps,
+    check_intensities,
     check_positions,
     check_sweeps,
     read_image,
 )
-from clip2scene.files import read_json
+from clip2scene.files import read_arrays, read_json
 from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import PANDASET, train_ids
 from clip2scene.types import Camera, Moments, PointCloud, Sample
@@ -212,10 +212,12 @@ class PandaSet:
         lidar_from_world: Float[Tensor, "4 4"],
     ) -> PointCloud:
         """Make a cloud of the kept points."""
-        world = torch.from_numpy(arrays["xyz"]).double()[kept]
+        world = torch.from_numpy(arrays["xyz"].astype(np.float64))[kept]
         positions = transform_points(lidar_from_world, world).float()
         check_positions(positions, self._lidar_path(frame))
-        return PointCloud(positions, torch.from_numpy(arrays["intensity"])[kept].float()[:, None] / 255)
+        intensity = torch.from_numpy(arrays["intensity"].astype(np.float32))[kept]
+        check_intensities(intensity, 255.0, self._lidar_path(frame))
+        return PointCloud(positions, intensity[:, None] / 255)
 
     def _sweep(self, frame: int, lidar_from_world: Float[Tensor, "4 4"]) -> PointCloud:
         """Read an earlier frame's cloud in a later one's frame, less the recording vehicle's points."""
@@ -251,18 +253,14 @@ def _earlier_frames(
 
 def _read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read the named arrays of an npz, all of one length."""
-    try:
-        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in keys}
-    except KeyError as error:
-        raise ValueError(f"{path} lacks an array ({error}); expected {', '.join(keys)}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise ValueError(f"{path} cannot be read ({error}); restore it") from None
-    points = len(arrays["xyz"])
+    arrays = read_arrays(path, keys)
+    points = arrays["xyz"].shape[:1]
     for key, array in arrays.items():
-        if array.shape != ((points, 3) if key == "xyz" else (points,)) or not np.isrealobj(array):
+        kinds = "iu" if key in ("sensor", "label") else "fiu"
+        if array.shape != ((*points, 3) if key == "xyz" else points) or array.dtype.kind not in kinds:
             raise ValueError(
-                f"array {key} of {path} has shape {array.shape}, expected one entry for each of {points}"
+                f"array {key} of {path} has shape {array.shape} and type {array.dtype}, expected "
+                f"{'whole ' if kinds == 'iu' else ''}numbers, one entry for each point; restore the file"
             )
     return arrays
 

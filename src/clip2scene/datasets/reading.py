@@ -1,5 +1,7 @@
 """Files of a data set, read with suspicion: every fault is one ValueError that names the file."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,9 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
+
+from clip2scene.files import read_json
+from clip2scene.parallel import in_a_sentence
 
 CLOUD_FROM_SENSOR = torch.tensor(
     [[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
@@ -17,6 +22,11 @@ up."""
 
 MAX_SWEEPS = 10
 """Most sweeps of one sample, the keyframe included."""
+
+_IMAGE_MODES = ("RGB", "RGBA", "L", "P", "1")
+
+FARTHEST_M = 1e5
+"""No sensor sees this far; beyond it, float32 no longer holds centimetres."""
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -40,21 +50,28 @@ def read_image(path: Path, width: int, height: int) -> UInt8[Tensor, "height wid
         height: Expected height in pixels.
 
     Raises:
-        ValueError: If the file is missing, broken, or of another size.
+        ValueError: If the file is missing, broken, of another size, or of other pixels than 8 bits of colour
+            or grey.
     """
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            size, mode = image.size, image.mode
+            pixels = np.array(image.convert("RGB")) if size == (width, height) else None
     except FileNotFoundError:
         raise ValueError(f"image {path} is missing; restore it") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {path} cannot be read ({error}); restore it") from None
-    if pixels.shape[:2] != (height, width):
+    except Exception as error:  # Pillow and its decoders have many
+        raise ValueError(f"image {path} cannot be read ({in_a_sentence(error)}); restore it") from None
+    if pixels is None:
         raise ValueError(
-            f"image {path} is {pixels.shape[1]}x{pixels.shape[0]}, expected {width}x{height}; "
-            "its calibration belongs to that size"
+            f"image {path} is {size[0]}x{size[1]}, expected {width}x{height}; its calibration belongs to "
+            "that size"
         )
-    return torch.from_numpy(pixels.copy())
+    if mode not in _IMAGE_MODES:  # 16 bits would be cut to white
+        raise ValueError(
+            f"image {path} has {mode} pixels, expected 8 bits of colour or grey ({', '.join(_IMAGE_MODES)}); "
+            "write it anew"
+        )
+    return torch.from_numpy(pixels)
 
 
 def read_records(path: Path, dtype: str, columns: int = 1) -> Shaped[np.ndarray, "rows columns"]:
@@ -82,7 +99,8 @@ def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:
     """Refuse a cloud that cannot be worked with.
 
     Raises:
-        ValueError: If there is no point, or a coordinate is NaN or infinite.
+        ValueError: If there is no point, or a coordinate is NaN, infinite, or farther away than any sensor
+            sees.
     """
     if not len(positions):
         raise ValueError(f"{path} holds no points; leave this sample out or restore the file")
@@ -91,6 +109,32 @@ def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:
         raise ValueError(
             f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; "
             "drop those points or restore the file"
+        )
+    far = int((positions.abs() > FARTHEST_M).any(dim=1).sum())
+    if far:
+        raise ValueError(
+            f"{path} holds {far} points of {len(positions)} with coordinates beyond "
+            f"{FARTHEST_M / 1000:g} km; expected metres in the sensor's frame: drop those points or restore "
+            "the file"
+        )
+
+
+def check_intensities(intensities: Shaped[Tensor, "points *_"], highest: float, path: Path) -> None:
+    """Refuse intensities that the sensor cannot have measured.
+
+    Args:
+        intensities: As the file has them.
+        highest: The sensor's own maximum.
+        path: The file.
+
+    Raises:
+        ValueError: If one is NaN, negative or above ``highest``.
+    """
+    strange = int((~((intensities >= 0) & (intensities <= highest))).sum())  # NaN is strange too
+    if strange:
+        raise ValueError(
+            f"{path} holds {strange} intensities of {len(intensities)} that are not in 0..{highest:g}; "
+            "restore the file"
         )
 
 
@@ -122,3 +166,54 @@ def check_enough_sweeps(asked: int, found: int, where: str) -> None:
             f"more sweeps than recorded: asked for {asked}, found at most {found} (the keyframe included) in "
             f"{where}; ask for at most {found} or restore the sweeps"
         )
+
+
+def check_name(name: str, source: Path) -> None:
+    """Refuse a name that could lead out of the folder, or that is no file name everywhere.
+
+    Raises:
+        ValueError: If it holds anything but letters, digits, ``_``, ``-`` and inner dots.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
+        raise ValueError(
+            f"{source} has the name {name!r}, expected a file's name without folder and suffix, made of "
+            "letters, digits, _ - and dots, not beginning with a dot; rename it"
+        )
+
+
+def read_own_split(path: Path, split: str) -> tuple[str, ...]:
+    """Read the names that a ``splits.json`` lists: ``{"train": ["a", "b"], "val": ["c"]}``.
+
+    Raises:
+        ValueError: If it is not as described, has no such split, or lists a name twice, or one that could
+            lead out of the folder.
+    """
+    splits = read_json(path)
+    if isinstance(splits, dict) and split not in splits:
+        raise ValueError(
+            f"unknown split {split!r}, expected one of {', '.join(splits) or 'none'} as in {path}; name "
+            "one of these, or add it"
+        )
+    if not isinstance(splits, dict) or not isinstance(splits[split], list):
+        raise ValueError(
+            f"{path} has no list of names for split {split!r}; expected for instance "
+            f"{{{split!r}: [names]}}: correct it"
+        )
+    return check_names(splits[split], path, split)
+
+
+def check_names(names: Sequence[object], source: Path, split: str) -> tuple[str, ...]:
+    """Refuse a list of names that could lead out of the folder, or that has one twice.
+
+    Raises:
+        ValueError: If it does.
+    """
+    checked = []
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"{source} lists {name!r} in split {split!r}, expected a name; correct the list")
+        check_name(name, source)
+        checked.append(name)
+    if len(set(checked)) < len(checked):
+        raise ValueError(f"{source} lists a name twice in split {split!r}; correct the list")
+    return tuple(checked)

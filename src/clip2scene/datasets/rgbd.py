@@ -10,7 +10,8 @@ import torch
 
 from clip2scene.class_set import ClassSet
 from clip2scene.datasets.kitti import refuse_labels
-from clip2scene.datasets.rgbd_files import Chosen, FrameChoice, look, read_own_split
+from clip2scene.datasets.reading import read_own_split
+from clip2scene.datasets.rgbd_files import Chosen, FrameChoice, look
 from clip2scene.datasets.rgbd_sequences import choose_frames, find_sequences, read_optics
 from clip2scene.depth import average_in_voxels, unproject
 from clip2scene.geometry import project_points
@@ -60,7 +61,7 @@ class RgbdSequences:
             ValueError: If labels are asked for, there is no sequence, or the split is unknown or lists one
                 that is not there.
         """
-        refuse_labels(with_labels, "a recording of colour and depth images")
+        refuse_labels(with_labels, "a recording of colour and depth images", "ScanNet's")
         if not voxel_size > 0:
             raise ValueError(f"voxel_size must be positive metres, got {voxel_size}")
         self.root, self.class_set = Path(root), class_set

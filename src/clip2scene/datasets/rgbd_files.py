@@ -13,11 +13,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from clip2scene.datasets.drive_log_files import check_name
 from clip2scene.datasets.kitti_files import check_middle, colour_camera
 from clip2scene.datasets.reading import read_image
-from clip2scene.files import read_json
-from clip2scene.geometry import check_rigid, invert_rigid
+from clip2scene.geometry import check_intrinsics, check_rigid, invert_rigid
+from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, DepthImage, PointCloud, Sample
 
 _log = logging.getLogger(__name__)
@@ -153,12 +152,7 @@ def read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
     if matrix.shape not in ((3, 3), (4, 4)):
         raise ValueError(f"{path}: expected 3x3 or 4x4 numbers, got {matrix.shape}; restore it")
     corner = torch.from_numpy(matrix[:3, :3].copy())
-    below = torch.stack([corner[1, 0], corner[2, 0], corner[2, 1], corner[2, 2] - 1])
-    if not (corner.isfinite().all() and below.abs().max() < 1e-6 and corner.diagonal().min() > 0):
-        raise ValueError(
-            f"{path} holds {corner.tolist()}, expected fx s cx, 0 fy cy, 0 0 1 with positive fx and fy; "
-            "restore it"
-        )
+    check_intrinsics(corner, str(path))
     return corner
 
 
@@ -227,8 +221,8 @@ def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> Dept
             mode, raw = image.mode, np.asarray(image)
     except FileNotFoundError:
         raise ValueError(f"depth image {path} is missing; restore it") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"depth image {path} cannot be read ({error}); restore it") from None
+    except Exception as error:  # Pillow and its decoders have many
+        raise ValueError(f"depth image {path} cannot be read ({in_a_sentence(error)}); restore it") from None
     if not mode.startswith("I") or raw.ndim != 2 or not 0 <= int(raw.min()) <= int(raw.max()) <= 0xFFFF:
         raise ValueError(
             f"depth image {path} has the mode {mode}, expected one channel of 16 bits; write "
@@ -241,37 +235,6 @@ def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> Dept
     motion = frames[view].depth_from_world.float()
     camera = Camera(frames[view].name, optics.depth.float(), motion, width, height)
     return DepthImage(camera, torch.from_numpy(depths))
-
-
-def read_own_split(path: Path, split: str) -> tuple[str, ...]:
-    """Read the names that a ``splits.json`` lists.
-
-    Raises:
-        ValueError: If it is not as described, has no such split, or lists a name twice, or one that could
-            lead out of the folder.
-    """
-    splits = read_json(path)
-    if not isinstance(splits, dict) or not isinstance(splits.get(split), list):
-        known = ", ".join(splits) if isinstance(splits, dict) else "nothing"
-        raise ValueError(f"{path} has no list {split!r}, only {known}; name one of these, or add it")
-    return check_names(splits[split], path, split)
-
-
-def check_names(names: Sequence[object], source: Path, split: str) -> tuple[str, ...]:
-    """Refuse a list of names that could lead out of the folder, or that has one twice.
-
-    Raises:
-        ValueError: If it does.
-    """
-    checked = []
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"{source} lists {name!r} in split {split!r}, expected a name; correct the list")
-        check_name(name, source)
-        checked.append(name)
-    if len(set(checked)) < len(checked):
-        raise ValueError(f"{source} lists a name twice in split {split!r}; correct the list")
-    return tuple(checked)
 
 
 def list_numbers(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.datasets.reading import inside
+from clip2scene.datasets.reading import check_name, inside
 from clip2scene.datasets.rgbd_files import (
     Chosen,
     Frame,
@@ -44,7 +44,7 @@ def find_sequences(root: Path) -> dict[str, Path]:
     """Find the sequences in a folder: itself, its folders, or theirs. Each is named by its path.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, two would have the same name, or a name could name no file.
     """
     if is_tum(root) or is_seven_scenes(root):
         return {"sequence": root}
@@ -55,7 +55,16 @@ def find_sequences(root: Path) -> dict[str, Path]:
             f"{root} holds no sequence: expected rgb.txt, depth.txt and groundtruth.txt (TUM), or "
             "frame-NNNNNN.color.png, .depth.png and .pose.txt (7-Scenes), there or in folders below"
         )
-    return {"-".join(path.relative_to(root).parts): path for path in found}
+    sequences: dict[str, Path] = {}
+    for path in found:
+        name = "-".join(path.relative_to(root).parts)
+        check_name(name, root)
+        if name in sequences:
+            raise ValueError(
+                f"the sequences {sequences[name]} and {path} would both be called {name!r}; rename one"
+            )
+        sequences[name] = path
+    return sequences
 
 
 def read_optics(folder: Path) -> Optics:

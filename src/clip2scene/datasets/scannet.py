@@ -12,18 +12,17 @@ from torch import Tensor
 
 from clip2scene.class_set import ClassSet
 from clip2scene.datasets import scannet_scene
+from clip2scene.datasets.reading import check_names, read_own_split
 from clip2scene.datasets.rgbd_files import (
     Chosen,
     Frame,
     FrameChoice,
     Optics,
-    check_names,
     check_no_extrinsics,
     choose,
     list_numbers,
     look,
     read_intrinsics,
-    read_own_split,
     read_pose,
 )
 from clip2scene.labels import SCANNET

@@ -28,8 +28,7 @@ from clip2scene.datasets.kitti_files import (
     split_projection,
 )
 from clip2scene.datasets.kitti_labels import read_labels
-from clip2scene.datasets.reading import check_enough_sweeps, check_sweeps, read_image
-from clip2scene.files import read_json
+from clip2scene.datasets.reading import check_enough_sweeps, check_sweeps, read_image, read_own_split
 from clip2scene.geometry import invert_rigid
 from clip2scene.labels import SEMANTIC_KITTI, ClassSet
 from clip2scene.types import Camera, PointCloud, Sample
@@ -212,11 +211,9 @@ def _choose_sequences(root: Path, split: str | None, sequences: Sequence[str] | 
     elif split is None:
         chosen = present
     else:
-        splits = read_json(own) if own.exists() else SPLITS
-        if not isinstance(splits, dict) or split not in splits:
-            known = ", ".join(splits) if isinstance(splits, dict) else f"the names in {own}, which has none"
-            raise ValueError(f"unknown split {split!r}, expected one of {known}")
-        chosen = list(splits[split]) if isinstance(splits[split], list | tuple) else []
+        if not own.exists() and split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
+        chosen = list(read_own_split(own, split) if own.exists() else SPLITS[split])
     missing = [str(name) for name in chosen if name not in present]
     if missing or not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(

@@ -80,12 +80,18 @@ def residual_blocks(in_channels: int, out_channels: int, num_blocks: int) -> nn.
 
 
 class Descent(nn.Module):
-    """Go one level coarser, then refine: one encoder stage of a U-Net."""
+    """Go one level coarser, then refine: one encoder stage of a U-Net.
 
-    def __init__(self, in_channels: int, out_channels: int, num_blocks: int) -> None:
+    The number of channels changes in the first block, or on the way down if ``widens_first``.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, num_blocks: int, *, widens_first: bool = False
+    ) -> None:
         super().__init__()
-        self.down = ConvNorm(in_channels, in_channels, 2, stride=2)
-        self.blocks = residual_blocks(in_channels, out_channels, num_blocks)
+        below = out_channels if widens_first else in_channels
+        self.down = ConvNorm(in_channels, below, 2, stride=2)
+        self.blocks = residual_blocks(below, out_channels, num_blocks)
 
     def forward(self, inputs: SparseTensor) -> SparseTensor:
         """Halve the resolution."""

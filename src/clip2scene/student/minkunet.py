@@ -7,6 +7,7 @@ skips, BasicBlocks, no bias but in the normalisation. The backbone of 14A with 3
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -25,7 +26,10 @@ class MinkUNet(nn.Module):
         planes: Channels after each of these eight stages.
         voxel_size: Edge of the finest voxels, in metres.
         stem_channels: Channels before the first descent.
-        stem_kernel: Edge of the first convolution, odd.
+        stem_kernel: Edge of the stem's convolutions, odd.
+        stem_layers: Convolutions before the first descent; SPVNAS's MinkUNet has two.
+        widens_first: Whether a descent changes the number of channels on the way down, as Pointcept's SpUNet
+            does, and not in its first block.
 
     Attributes:
         out_channels: Channels of the result, the last of ``planes``.
@@ -40,6 +44,8 @@ class MinkUNet(nn.Module):
         voxel_size: float = 0.1,
         stem_channels: int = 32,
         stem_kernel: int = 3,
+        stem_layers: int = 1,
+        widens_first: bool = False,
     ) -> None:
         super().__init__()
         layers = check_widths(layers, 8, "number of blocks of MinkUNet's stages")
@@ -48,9 +54,13 @@ class MinkUNet(nn.Module):
             raise ValueError(f"Wrong voxel_size: expected a positive length in metres, got {voxel_size}.")
         self.voxel_size = voxel_size
         self.out_channels = planes[-1]
-        self.stem = ConvNorm(in_channels, stem_channels, stem_kernel)
+        stem = [ConvNorm(in_channels, stem_channels, stem_kernel)]
+        stem += [ConvNorm(stem_channels, stem_channels, stem_kernel) for _ in range(stem_layers - 1)]
+        self.stem = nn.Sequential(*stem) if stem_layers > 1 else stem[0]
         down = (stem_channels, *planes[:4])
-        self.descents = nn.ModuleList(Descent(down[i], down[i + 1], layers[i]) for i in range(4))
+        self.descents = nn.ModuleList(
+            Descent(down[i], down[i + 1], layers[i], widens_first=widens_first) for i in range(4)
+        )
         up = planes[3:]
         skips = down[-2::-1]
         self.ascents = nn.ModuleList(Ascent(up[i], skips[i], up[i + 1], layers[4 + i]) for i in range(4))
@@ -107,8 +117,28 @@ def minkunet34(in_channels: int, *, width: float = 1.0, voxel_size: float = 0.1)
     )
 
 
+def minkunet18_spvnas(in_channels: int, *, width: float = 1.0, voxel_size: float = 0.1) -> MinkUNet:
+    """Build the MinkUNet of SPVNAS and OpenPCSeg: two stem convolutions; ``width`` scales all channels."""
+    return _scaled(
+        in_channels, (2,) * 8, (32, 64, 128, 256, 256, 128, 96, 96), width, voxel_size, stem_layers=2
+    )
+
+
+def spunet34(in_channels: int, *, width: float = 1.0, voxel_size: float = 0.1) -> MinkUNet:
+    """Build Pointcept's SpUNet34C: a stem of edge 5, descents that widen; ``width`` scales all channels."""
+    planes = (32, 64, 128, 256, 256, 128, 96, 96)
+    layers = (2, 3, 4, 6, 2, 2, 2, 2)
+    return _scaled(in_channels, layers, planes, width, voxel_size, stem_kernel=5, widens_first=True)
+
+
 def _scaled(
-    in_channels: int, layers: Sequence[int], planes: Sequence[int], width: float, voxel_size: float
+    in_channels: int,
+    layers: Sequence[int],
+    planes: Sequence[int],
+    width: float,
+    voxel_size: float,
+    **more: Any,  # noqa: ANN401 - the other options of MinkUNet
 ) -> MinkUNet:
     scaled = [round(width * channels) for channels in planes]
-    return MinkUNet(in_channels, layers, scaled, voxel_size=voxel_size, stem_channels=round(width * 32))
+    stem = round(width * 32)
+    return MinkUNet(in_channels, layers, scaled, voxel_size=voxel_size, stem_channels=stem, **more)

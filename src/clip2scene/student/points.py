@@ -1,5 +1,6 @@
 """Between points and voxels: sort points into voxels, average them there, interpolate back."""
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -102,6 +103,7 @@ class VoxelizedPoints:
                 "choose larger voxels."
             )
         self.in_voxels = in_voxels
+        self._value_at = 0.5  # where in a voxel its features are said to be: its centre
         coordinates = torch.cat([batch_of_point[:, None].long(), in_voxels.floor().long()], dim=1)
         self.key_of_point = packed.pack(coordinates)
         finest, self.voxel_of_point = torch.unique(self.key_of_point, return_inverse=True)
@@ -109,6 +111,21 @@ class VoxelizedPoints:
         self._rows = {0: self.voxel_of_point}
         self._means: dict[int, RowMixer] = {}
         self._interpolations: dict[int, RowMixer] = {}
+
+    def at_corners(self) -> "VoxelizedPoints":
+        """Return the same voxels with one point each, at the voxel's lower corner.
+
+        Features of voxels are then said to be at lower corners too, at every level. This is how SPVNAS's code
+        has it, which knows no points but voxels.
+        """
+        corners = copy(self)
+        corners.in_voxels = self.pyramid.coordinates(0)[:, 1:].to(self.in_voxels.dtype)
+        corners.key_of_point = self.pyramid.finest
+        corners.voxel_of_point = torch.arange(len(self.pyramid.finest), device=self.in_voxels.device)
+        corners._value_at = 0.0
+        corners._rows = {0: corners.voxel_of_point}
+        corners._means, corners._interpolations = {}, {}
+        return corners
 
     def voxels_of_points(self, level: int) -> Int[Tensor, "points"]:
         """Return the row of each point's voxel at a level."""
@@ -135,7 +152,7 @@ class VoxelizedPoints:
         return voxels.features.index_select(0, self.voxels_of_points(voxels.level))
 
     def interpolate(self, voxels: SparseTensor) -> Float[Tensor, "points channels"]:
-        """Interpolate trilinearly between the centres of the eight voxels around each point.
+        """Interpolate trilinearly between the centres (or corners) of the eight voxels around each point.
 
         Empty voxels have weight zero, and the weights of the others are scaled to sum to one. A point's own
         voxel is always among them.
@@ -149,7 +166,7 @@ class VoxelizedPoints:
         keys = self.pyramid.keys(level)
         position = self.in_voxels / 2**level
         own = position.floor()
-        fraction = position - own - 0.5  # from the own voxel's centre, in its edges
+        fraction = position - own - self._value_at  # from the own voxel's centre, in its edges
         side = torch.where(fraction < 0, -1, 1)  # the nearer neighbour along each axis
         away = fraction.abs()
         own_key = keys[self.voxels_of_points(level)]

@@ -4,6 +4,7 @@ The variant of CLIP2Scene: features of three depths side by side, 21,773,568 par
 input channel. Two deliberate differences from its released code, neither with a parameter: a voxel takes
 the mean of its points, not the first; and the point branch works on the points where they really are,
 interpolating between voxel centres, where the released code has one point per voxel, at the voxel's corner.
+``CornerSPVCNN`` undoes the second one, for weights that were trained with the released code.
 """
 
 import torch
@@ -37,7 +38,11 @@ class SPVCNN(nn.Module):
 
     Attributes:
         out_channels: 480 at width 1: 256 at stride 16, 128 at stride 4 and 96 at stride 1.
+        at_corners: Whether the point branch sees one point per voxel, at the voxel's lower corner, and all
+            points of a voxel share its features.
     """
+
+    at_corners = False
 
     def __init__(self, in_channels: int, width: float = 1.0, *, voxel_size: float = 0.1) -> None:
         super().__init__()
@@ -82,8 +87,9 @@ class SPVCNN(nn.Module):
         Raises:
             ValueError: If there is no point, or if a position is not finite or too far away.
         """
-        points = VoxelizedPoints(positions, batch_of_point, self.voxel_size)
-        stages = [self.stem(points.to_voxels(features))]
+        measured = VoxelizedPoints(positions, batch_of_point, self.voxel_size)
+        stages = [self.stem(measured.to_voxels(features))]
+        points = measured.at_corners() if self.at_corners else measured
         at_points = points.interpolate(stages[0])
         for descend in self.descents:
             stages.append(descend(stages[-1]))
@@ -96,4 +102,14 @@ class SPVCNN(nn.Module):
                 out = points.to_voxels(at_points, out.level)
                 for ascend in self.ascents[2 * number : 2 * number + 2]:
                     out = ascend(out, stages.pop())
-        return torch.cat(depths, dim=1)
+        out = torch.cat(depths, dim=1)
+        return out.index_select(0, measured.voxel_of_point) if self.at_corners else out
+
+
+class CornerSPVCNN(SPVCNN):
+    """SPVCNN whose point branch works on voxels' corners, as the released code's does.
+
+    It computes what the released code computes with the same weights.
+    """
+
+    at_corners = True

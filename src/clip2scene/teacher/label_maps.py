@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from clip2scene.parallel import in_a_sentence
 from clip2scene.types import IGNORE_LABEL, Pairs, Sample
 
 
@@ -123,8 +124,9 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
         raise ValueError(
             f"class map {path} is missing; run the segmenter on that image, or correct the pattern"
         ) from None
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"class map {path} cannot be read ({error}); write it anew as a PNG") from None
+    except Exception as error:  # Pillow and its decoders have many
+        fault = in_a_sentence(error)
+        raise ValueError(f"class map {path} cannot be read ({fault}); write it anew as a PNG") from None
     if values.ndim != 2 or values.dtype.kind not in "iu":
         raise ValueError(
             f"class map {path} must hold one whole number per pixel, got {values.dtype} of shape "

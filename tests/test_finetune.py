@@ -1,0 +1,279 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clip2scene import holdout, train
+from clip2scene.carried import load_carried
+from clip2scene.checkpoint import load_checkpoint
+from clip2scene.config import AugmentConfig, LabelsConfig
+from clip2scene.evaluate import evaluate
+from clip2scene.files import read_json
+from clip2scene.finetuning import Changes, prepare
+from clip2scene.recipes import fine_tuned
+from clip2scene.run import open_run, open_start
+from clip2scene.segmenter import Segmenter
+from clip2scene.train import finetune
+from clip2scene.types import IGNORE_LABEL
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_recipe):
+    labels = LabelsConfig(by="keyframe", absent="allow")
+    return replace(fine_tuned(tiny_recipe), labels=labels, steps=4)
+
+
+@pytest.fixture(scope="module")
+def start(tiny_run):
+    return open_start(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory):
+    return tmp_path_factory.mktemp("carried")
+
+
+@pytest.fixture
+def tune(recipe, start, tiny_toytown, tmp_path, carried):
+    def run(name="run", begin=start, tuning=None, labels=None, rate=None, save_every=500, **changes):
+        optimiser = recipe.optimiser if rate is None else replace(recipe.optimiser, learning_rate=rate)
+        changed = replace(
+            recipe,
+            optimiser=optimiser,
+            tuning=replace(recipe.tuning, **(tuning or {})),
+            labels=replace(recipe.labels, **(labels or {})),
+            **changes,
+        )
+        options = {"data_root": tiny_toytown, "carried": carried, "save_every": save_every}
+        finetune(changed, out=tmp_path / name, start=begin, **options)
+        return open_run(tmp_path / name)
+
+    return run
+
+
+def learnt(run):
+    """The weights that learn, not their running mean."""
+    return load_checkpoint(run.checkpoint_path).optimizer["weights"]
+
+
+def moved(run, start):
+    """How far each of the start's tensors has gone."""
+    now = learnt(run)
+    return {name: float((now[name] - tensor).abs().max()) for name, tensor in start.weights.items()}
+
+
+def test_a_run_begins_with_the_weights_of_its_start(tune, start):
+    run = tune(rate=1e-12)
+    assert (
+        max(far for name, far in moved(run, start).items() if "running" not in name and "num" not in name)
+        < 1e-9
+    )
+    assert run.sources["start"]["knows_words"]
+    chance = learnt(tune("chance", begin=None, rate=1e-12))
+    assert not torch.allclose(chance["head.weight"], start.weights["head.weight"])
+
+
+def test_the_classifier_begins_where_the_words_stand(tune, tiny_toytown, carried):
+    run = tune(rate=1e-12, tuning={"freeze": True})
+    cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+    answers = run.student().answer(cloud.positions, cloud.features, run.prompts)
+    single = torch.bincount(run.prompts.class_of_name) == 1
+    torch.testing.assert_close(
+        answers.by_classifier[:, single], answers.by_words[:, single], rtol=1e-3, atol=1e-3
+    )
+    drawn = tune("random", rate=1e-12, tuning={"freeze": True, "start": "random"}).student()
+    assert not torch.allclose(drawn.classifier.weight, run.student().classifier.weight, atol=1e-3)
+
+
+def test_linear_probing_moves_the_classifier_and_nothing_else(tune, start):
+    run = tune(tuning={"freeze": True}, rate=0.05)
+    assert max(moved(run, start).values()) == 0.0  # batch statistics too
+    before = tune("before", tuning={"freeze": True}, rate=1e-12)
+    assert not torch.allclose(
+        learnt(run)["classifier.weight"], learnt(before)["classifier.weight"], atol=1e-3
+    )
+
+
+def test_the_heads_rate_reaches_the_head(tune):
+    slow = learnt(tune("slow", rate=1e-3, tuning={"head_rate": 1.0}, steps=1))
+    fast = learnt(tune("fast", rate=1e-3, tuning={"head_rate": 100.0}, steps=1))
+    begun = learnt(tune("begun", rate=1e-12, steps=1))
+    name = "classifier.weight"
+    far_slow, far_fast = ((each[name] - begun[name]).abs().mean() for each in (slow, fast))
+    assert far_fast > 50 * far_slow > 0
+    assert torch.equal(slow["backbone.stem.conv.weight"], fast["backbone.stem.conv.weight"])
+
+
+def test_earlier_layers_move_less_by_layer_decay(tune, start):
+    far = moved(tune(rate=1e-3, tuning={"layer_decay": 0.5}, steps=1), start)
+    last, first = far["backbone.ascents.3.up.conv.weight"], far["backbone.stem.conv.weight"]
+    assert 0 < 100 * first < last
+
+
+def test_words_are_kept_if_that_is_asked_for(tune, tiny_toytown, carried, start):
+    def likeness(run):
+        cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+        now = run.student().embed_cloud(cloud.positions, cloud.features)
+        before = begun.student().embed_cloud(cloud.positions, cloud.features)
+        return float(torch.nn.functional.cosine_similarity(now, before).mean())
+
+    begun = tune("begun", rate=1e-12, tuning={"freeze": True})
+    faded = likeness(tune("faded", rate=0.02, steps=12))
+    kept = likeness(tune("kept", rate=0.02, steps=12, tuning={"keep_words": 50.0}))
+    assert kept > faded + 0.02
+
+
+@pytest.mark.parametrize("tuning", [{}, {"keep_words": 1.0}, {"freeze": True}])
+def test_an_interrupted_fine_tuning_ends_like_an_uninterrupted_one(tune, tmp_path, monkeypatch, tuning):
+    whole = tune("whole", tuning=tuning)
+    read = train.Lessons.read_step
+
+    def stop(lessons, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return read(lessons, step)
+
+    monkeypatch.setattr(train.Lessons, "read_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tune("cut", tuning=tuning, save_every=1)
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "cut" / "checkpoint.safetensors").step == 2
+    cut = tune("cut", tuning=tuning)
+    for name, tensor in learnt(whole).items():
+        assert torch.equal(tensor, learnt(cut)[name]), name
+
+
+def test_only_the_chosen_keyframes_are_read(tune, carried, tiny_toytown):
+    run = tune(labels={"count": 1})
+    assert len(run.subset.tokens) == 1
+    labels = read_json(run.folder / "labels.json")
+    assert labels["fingerprint"] == run.subset.fingerprint
+
+
+def test_single_points_and_single_classes_are_learnt(tune, tiny_toytown, carried):
+    run = tune(labels={"count": 1, "points_per_scene": 7})
+    path = run.carry(tiny_toytown, split="train", with_labels=True, into=carried, subset=run.subset.tokens)[0]
+    labels = load_carried(path).labels
+    assert int((run.visible_labels()(path.stem, labels) != IGNORE_LABEL).sum()) == 7
+    two = tune("two", labels={"classes": ("car", "manmade")})
+    seen = two.visible_labels()(path.stem, labels)
+    wanted = {run.prompts.classes.index(name) for name in ("car", "manmade")}
+    assert set(seen[seen != IGNORE_LABEL].tolist()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"fraction": 0.1}, "is no choice among these"),
+        ({"by": "scene", "count": 2}, "split has 1 scenes or keyframes"),
+        ({"absent": "refuse", "points_per_scene": 1}, "no labelled point is of .*--labels.absent allow"),
+        ({"classes": ("car", "spaceship")}, "labels.classes names 'spaceship'"),
+        ({"ranking": ("scene-nowhere",)}, "which is not in the split"),
+        ({"holdout": 0.5, "count": 1}, "none would be left"),
+    ],
+)
+def test_labels_that_teach_nothing_are_refused(tune, labels, message):
+    with pytest.raises(ValueError, match=message):
+        tune(labels=labels)
+
+
+def test_the_checkpoint_that_is_best_on_held_out_labels_is_kept(tune):
+    run = tune(labels={"holdout": 0.5})
+    scores = read_json(run.folder / "choice.json")
+    assert set(scores) == {"4"}
+    chosen = load_checkpoint(run.folder / "chosen.safetensors")
+    assert chosen.step == 4
+    assert not set(run.subset.taught) & set(run.subset.held_out)
+    used = run.student().state_dict()
+    assert all(torch.equal(chosen.model[name], tensor) for name, tensor in used.items())
+
+
+def test_a_worse_checkpoint_does_not_take_the_chosen_ones_place(tune, monkeypatch):
+    class Score:
+        def __init__(self, miou):
+            self.miou = miou
+
+    given = iter([0.2, 0.5, 0.4])
+    monkeypatch.setattr(holdout, "judge", lambda *_: {"student": Score(next(given))})
+    run = tune(labels={"holdout": 0.5})
+    trainee = run.trainee(torch.device("cpu"))
+    for step in (5, 6):
+        trainee.step = step
+        holdout.keep_best(run, [], trainee)
+    assert load_checkpoint(run.folder / "chosen.safetensors").step == 5
+    assert read_json(run.folder / "choice.json") == {"4": 0.2, "5": 0.5, "6": 0.4}
+
+
+def test_a_run_is_not_judged_by_what_it_learnt_from(tune, tiny_toytown, carried):
+    run = tune()
+    with pytest.raises(ValueError, match="learnt from the labels of 2 of these 2 samples"):
+        evaluate(run.folder, data_root=tiny_toytown, split="train", carried=carried)
+
+
+def test_words_are_judged_beside_the_classifier(tune, tiny_toytown, carried):
+    run = tune(rate=0.05, tuning={"start": "random"})
+    scores = evaluate(run.folder, data_root=tiny_toytown, carried=carried)
+    assert {"student", "words", "words_seen"} <= set(scores)
+    assert scores["student"].miou != scores["words"].miou
+    assert "words" in read_json(run.folder / "metrics.json")["columns"]
+
+
+def test_the_segmenter_answers_by_the_classifier_until_other_words_are_asked_for(tune, tiny_toytown, carried):
+    run = tune(rate=0.05, tuning={"start": "random"})
+    cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+    answers = run.student().answer(cloud.positions, cloud.features, run.prompts)
+    segmenter = Segmenter.load(run.folder)
+    assert torch.equal(segmenter.segment(cloud).labels, answers.by_classifier.argmax(1))
+    segmenter.set_prompts(["car", "road"])
+    assert set(segmenter.segment(cloud).labels.tolist()) <= {0, 1}
+
+
+def test_a_start_of_another_network_is_refused_and_nothing_is_begun(tune, start, tmp_path):
+    lost = replace(start, weights={k: v for k, v in start.weights.items() if "ascents.3" not in k})
+    with pytest.raises(ValueError, match="another network's: tensors .* missing"):
+        tune("lost", begin=lost)
+    wide = {**start.weights, "backbone.stem.conv.weight": torch.zeros(3, 3)}
+    with pytest.raises(ValueError, match="of another shape .such as backbone.stem.conv.weight"):
+        tune("wide", begin=replace(start, weights=wide))
+    assert not (tmp_path / "wide" / "recipe.json").exists()
+
+
+def test_another_start_does_not_resume_a_run(tune, start):
+    tune()
+    with pytest.raises(ValueError, match="began with other weights"):
+        tune(begin=None)
+
+
+def test_a_label_free_recipe_is_refused(tiny_recipe, tiny_toytown, tmp_path):
+    with pytest.raises(ValueError, match="learns without"):
+        finetune(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "run")
+
+
+def test_a_run_of_one_data_set_starts_another(tiny_run, tiny_kitti, tmp_path):
+    """Cross-domain: from nuScenes' layout and classes to SemanticKITTI's."""
+    labels = LabelsConfig(by="keyframe", absent="allow")
+    changes = Changes(layout="semantic-kitti", labels=labels, steps=2)
+    plan = prepare("toytown", tiny_run, changes)
+    plan = replace(plan, recipe=replace(plan.recipe, augment=AugmentConfig()))
+    finetune(
+        plan.recipe,
+        data_root=tiny_kitti,
+        out=tmp_path,
+        start=plan.start,
+        teacher_weights=plan.teacher_weights,
+    )
+    run = open_run(tmp_path)
+    assert run.judged.classes != open_run(tiny_run).judged.classes
+    scores = evaluate(tmp_path, data_root=tiny_kitti)
+    assert 0 <= scores["student"].miou <= 1
+
+
+def test_from_chance_nothing_learns_slower(tiny_run):
+    chance, started = prepare("toytown", None, Changes()), prepare("toytown", tiny_run, Changes())
+    assert chance.recipe.tuning.head_rate == 1.0
+    assert chance.start is None
+    assert started.recipe.tuning.head_rate == pytest.approx(5.0)
+    fast, slow = (plan.recipe.optimiser.learning_rate for plan in (chance, started))
+    assert slow == pytest.approx(fast / 5)
+    with pytest.raises(ValueError, match="unknown recipe 'toyville'"):
+        prepare("toyville", None, Changes())

@@ -1,0 +1,75 @@
+"""Label-free runs do not know of labels: with others, or without any, they end with the same bytes."""
+
+import shutil
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from clip2scene.recipes import supervised
+from clip2scene.train import pretrain
+
+
+def delete(folder):
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+def shuffle(folder):
+    generator = np.random.default_rng(0)
+    for path in folder.iterdir():
+        path.write_bytes(generator.permutation(np.fromfile(path, np.uint8)).tobytes())
+
+
+def poison(folder):
+    for path in folder.iterdir():
+        path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+def one_class(folder):
+    for path in folder.iterdir():
+        path.write_bytes(b"\x11" * path.stat().st_size)
+
+
+def seal(run):
+    """The hash in a checkpoint's header, over every tensor's bytes and all else it holds."""
+    with safe_open(run / "checkpoint.safetensors", framework="pt") as checkpoint:
+        return checkpoint.metadata()["sha256"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def untouched(tiny_toytown, tiny_recipe, tmp_path_factory, cache):
+    run = tmp_path_factory.mktemp("runs") / "run"
+    pretrain(tiny_recipe, data_root=tiny_toytown, out=run, teacher_cache=cache)
+    return seal(run)
+
+
+@pytest.mark.parametrize("spoil", [delete, shuffle, poison, one_class])
+def test_a_label_free_run_ends_with_the_same_bytes_whatever_the_labels_are(
+    tiny_toytown, tiny_recipe, tmp_path, cache, untouched, spoil
+):
+    root = tmp_path / "data"
+    shutil.copytree(tiny_toytown, root)
+    spoil(root / "lidarseg" / "v1.0-trainval")
+    run = tmp_path / "run"
+    pretrain(tiny_recipe, data_root=root, out=run, teacher_cache=cache)
+    assert seal(run) == untouched
+
+
+def test_a_run_that_learns_from_labels_does_not(tiny_toytown, tiny_recipe, tmp_path):
+    """The audit can fail: it notices a run that reads labels."""
+    ends = []
+    for spoil in (lambda folder: None, one_class):
+        root = tmp_path / f"data-{len(ends)}"
+        shutil.copytree(tiny_toytown, root)
+        spoil(root / "lidarseg" / "v1.0-trainval")
+        run = tmp_path / f"run-{len(ends)}"
+        pretrain(supervised(tiny_recipe), data_root=root, out=run)
+        ends.append(seal(run))
+    assert ends[0] != ends[1]
