@@ -81,8 +81,10 @@ def test_without_velocity_nothing_is_said_about_time():
     image, silhouettes = scene(0)
     scores = score_image(image, camera(), torch.zeros(0, 3), silhouettes)
     assert len(scores[AXES.index("time")].unique()) == 1
-    found = {each.axis: each for each in judge(scores[None])}
-    assert found["time"].gain == 0 and not found["time"].alarms
+    moving = score_image(image, camera(), torch.zeros(0, 3), silhouettes, VELOCITY)
+    for images in (1, 6):
+        assert {each.axis for each in judge(scores[None].expand(images, -1, -1))} == set(AXES) - {"time"}
+        assert {each.axis for each in judge(moving[None].expand(images, -1, -1))} == set(AXES)
 
 
 def test_scores_of_no_change_are_the_same_for_every_axis():

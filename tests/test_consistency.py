@@ -33,6 +33,23 @@ def slow_consistency(points, pixels, text, cells, temperature):
     return total / len(numbers)
 
 
+def test_with_the_guard_nothing_teaches_where_in_the_text_space_all_points_lie():
+    points, pixels, text, cells = draw(pairs=12, channels=5, num_cells=3, seed=0)
+    words = (torch.arange(12), cells, text)
+    offset = torch.randn(5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    head = torch.nn.Linear(5, 5, dtype=torch.float64)
+    for guard, taught in (("centred", False), ("unit", True), ("none", True)):
+        here, there = (
+            spatial_temporal_consistency(each, pixels, *words, guard=guard)
+            for each in (points, points + offset)
+        )
+        assert torch.allclose(here, there) is not taught
+        head.zero_grad()
+        spatial_temporal_consistency(head(points), pixels, *words, guard=guard).backward()
+        assert bool(head.bias.grad.abs().max() > 1e-9) is taught
+        assert head.weight.grad.abs().max() > 1e-3
+
+
 def slow_packed(points, labels, cells, text):
     """The released code's dense pack, slot by slot."""
     slots = []

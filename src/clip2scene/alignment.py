@@ -126,13 +126,16 @@ def judge(scores: Float[Tensor, "images axes steps"]) -> list[Finding]:
         scores: One camera's, from :func:`score_image`.
 
     Returns:
-        One finding an axis, the surest first.
+        One finding an axis, the surest first. An axis along which nothing changes, such as time where no
+        speed is known, has none.
     """
     total = scores.sum(0)
     needed = ALARM_GAIN["few" if len(scores) < ENOUGH_IMAGES else "enough"]
     findings = []
     for number, (axis, unit) in enumerate(zip(AXES, UNITS, strict=True)):
         steps, curve = STEPS[number], total[number]
+        if bool((curve == curve[0]).all()):
+            continue
         tolerable = steps.abs() <= TOLERANCE[unit] + 1e-9
         near = int(torch.where(tolerable, curve, -torch.inf).argmax())
         far = int(curve.argmax())
