@@ -5,6 +5,7 @@
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
 ``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
 ``classes.json``        the classes of a drive log that has its own
+``calibration.json``    the axes and intensity of its clouds
 ``labels.json``         which labels it may see, if it learns from labels
 ``start.safetensors``   the weights it began with, if others learnt them
 ``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
@@ -351,7 +352,7 @@ def start_run(
         sources["start"] = _about(start)
         with write_atomically(out / START) as temporary:
             save_file(dict(start.weights), temporary)
-    build.keep_own_classes(recipe.data, data_root, out)
+    build.keep_own_files(recipe.data, data_root, out)
     save_prompts(out, prompts)
     if isinstance(space, TextTable):
         space.save(out / WORDS)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clip2scene.build import OWN_CLASSES
+from clip2scene.build import OWN_CALIBRATION, OWN_CLASSES
 from clip2scene.config import Recipe, from_dict
 from clip2scene.files import read_json
 
@@ -10,7 +10,10 @@ WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
 LOCK = "lock"
 """Who learns in the folder holds this file (:func:`clip2scene.parallel.one_at_a_time`)."""
 
-_WRITTEN_FIRST = {"prompts.json", "prompts.safetensors", "sources.json", WORDS, LABELS, START, OWN_CLASSES}
+_WRITTEN_FIRST = {
+    *("prompts.json", "prompts.safetensors", "sources.json"),
+    *(WORDS, LABELS, START, OWN_CLASSES, OWN_CALIBRATION),
+}
 
 
 def clear_half_started(folder: Path) -> bool:

@@ -1,13 +1,15 @@
 """The door where settings stop: recipes go in, objects come out."""
 
 from clip2scene.build.data import (
+    OWN_CALIBRATION,
     OWN_CLASSES,
     DataSet,
     build_dataset,
     choose_labels,
     count_images,
     judged_classes,
-    keep_own_classes,
+    keep_own_files,
+    own_calibration,
     scenes_of,
     spoken_classes,
 )
@@ -28,6 +30,7 @@ from clip2scene.build.teacher import (
 )
 
 __all__ = [
+    "OWN_CALIBRATION",
     "OWN_CLASSES",
     "SMALL_CLIP",
     "DataSet",
@@ -44,7 +47,8 @@ __all__ = [
     "hash_backbone",
     "hash_teacher",
     "judged_classes",
-    "keep_own_classes",
+    "keep_own_files",
+    "own_calibration",
     "learning_rate",
     "names_of",
     "open_text_space",
