@@ -1,10 +1,12 @@
 import json
 import os
 import stat
+import zipfile
 
+import numpy as np
 import pytest
 
-from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.files import read_array, read_arrays, read_json, write_atomically, write_json
 
 
 def test_a_file_appears_only_when_its_writing_ends_well(tmp_path):
@@ -69,3 +71,52 @@ def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "bad.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.json is not valid JSON"):
         read_json(tmp_path / "bad.json")
+
+
+def test_arrays_come_back_and_those_that_may_lack_are_left_out(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(3, dtype=">i2"))
+    assert read_array(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    np.savez_compressed(tmp_path / "a.npz", x=np.eye(2), y=np.arange(3), z=np.array(["text"]))
+    arrays = read_arrays(tmp_path / "a.npz", ("x",), perhaps=("y", "nowhere"))
+    assert {name: array.tolist() for name, array in arrays.items()} == {"x": [[1, 0], [0, 1]], "y": [0, 1, 2]}
+    with pytest.raises(ValueError, match=r"a.npz lacks an array \(nowhere\); expected x, nowhere"):
+        read_arrays(tmp_path / "a.npz", ("x", "nowhere"))
+
+
+def header(text):
+    content = text.encode("latin1")
+    return b"\x93NUMPY\x01\x00" + len(content).to_bytes(2, "little") + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no numbers",
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), "),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "(" * 90),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999999999,)}"),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}"),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (-3,)}"),
+        header("{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
+        header("{'descr': '<U2', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
+        header("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
+        header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}") + bytes(4),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_named(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(
+        ValueError, match="a.npy (cannot be read as a NumPy array|should be an array of numbers)"
+    ):
+        read_array(tmp_path / "a.npy")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", content)
+    with pytest.raises(ValueError, match="a.npz cannot be read|array x of .*a.npz should hold numbers"):
+        read_arrays(tmp_path / "a.npz", ("x",))
+
+
+def test_a_missing_array_file_is_named(tmp_path):
+    for read in (read_array, lambda path: read_arrays(path, ("x",))):
+        with pytest.raises(ValueError, match="nowhere cannot be read"):
+            read(tmp_path / "nowhere")

@@ -1,12 +1,16 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent; and strangers' files, read with suspicion."""
 
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from clip2scene.parallel import in_a_sentence
 
 
 @contextmanager
@@ -59,3 +63,49 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
         raise ValueError(f"{path} is not valid JSON ({error}); restore the file or write it anew") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); restore the file") from None
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read numbers from an ``.npy`` file, never a pickle.
+
+    Raises:
+        ValueError: If the file is missing or broken, or holds no numbers; the message names it.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            array = np.lib.format.read_array(stream, allow_pickle=False)
+    except Exception as error:  # NumPy reads the header as Python's syntax: a damaged one fails in many ways
+        raise ValueError(
+            f"{path} cannot be read as a NumPy array ({in_a_sentence(error)}); restore it"
+        ) from None
+    if array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{path} should be an array of numbers, got values of type {array.dtype}; write it anew"
+        )
+    return array
+
+
+def read_arrays(path: Path, names: Sequence[str], *, perhaps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read named arrays of numbers from an ``.npz`` file, never a pickle.
+
+    Args:
+        path: The file.
+        names: Arrays that must be there.
+        perhaps: Arrays that may be.
+
+    Raises:
+        ValueError: If the file is missing or broken, lacks an array, or one holds no numbers.
+    """
+    try:
+        with Path(path).open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in (*names, *perhaps) if name in archive}
+    except Exception as error:  # the same, and whatever zip archives fail with
+        raise ValueError(f"{path} cannot be read ({in_a_sentence(error)}); restore it") from None
+    lacking = [name for name in names if name not in arrays]
+    if lacking:
+        raise ValueError(f"{path} lacks an array ({', '.join(lacking)}); expected {', '.join(names)}")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            what = getattr(array, "dtype", "bytes")
+            raise ValueError(f"array {name} of {path} should hold numbers, got {what}; write it anew")
+    return arrays
