@@ -121,7 +121,9 @@ def plan_log(bag: Bag, wanted: Wanted, most_apart_us: int) -> Plan:
 
 
 def nearest_clouds(clouds_us: Sequence[int], images_us: Sequence[int], most_apart_us: int) -> dict[int, int]:
-    """Give each cloud at most one image, and each image at most one cloud: the nearest of both.
+    """Give each image the nearest cloud, and let each cloud keep the nearest of the images that it was given.
+
+    Of two as near, the earlier is taken.
 
     Args:
         clouds_us: Moments of clouds, strictly rising.
@@ -138,11 +140,12 @@ def nearest_clouds(clouds_us: Sequence[int], images_us: Sequence[int], most_apar
     if not clouds_us or not images_us:
         return {}
     clouds, images = np.array(clouds_us, dtype=np.int64), np.array(images_us, dtype=np.int64)
-    cloud_of_image, image_of_cloud = _nearest(clouds, images), _nearest(images, clouds)
-    mutual = image_of_cloud[cloud_of_image] == np.arange(len(images))
-    near = np.abs(clouds[cloud_of_image] - images) <= most_apart_us
-    kept = np.flatnonzero(mutual & near)
-    return dict(zip(images[kept].tolist(), clouds[cloud_of_image[kept]].tolist(), strict=True))
+    given = clouds[_nearest(clouds, images)]
+    apart = np.abs(given - images)
+    order = np.lexsort((images, apart, given))
+    first = order[np.unique(given[order], return_index=True)[1]]
+    kept = first[apart[first] <= most_apart_us]
+    return dict(zip(images[kept].tolist(), given[kept].tolist(), strict=True))
 
 
 def _nearest(
