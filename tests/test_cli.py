@@ -374,7 +374,7 @@ def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     monkeypatch.setattr("clip2scene.demo.run_demo", stop)
     code, _, err = call("demo", "--out", tmp_path)
     assert code == 130
-    assert "the same command goes on" in err
+    assert "the same command goes on with what it keeps; data sets begin anew" in err
 
 
 def test_every_command_has_help_and_every_recipe_is_offered(call):

@@ -2,11 +2,12 @@ import json
 import os
 import stat
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clip2scene.files import read_array, read_arrays, read_json, write_atomically, write_json
+from clip2scene.files import new_folder, read_array, read_arrays, read_json, write_atomically, write_json
 
 
 def test_a_file_appears_only_when_its_writing_ends_well(tmp_path):
@@ -120,3 +121,42 @@ def test_a_missing_array_file_is_named(tmp_path):
     for read in (read_array, lambda path: read_arrays(path, ("x",))):
         with pytest.raises(ValueError, match="nowhere cannot be read"):
             read(tmp_path / "nowhere")
+
+
+def test_a_folder_appears_only_when_its_making_ends_well(tmp_path):
+    for out in (tmp_path / "deep" / "new", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(RuntimeError), new_folder(out) as folder:
+            (folder / "a").write_text("half")
+            raise RuntimeError
+        assert not out.exists() or not list(out.iterdir())
+        with new_folder(out) as folder:
+            (folder / "a").write_text("whole")
+            assert not (out / "a").exists()
+        assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+        assert (out / "a").read_text() == "whole"
+        with pytest.raises(ValueError, match="already exists"), new_folder(out):
+            pass
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_an_empty_or_absent_folder_stays_a_link(tmp_path, there):
+    if there:
+        (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("whole")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "a").read_text() == "whole"
+
+
+def test_what_cannot_be_replaced_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in (Path("."), tmp_path):
+        with pytest.raises(ValueError, match="is the current folder or a disk"), new_folder(out):
+            pytest.fail("the work began")
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr("pathlib.Path.is_mount", lambda path: path.name == "disk")
+    with pytest.raises(ValueError, match="disk cannot be replaced"), new_folder(tmp_path / "disk"):
+        pytest.fail("the work began")
+    assert [path.name for path in tmp_path.iterdir()] == ["disk"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,39 @@ def write_atomically(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Lend a hidden folder beside ``out`` that takes its name only when the block ends well.
+
+    Nothing is left of a block that fails or is interrupted.
+
+    Args:
+        out: The folder to make: a new name, an empty folder, or a link to one of these, which stays a link.
+
+    Yields:
+        A folder to write into.
+
+    Raises:
+        ValueError: If ``out`` is in use: not empty, the current folder, or where a disk is mounted. This is
+            found out before any work is done.
+    """
+    target = Path(out).resolve()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"{out} already exists; remove it or name another folder")
+    if target == Path.cwd() or target.is_mount():
+        raise ValueError(
+            f"{out} cannot be replaced, as it is the current folder or a disk; name a new folder in it"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".partial-{target.name}-"))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
