@@ -26,7 +26,7 @@ def make_toytown(
         out: New folder for the data set.
         scenes: Training scenes, each a town of its own.
         val_scenes: Scenes to judge on.
-        keyframes: Annotated sweeps in a scene, two a second.
+        keyframes: Annotated sweeps in a scene, two a second; of a drive at most 20.
         sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has. In
             SemanticKITTI's layout every one of them has labels and an image; in ScanNet's, a walk through a
             room has as many frames as all of them.
