@@ -176,7 +176,7 @@ def _choose_drives(root: Path, split: str) -> list[Path]:
         raise ValueError(
             f"unknown split {split!r}: list its drives in {own}; without that file, train is all"
         )
-    missing = [str(name) for name in splits[split] if name not in present]
+    missing = [str(name) for name in splits[split] if not isinstance(name, str) or name not in present]
     if missing or not splits[split]:
         raise ValueError(
             f"{root} lacks the drives {', '.join(missing) or 'of any day'}; expected "
