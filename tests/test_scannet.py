@@ -168,7 +168,7 @@ def test_splits_are_the_official_lists_or_ones_own(scene, tmp_path, caplog):
         ScanNet(tmp_path, split="test")
     (tmp_path / "splits.json").write_text(json.dumps({"mine": [SCENE]}))
     assert ScanNet(tmp_path, split="mine").tokens == (SCENE,)
-    with pytest.raises(ValueError, match="has no list 'train', only mine"):
+    with pytest.raises(ValueError, match="unknown split 'train', expected one of mine"):
         ScanNet(tmp_path)
 
 
@@ -399,7 +399,7 @@ def may_change(path):
 
 
 def test_damage_is_refused_or_changes_nothing_that_could_be_noticed(scene, tmp_path):
-    """Every file cut short or with bits flipped: a ValueError, or one that its own part of the scene shows."""
+    """Every file cut short or with bits flipped: a ValueError, or a change in its own part of the scene."""
     whole, rng, refused = read_all(tmp_path), np.random.default_rng(0), 0
     files = [
         path
