@@ -180,7 +180,7 @@ class Run:
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
-            **frame_settings(data),
+            **frame_settings(data, dataset),
         }
         if with_labels and data.layout == "drive-log":  # people correct the numbers in their own files
             settings["ids"] = sorted(dataset.class_set.train_id_of_raw.items())
