@@ -279,6 +279,53 @@ def test_a_student_learns_from_sequences_without_a_mesh(seven, tiny_recipe, tmp_
     assert open_run(tmp_path / "run").student() is not None
 
 
+def test_what_a_teacher_said_of_frames_that_were_mended_since_is_not_taken_again(
+    seven, tiny_recipe, tmp_path
+):
+    data = DataConfig(layout="rgbd", min_depth=0.3, frame_step=2, words="scannet")
+    pretrain(replace(tiny_recipe, data=data, steps=1), data_root=seven, out=tmp_path / "run")
+    run, folder = open_run(tmp_path / "run"), seven / "flat" / "seq-01"
+
+    def carried():
+        (path,) = run.carry(seven, split="train", with_labels=False)
+        return path
+
+    def brighten(path):
+        with Image.open(path) as image:
+            image.point(lambda value: value // 2 + 60).save(path)
+
+    def move(path):
+        rows = [[float(word) for word in line.split()] for line in path.read_text().splitlines()]
+        rows[0][3] += 0.01
+        matrix(path, rows)
+
+    def look_wider(path):
+        rows = [[float(word) for word in line.split()] for line in path.read_text().splitlines()]
+        rows[0][0] *= 0.99
+        matrix(path, rows)
+
+    def measure_nothing(path):
+        with Image.open(path) as image:
+            depths = np.array(image)
+        depths[:9] = 0
+        Image.fromarray(depths).save(path)
+
+    seen = [carried()]
+    assert carried() == seen[0], "nothing was mended"
+    for mend, name in (
+        (brighten, "frame-000002.color.png"),
+        (measure_nothing, "frame-000002.depth.png"),
+        (move, "frame-000004.pose.txt"),
+        (look_wider, "intrinsic_depth.txt"),
+        (look_wider, "intrinsic_color.txt"),
+    ):
+        mend(folder / name)
+        assert carried() not in seen, name
+        seen.append(carried())
+    move(folder / "frame-000003.pose.txt")
+    assert carried() == seen[-1], "this frame is not looked at"
+
+
 def test_a_real_sequence_agrees_with_itself(real_data):
     """What some frames measured, others see too: poses, intrinsics and depths belong together."""
     root = real_data / "seven-scenes"

@@ -168,7 +168,7 @@ def test_splits_are_the_official_lists_or_ones_own(scene, tmp_path, caplog):
         ScanNet(tmp_path, split="test")
     (tmp_path / "splits.json").write_text(json.dumps({"mine": [SCENE]}))
     assert ScanNet(tmp_path, split="mine").tokens == (SCENE,)
-    with pytest.raises(ValueError, match="has no list 'train', only mine"):
+    with pytest.raises(ValueError, match="unknown split 'train', expected one of mine"):
         ScanNet(tmp_path)
 
 

@@ -188,7 +188,7 @@ class Run:
                 with_labels=with_labels,
                 class_maps=teacher is not None and self.recipe.teacher.kind == "label-maps",
             ),
-            **frame_settings(data),
+            **frame_settings(data, dataset),
         }
         if with_labels:  # carried labels are numbers of these classes
             ids = sorted(dataset.class_set.train_id_of_raw.items())

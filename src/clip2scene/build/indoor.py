@@ -1,6 +1,8 @@
 """Rooms: which of the settings open them, and how."""
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 from clip2scene.class_set import ClassSet
 from clip2scene.config import DataConfig
@@ -21,9 +23,35 @@ def indoor_classes(data: DataConfig) -> ClassSet:
     return SCANNET_200 if data.classes == SCANNET_200.name else SCANNET
 
 
-def frame_settings(data: DataConfig) -> dict[str, int]:
-    """Name what decides which frames teach; nothing for other data."""
-    return {"frame_step": data.frame_step, "views": data.views} if data.layout in LAYOUTS else {}
+def frame_settings(data: DataConfig, dataset: object) -> dict[str, Any]:
+    """Name what decides which frames teach, and what they show; nothing for other data.
+
+    A digest stands for every chosen frame: its name, where both cameras stood and how they look, and size and
+    time of change of its image and depth files. So what a teacher said of frames that were mended since is
+    not taken again.
+    """
+    if not isinstance(dataset, Rooms):
+        return {}
+    digest = hashlib.sha256()
+    for token in dataset.tokens:
+        for part in (token, *_looks(dataset, token)):
+            digest.update(f"{part}\n".encode())
+    return {"frame_step": data.frame_step, "views": data.views, "frames": digest.hexdigest()}
+
+
+def _looks(dataset: Rooms, token: str) -> list[str]:
+    """Describe how a room is looked at; nothing where there are no frames."""
+    optics = dataset.optics(token)
+    if optics is None:
+        return []
+    parts = [str((optics.colour.tolist(), optics.depth.tolist(), optics.units_per_m, optics.invalid))]
+    for frame in dataset.frames(token).frames:
+        motions = frame.camera_from_world.tolist(), frame.depth_from_world.tolist()
+        files = [
+            (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (frame.image, frame.depth)
+        ]
+        parts.append(str((frame.name, motions, files)))
+    return parts
 
 
 def open_rooms(

@@ -11,7 +11,7 @@ import torch
 from clip2scene.class_set import ClassSet
 from clip2scene.datasets.kitti import refuse_labels
 from clip2scene.datasets.reading import read_own_split
-from clip2scene.datasets.rgbd_files import Chosen, FrameChoice, look
+from clip2scene.datasets.rgbd_files import Chosen, FrameChoice, Optics, look
 from clip2scene.datasets.rgbd_sequences import choose_frames, find_sequences, read_optics
 from clip2scene.depth import average_in_voxels, unproject
 from clip2scene.geometry import project_points
@@ -95,8 +95,16 @@ class RgbdSequences:
         """
         name = self.tokens[index]
         nothing = PointCloud(torch.zeros(0, 3), torch.zeros(0, 3))
-        sample = look(name, nothing, self.frames(name).frames, read_optics(self._folders[name]))
+        sample = look(name, nothing, self.frames(name).frames, self.optics(name))
         return replace(sample, cloud=self._fuse(sample))
+
+    def optics(self, name: str) -> Optics:
+        """Say how the cameras of a sequence look.
+
+        Raises:
+            ValueError: If a file of intrinsics is broken.
+        """
+        return read_optics(self._folders[name])
 
     def frames(self, name: str) -> Chosen:
         """Choose the frames of a sequence; what was left out is counted, and logged the first time.

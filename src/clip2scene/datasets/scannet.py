@@ -123,12 +123,21 @@ class ScanNet:
         labels = self._read_labels(folder, cloud.positions) if self.with_labels else None
         if not (folder / "color").is_dir():
             return Sample(name, cloud, (), _no_image, labels)
-        optics = Optics(
-            read_intrinsics(folder / "intrinsic" / "intrinsic_color.txt"),
-            read_intrinsics(folder / "intrinsic" / "intrinsic_depth.txt"),
-            MILLIMETRES,
-        )
+        optics = self.optics(name)
+        assert optics is not None
         return replace(look(name, cloud, self.frames(name).frames, optics), labels=labels)
+
+    def optics(self, name: str) -> Optics | None:
+        """Say how the cameras of a scene look; None where it has no frames.
+
+        Raises:
+            ValueError: If a file of intrinsics is missing or broken.
+        """
+        folder = self._folders[name]
+        if not (folder / "color").is_dir():
+            return None
+        colour, depth = (folder / "intrinsic" / f"intrinsic_{each}.txt" for each in ("color", "depth"))
+        return Optics(read_intrinsics(colour), read_intrinsics(depth), MILLIMETRES)
 
     def frames(self, name: str) -> Chosen:
         """Choose the frames of a scene; what was left out is counted, and logged the first time.
