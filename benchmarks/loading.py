@@ -61,7 +61,7 @@ COLUMNS = {
     "carry": "carry",
     "read": "read carried",
     "batch": "batch",
-    **{f"readers{number}": f"batch, {number} readers" for number in READERS},
+    **{f"readers{number}": f"batch, {number} ahead" for number in READERS},
 }
 
 
