@@ -103,7 +103,7 @@ def _look_down(
 ) -> Image.Image:
     """Draw a cloud from above: around its sensor, or a room without its ceiling, to the picture's edges."""
     if not indoors:
-        return pictures.birds_eye(positions, colours, size=size)
+        return pictures.birds_eye(positions, colours, size=size, point_radius=1.5 * size / 800)
     low, high = positions.amin(0), positions.amax(0)
     kept = _below_ceiling(positions)
     extent = max(0.52 * float((high - low)[:2].max()), 0.1)
