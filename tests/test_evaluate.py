@@ -90,7 +90,7 @@ def test_a_class_of_several_names_is_answered_by_the_best_of_them():
     towards = torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]])
     prompts = Prompts(("wall", "ground"), ("a", "b", "c"), torch.tensor([0, 1, 0]), towards)
     sample = make_sample([0, 1], [0, 0], [])
-    assert predict(Echo(), prompts, sample).tolist() == [1, 0]
+    assert predict(Echo(), prompts, sample)[0].tolist() == [1, 0]
 
 
 def test_a_split_without_labels_cannot_be_judged():

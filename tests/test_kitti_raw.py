@@ -133,7 +133,7 @@ def test_splits_list_drives_and_without_a_list_all_is_for_learning(root):
         ("odd", "has no list"),
         ("lost", "lacks the drives x"),
         ("none", "lacks the drives"),
-        ("deep", r"lacks the drives \['x'\]"),
+        ("deep", r"splits.json lists \['x'\] in split 'deep', expected a name"),
     ):
         with pytest.raises(ValueError, match=fault):
             KittiRaw(root, split=split)

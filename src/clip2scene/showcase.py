@@ -19,7 +19,7 @@ from clip2scene.datasets.drive_log_files import Calibration
 from clip2scene.datasets.scannet_scene import COLOUR_CHANNELS, read_vertices
 from clip2scene.evaluate import predict
 from clip2scene.files import write_atomically
-from clip2scene.indoor import LAYOUTS as INDOOR
+from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.labels import ClassSet
 from clip2scene.run import open_run
 from clip2scene.segmenter import Segmenter

@@ -11,10 +11,10 @@ TABLES = {
     "kitti-object": ("*/calib/*.txt",),
     "kitti-raw": ("splits.json", "*/*.txt", "*/*/oxts/data/*.txt"),
     "drive-log": ("*.json", "*.csv"),
-    "scannet": ("*.json", "*.txt", "*.tsv", "scans*/*/*.txt", "scans*/*/intrinsic/*.txt"),
-    "rgbd": ("*.json", "*.txt", "*/*.txt", "*/*/*.txt"),
+    "scannet": ("*.json", "*.txt", "*.tsv"),
+    "rgbd": ("*.json", "*.txt"),
 }
-"""Calibration, poses, times and splits, by layout. The poses of ScanNet's frames are too many to look at."""
+"""Calibration, poses, times and splits, by layout; rooms' frames are looked at one by one, those chosen."""
 
 LABELS = {
     "nuscenes": ("lidarseg/*/*.bin",),
