@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from clip2scene import cli, doctor
-from clip2scene.alignment import STEPS, Finding, turn_about
+from clip2scene.alignment import STEPS, Finding, judge, turn_about
 from clip2scene.config import DataConfig
 from clip2scene.datasets.nuscenes import CAMERAS, NuScenes
 from clip2scene.doctor_calibration import check_calibration, verdict
@@ -254,3 +254,11 @@ def test_the_command_ends_with_1_for_a_fault_and_writes_json(tiny_toytown, tmp_p
     assert "0 fault" in capsys.readouterr().out
     assert call(tmp_path / "nowhere") == 1
     assert json.loads((tmp_path / "r.json").read_text())["healthy"] is False
+
+
+def test_where_no_speed_is_known_a_report_says_nothing_about_time():
+    scores = torch.rand(6, 7, 21, generator=torch.Generator().manual_seed(0))
+    scores[:, -1] = scores[:, -1, :1]  # a change in time changes nothing
+    line = verdict("CAM_FRONT", judge(scores), 6, "6 images")
+    assert "time" not in line.text
+    assert dict(line.numbers).keys() == {"pitch", "yaw", "roll", "x", "y", "z"}
