@@ -23,9 +23,11 @@ from clip2scene.datasets.pandaset import CAMERAS, HEIGHT, WIDTH, PandaSet
 from clip2scene.datasets.reading import read_image
 from clip2scene.datasets.rgbd import RgbdSequences
 from clip2scene.datasets.rgbd_files import Frame, FrameChoice, Optics, read_depth_image
+from clip2scene.datasets.scannet import ScanNet
 from clip2scene.files import read_json
 from clip2scene.geometry import voxelize
 from clip2scene.labels import NUSCENES, TOYTOWN
+from clip2scene.scannet200 import SCANNET_200
 from clip2scene.teacher.label_maps import read_label_map
 from test_cloudfiles import every_format
 from test_kitti_raw import DAY, DRIVE
@@ -422,3 +424,18 @@ def test_damaged_files_of_seven_scenes_are_refused_or_sound(seven, name):
 def test_damaged_tables_of_tum_are_refused_or_sound(tum, name):
     names = (str(tum), "image", "sequence")
     assert try_damages(tum / name, lambda: frames_of(tum), check_frames, number=20, names=names) > 4
+
+
+@pytest.mark.parametrize("kind", ["segs.json", "aggregation.json", "labels.combined.tsv"])
+def test_damaged_words_of_scannets_things_are_refused_or_known_classes(tiny_rooms, tmp_path, kind):
+    root = shutil.copytree(tiny_rooms, tmp_path / "rooms")
+    (path,) = [each for each in root.rglob(f"*{kind}") if "scene0000_00" in each.name or kind.endswith("tsv")]
+
+    def read():
+        sample = ScanNet(root, class_set=SCANNET_200, choice=FrameChoice(step=6))[0]
+        assert sample.labels.min() >= -1 and sample.labels.max() < len(SCANNET_200)
+        return sample
+
+    names = ("scene0000_00", "labels.combined.tsv")
+    refused = try_damages(path, read, lambda sample: None, number=30, names=names)
+    assert refused > 5  # of a table that is cut between rows, lost words are counted and logged
