@@ -95,7 +95,7 @@ def test_a_student_is_trained_and_judged_from_the_command_line(call, tiny_toytow
     code, out, _ = call("evaluate", run, "--data-root", tiny_toytown, "--pictures", 1)
     assert code == 0
     assert "mIoU" in out and f"wrote {run / 'metrics.json'}" in out
-    assert len(list((run / "pictures").glob("*.png"))) == out.count("drew ") == 2
+    assert len(list((run / "pictures").glob("*.png"))) == out.count("drew ") == 3
 
 
 def test_a_rival_learns_from_any_vision_model_and_still_knows_words(call, tiny_toytown, clouds, tmp_path):

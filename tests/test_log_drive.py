@@ -187,7 +187,7 @@ def test_the_commands_of_the_documents_make_learn_from_and_judge_on_a_drive_log(
     assert metrics["classes"] == list(TOYTOWN.classes)
     assert metrics["num_points"] > 1000
     assert metrics["columns"]["teacher_seen"]["miou"] > 0.15
-    assert len(list((run / "pictures").iterdir())) == 2
+    assert len(list((run / "pictures").iterdir())) == 3
 
 
 @pytest.fixture(scope="module")

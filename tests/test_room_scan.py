@@ -246,7 +246,7 @@ def test_rooms_are_made_learnt_and_judged_from_the_command_line(call, tiny_rooms
     code, said, err = call("evaluate", tmp_path / "run", "--data-root", tiny_rooms, "--pictures", 1)
     assert code == 0, err
     assert "bookshelf" in said
-    assert len(list((tmp_path / "run" / "pictures").iterdir())) == 2
+    assert len(list((tmp_path / "run" / "pictures").iterdir())) == 3
     room = tiny_rooms / "scans" / "scene0002_00" / "scene0002_00_vh_clean_2.ply"
     code, _, err = call(
         "segment", tmp_path / "run", room, "--prompts", "wall, house", "--out", tmp_path / "s"

@@ -190,10 +190,12 @@ def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[None]:
 def _hold(path: Path, wait: bool) -> IO[str]:
     """Open a file and lock it."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a")
-        except FileNotFoundError:  # the folder was removed in between
+        except (FileNotFoundError, FileExistsError):  # who was inside removes the folder just now
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
