@@ -35,10 +35,10 @@ from clip2scene.calls import describe_machine, today
 from clip2scene.carried import load_carried
 from clip2scene.carry import carry_split, find_pairs, gather_sweeps
 from clip2scene.config import AugmentConfig, DataConfig, Recipe, TeacherConfig
+from clip2scene.lessons import Lessons
 from clip2scene.toytown import writers
 from clip2scene.toytown.drive import Recording
 from clip2scene.toytown.room_scan import Walk
-from clip2scene.train import Lessons
 from clip2scene.types import Sample
 
 READERS = (0, 1, 2)

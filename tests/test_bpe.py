@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import openai_clip
-from clip2scene.run import open_run, start_run
+from clip2scene.run import open_run
+from clip2scene.run_start import start_run
 from clip2scene.teacher.bpe import (
     clip_tokenizer,
     read_clip_tokenizer,

@@ -8,7 +8,7 @@ from PIL import Image
 from clip2scene import demo
 from clip2scene.files import read_json
 from clip2scene.recipes import RECIPES
-from clip2scene.run import start_run
+from clip2scene.run_start import start_run
 from clip2scene.smallclip import FIRST_HELD_OUT_TOWN
 from clip2scene.toytown.drive import Recording
 from clip2scene.toytown.writers import _plan

@@ -11,7 +11,7 @@ from clip2scene import build, carry
 from clip2scene.build.inputs import TABLES, stamp_inputs
 from clip2scene.carried import load_carried
 from clip2scene.recipes import supervised
-from clip2scene.run import start_run
+from clip2scene.run_start import start_run
 
 
 @pytest.fixture

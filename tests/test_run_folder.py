@@ -8,8 +8,8 @@ from clip2scene.config import to_dict
 from clip2scene.files import write_json
 from clip2scene.jobs import Job, check_folder
 from clip2scene.parallel import one_at_a_time
-from clip2scene.run import start_run
 from clip2scene.run_folder import clear_half_started, require_same, resolve_weights
+from clip2scene.run_start import start_run
 from clip2scene.train import pretrain
 
 LEFT = (

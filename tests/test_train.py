@@ -19,7 +19,8 @@ from clip2scene.config import (
 )
 from clip2scene.evaluate import judge
 from clip2scene.parallel import read_ahead
-from clip2scene.run import Run, open_run, save_prompts
+from clip2scene.run import Run, open_run
+from clip2scene.run_prompts import save_prompts
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Pairs, PointCloud, Prompts
 

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 import openai_clip
 from clip2scene import build, cli
-from clip2scene.run import open_run, start_run
+from clip2scene.run import open_run
+from clip2scene.run_start import start_run
 from clip2scene.segmenter import Segmenter
 from clip2scene.teacher.bpe import vocabulary_of
 from clip2scene.teacher.clip import load_clip

@@ -16,7 +16,7 @@ from clip2scene.evaluate import evaluate
 from clip2scene.labels import SCANNET
 from clip2scene.metrics import Scores, table
 from clip2scene.recipes import rooms, supervised, toytown
-from clip2scene.run import start_run
+from clip2scene.run_start import start_run
 from clip2scene.showcase import draw_samples, draw_words
 from clip2scene.toytown.drive import Recording
 from clip2scene.toytown.room_scan import Walk

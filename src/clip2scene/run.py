@@ -19,32 +19,29 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from clip2scene import build
 from clip2scene.build.indoor import frame_settings
 from clip2scene.carry import Teacher, carry_split
 from clip2scene.checkpoint import (
-    fingerprint,
-    hash_files,
     load_checkpoint,
     load_weights,
     previous_path,
     save_checkpoint,
-    versions,
 )
 from clip2scene.config import Recipe, from_dict, to_dict
-from clip2scene.files import read_json, write_atomically, write_json
+from clip2scene.files import read_json
 from clip2scene.judging import Judged, judge_map
-from clip2scene.run_folder import LABELS, START, WORDS, clear_half_started, require_same, resolve_weights
+from clip2scene.run_folder import LABELS, START, WORDS
+from clip2scene.run_prompts import load_prompts
 from clip2scene.starting import Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
 from clip2scene.subsets import Chosen, Subset
@@ -52,7 +49,7 @@ from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.maskclip import MaskClip
-from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
+from clip2scene.teacher.prompts import TextSpace, read_text_table
 from clip2scene.trainee import Trainee
 from clip2scene.types import IGNORE_LABEL, Prompts
 
@@ -290,93 +287,6 @@ class Run:
             log.write(json.dumps(values) + "\n")
 
 
-def start_run(
-    recipe: Recipe,
-    *,
-    data_root: Path,
-    out: Path,
-    teacher_weights: str | None,
-    start: Start | None = None,
-) -> Run:
-    """Make a run's folder, or open the one that an interrupted call left.
-
-    Args:
-        recipe: What is to be learnt.
-        data_root: The data set.
-        out: The folder.
-        teacher_weights: As :func:`clip2scene.train.pretrain` takes them.
-        start: Weights to begin with.
-
-    Raises:
-        ValueError: If the folder holds something else, or a run of another recipe, teacher or data set, with
-            another start or other labels.
-    """
-    if (out / "recipe.json").exists():
-        require_same(out, recipe, data_root=data_root, teacher_weights=teacher_weights)
-        run = open_run(out)
-        if run.sources.get("start") != _about(start):
-            raise ValueError(
-                f"{out} holds a run that began with other weights; name the same start, or give another --out"
-            )
-        return run
-    if not clear_half_started(out):
-        raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
-    dataset = build.build_dataset(
-        recipe.data,
-        data_root,
-        split="train",
-        with_labels=False,
-        sweeps=recipe.data.sweeps,
-        need_images=recipe.supervision == "label-free",
-    )
-    spoken = build.spoken_classes(recipe.data, data_root)
-    space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
-    partly = recipe.data.words != "own"
-    prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
-    sources = {
-        "teacher_weights": resolve_weights(teacher_weights),
-        "data_root": str(Path(data_root).resolve()),
-        "num_samples": len(dataset.tokens),
-        "in_channels": dataset[0].cloud.features.shape[1],
-        "text_space": getattr(space, "space", ""),
-        "versions": versions(),
-    }
-    backbone = build.build_backbone(recipe.loss, space)
-    if backbone is not None:
-        sources["pixel_channels"] = backbone.channels
-        sources["backbone_hash"] = build.hash_backbone(recipe.loss)
-    if recipe.supervision == "labels":
-        subset = build.choose_labels(recipe, dataset)
-        write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
-    if start is not None:
-        sources["start"] = _about(start)
-        with write_atomically(out / START) as temporary:
-            save_file(dict(start.weights), temporary)
-    build.keep_own_files(recipe.data, data_root, out)
-    save_prompts(out, prompts)
-    if isinstance(space, TextTable):
-        space.save(out / WORDS)
-        sources["teacher_hash"] = hash_files(out, [out / WORDS])
-    else:
-        sources["teacher_hash"] = build.hash_teacher(teacher_weights)
-    write_json(out / "sources.json", sources)
-    run = Run(out, recipe, prompts, sources)
-    run._beginner()  # noqa: SLF001 - weights that do not fit are refused before anything is learnt
-    write_json(out / "recipe.json", to_dict(recipe))
-    return run
-
-
-def _about(start: Start | None) -> dict[str, Any] | None:
-    """Say where weights come from, and which they are."""
-    if start is None:
-        return None
-    return {
-        "origin": str(start.origin.resolve()),
-        "sha256": fingerprint(start.weights),
-        "knows_words": start.knows_words,
-    }
-
-
 def open_start(folder: Path) -> Start:
     """Take what another run begins with from a trained run.
 
@@ -397,27 +307,3 @@ def open_run(folder: Path) -> Run:
         raise ValueError(f"{folder} is not a run: it has no recipe.json; name a folder that pretrain wrote")
     recipe = from_dict(read_json(folder / "recipe.json"))
     return Run(folder, recipe, load_prompts(folder), read_json(folder / "sources.json"))
-
-
-def save_prompts(folder: Path, prompts: Prompts) -> None:
-    """Write the classes in words, so that a run needs no text encoder to answer for them."""
-    write_json(folder / "prompts.json", {"classes": prompts.classes, "names": prompts.names})
-    tensors = {"class_of_name": prompts.class_of_name, "embeddings": prompts.embeddings.contiguous()}
-    with write_atomically(folder / "prompts.safetensors") as temporary:
-        save_file(tensors, temporary)
-
-
-def load_prompts(folder: Path) -> Prompts:
-    """Read what :func:`save_prompts` wrote.
-
-    Raises:
-        ValueError: If a file is missing or damaged.
-    """
-    words = read_json(folder / "prompts.json")
-    try:
-        tensors = load_file(folder / "prompts.safetensors")
-        return Prompts(
-            tuple(words["classes"]), tuple(words["names"]), tensors["class_of_name"], tensors["embeddings"]
-        )
-    except (OSError, SafetensorError, KeyError) as error:
-        raise ValueError(f"the prompts of run {folder} cannot be read ({error}); train it anew") from None

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from clip2scene import build, pictures
+from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.carried import load_carried
 from clip2scene.carry import find_pairs
 from clip2scene.cloudfiles import read_cloud, write_ply
@@ -19,7 +20,6 @@ from clip2scene.datasets.drive_log_files import Calibration
 from clip2scene.datasets.scannet_scene import COLOUR_CHANNELS, read_vertices
 from clip2scene.evaluate import predict
 from clip2scene.files import write_atomically
-from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.labels import ClassSet
 from clip2scene.run import open_run
 from clip2scene.segmenter import Segmenter

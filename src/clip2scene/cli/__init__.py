@@ -7,18 +7,16 @@ import tyro
 
 from clip2scene.cli.answers import embed_words, export_labels, export_lidarseg, segment
 from clip2scene.cli.data import convert_pandaset, convert_recording, doctor, make_toytown
+from clip2scene.cli.labels import finetune, label_efficiency, rank_scenes
 from clip2scene.cli.learning import (
     ablate,
     demo,
     evaluate,
     evaluate_clip,
     evaluate_point_clip,
-    finetune,
-    label_efficiency,
     look,
     pretrain,
     pretrain_clip,
-    rank_scenes,
 )
 
 COMMANDS = {

@@ -1,0 +1,78 @@
+"""Which labels are seen, and how a network goes on with them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clip2scene.config.require import require
+
+
+@dataclass(frozen=True)
+class LabelsConfig:
+    """Which true labels are seen, where any are (:mod:`clip2scene.subsets`)."""
+
+    by: Literal["scene", "keyframe"] = "scene"
+    """Whether whole scenes are labelled (SLidR's protocol) or single keyframes (CLIP2Scene's)."""
+    fraction: float = 1.0
+    """Share of the scenes or keyframes that is labelled, in 0..1."""
+    count: int | None = None
+    """How many scenes or keyframes are labelled, instead of a share."""
+    order: Literal["hash", "stride"] = "hash"
+    """Who is labelled first: by a hash of each name, nested; or every n-th, as the papers have it."""
+    ranking: tuple[str, ...] = ()
+    """Scenes or keyframes in the order in which they are labelled; stands over ``order``."""
+    draw: int | None = 0
+    """Which shuffle, for "hash" and for single points; None takes the run's seed."""
+    points_per_scene: int | None = None
+    """Labelled points of each scene or keyframe, shared evenly by its samples; None labels all."""
+    classes: tuple[str, ...] = ()
+    """The only classes that are labelled; none named means all."""
+    holdout: float = 0.0
+    """Share of the labelled scenes or keyframes that nothing is learnt from: the checkpoint that is best on
+    them is kept. 0 keeps the last one."""
+    absent: Literal["refuse", "allow"] = "refuse"
+    """What to do when a class has no labelled point, though not all labels are seen: refuse, or learn the
+    others."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.fraction <= 1, "labels.fraction must lie above 0 and up to 1", self.fraction)
+        require(self.count is None or self.count > 0, "labels.count must be positive", self.count)
+        few = self.points_per_scene is None or self.points_per_scene > 0
+        require(few, "labels.points_per_scene must be positive", self.points_per_scene)
+        require(0 <= self.holdout < 1, "labels.holdout must lie in 0..1", self.holdout)
+        once = len(set(self.classes)) == len(self.classes)
+        require(once, "labels.classes must all be different", self.classes)
+
+    @property
+    def are_all(self) -> bool:
+        """Whether every label of the split is seen."""
+        some = self.count is not None or self.points_per_scene is not None or self.classes
+        return self.fraction == 1.0 and not some
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """How a network that has learnt before goes on with labels."""
+
+    head: Literal["words", "classifier"] = "words"
+    """Who answers for the classes: the layer into the text space, or a linear classifier beside it."""
+    start: Literal["words", "random"] = "words"
+    """What the classifier begins with: the classes' texts seen through the layer into the text space, so that
+    it answers as that one does; or chance, as in the papers."""
+    freeze: bool = False
+    """Whether the backbone stays as it is, its batch statistics too (linear probing)."""
+    head_rate: float = 1.0
+    """Factor on the classifier's learning rate; the backbone's is the optimiser's."""
+    layer_decay: float = 1.0
+    """Factor in 0..1 on the learning rate from one stage of the backbone to the one before it."""
+    keep_words: float = 0.0
+    """Weight of a term that holds every point's embedding near the one it had at the start (1 - cosine), so
+    that words can still be asked for; 0 lets them fade."""
+
+    def __post_init__(self) -> None:
+        require(self.head_rate > 0, "tuning.head_rate must be positive", self.head_rate)
+        require(
+            0 < self.layer_decay <= 1, "tuning.layer_decay must lie above 0 and up to 1", self.layer_decay
+        )
+        require(self.keep_words >= 0, "tuning.keep_words must not be negative", self.keep_words)
+        moves = not self.freeze or self.keep_words == 0
+        require(moves, "a frozen backbone keeps its words, so tuning.keep_words must be 0", self.keep_words)

@@ -1,0 +1,108 @@
+"""Beginning a run: everything is checked and written down before the first step."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from clip2scene import build
+from clip2scene.checkpoint import (
+    fingerprint,
+    hash_files,
+    versions,
+)
+from clip2scene.config import Recipe, to_dict
+from clip2scene.files import write_atomically, write_json
+from clip2scene.run import Run, open_run
+from clip2scene.run_folder import LABELS, START, WORDS, clear_half_started, require_same, resolve_weights
+from clip2scene.run_prompts import save_prompts
+from clip2scene.starting import Start
+from clip2scene.teacher.prompts import TextTable
+
+
+def start_run(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None,
+    start: Start | None = None,
+) -> Run:
+    """Make a run's folder, or open the one that an interrupted call left.
+
+    Args:
+        recipe: What is to be learnt.
+        data_root: The data set.
+        out: The folder.
+        teacher_weights: As :func:`clip2scene.train.pretrain` takes them.
+        start: Weights to begin with.
+
+    Raises:
+        ValueError: If the folder holds something else, or a run of another recipe, teacher or data set, with
+            another start or other labels.
+    """
+    if (out / "recipe.json").exists():
+        require_same(out, recipe, data_root=data_root, teacher_weights=teacher_weights)
+        run = open_run(out)
+        if run.sources.get("start") != _about(start):
+            raise ValueError(
+                f"{out} holds a run that began with other weights; name the same start, or give another --out"
+            )
+        return run
+    if not clear_half_started(out):
+        raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
+    dataset = build.build_dataset(
+        recipe.data,
+        data_root,
+        split="train",
+        with_labels=False,
+        sweeps=recipe.data.sweeps,
+        need_images=recipe.supervision == "label-free",
+    )
+    spoken = build.spoken_classes(recipe.data, data_root)
+    space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
+    partly = recipe.data.words != "own"
+    prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
+    sources = {
+        "teacher_weights": resolve_weights(teacher_weights),
+        "data_root": str(Path(data_root).resolve()),
+        "num_samples": len(dataset.tokens),
+        "in_channels": dataset[0].cloud.features.shape[1],
+        "text_space": getattr(space, "space", ""),
+        "versions": versions(),
+    }
+    backbone = build.build_backbone(recipe.loss, space)
+    if backbone is not None:
+        sources["pixel_channels"] = backbone.channels
+        sources["backbone_hash"] = build.hash_backbone(recipe.loss)
+    if recipe.supervision == "labels":
+        subset = build.choose_labels(recipe, dataset)
+        write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
+    if start is not None:
+        sources["start"] = _about(start)
+        with write_atomically(out / START) as temporary:
+            save_file(dict(start.weights), temporary)
+    build.keep_own_files(recipe.data, data_root, out)
+    save_prompts(out, prompts)
+    if isinstance(space, TextTable):
+        space.save(out / WORDS)
+        sources["teacher_hash"] = hash_files(out, [out / WORDS])
+    else:
+        sources["teacher_hash"] = build.hash_teacher(teacher_weights)
+    write_json(out / "sources.json", sources)
+    run = Run(out, recipe, prompts, sources)
+    run._beginner()  # noqa: SLF001 - weights that do not fit are refused before anything is learnt
+    write_json(out / "recipe.json", to_dict(recipe))
+    return run
+
+
+def _about(start: Start | None) -> dict[str, Any] | None:
+    """Say where weights come from, and which they are."""
+    if start is None:
+        return None
+    return {
+        "origin": str(start.origin.resolve()),
+        "sha256": fingerprint(start.weights),
+        "knows_words": start.knows_words,
+    }
