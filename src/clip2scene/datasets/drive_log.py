@@ -21,7 +21,7 @@ from clip2scene.datasets.drive_log_files import (
     read_image_times,
     read_poses,
 )
-from clip2scene.datasets.reading import check_enough_sweeps, check_name, check_sweeps, read_image
+from clip2scene.datasets.reading import carry_sweep, check_enough_sweeps, check_name, check_sweeps, read_image
 from clip2scene.datasets.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.geometry import invert_rigid, transform_points
 from clip2scene.types import Camera, Moments, PointCloud, Sample
@@ -183,11 +183,8 @@ class DriveLog:
 
     def _sweep(self, name: str, keyframe: str) -> PointCloud:
         """Read an earlier cloud, less the vehicle's own points, in the frame of the keyframe's."""
-        cloud = self._read_cloud(name)
-        away = (cloud.positions[:, :2].abs() >= self._calibration.vehicle_reach_m).any(dim=1)
         motion = invert_rigid(self._world_from_cloud(keyframe)) @ self._world_from_cloud(name)
-        positions = transform_points(motion, cloud.positions[away].double()).float()
-        return PointCloud(positions, cloud.features[away])
+        return carry_sweep(self._read_cloud(name), motion, self._calibration.vehicle_reach_m)
 
     def _read_labels(self, name: str, num_points: int) -> Int[Tensor, "points"]:
         return read_labels(self._labels[name], num_points, self.class_set)

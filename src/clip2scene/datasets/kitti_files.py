@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from clip2scene.datasets.reading import check_positions, read_records
-from clip2scene.geometry import check_intrinsics, check_rigid, transform_points
+from clip2scene.geometry import check_intrinsics, check_rigid
 from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, PointCloud
 
@@ -61,13 +61,6 @@ def read_velodyne(path: Path) -> PointCloud:
             "records of x, y, z and reflectance: divide counts by their maximum, or restore the file"
         )
     return PointCloud(records[:, :3].contiguous(), reflectance.contiguous())
-
-
-def carry_sweep(sweep: PointCloud, cloud_from_sweep: Float[Tensor, "4 4"]) -> PointCloud:
-    """Take an earlier sweep into the frame of a later cloud, less the recording vehicle's own points."""
-    away = (sweep.positions[:, :2].abs() >= sweep.positions.new_tensor(VEHICLE_REACH_M)).any(dim=1)
-    positions = transform_points(cloud_from_sweep, sweep.positions[away].double()).float()
-    return PointCloud(positions, sweep.features[away])
 
 
 def read_text(path: Path, *, needs_end: bool = True) -> str:

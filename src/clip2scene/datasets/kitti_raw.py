@@ -17,8 +17,8 @@ from clip2scene.datasets.kitti import (
     refuse_labels,
 )
 from clip2scene.datasets.kitti_files import (
+    VEHICLE_REACH_M,
     VIEWPOINT,
-    carry_sweep,
     list_names,
     read_matrices,
     read_text,
@@ -26,7 +26,7 @@ from clip2scene.datasets.kitti_files import (
     rigid,
     split_projection,
 )
-from clip2scene.datasets.reading import check_enough_sweeps, check_sweeps, read_own_split
+from clip2scene.datasets.reading import carry_sweep, check_enough_sweeps, check_sweeps, read_own_split
 from clip2scene.geometry import invert_rigid
 from clip2scene.labels import SEMANTIC_KITTI, ClassSet
 from clip2scene.types import PointCloud, Sample
@@ -227,7 +227,7 @@ def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...
     poses = [world_from_imu(fix, scale) @ imu_from_lidar for fix in fixes]
     lidar_from_world = invert_rigid(poses[0])
     return tuple(
-        carry_sweep(read_velodyne(path), lidar_from_world @ pose)
+        carry_sweep(read_velodyne(path), lidar_from_world @ pose, VEHICLE_REACH_M)
         for path, pose in zip(earlier, poses[1:], strict=True)
     )
 

@@ -19,6 +19,7 @@ from clip2scene.datasets.nuscenes_records import find_files, read_label_files
 from clip2scene.datasets.nuscenes_splits import official_scenes, usual_version
 from clip2scene.datasets.reading import (
     CLOUD_FROM_SENSOR,
+    carry_sweep,
     check_intensities,
     check_positions,
     check_sweeps,
@@ -197,10 +198,10 @@ class NuScenes:
         """Read an earlier sweep, less the recording vehicle's points, in the keyframe cloud's frame."""
         path = inside(self.root, record["filename"])
         records = _read_points(path)
-        records = records[(records[:, :2].abs() >= VEHICLE_REACH_M).any(dim=1)]
         cloud_from_sweep = invert_rigid(world_from_cloud) @ _world_from_sensor(record)
-        positions = transform_points(cloud_from_sweep, records[:, :3].double()).float()
-        return PointCloud(positions, records[:, 3:4] / 255)
+        return carry_sweep(
+            PointCloud(records[:, :3], records[:, 3:4] / 255), cloud_from_sweep, VEHICLE_REACH_M
+        )
 
     def _labels(self, lidar_token: str, cloud_path: Path, num_points: int) -> Int[Tensor, "points"]:
         """Read one byte per point and translate it."""

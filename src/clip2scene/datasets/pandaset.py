@@ -16,6 +16,7 @@ from torch import Tensor
 
 from clip2scene.datasets.reading import (
     CLOUD_FROM_SENSOR,
+    carry_sweep,
     check_enough_sweeps,
     check_intensities,
     check_positions,
@@ -222,11 +223,10 @@ class PandaSet:
     def _sweep(self, frame: int, lidar_from_world: Float[Tensor, "4 4"]) -> PointCloud:
         """Read an earlier frame's cloud in a later one's frame, less the recording vehicle's points."""
         arrays, kept = self._arrays(frame, with_labels=False)
-        own = self._cloud(frame, arrays, kept, self._cloud_from_world(frame)).positions[:, :2]
-        offsets = (own - own.new_tensor(self.viewpoint[:2])).abs()
-        away = (offsets >= own.new_tensor(VEHICLE_REACH_M)).any(dim=1)
-        carried = self._cloud(frame, arrays, kept, lidar_from_world)
-        return PointCloud(carried.positions[away], carried.features[away])
+        own_from_world = self._cloud_from_world(frame)
+        own = self._cloud(frame, arrays, kept, own_from_world)
+        motion = lidar_from_world @ invert_rigid(own_from_world)
+        return carry_sweep(own, motion, VEHICLE_REACH_M, self.viewpoint[:2])
 
     def _labels(self, arrays: dict[str, np.ndarray], kept: Bool[Tensor, "all"]) -> Int[Tensor, "points"]:
         """Translate the raw labels of the kept points."""

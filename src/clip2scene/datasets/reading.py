@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from clip2scene.files import read_json
+from clip2scene.geometry import transform_points
 from clip2scene.parallel import in_a_sentence
+from clip2scene.types import PointCloud
 
 CLOUD_FROM_SENSOR = torch.tensor(
     [[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
@@ -136,6 +138,26 @@ def check_intensities(intensities: Shaped[Tensor, "points *_"], highest: float, 
             f"{path} holds {strange} intensities of {len(intensities)} that are not in 0..{highest:g}; "
             "restore the file"
         )
+
+
+def carry_sweep(
+    sweep: PointCloud,
+    cloud_from_sweep: Float[Tensor, "4 4"],
+    reach_m: float | tuple[float, float],
+    middle: tuple[float, float] = (0.0, 0.0),
+) -> PointCloud:
+    """Take an earlier sweep into the frame of a later cloud, less the recording vehicle's own points.
+
+    Args:
+        sweep: The sweep in its own frame.
+        cloud_from_sweep: The motion between them.
+        reach_m: Points this near to the middle along x and along y, in metres, lie on the vehicle.
+        middle: Where x and y are measured from.
+    """
+    offsets = (sweep.positions[:, :2] - sweep.positions.new_tensor(middle)).abs()
+    away = (offsets >= sweep.positions.new_tensor(reach_m)).any(dim=1)
+    positions = transform_points(cloud_from_sweep, sweep.positions[away].double()).float()
+    return PointCloud(positions, sweep.features[away])
 
 
 def check_sweeps(sweeps: int) -> None:

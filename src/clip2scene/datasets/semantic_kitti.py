@@ -17,8 +17,8 @@ from torch import Tensor
 
 from clip2scene.datasets.kitti_files import (
     CAMERA,
+    VEHICLE_REACH_M,
     VIEWPOINT,
-    carry_sweep,
     colour_camera,
     list_names,
     read_matrices,
@@ -28,7 +28,13 @@ from clip2scene.datasets.kitti_files import (
     split_projection,
 )
 from clip2scene.datasets.kitti_labels import read_labels
-from clip2scene.datasets.reading import check_enough_sweeps, check_sweeps, read_image, read_own_split
+from clip2scene.datasets.reading import (
+    carry_sweep,
+    check_enough_sweeps,
+    check_sweeps,
+    read_image,
+    read_own_split,
+)
 from clip2scene.geometry import invert_rigid
 from clip2scene.labels import SEMANTIC_KITTI, ClassSet
 from clip2scene.types import Camera, PointCloud, Sample
@@ -193,6 +199,7 @@ class SemanticKitti:
             carry_sweep(
                 read_velodyne(drive.folder / "velodyne" / f"{drive.names[each]}.bin"),
                 lidar_from_world @ drive.world_from_lidar(each),
+                VEHICLE_REACH_M,
             )
             for each in before
         )
