@@ -78,7 +78,7 @@ def test_the_streets_are_learnt_without_labels_in_other_layouts_too(data, small_
     assert (out / "report.txt").exists()
 
 
-def test_the_rooms_teacher_is_called_a_stand_in_that_saw_labels_and_the_ceiling_is_cut_off(small_demo):
+def test_the_rooms_teacher_is_called_a_stand_in_that_saw_labels(small_demo):
     out = small_demo("scannet")
     report = demo.run_demo(out, data="scannet")
     assert "No label was used" not in report
