@@ -71,9 +71,10 @@ WORLDS = {
             steps=1500,
         ),
         caveat=(
-            "This world is harder than the default demo's: one camera looks ahead in place of six all "
-            "around, so the teacher sees a small part of each cloud; and the schedule is shorter, 1500 "
-            "clouds in place of 2700."
+            "This world is harder than the default demo's. One camera looks ahead in place of six all around: "
+            "the teacher sees a ninth of the points, and none of the ground within some metres of the "
+            "vehicle, so nobody teaches what that is called. The schedule is shorter too, 1500 clouds in "
+            "place of 2700."
         ),
     ),
     "drive-log": World(
