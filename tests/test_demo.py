@@ -71,14 +71,14 @@ def test_the_streets_are_learnt_without_labels_in_other_layouts_too(data, small_
     out = small_demo(data)
     report = demo.run_demo(out, data=data)
     assert "No label was used." in report
-    assert demo.WORLDS[data].caveat.split(";")[0] in " ".join(report.split())
+    assert demo.WORLDS[data].caveat in " ".join(report.split())
     assert {"above", "cameras", "carried", "words"} == {
         path[:-4].split("-")[-1] for path in pictures_of(report)
     }
     assert (out / "report.txt").exists()
 
 
-def test_the_rooms_teacher_is_called_a_stand_in_that_saw_labels_and_the_ceiling_is_cut_off(small_demo):
+def test_the_rooms_teacher_is_called_a_stand_in_that_saw_labels(small_demo):
     out = small_demo("scannet")
     report = demo.run_demo(out, data="scannet")
     assert "No label was used" not in report

@@ -71,9 +71,10 @@ WORLDS = {
             steps=1500,
         ),
         caveat=(
-            "This world is harder than the default demo's: one camera looks ahead in place of six all "
-            "around, so the teacher sees a small part of each cloud; and the schedule is shorter, 1500 "
-            "clouds in place of 2700."
+            "This world is harder than the default demo's. One camera looks ahead in place of six around: "
+            "the teacher sees a ninth of the points, and none of the ground within some metres of the "
+            "vehicle, so nobody teaches what that is called. The schedule is shorter too, 1500 clouds in "
+            "place of 2700."
         ),
     ),
     "drive-log": World(
@@ -166,7 +167,7 @@ def _report(scores: dict[str, Scores], world: World) -> str:
     unseen, ceiling = (100 * scores[name].miou for name in ("student_unseen", "supervised"))
     gain = 100 * (scores["student_seen"].miou - scores["teacher_seen"].miou)
     unused = "No label of a point" if world.recipe.teacher.trained_on_2d_labels else "No label"
-    caveat = f"\n\n{textwrap.fill(world.caveat, 100)}" if world.caveat else ""
+    caveat = f"\n\n{textwrap.fill(world.caveat, 100, break_on_hyphens=False)}" if world.caveat else ""
     return (
         f"{table(scores)}\n\n"
         f"{unused} was used. On points that a camera sees, the student is {gain:+.1f} points of mIoU from\n"
