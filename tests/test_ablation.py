@@ -8,6 +8,7 @@ from clip2scene.ablation import AblationTable, Variant, ablate, learn_and_judge
 from clip2scene.calls import Calls, shown_command
 from clip2scene.config import to_dict
 from clip2scene.files import read_json, write_json
+from clip2scene.parallel import one_at_a_time
 from clip2scene.recipes import supervised
 
 NAMES = ("plain", "Two sweeps", "w/o S3")
@@ -173,6 +174,17 @@ def test_what_a_call_left_before_a_run_had_begun_is_cleared_away_but_nothing_els
     (own / "thesis.txt").touch()
     call(lambda job: (seen.extend(job.folder.glob("*")), Pretence()(job)), seeds=(1,))
     assert {path.name for path in seen} == {"prompts.json", "thesis.txt"}
+
+
+def test_a_second_call_touches_nothing_while_the_first_one_works(call, tmp_path):
+    own = tmp_path / "out" / "runs" / "plain" / "seed-0"
+    write_json(own / "prompts.json", {})  # the first call is about to begin a run
+    work = Pretence()
+    with one_at_a_time(tmp_path / "out" / "lock"), pytest.raises(ValueError, match="another process works"):
+        call(work)
+    assert (own / "prompts.json").exists() and not work.did
+    call(work)
+    assert work.did and not (tmp_path / "out" / "lock").exists()
 
 
 def test_bad_options_are_refused_before_any_training(call, tmp_path):

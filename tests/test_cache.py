@@ -106,6 +106,13 @@ def test_other_weights_are_another_look(tmp_path):
     assert CountingMaskClip.looks == 2
 
 
+def test_other_code_is_another_look(tmp_path, monkeypatch):
+    remember(tmp_path)(make_sample(0))
+    monkeypatch.setattr(cache, "FORMAT", 2)
+    remember(tmp_path)(make_sample(0))
+    assert CountingMaskClip.looks == 2
+
+
 def test_refinements_by_words_share_a_look_and_keys_are_kept_where_they_are_of_use(tmp_path):
     sample = make_sample(0)
     plain = remember(tmp_path)(sample)

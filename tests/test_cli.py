@@ -351,6 +351,22 @@ def test_settings_out_of_range_are_refused_in_a_sentence(call, tiny_toytown, tmp
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "fault"),
+    [
+        ("--device", "cuda:99", "cannot compute on device 'cuda:99'"),
+        ("--device", "gpu7", "cannot compute on device 'gpu7'"),
+        ("--save-every", "0", "expected 1 or more, got 0"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_before_anything_is_made(
+    complaint, tiny_toytown, tmp_path, option, value, fault
+):
+    words = ("pretrain", "toytown", *SMALL, "--data-root", tiny_toytown, "--out", tmp_path / "run")
+    assert fault in complaint(*words, option, value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     def stop(*args, **options):
         raise KeyboardInterrupt
@@ -358,7 +374,7 @@ def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     monkeypatch.setattr("clip2scene.demo.run_demo", stop)
     code, _, err = call("demo", "--out", tmp_path)
     assert code == 130
-    assert "the same command goes on" in err
+    assert "the same command goes on with what it keeps; data sets begin anew" in err
 
 
 def test_every_command_has_help_and_every_recipe_is_offered(call):

@@ -39,6 +39,7 @@ def test_an_unknown_setting_is_named():
         (LossConfig, {"class_balance": 0.5, "form": "class-infonce"}),
         (LossConfig, {"backbone": "own"}),
         (TeacherConfig, {"window_overlap": 1.0}),
+        (TeacherConfig, {"working_size": (-5, 0)}),
         (ConsistencyConfig, {"pairs": 0}),
         (OptimiserConfig, {"learning_rate": -0.1}),
         (OptimiserConfig, {"average": 1.0}),

@@ -193,6 +193,20 @@ def test_images_are_read_in_their_size_or_refused(tmp_path, suffix):
     assert try_damages(path, read, check, number=120) > 50
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK", "RGB", "RGBA", "L", "P", "1"])
+def test_images_of_more_than_8_bits_are_refused_and_never_cut_to_white(tmp_path, mode):
+    picture = Image.fromarray(a_picture()).convert(mode.removesuffix(";16"))
+    if mode == "I;16":
+        picture = Image.fromarray(np.full((30, 40), 4000, np.uint16))
+    path = tmp_path / f"a{'.tiff' if mode in ('I', 'F', 'CMYK') else '.png'}"
+    picture.save(path)
+    if mode in ("RGB", "RGBA", "L", "P", "1"):
+        assert read_image(path, 40, 30).float().std() > 1
+    else:
+        with pytest.raises(ValueError, match=rf"a\.\w+ has {mode} pixels, expected 8 bits of colour or grey"):
+            read_image(path, 40, 30)
+
+
 def test_depth_images_are_read_as_finite_metres_or_refused(tmp_path):
     rng = np.random.default_rng(0)
     path = save(tmp_path / "a.png", rng.integers(0, 5000, (30, 40)).astype(np.uint16))
@@ -237,7 +251,9 @@ def test_labels_of_logs_are_known_classes_or_refused(tmp_path):
         assert try_damages(path, lambda path=path: read_labels(path, 50, NUSCENES), check, number=80) > 30
     for wrong in (np.ones(50), np.full(50, "a"), np.zeros((50, 1), np.uint8), np.uint8(3)):
         np.save(tmp_path / "a.npy", wrong)
-        with pytest.raises(ValueError, match=r"a.npy holds .* expected one whole number"):
+        with pytest.raises(
+            ValueError, match=r"a.npy (holds .* expected one whole|should be an array of) number"
+        ):
             read_labels(tmp_path / "a.npy", 50, NUSCENES)
 
 

@@ -2,15 +2,20 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from clip2scene import cli, doctor
+from clip2scene.alignment import STEPS, Finding, turn_about
 from clip2scene.config import DataConfig
-from clip2scene.datasets.nuscenes import NuScenes
+from clip2scene.datasets.nuscenes import CAMERAS, NuScenes
+from clip2scene.doctor_calibration import check_calibration, verdict
+from clip2scene.doctor_pictures import draw_overlays
 from clip2scene.doctor_report import Line, report_json, report_text
-from clip2scene.doctor_samples import measure_sample
-from clip2scene.doctor_times import check_times, find_velocities
+from clip2scene.doctor_samples import Look, Measured, measure_sample
+from clip2scene.doctor_times import check_times, find_places, find_velocities
 from clip2scene.types import Moments
 
 TOYTOWN = DataConfig(classes="toytown")
@@ -111,10 +116,78 @@ def test_costs_are_measured_on_real_answers(tiny_toytown):
 
 
 def test_a_spoilt_calibration_is_a_fault_and_says_by_how_much():
-    findings = [doctor.Finding("yaw", 1.0, 0.1, 30.0, True), doctor.Finding("x", 0.0, 0.0, 0.0, False)]
-    line = doctor._verdict("CAM_FRONT", findings, 20)
+    findings = [Finding("yaw", 1.0, 0.1, 30.0, True), Finding("x", 0.0, 0.0, 0.0, False)]
+    line = verdict("CAM_FRONT", findings, 20, "20 images")
     assert line.mark == "fault" and "+1.00 +- 0.10 degrees in yaw" in line.text and "20 images" in line.text
-    assert doctor._verdict("CAM_FRONT", findings, 19).mark == "note"
+    assert verdict("CAM_FRONT", findings, 19, "").mark == "note"
+
+
+def peaked(axis, step):
+    """Scores of an image that fits best with one change."""
+    scores = torch.zeros(STEPS.shape)
+    scores[axis] = -40 * (STEPS[axis] - STEPS[axis, step]).abs() + 100
+    return scores
+
+
+def test_images_from_one_place_count_as_one():
+    """Forty images of a vehicle that stands say no more than one; of one that drives, they are sure."""
+    rng = torch.Generator().manual_seed(0)
+    noise = [torch.randn(STEPS.shape, generator=rng) for _ in range(40)]
+    measured = [
+        Measured(str(number), (), looks=(Look("front", 0.1, peaked(1, 15) + noise[number]),))
+        for number in range(40)
+    ]
+    (driving,) = check_calibration(measured, range(40))
+    assert driving.mark == "fault" and "by 40 images it should be changed by" in driving.text
+    (standing,) = check_calibration(measured, [0] * 40)
+    assert standing.mark == "note" and "40 images from 1 place " in standing.text
+    (slow,) = check_calibration(measured, [number // 5 for number in range(40)])
+    assert slow.mark == "note" and "by 40 images from 8 places" in slow.text
+
+
+class Driven:
+    """Poses alone: 0.5 m a sample, from the sixth on none, and from the eighth on another drive turning."""
+
+    tokens = tuple("abcdefghij")
+
+    def moments(self, index):
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[0, 3] = 0.5 * min(index, 5)
+        if index >= 8:
+            pose[:3, :3] = turn_about(2, 20.0 * (index - 8)).double()
+        return Moments("two" if index >= 8 else "one", index, (), (), None if index in (6, 7) else pose)
+
+
+def test_places_are_those_where_the_vehicle_stood_two_metres_or_a_turn_apart():
+    assert find_places(Driven(), range(10)) == [0, 0, 0, 0, 4, 4, 6, 7, 8, 9]
+    assert find_places(object(), [3, 5]) == [3, 5]
+
+
+def test_depth_says_whether_the_poses_of_a_room_are_right(tiny_rooms, tmp_path):
+    rooms = DataConfig(layout="scannet", min_depth=0.3, frame_step=1)
+    lines = doctor.examine(rooms, tiny_rooms, costs=False)
+    assert not [line for line in lines if line.mark == "fault"]
+    (fits,) = [line for line in lines if line.about == "calibration"]
+    assert fits.mark == "ok" and dict(fits.numbers)["confirmed"] > 0.9 and "(12 frames)" in fits.text
+    assert len(about(lines, "ok", "cameras")) == 1 and "in 12 images" in about(lines, "ok", "cameras")[0]
+    broken = shutil.copytree(tiny_rooms, tmp_path / "rooms")
+    for scene in (broken / "scans").iterdir():  # each pose is that of the frame before
+        poses = [(scene / "pose" / f"{number}.txt").read_bytes() for number in range(6)]
+        for number in range(6):
+            (scene / "pose" / f"{number}.txt").write_bytes(poses[number - 1])
+    (wrong,) = [line for line in doctor.examine(rooms, broken, costs=False) if line.about == "calibration"]
+    assert wrong.mark == "fault" and "check poses" in wrong.text
+
+
+def test_pictures_show_one_sample_as_each_camera_sees_it(tiny_toytown, tmp_path):
+    drawn = draw_overlays(TOYTOWN, tiny_toytown, split="train", folder=tmp_path / "pictures")
+    token = NuScenes(tiny_toytown).tokens[1]
+    assert [path.name for path in drawn] == [f"{token}-{name}.png" for name in CAMERAS]
+    for path in drawn:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB")).astype(int)
+        bright = (pixels[..., 0] > 200) & (pixels[..., 2] < 150)  # near points, pale and red
+        assert pixels.shape[1] == 1600 and bright.mean() > 0.01
 
 
 def test_a_sample_is_scored_for_each_camera(tiny_toytown):

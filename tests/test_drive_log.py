@@ -294,6 +294,7 @@ FAULTS = {
     "left-handed": (lidar(axes="FRU"), "right-handed"),
     "axes twice": (lidar(axes="FFU"), "right-handed"),
     "axes in words": (lidar(axes="ENU"), "lidar.axes should match"),
+    "endless intensity": (lidar(intensity_max=10**400), "lidar.intensity_max should be of type number"),
     "no intensity": (lidar(intensity_max=0), "lidar.intensity_max should be above 0"),
     "image of another size": (
         lambda log: Image.new("RGB", (64, 48)).save(log / "images" / "front" / "a.png"),

@@ -125,12 +125,15 @@ def test_missing_images_and_poses_matter_only_where_they_are_needed(root):
 def test_splits_list_drives_and_without_a_list_all_is_for_learning(root):
     with pytest.raises(ValueError, match="unknown split 'val': list its drives in .*splits.json"):
         KittiRaw(root, split="val")
-    (root / "splits.json").write_text(json.dumps({"val": [DRIVE], "odd": "all", "lost": ["x"], "none": []}))
+    (root / "splits.json").write_text(
+        json.dumps({"val": [DRIVE], "odd": "all", "lost": ["x"], "none": [], "deep": [["x"]]})
+    )
     assert len(KittiRaw(root, split="val")) == 4
     for split, fault in (
         ("odd", "has no list"),
         ("lost", "lacks the drives x"),
         ("none", "lacks the drives"),
+        ("deep", r"lists \['x'\] in split 'deep', expected a name"),
     ):
         with pytest.raises(ValueError, match=fault):
             KittiRaw(root, split=split)

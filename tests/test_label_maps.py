@@ -93,6 +93,22 @@ def test_sixteen_bit_maps_are_read_and_values_beyond_the_classes_refused(tmp_pat
     assert read_label_map(path, 301, ignore=40000).tolist() == [[0, 300], [2, -1]]
     with pytest.raises(ValueError, match="holds class 300 but there are names for 4"):
         read_label_map(path, 4, ignore=40000)
+    assert read_label_map(path, 40001, ignore=65535).tolist() == [[0, 300], [2, 40000]]
+
+
+@pytest.mark.parametrize("value", [65535, 65280, 40000, 32768])  # in 16 bits with a sign, all are below zero
+def test_a_large_class_is_not_taken_for_an_unknown_one(tmp_path, value):
+    path = save(tmp_path / "map.png", np.array([[0, value], [2, 1]], np.uint16))
+    with pytest.raises(ValueError, match=f"holds class {value} but there are names for 4"):
+        read_label_map(path, 4)
+    assert read_label_map(path, 4, ignore=value).tolist() == [[0, -1], [2, 1]]
+
+
+def test_a_class_below_zero_is_refused_but_where_it_means_unknown(tmp_path):
+    path = save(tmp_path / "map.tif", np.array([[0, -1], [2, 1]], np.int32))
+    with pytest.raises(ValueError, match="holds -1, but classes are counted from 0.*255 where nothing"):
+        read_label_map(path, 4)
+    assert read_label_map(path, 4, ignore=-1).tolist() == [[0, -1], [2, 1]]
 
 
 def test_bad_maps_are_refused_with_one_clear_message(tmp_path):

@@ -17,6 +17,8 @@ from clip2scene.files import read_json, write_json
 from clip2scene.geometry import project_points
 from clip2scene.labels import TOYTOWN
 from clip2scene.run import open_run
+from clip2scene.segmenter import Segmenter
+from clip2scene.showcase import segment_files
 from clip2scene.toytown import log_drive
 from clip2scene.toytown.drive import Recording
 from clip2scene.toytown.nuscenes_tables import EXPOSURE_LEAD_US
@@ -24,7 +26,7 @@ from clip2scene.toytown.sensors import camera_rig, ego_from_lidar, lidar_sweep
 from clip2scene.toytown.world import build_town
 from clip2scene.toytown.writers import write_drive_log
 from clip2scene.train import pretrain
-from clip2scene.types import IGNORE_LABEL
+from clip2scene.types import IGNORE_LABEL, PointCloud
 
 TINY = Recording(
     keyframes_per_scene=2, sweeps_per_keyframe=2, width=160, height=96, azimuth_steps=360, ground_truth=True
@@ -215,6 +217,37 @@ def test_a_run_in_own_classes_is_of_use_when_the_data_are_gone(call, learnt, tmp
     with pytest.raises(ValueError, match="calibration.json is missing"):
         evaluate(run, data_root=own)
     (tmp_path / "gone").rename(own)
+
+
+def test_cloud_files_are_segmented_in_the_axes_and_intensity_of_the_log_that_was_learnt_from(
+    log, tiny_recipe, tmp_path
+):
+    own, run = tmp_path / "log", tmp_path / "run"
+    shutil.copytree(log, own)
+    content = read_json(own / "calibration.json")
+    content["lidar"] |= {"axes": "BRU", "intensity_max": 200}  # turned by half a turn
+    for camera in content["cameras"]:
+        motion = np.array(camera["camera_from_lidar"])
+        camera["camera_from_lidar"] = (motion @ np.diag([-1.0, -1, 1, 1])).tolist()
+    write_json(own / "calibration.json", content)
+    for path in sorted((own / "lidar").iterdir()):
+        np.save(path, np.load(path) * np.array([-1, -1, 1, 200], np.float32))
+    recipe = replace(tiny_recipe, data=DataConfig(layout="drive-log"), steps=2)
+    pretrain(recipe, data_root=own, out=run)
+    sample = DriveLog(own)[0]
+    shutil.copyfile(own / "lidar" / f"{sample.token}.npy", tmp_path / "a.npy")
+    shutil.rmtree(own)
+    segment_files(run, [tmp_path / "a.npy"], ["road", "car", "tree"], tmp_path / "out")
+    segmenter = Segmenter.load(run)
+    segmenter.set_prompts(["road", "car", "tree"])
+    with np.load(tmp_path / "out" / "a.npz") as answer:
+        expected = segmenter.segment(sample.cloud).scores.half()
+        assert np.array_equal(answer["scores"], expected)
+        flipped = PointCloud(sample.cloud.positions * torch.tensor([-1.0, -1, 1]), sample.cloud.features)
+        assert not np.array_equal(answer["scores"], segmenter.segment(flipped).scores.half())
+    (run / "calibration.json").unlink()
+    with pytest.raises(ValueError, match="does not tell the axes .* copy the log's calibration.json into it"):
+        segment_files(run, [tmp_path / "a.npy"], ["road"], tmp_path / "out")
 
 
 def test_data_in_other_classes_are_not_judged_by_mistake(learnt, log):

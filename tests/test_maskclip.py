@@ -334,6 +334,11 @@ def test_images_may_differ_in_size_and_are_seen_in_the_working_size():
     assert seen.sizes == ((32, 32), (64, 40))
 
 
+def test_a_working_size_without_a_pixel_is_refused():
+    with pytest.raises(ValueError, match=r"working_size must be a positive .*got \(-5, 0\)"):
+        MaskClip(resnet_clip(), working_size=(-5, 0))
+
+
 def test_a_sample_is_read_camera_by_camera():
     pictures = [image(32, 40, seed=1), image(32, 40, seed=2)]
     # A calibration at twice the size of the stored pictures: pixels of pairs refer to the calibration.

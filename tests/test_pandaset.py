@@ -514,6 +514,52 @@ def test_labels_of_another_length_are_refused(official, tmp_path):
         convert_pandaset(tmp_path, tmp_path / "converted")
 
 
+@pytest.mark.parametrize(
+    ("file", "fault"),
+    [
+        ("lidar/poses.json", "007.lidar.poses.json is missing"),
+        ("camera/back_camera/poses.json", "007.camera.back_camera.poses.json is missing"),
+        ("camera/back_camera/intrinsics.json", "007.camera.back_camera.intrinsics.json is missing"),
+        ("camera/back_camera/00.jpg", "007.camera.back_camera.00.jpg is missing, in all 1 of 6 images"),
+    ],
+)
+def test_a_download_that_lacks_a_file_is_refused(official, tmp_path, file, fault):
+    (official / file).unlink()
+    with pytest.raises(ValueError, match=fault) as caught:
+        convert_pandaset(official, tmp_path / "converted")
+    assert "partial" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["007", "download"], "nothing half-written"
+
+
+def test_a_download_has_labels_of_all_sweeps_or_of_none(official, tmp_path):
+    for camera in CAMERAS:
+        shutil.copyfile(official / "camera" / camera / "00.jpg", official / "camera" / camera / "01.jpg")
+    shutil.copyfile(official / "lidar" / "00.pkl.gz", official / "lidar" / "01.pkl.gz")
+    with pytest.raises(ValueError, match="semseg lacks 01.pkl.gz, in all 1 of 2 files"):
+        convert_pandaset(official, tmp_path / "converted")
+    shutil.rmtree(official / "annotations")
+    convert_pandaset(official, tmp_path / "converted")
+    assert len(PandaSet(tmp_path / "converted", with_labels=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("i", -5), ("i", 900), ("i", np.nan), ("d", 2), ("d", -1), ("class", 256)]
+)
+def test_numbers_that_are_no_bytes_are_refused(official, tmp_path, old_table, column, value):
+    values = np.ones((6, 5))
+    if column != "class":
+        values["xyzitd".index(column), 3] = value
+    blocks = [{"values": values, "mgr_locs": slice(0, 6, 1)}]
+    old_table(official / "lidar" / "00.pkl.gz", list("xyzitd"), blocks, np.arange(5))
+    labels = [
+        {"values": np.array([[1, 2, 3, value if column == "class" else 4, 5]]), "mgr_locs": slice(0, 1, 1)}
+    ]
+    old_table(official / "annotations" / "semseg" / "00.pkl.gz", ["class"], labels, np.arange(5))
+    fault = rf"column {column} of .*00.pkl.gz holds {value}(\.0)?, in all 1 values that are not in 0\.\."
+    with pytest.raises(ValueError, match=fault):
+        convert_pandaset(official, tmp_path / "converted")
+
+
 @pytest.mark.real_data
 def test_a_real_2d_segmenter_agrees_with_the_real_lidar_labels_as_measured_before(real_data):
     data = PandaSet(real_data / "pandaset-002", split="val")

@@ -105,6 +105,32 @@ def test_a_block_is_entered_one_at_a_time_and_left_open_by_a_fault(tmp_path):
     assert order[0::2] == order[1::2] and sorted(order[0::2]) == ["a", "b", "c"]
 
 
+def test_many_that_wait_for_one_file_enter_one_at_a_time_though_each_removes_it(tmp_path):
+    inside, most = [], []
+
+    def enter():
+        for _ in range(50):
+            with one_at_a_time(tmp_path / "new" / "lock"):
+                inside.append(1)
+                time.sleep(0.0001)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=enter) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 300 and set(most) == {1}
+    assert not (tmp_path / "new" / "lock").exists()
+
+
+def test_a_folder_keeps_what_else_was_written_in_the_block(tmp_path):
+    with one_at_a_time(tmp_path / "new" / "lock"):
+        (tmp_path / "new" / "answer").touch()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["answer"]
+
+
 def die_at_three(number):
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)

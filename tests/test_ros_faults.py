@@ -16,6 +16,7 @@ from clip2scene.datasets.ros_to_log import Wanted, convert_bag
 from clip2scene.labels import NUSCENES
 from clip2scene.toytown.sensors import ego_from_lidar
 from ros_bags import (
+    MAP_FROM_ODOM,
     RIG,
     START_US,
     STORE,
@@ -216,7 +217,9 @@ def test_a_fault_is_one_clear_sentence_and_leaves_nothing(fault, drive, tmp_path
         ),
         ({"axes": "XYZ"}, r"axes is 'XYZ', expected three of the letters F, B, L, R, U, D"),
         ({"axes": "FRU"}, r"axes is 'FRU', expected three letters .* right-handed"),
-        ({"ego_frame": "mars"}, r"no transform joins the frames lidar and mars"),
+        ({"ego_frame": "mars"}, r"no transform joins the frames mars and base_link"),
+        ({"world_frame": "map"}, r"world_frame map goes with poses of transforms, .* those of /odometry"),
+        ({"poses": "none", "world_frame": "map"}, r"world_frame map goes with .* those of none"),
     ],
 )
 def test_wrong_choices_are_told_what_there_is(wanted, words, drive, tmp_path):
@@ -309,6 +312,21 @@ def test_without_poses_cameras_stand_as_calibrated(drive, tmp_path):
         torch.testing.assert_close(sample.cameras[1].camera_from_lidar, still, atol=1e-6, rtol=0)
 
 
+def test_poses_asked_of_transforms_that_do_not_move_are_refused(drive, tmp_path):
+    with pytest.raises(ValueError, match="poses of transforms are asked for, but none moves from base_link"):
+        convert(drive.without("/tf"), tmp_path, poses="tf")
+    assert not (tmp_path / "log").exists()
+
+
+def test_poses_are_those_of_the_frame_that_is_asked_for(drive, tmp_path):
+    convert(drive, tmp_path, ego_frame="mast")
+    log = opened(tmp_path)
+    for number, at_us in enumerate(SWEEPS_US):
+        odom_from_ego = np.linalg.inv(MAP_FROM_ODOM) @ drive.world_from_ego(START_US + at_us)
+        found = log.moments(number).world_from_cloud.numpy()
+        assert np.allclose(found, odom_from_ego @ ego_from_lidar(), atol=1e-6)
+
+
 def test_stamped_poses_of_a_named_frame_serve_too(drive, tmp_path):
     stamped = [
         ("/pose", time_us, pose_message(time_us, drive.world_from_ego(time_us) @ ego_from_lidar()))
@@ -370,13 +388,16 @@ def test_pairing_is_that_of_trying_all():
     rng = np.random.default_rng(0)
     for most in (0, 7, 50, 10**6):
         clouds, images = (sorted(rng.choice(1000, count, replace=False).tolist()) for count in (12, 40))
-        slow = {}
+        came, slow = {}, {}
         for image in images:
             cloud = min(clouds, key=lambda each: (abs(each - image), each))
-            rival = min(images, key=lambda each: (abs(each - cloud), each))
-            if rival == image and abs(cloud - image) <= most:
+            came.setdefault(cloud, []).append(image)
+        for cloud, given in came.items():
+            image = min(given, key=lambda each: (abs(each - cloud), each))
+            if abs(cloud - image) <= most:
                 slow[image] = cloud
         assert nearest_clouds(clouds, images, most) == slow
+    assert nearest_clouds([0, 60], [-40, 32], 50) == {-40: 0, 32: 60}, "32 is nearer to 0, but went to 60"
     assert nearest_clouds([], [1], 5) == nearest_clouds([1], [], 5) == {}
     assert nearest_clouds([3], [1, 2, 9], 5) == {2: 3}
 

@@ -44,6 +44,17 @@ def test_a_steady_motion_is_continued_a_tenth_of_a_second_beyond_the_poses(time_
     assert np.abs(known.world_from_ego(time_us).numpy() - turning(time_us)).max() < 1e-12
 
 
+def test_poses_close_together_do_not_make_a_motion_that_is_continued():
+    times, places = (-10, 0, 100_000, 100_010), (0.001, 0.0, 1.0, 1.001)
+    known = trajectory(times, [pose(Rotation.identity(), [place, 0, 0]) for place in places])
+    assert abs(known.world_from_ego(150_010)[0, 3] - 1.501) < 0.002
+    assert abs(known.world_from_ego(-50_010)[0, 3] + 0.499) < 0.002
+    assert abs(known.world_from_ego(100_005)[0, 3] - 1.0005) < 1e-9, "between poses, they are believed"
+    short = trajectory(times[2:], [np.eye(4), np.eye(4)])
+    with pytest.raises(ValueError, match="tells no pose for the moment 150010 us"):
+        short.world_from_ego(150_010)
+
+
 @pytest.mark.parametrize("time_us", [-100_001, 400_001])
 def test_nothing_is_known_further_away(time_us):
     known = trajectory((0, 300_000), [turning(0), turning(300_000)])

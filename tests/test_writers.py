@@ -285,7 +285,10 @@ def test_impossible_numbers_of_scenes_are_refused(tmp_path, numbers):
         write_nuscenes(tmp_path / "out", recording=SMALLEST, **numbers)
 
 
-@pytest.mark.parametrize("numbers", [{"sweeps_per_keyframe": 11}, {"sweeps_per_keyframe": 0}, {"width": 0}])
+@pytest.mark.parametrize(
+    "numbers",
+    [{"sweeps_per_keyframe": 11}, {"keyframes_per_scene": 21}, {"sweeps_per_keyframe": 0}, {"width": 0}],
+)
 def test_impossible_recordings_are_refused(numbers):
     with pytest.raises(ValueError, match="must"):
         Recording(**numbers)

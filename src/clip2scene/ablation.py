@@ -29,6 +29,7 @@ from clip2scene.findings import Findings, Outcome, Row
 from clip2scene.jobs import SPLIT, Job, check_data, check_device, check_folder, check_teachers
 from clip2scene.parallel import one_at_a_time, run_apart
 from clip2scene.report import write_report
+from clip2scene.run_folder import LOCK
 from clip2scene.train import pretrain
 
 
@@ -172,12 +173,12 @@ def ablate(
         for variant in table.variants
     ]
     check_device(device)
-    for job in jobs:
-        check_folder(job)
-    layout = check_data(jobs)
-    check_teachers(jobs)
-    desk = _Desk(table, jobs, out, layout, workers)
-    with one_at_a_time(out / "lock", wait=False):
+    with one_at_a_time(out / LOCK, wait=False):  # first: another call's files are half there
+        for job in jobs:
+            check_folder(job)
+        layout = check_data(jobs)
+        check_teachers(jobs)
+        desk = _Desk(table, jobs, out, layout, workers)
         desk.run(workers)
     if desk.failures:
         job, reason = next(iter(desk.failures.items()))

@@ -29,6 +29,9 @@ from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Dataset, Pairs, PointCloud, Prompts, Sample
 
+FORMAT = 1
+"""Of the files that are carried; to be raised whenever other code would carry something else."""
+
 
 @runtime_checkable
 class PixelAnswers(Protocol):
@@ -92,7 +95,13 @@ def carry_split(
         ValueError: If a sample is bad, or no camera sees any point of the whole split.
     """
     digest = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
-    settings = {**settings, "classes": list(prompts.classes), "names": list(prompts.names), "text": digest}
+    settings = {
+        **settings,
+        "format": FORMAT,
+        "classes": list(prompts.classes),
+        "names": list(prompts.names),
+        "text": digest,
+    }
     folder /= hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     write_json(folder / "manifest.json", settings)
     paths = [folder / f"{token}.safetensors" for token in dataset.tokens]

@@ -19,15 +19,15 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
-from clip2scene.files import write_atomically
+from clip2scene.files import read_array, read_arrays, write_atomically
 from clip2scene.lasfiles import read_las
-from clip2scene.parallel import in_a_sentence
 from clip2scene.types import PointCloud
 
 SUFFIXES = (".bin", ".npy", ".npz", ".ply", ".pcd", ".las", ".laz")
 _INTENSITY_NAMES = ("intensity", "scalar_intensity", "reflectance", "reflectivity", "i")
 _MAX_HEADER = 1 << 16
-_MOST_NUMBERS = 4096  # of one field
+_MOST_NUMBERS = 4096  # of a point
+_COUNT = re.compile("[0-9]{1,15}")
 _FARTHEST_M = 1e5  # beyond it, float32 no longer holds centimetres
 
 Columns = dict[str, np.ndarray]
@@ -151,36 +151,18 @@ def _read_bin(path: Path, width: int) -> Columns:
 
 def _read_npy(path: Path) -> Columns:
     """Read a NumPy array, never a pickle."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except Exception as error:  # the readers of headers and archives have many
-        fault = in_a_sentence(error)
-        raise ValueError(f"{path} cannot be read as a NumPy array ({fault}); restore it") from None
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim != 2
-        or array.shape[1] < 3
-        or array.dtype.kind not in "fiu"
-    ):
-        raise ValueError(
-            f"{path} should be an array of numbers with 3 or more columns, got {np.shape(array)}"
-        )
+    array = read_array(path)
+    if array.ndim != 2 or array.shape[1] < 3:
+        raise ValueError(f"{path} should be an array of numbers with 3 or more columns, got {array.shape}")
     return _by_position(array)
 
 
 def _read_npz(path: Path) -> Columns:
     """Read the arrays ``xyz`` and perhaps ``intensity``."""
-    try:
-        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("xyz", "intensity") if name in archive}
-    except Exception as error:  # the readers of archives, of their parts and of what was packed have many
-        raise ValueError(f"{path} cannot be read ({in_a_sentence(error)}); restore it") from None
-    xyz = arrays.pop("xyz", np.zeros(0))
-    fits = xyz.ndim == 2 and xyz.shape[1] == 3
-    if not fits or any(each.shape != xyz.shape[:1] for each in arrays.values()):
+    arrays = read_arrays(path, ("xyz",), perhaps=("intensity",))
+    xyz = arrays.pop("xyz")
+    if xyz.ndim != 2 or xyz.shape[1] != 3 or any(each.shape != xyz.shape[:1] for each in arrays.values()):
         raise ValueError(f"{path} should hold an array xyz of 3 columns and intensity of the same length")
-    if any(each.dtype.kind not in "fiu" for each in (xyz, *arrays.values())):
-        raise ValueError(f"{path} should hold numbers, got arrays of {xyz.dtype}; write it anew")
     return {**_by_position(xyz), **arrays}
 
 
@@ -215,7 +197,7 @@ def read_ply(path: Path) -> Columns:
         elif words[:1] == ["element"]:
             if count >= 0:
                 break  # the vertices end here
-            if len(words) != 3 or words[1] != "vertex" or not words[2].isdigit():
+            if len(words) != 3 or words[1] != "vertex" or not _COUNT.fullmatch(words[2]):
                 raise ValueError(f"{path}: expected the vertices first, got {line!r}")
             count = int(words[2])
         elif words[:1] == ["property"]:
@@ -243,8 +225,8 @@ def _read_pcd(path: Path) -> Columns:
         )
     try:
         counts = [int(word) for word in header.get("COUNT", ["1"] * len(header["FIELDS"]))]
-        if not all(0 <= count <= _MOST_NUMBERS for count in counts):
-            raise ValueError(f"fields of {counts} numbers")
+        if min(counts) < 0 or sum(counts) > _MOST_NUMBERS or not set(header["SIZE"]) <= set("1248"):
+            raise ValueError(f"fields of {counts} numbers of {header['SIZE']} bytes")
         kinds = [
             {"F": "f", "I": "i", "U": "u"}[kind] + size
             for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)
@@ -270,6 +252,10 @@ def _table(path: Path, body: bytes, count: int, fields: list[tuple[str, str]], f
     if order is None:
         raise ValueError(f"{path} has the unknown encoding {form!r}; expected ascii or binary")
     if form == "ascii":
+        if count * len(fields) > len(body):  # before so many are asked for
+            raise ValueError(
+                f"{path} is truncated: expected {count} points, got {len(body)} bytes; restore it"
+            )
         words = body.split(None, count * len(fields))[: count * len(fields)]
         if len(words) < count * len(fields):
             raise ValueError(

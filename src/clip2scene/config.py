@@ -93,6 +93,8 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         positive = bool(self.scales) and min(self.scales) > 0
         _require(positive, "scales must be one or more positive factors", self.scales)
+        size = self.working_size
+        _require(size is None or min(size) > 0, "working_size must be positive pixels", size)
         _require(self.window is None or self.window > 0, "window must be positive pixels", self.window)
         overlap = self.window_overlap
         _require(0 <= overlap <= 0.9, "window_overlap must lie in 0..0.9", overlap)

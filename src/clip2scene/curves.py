@@ -52,10 +52,10 @@ def draw_curves(
     pen = Pen(ImageDraw.Draw(sheet))
     reach = math.log(spent[-1] / spent[0]) or 1.0
 
-    def column(x: float) -> float:
+    def column(x: float | int) -> float:
         return _LEFT + math.log(x / spent[0]) / reach * (WIDTH - _LEFT - _RIGHT)
 
-    def row(y: float) -> float:
+    def row(y: float | int) -> float:
         return _HEIGHT - _BOTTOM - (y - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     pen.write((MARGIN, 42), title, 28)

@@ -46,6 +46,30 @@ def drop_unconfirmed(
 
 def _is_confirmed(positions: Float[Tensor, "points 3"], image: DepthImage, tolerance: float) -> Tensor:
     """Tell which points lie where something was measured."""
+    return _too_far(positions, image).abs() <= tolerance
+
+
+def count_contradicted(
+    positions: Float[Tensor, "points 3"], image: DepthImage, *, tolerance: float = 0.05
+) -> tuple[int, int]:
+    """Count the points that a depth image confirms, and those that it looks through and so contradicts.
+
+    Points behind what was measured are hidden and say nothing.
+
+    Args:
+        positions: In the lidar frame, in metres.
+        image: What was measured.
+        tolerance: Difference in depth, in metres, up to which a point is confirmed.
+
+    Returns:
+        How many are confirmed, and how many contradicted.
+    """
+    too_far = _too_far(positions, image)
+    return int((too_far.abs() <= tolerance).sum()), int((too_far < -tolerance).sum())
+
+
+def _too_far(positions: Float[Tensor, "points 3"], image: DepthImage) -> Float[Tensor, "points"]:
+    """Tell how far each point lies behind what was measured there, in metres; NaN where nothing was."""
     height, width = image.depths.shape
     in_camera = transform_points(image.camera.camera_from_lidar, positions)
     depths = in_camera[:, 2]
@@ -54,7 +78,7 @@ def _is_confirmed(positions: Float[Tensor, "points 3"], image: DepthImage, toler
     column, row = pixels.round().clamp(-1, max(width, height)).long().unbind(1)
     inside = (depths > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     measured = image.depths[row.clamp(0, height - 1), column.clamp(0, width - 1)]
-    return inside & (measured > 0) & ((measured - depths).abs() <= tolerance)
+    return torch.where(inside & (measured > 0), depths - measured, torch.nan)
 
 
 def unproject(image: DepthImage, *, step: int = 1, farthest: float = torch.inf) -> Float[Tensor, "points 3"]:

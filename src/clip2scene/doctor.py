@@ -10,27 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from clip2scene import build
-from clip2scene.alignment import AXES, UNITS, Finding, judge
 from clip2scene.carry import carry_split
 from clip2scene.class_set import ClassSet
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets.pandaset import PandaSet
+from clip2scene.doctor_calibration import check_calibration
 from clip2scene.doctor_report import Line
-from clip2scene.doctor_samples import Measured, count_labels, measure_sample
-from clip2scene.doctor_times import check_times, find_velocities
+from clip2scene.doctor_samples import Measured, count_labels, measure_sample, names_of_cameras
+from clip2scene.doctor_times import check_times, find_places, find_velocities
 from clip2scene.types import IGNORE_LABEL, Sample
 
-FEWEST_FRAMES = 5
-"""Images that a camera's calibration is judged by, at least."""
-
-SURE_FRAMES = 20
-"""With fewer images a misfit is a note: chance alone brings one now and then."""
-
-_SHOWN = {"deg": (1, 2, "degrees"), "m": (100, 1, "cm"), "s": (1000, 0, "ms")}  # factor, decimals
 _MOST_RAW_ID = 65_536
 
 
@@ -63,15 +55,15 @@ def examine(
     count = len(dataset.tokens)
     numbers = np.unique(np.linspace(0, count - 1, min(samples or count, count)).round().astype(int)).tolist()
     settings = _settings(data, dataset)
-    velocities = _velocities(dataset, numbers)
+    velocities, places = _motion(dataset, numbers)
     measured = [
         measure_sample(dataset, number, settings=settings, velocity=velocities.get(number), align=calibration)
         for number in tqdm(numbers, desc="looking", unit="sample", disable=None)
     ]
     lines += [*_files(measured, count), *_clouds(measured), *_cameras(measured)]
-    lines += check_times(dataset, numbers, _names_of_cameras(measured))
+    lines += check_times(dataset, numbers, names_of_cameras(measured))
     if calibration:
-        lines += _calibration(measured)
+        lines += check_calibration(measured, places)
     lines += _labels(measured, dataset, numbers)
     if costs and any(each.looks for each in measured):
         healthy = [number for number, each in zip(numbers, measured, strict=True) if not each.faults]
@@ -94,11 +86,12 @@ def _settings(data: DataConfig, dataset: build.DataSet) -> dict[str, Any]:
     return {**chosen, "viewpoint": tuple(dataset.viewpoint), "superpoint_vote": False, "keep": "classes"}
 
 
-def _velocities(dataset: build.DataSet, numbers: Sequence[int]) -> dict[int, Any]:
+def _motion(dataset: build.DataSet, numbers: Sequence[int]) -> tuple[dict[int, Any], list[int]]:
+    """Find out how fast the vehicle drove at some samples, and which of them were taken at one place."""
     try:
-        return dict(find_velocities(dataset, numbers))
+        return dict(find_velocities(dataset, numbers)), find_places(dataset, numbers)
     except ValueError:  # check_times names it
-        return {}
+        return {}, list(numbers)
 
 
 def _files(measured: Sequence[Measured], count: int) -> list[Line]:
@@ -122,7 +115,8 @@ def _clouds(measured: Sequence[Measured]) -> list[Line]:
     text = f"{np.median(counts):.0f} points (median; {counts.min()} to {counts.max()}), all finite, "
     text += f"range {near:.1f} to {far:.1f} m, half within {middle:.1f} m"
     lines = [Line("ok", "clouds", text)]
-    if far < 5 or far > 500:
+    is_room = any(look.depth is not None for each in read for look in each.looks)
+    if far < (0.5 if is_room else 5) or far > 500:
         lines.append(Line("note", "clouds", f"range {far:.1f} m is unusual: are the units metres?"))
     poor = [each.token for each in read if each.num_points < 0.25 * np.median(counts)]
     if poor:
@@ -131,14 +125,10 @@ def _clouds(measured: Sequence[Measured]) -> list[Line]:
     return lines
 
 
-def _names_of_cameras(measured: Sequence[Measured]) -> list[str]:
-    return list(dict.fromkeys(look.camera for each in measured for look in each.looks))
-
-
 def _cameras(measured: Sequence[Measured]) -> list[Line]:
     """Say what share of the points each camera sees."""
     lines = []
-    for name in _names_of_cameras(measured):
+    for name in names_of_cameras(measured):
         shares = [look.seen for each in measured for look in each.looks if look.camera == name]
         text = f"{name}: sees {100 * np.median(shares):.1f} % of the points in {len(shares)} images"
         if max(shares) == 0:
@@ -151,55 +141,6 @@ def _cameras(measured: Sequence[Measured]) -> list[Line]:
     if not lines:
         lines.append(Line("fault", "cameras", "no image can be read, so there is nothing to learn from"))
     return lines
-
-
-def _calibration(measured: Sequence[Measured]) -> list[Line]:
-    """Judge each camera by its images."""
-    lines = []
-    for name in _names_of_cameras(measured):
-        scores = [
-            look.scores
-            for each in measured
-            for look in each.looks
-            if look.camera == name and look.scores is not None
-        ]
-        if len(scores) < FEWEST_FRAMES:
-            text = (
-                f"{name}: {len(scores)} images are too few to judge by, at least {FEWEST_FRAMES} are needed"
-            )
-            lines.append(Line("note", "calibration", text))
-            continue
-        table = torch.stack(scores)
-        if float(table.sum(0).max()) <= 0:
-            text = f"{name}: ends of things in the clouds lie on edges of the images no more than by chance: "
-            text += "the view is full of leaves and the like, or camera_from_lidar or the axes are far off: "
-            lines.append(Line("note", "calibration", f"{text}look at where points fall in an image"))
-            continue
-        lines.append(_verdict(name, judge(table), len(scores)))
-    return lines
-
-
-def _verdict(name: str, findings: Sequence[Finding], images: int) -> Line:
-    """Put the findings on one camera in a sentence."""
-    said = {each.axis: _amount(each) for each in findings}
-    numbers = tuple((each.axis, each.best) for each in findings)
-    if findings[0].alarms:
-        kind = "taken later" if findings[0].axis == "time" else "changed"
-        text = f"{name}: does not fit: by {images} images it should be {kind} by {said[findings[0].axis]} in "
-        text += f"{findings[0].axis} (gain {findings[0].gain:.0f})"
-        others = [each.axis for each in findings[1:] if each.alarms][:2]
-        text += f"; or {', or '.join(f'{said[axis]} in {axis}' for axis in others)}" if others else ""
-        if images < SURE_FRAMES:
-            return Line("note", "calibration", f"{text}; so few images can mislead, look at more", numbers)
-        return Line("fault", "calibration", f"{text}; calibrate anew, or check the timestamps", numbers)
-    known = {each.axis for each in findings if each.best or each.spread}  # not time, where poses are unknown
-    text = ", ".join(f"{axis} {said[axis]}" for axis in AXES if axis in known)
-    return Line("ok", "calibration", f"{name}: fits, by {images} images; best {text}", numbers)
-
-
-def _amount(finding: Finding) -> str:
-    factor, digits, unit = _SHOWN[UNITS[AXES.index(finding.axis)]]
-    return f"{factor * finding.best:+.{digits}f} +- {factor * finding.spread:.{digits}f} {unit}"
 
 
 def _labels(measured: Sequence[Measured], dataset: build.DataSet, numbers: Sequence[int]) -> list[Line]:

@@ -12,9 +12,13 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from clip2scene.alignment import Velocity, score_image
+from clip2scene.depth import count_contradicted, drop_unconfirmed
 from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.silhouettes import Silhouettes, find_silhouettes
 from clip2scene.types import Sample
+
+MOVING_CAMERA = "the moving camera"
+"""Name of the one camera that all frames of a room come from."""
 
 
 @runtime_checkable
@@ -38,11 +42,14 @@ class Look:
         seen: Share of the cloud's points that it sees.
         scores: How well silhouettes lie on its edges (:func:`clip2scene.alignment.score_image`); None if that
             was not asked for.
+        depth: How many points the depth image beside it confirms, and how many it contradicts
+            (:func:`clip2scene.depth.count_contradicted`); None where depth is not measured.
     """
 
     camera: str
     seen: float
     scores: Float[Tensor, "axes steps"] | None = None
+    depth: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Measured:
         token: The sample's name.
         faults: What cannot be read, a sentence each.
         num_points: Of its cloud.
-        ranges: 1st, 50th and 99th percentile of the points' range, in metres.
+        ranges: 1st, 50th and 99th percentile of the points' range, in metres; in a room, from its middle.
         looks: One for each image that could be read.
         labels: How often there is each train id.
         seconds: Spent on reading the cloud and all images.
@@ -91,17 +98,22 @@ def measure_sample(
         return Measured(token, (str(error),))
     seconds, faults, looks = time.perf_counter() - start, [], []
     positions = sample.cloud.positions
-    silhouettes = find_silhouettes(positions, settings["viewpoint"]) if align else None
+    silhouettes = None
+    if align and sample.read_depth is None:  # a room was not seen from one place, so has no silhouettes
+        silhouettes = find_silhouettes(positions, settings["viewpoint"])
     for view in range(len(sample.cameras)):
         start = time.perf_counter()
         try:
             image = sample.read_image(view)
+            seconds += time.perf_counter() - start
+            if sample.read_depth is None:
+                looks.append(_look(sample, view, image, silhouettes, velocity, settings))
+            else:
+                looks.append(_look_with_depth(sample, view, settings))
         except ValueError as error:
             faults.append(str(error))
-            continue
-        seconds += time.perf_counter() - start
-        looks.append(_look(sample, view, image, silhouettes, velocity, settings))
-    ranges = np.percentile((positions - torch.tensor(settings["viewpoint"])).norm(dim=1), [1, 50, 99])
+    viewpoint = torch.tensor(settings["viewpoint"]) if sample.read_depth is None else positions.mean(0)
+    ranges = np.percentile((positions - viewpoint).norm(dim=1), [1, 50, 99])
     return Measured(
         token,
         tuple(faults),
@@ -111,6 +123,11 @@ def measure_sample(
         Counter() if sample.labels is None else count_labels(sample.labels),
         seconds,
     )
+
+
+def names_of_cameras(measured: Sequence[Measured]) -> list[str]:
+    """Name the cameras of all images that could be read."""
+    return list(dict.fromkeys(look.camera for each in measured for look in each.looks))
 
 
 def count_labels(labels: Int[Tensor, "points"]) -> Counter[int]:
@@ -135,3 +152,14 @@ def _look(
     if silhouettes is not None:
         scores = score_image(image, camera, positions, silhouettes, velocity)
     return Look(camera.name, len(pairs) / len(positions), scores)
+
+
+def _look_with_depth(sample: Sample, view: int, settings: dict[str, Any]) -> Look:
+    """Say how much one frame of a room sees, and how well the depth measured there fits the cloud."""
+    assert sample.read_depth is not None
+    positions, image = sample.cloud.positions, sample.read_depth(view)
+    pairs = project_points(positions, [sample.cameras[view]], min_depth=settings["min_depth"])
+    if settings["occlusion_test"]:
+        pairs = drop_unconfirmed(pairs, positions, lambda _: image)
+    depth = count_contradicted(positions, image)
+    return Look(MOVING_CAMERA, len(pairs) / len(positions), depth=depth)

@@ -16,6 +16,9 @@ from clip2scene.types import Moments
 LONG_GAP_MS = 100
 """An image this much older or younger than its cloud shows moving things elsewhere."""
 
+SAME_PLACE_M, SAME_PLACE_DEG = 2.0, 10.0
+"""Two samples nearer to each other, in distance and in turn, show the same things."""
+
 MOST_STEP_US = 1_500_000
 """Between two samples farther apart, nothing is said about the vehicle's motion."""
 
@@ -41,6 +44,37 @@ def find_velocities(dataset: object, numbers: Sequence[int]) -> dict[int, Veloci
     if not isinstance(dataset, Timed):
         return dict.fromkeys(numbers)
     return {number: _velocity(dataset, number) for number in numbers}
+
+
+def find_places(dataset: object, numbers: Sequence[int]) -> list[int]:
+    """Number the places that samples were taken at; a vehicle that stands stays at one.
+
+    Returns:
+        For each sample, the first of ``numbers`` that was taken at the same place; itself where no pose is
+        told.
+    """
+    if not isinstance(dataset, Timed):
+        return list(numbers)
+    places: list[int] = []
+    known: list[tuple[int, str, Tensor]] = []
+    for number in numbers:
+        own = dataset.moments(number)
+        pose = own.world_from_cloud
+        near = [
+            place
+            for place, drive, other in known
+            if pose is not None and drive == own.drive and _is_near(pose, other)
+        ]
+        places.append(near[0] if near else number)
+        if pose is not None and not near:
+            known.append((number, own.drive, pose))
+    return places
+
+
+def _is_near(first: Float[Tensor, "4 4"], second: Float[Tensor, "4 4"]) -> bool:
+    way = invert_rigid(first) @ second
+    turned = torch.rad2deg(((way[:3, :3].trace() - 1) / 2).clamp(-1, 1).acos())
+    return float(way[:3, 3].norm()) < SAME_PLACE_M and float(turned) < SAME_PLACE_DEG
 
 
 def velocity_between(

@@ -85,7 +85,7 @@ def write_efficiency(cells: Sequence[Cell], out: Path, *, by: str, layout: str |
     tuned = [cell for cell in cells if cell.labels and "probe" not in cell.amount]
     curves: dict[str, dict[float, list[float]]] = {}
     for cell in tuned:
-        curves.setdefault(cell.method, {}).setdefault(cell.labelled, []).append(cell.percent())
+        curves.setdefault(cell.method, {}).setdefault(float(cell.labelled), []).append(cell.percent())
     if curves:
         picture = draw_curves(
             curves,

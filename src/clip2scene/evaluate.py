@@ -35,7 +35,12 @@ WORD_COLUMNS = ("words", "words_seen")
 
 
 def evaluate(
-    run: Path, *, data_root: Path, split: str = "val", carried: Path | None = None
+    run: Path,
+    *,
+    data_root: Path,
+    split: str = "val",
+    carried: Path | None = None,
+    teacher_cache: Path | None = None,
 ) -> dict[str, Scores]:
     """Score a run on a split and write ``metrics.json`` into its folder.
 
@@ -44,6 +49,7 @@ def evaluate(
         data_root: The data set, with labels.
         split: Which of its splits to judge.
         carried: Folder with the teacher's answers, which other runs may share; the run's own by default.
+        teacher_cache: Folder of what the teacher saw in each image.
 
     Returns:
         Scores by column: those of :data:`COLUMNS`, and ``random``.
@@ -53,7 +59,7 @@ def evaluate(
     """
     opened = open_run(run)
     student = opened.student()  # first: without a checkpoint, the teacher need not look at anything
-    paths = opened.carry(data_root, split=split, with_labels=True, into=carried)
+    paths = opened.carry(data_root, split=split, with_labels=True, into=carried, teacher_cache=teacher_cache)
     _refuse_overlap(opened, [path.stem for path in paths], data_root)
     samples = (load_carried(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
     scores = judge(student, opened.prompts, samples, opened.judged)

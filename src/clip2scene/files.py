@@ -1,12 +1,17 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent; and strangers' files, read with suspicion."""
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from clip2scene.parallel import in_a_sentence
 
 
 @contextmanager
@@ -39,6 +44,39 @@ def write_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Lend a hidden folder beside ``out`` that takes its name only when the block ends well.
+
+    Nothing is left of a block that fails or is interrupted.
+
+    Args:
+        out: The folder to make: a new name, an empty folder, or a link to one of these, which stays a link.
+
+    Yields:
+        A folder to write into.
+
+    Raises:
+        ValueError: If ``out`` is in use: not empty, the current folder, or where a disk is mounted. This is
+            found out before any work is done.
+    """
+    target = Path(out).resolve()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"{out} already exists; remove it or name another folder")
+    if target == Path.cwd() or target.is_mount():
+        raise ValueError(
+            f"{out} cannot be replaced, as it is the current folder or a disk; name a new folder in it"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".partial-{target.name}-"))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write ``content`` as indented JSON, atomically."""
     with write_atomically(path) as temporary:
@@ -59,3 +97,49 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
         raise ValueError(f"{path} is not valid JSON ({error}); restore the file or write it anew") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); restore the file") from None
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read numbers from an ``.npy`` file, never a pickle.
+
+    Raises:
+        ValueError: If the file is missing or broken, or holds no numbers; the message names it.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            array = np.lib.format.read_array(stream, allow_pickle=False)
+    except Exception as error:  # NumPy reads the header as Python's syntax: a damaged one fails in many ways
+        raise ValueError(
+            f"{path} cannot be read as a NumPy array ({in_a_sentence(error)}); restore it"
+        ) from None
+    if array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{path} should be an array of numbers, got values of type {array.dtype}; write it anew"
+        )
+    return array
+
+
+def read_arrays(path: Path, names: Sequence[str], *, perhaps: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Read named arrays of numbers from an ``.npz`` file, never a pickle.
+
+    Args:
+        path: The file.
+        names: Arrays that must be there.
+        perhaps: Arrays that may be.
+
+    Raises:
+        ValueError: If the file is missing or broken, lacks an array, or one holds no numbers.
+    """
+    try:
+        with Path(path).open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in (*names, *perhaps) if name in archive}
+    except Exception as error:  # the same, and whatever zip archives fail with
+        raise ValueError(f"{path} cannot be read ({in_a_sentence(error)}); restore it") from None
+    lacking = [name for name in names if name not in arrays]
+    if lacking:
+        raise ValueError(f"{path} lacks an array ({', '.join(lacking)}); expected {', '.join(names)}")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            what = getattr(array, "dtype", "bytes")
+            raise ValueError(f"array {name} of {path} should hold numbers, got {what}; write it anew")
+    return arrays

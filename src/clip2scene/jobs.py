@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from clip2scene import build
-from clip2scene.config import Recipe, from_dict
+from clip2scene.config import Recipe
 from clip2scene.files import read_json
+from clip2scene.run_folder import clear_half_started, require_same
 
 SPLIT = "val"
 """What runs are judged on."""
 
 _NUSCENES_VAL_KEYFRAMES = 6019
-_HALF_STARTED = {"prompts.json", "prompts.safetensors", "words.safetensors", "sources.json"}
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ def _whole_lines(path: Path, *, last_bytes: int | None = None) -> list[dict[str,
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
+def check_device(device: str) -> torch.device:
+    """Give the device of a name; refuse one that is not there.
 
     Raises:
         ValueError: If torch cannot compute on it.
     """
     try:
-        torch.empty(0, device=device)
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch says the latter where it was built without CUDA
         raise ValueError(
             f"cannot compute on device {device!r} ({str(error).splitlines()[0]}); expected a name such as "
@@ -96,22 +96,9 @@ def check_folder(job: Job) -> None:
         ValueError: If the run there has another recipe, teacher or data set.
     """
     if not (job.folder / "recipe.json").exists():
-        left = list(job.folder.iterdir()) if job.folder.exists() else []
-        if all(path.name in _HALF_STARTED or path.name.startswith(".partial-") for path in left):
-            for path in left:
-                path.unlink()
-        return
-    sources = read_json(job.folder / "sources.json")
-    for what, found, expected in (
-        ("recipe", from_dict(read_json(job.folder / "recipe.json")), job.recipe),
-        ("teacher", sources["teacher_weights"], job.teacher_weights),
-        ("data set", sources["data_root"], str(job.data_root.resolve())),
-    ):
-        if found != expected:
-            raise ValueError(
-                f"{job.folder} holds a run of another {what} than this table asks for; give another --out, "
-                "or delete that folder"
-            )
+        clear_half_started(job.folder)
+    else:
+        require_same(job.folder, job.recipe, data_root=job.data_root, teacher_weights=job.teacher_weights)
 
 
 def check_data(jobs: Sequence[Job]) -> str | None:

@@ -25,7 +25,7 @@ from clip2scene.files import read_json
 from clip2scene.jobs import SPLIT, Job, check_data
 from clip2scene.recipes import fine_tuned
 from clip2scene.run import open_start
-from clip2scene.tables import full, rivals_table
+from clip2scene.tables import contrasting, full
 from clip2scene.train import finetune
 
 PROBE = "linear probe"
@@ -56,11 +56,10 @@ def methods_of(recipe: Recipe) -> dict[str, Method]:
     PPKT and SLidR contrast with the teacher's image tower before its pooling, as their papers do with a
     frozen backbone; class maps have none, so they contrast with the texts there (SLidR not at all).
     """
-    rivals = {variant.name: variant.recipe for variant in rivals_table(recipe).variants}
-    tower = recipe.teacher.kind == "maskclip"
-    ways = [Method(SCRATCH, None), Method("PPKT", rivals["PPKT, image tower" if tower else "PPKT"])]
+    tower = "own" if recipe.teacher.kind == "maskclip" else None
+    ways = [Method(SCRATCH, None), Method("PPKT", contrasting(recipe, "pixel-infonce", tower))]
     if tower:
-        ways.append(Method("SLidR", rivals["SLidR, image tower"]))
+        ways.append(Method("SLidR", contrasting(recipe, "superpixel-infonce", tower)))
     ways += [Method("CLIP2Scene", full(recipe)), Method(OURS, recipe, keeps_words=True)]
     return {way.name: way for way in ways}
 
@@ -83,11 +82,15 @@ def labels_of(amount: str, by: Literal["scene", "keyframe"]) -> LabelsConfig:
     return replace(base, fraction=float(share) / 100) if share else replace(base, count=int(count))
 
 
-def tuning_recipe(recipe: Recipe, method: Method, amount: str, *, by: Literal["scene", "keyframe"]) -> Recipe:
+def tuning_recipe(
+    recipe: Recipe, method: Method, amount: str, *, by: Literal["scene", "keyframe"], steps: int | None = None
+) -> Recipe:
     """Say how a method learns from so many labels; all but the start is the same for all methods."""
     tuned = fine_tuned(recipe, from_chance=method.pretraining is None)
     tuning = replace(tuned.tuning, start="words" if method.keeps_words else "random", freeze=amount == PROBE)
-    return replace(tuned, name=method.name, labels=labels_of(amount, by), tuning=tuning)
+    return replace(
+        tuned, name=method.name, labels=labels_of(amount, by), tuning=tuning, steps=steps or tuned.steps
+    )
 
 
 def tune_and_judge(starts: Mapping[str, Path], job: Job) -> None:
@@ -114,6 +117,7 @@ def label_efficiency(
     amounts: Sequence[str] = AMOUNTS,
     by: Literal["scene", "keyframe"] = "scene",
     seeds: Sequence[int] = (0, 1, 2),
+    tuning_steps: int | None = None,
     **calls: Any,  # noqa: ANN401
 ) -> Path:
     """Pretrain, fine-tune and judge every method with every amount of labels and every seed.
@@ -128,6 +132,7 @@ def label_efficiency(
         amounts: See :func:`labels_of`.
         by: Whether whole scenes are labelled, or keyframes.
         seeds: One run of each method and amount for each.
+        tuning_steps: Of fine-tuning; by default those of :func:`clip2scene.recipes.fine_tuned`.
         calls: ``workers``, ``teacher_weights`` and ``device``, as :func:`clip2scene.ablation.ablate` takes
             them.
 
@@ -146,7 +151,9 @@ def label_efficiency(
         )
     ways = [known[name] for name in wanted]
     recipes = {
-        (way.name, amount): tuning_recipe(recipe, way, amount, by=by) for amount in amounts for way in ways
+        (way.name, amount): tuning_recipe(recipe, way, amount, by=by, steps=tuning_steps)
+        for amount in amounts
+        for way in ways
     }
 
     def run(table: AblationTable) -> None:
@@ -155,10 +162,10 @@ def label_efficiency(
         )
 
     layout = check_data([Job(OURS, recipe, out, out, Path(data_root), None, "cpu")])
+    taught = tuple(Variant(way.name, way.pretraining) for way in ways if way.pretraining is not None)
     starts = {}
     if taught:
-        table = AblationTable("pretraining", "Without labels", taught[-1].name, taught)
-        run(table)
+        run(AblationTable("pretraining", "Without labels", taught[-1].name, taught))
         starts = {each.name: out / "pretraining" / "runs" / each.folder for each in taught}
     for amount in amounts:
         variants = tuple(Variant(way.name, recipes[way.name, amount]) for way in ways)

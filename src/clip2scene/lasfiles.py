@@ -28,7 +28,7 @@ def read_las(path: Path) -> dict[str, np.ndarray]:
         _check_las(path)
         with laspy.open(path) as reader:
             header = reader.header
-            least = header.point_format.size if path.suffix.lower() == ".las" else 1 / _MOST_PACKED
+            least = 1 / _MOST_PACKED if header.are_points_compressed else header.point_format.size
             room = path.stat().st_size - header.offset_to_point_data
             if header.point_count * least > room:  # decompressors go on beyond the end
                 raise ValueError(f"truncated: {header.point_count} points in {room} bytes")

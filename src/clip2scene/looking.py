@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.config import Recipe
@@ -75,7 +76,7 @@ def look(
     cached = CachedTeacher(teacher, weights_hash, teacher_cache, recipe.teacher.precision)
     estimate = _estimate(dataset, cached, teacher_cache)
     announce(estimate)
-    if estimate.images * estimate.bytes_per_image > estimate.free_bytes:
+    if not _fits(estimate, dataset, cached):
         raise ValueError(
             f"the teacher cache does not fit on the disk of {teacher_cache}: {estimate}; free some space, "
             "take --teacher.precision int8, or a smaller --teacher.working-size"
@@ -87,6 +88,20 @@ def look(
 
 def _look_at_sample(dataset: Dataset, teacher: CachedTeacher, number: int) -> None:
     teacher(dataset[number])
+
+
+def _fits(estimate: Estimate, dataset: Dataset, teacher: CachedTeacher) -> bool:
+    """Tell whether the disk has room; where it seems not to, only images count that are not kept yet."""
+    if estimate.images * estimate.bytes_per_image <= estimate.free_bytes:
+        return True
+    count = partial(_count_unseen, dataset, teacher)
+    unseen = sum(tqdm(map(count, range(len(dataset.tokens))), desc="images not kept yet", unit="sample"))
+    return unseen * estimate.bytes_per_image <= estimate.free_bytes
+
+
+def _count_unseen(dataset: Dataset, teacher: CachedTeacher, number: int) -> int:
+    sample = dataset[number]
+    return sum(not teacher.knows(sample.read_image(view)) for view in range(len(sample.cameras)))
 
 
 def _estimate(dataset: Dataset, teacher: CachedTeacher, folder: Path) -> Estimate:

@@ -10,12 +10,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -165,22 +165,47 @@ def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[None]:
     A process that dies in the block lets the next one in. Where the system has no file locks, all go in.
 
     Args:
-        path: File that stands for the block; made when missing, with its folder.
+        path: File that stands for the block; made with its folder, and removed at the end, as is the folder
+            if it was made here and nothing else is in it.
         wait: Whether to wait for the one inside.
 
     Raises:
         ValueError: If another is inside and ``wait`` is off.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise ValueError(
-                    f"another process works in {path.parent}; wait until it is done, or stop it"
-                ) from None
+    if fcntl is None:
         yield
+        return
+    made = not path.parent.exists()
+    file = _hold(path, wait)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held: who waits for it will see that it is gone
+        file.close()
+        if made:
+            with suppress(OSError):
+                path.parent.rmdir()
+
+
+def _hold(path: Path, wait: bool) -> IO[str]:
+    """Open a file and lock it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a")
+        except FileNotFoundError:  # the folder was removed in between
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            raise ValueError(
+                f"another process works in {path.parent}; wait until it is done, or stop it"
+            ) from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # the one inside has removed it; what others hold now is a new file
 
 
 def count_cores() -> int:

@@ -5,6 +5,7 @@
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
 ``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
 ``classes.json``        the classes of a drive log that has its own
+``calibration.json``    the axes and intensity of its clouds
 ``labels.json``         which labels it may see, if it learns from labels
 ``start.safetensors``   the weights it began with, if others learnt them
 ``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
@@ -43,9 +44,11 @@ from clip2scene.checkpoint import (
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_atomically, write_json
 from clip2scene.judging import Judged, judge_map
+from clip2scene.run_folder import LABELS, START, WORDS, clear_half_started, require_same, resolve_weights
 from clip2scene.starting import Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
 from clip2scene.subsets import Chosen, Subset
+from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip import load_clip
 from clip2scene.teacher.maskclip import MaskClip
@@ -53,7 +56,6 @@ from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
 from clip2scene.trainee import Trainee
 from clip2scene.types import IGNORE_LABEL, Prompts
 
-WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
 CHOSEN = "chosen.safetensors"
 
 LabelMask = Callable[[str, Int[Tensor, "points"]], Int[Tensor, "points"]]
@@ -180,15 +182,21 @@ class Run:
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
+            "inputs": build.stamp_inputs(
+                data.layout,
+                data_root,
+                with_labels=with_labels,
+                class_maps=teacher is not None and self.recipe.teacher.kind == "label-maps",
+            ),
             **frame_settings(data, dataset),
         }
-        if with_labels and data.layout == "drive-log":  # people correct the numbers in their own files
-            settings["ids"] = sorted(dataset.class_set.train_id_of_raw.items())
+        if with_labels:  # carried labels are numbers of these classes
+            ids = sorted(dataset.class_set.train_id_of_raw.items())
+            settings["judged"] = [list(dataset.class_set.classes), ids]
         if num_images < len(dataset):  # once they are restored, the teacher shall look again
             settings["num_images"] = num_images
-        backbone = None
-        if learning and self.recipe.loss.backbone is not None:
-            backbone = build.build_backbone(self.recipe.loss, self.text_space())
+        backbone = self._backbone() if learning else None
+        if backbone is not None:
             settings |= {
                 "backbone": self.recipe.loss.backbone,
                 "backbone_hash": self.sources["backbone_hash"],
@@ -196,6 +204,22 @@ class Run:
         folder = (into or self.folder / "carried") / split
         samples = dataset if subset is None else Chosen(dataset, subset)
         return carry_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
+
+    def _backbone(self) -> ImageBackbone | None:
+        """Open the image model that the rivals contrast with, if there is one.
+
+        Raises:
+            ValueError: If it is not where it was, or has changed.
+        """
+        if self.recipe.loss.backbone is None:
+            return None
+        backbone = build.build_backbone(self.recipe.loss, self.text_space())
+        if build.hash_backbone(self.recipe.loss) != self.sources["backbone_hash"]:
+            raise ValueError(
+                f"the image backbone in {self.recipe.loss.backbone} is not the one that {self.folder} learnt "
+                "from; put that one back, or train anew"
+            )
+        return backbone
 
     def text_space(self) -> TextSpace:
         """Open what turns words into vectors.
@@ -284,36 +308,18 @@ def start_run(
         start: Weights to begin with.
 
     Raises:
-        ValueError: If the folder holds something else, or a run of another recipe or teacher, with another
-            start or other labels.
+        ValueError: If the folder holds something else, or a run of another recipe, teacher or data set, with
+            another start or other labels.
     """
     if (out / "recipe.json").exists():
+        require_same(out, recipe, data_root=data_root, teacher_weights=teacher_weights)
         run = open_run(out)
-        if run.recipe != recipe:
-            raise ValueError(
-                f"{out} holds a run of another recipe ({run.recipe.name}, seed {run.recipe.seed}); "
-                "give another --out, or delete that folder"
-            )
-        if run.sources["teacher_weights"] != teacher_weights:
-            raise ValueError(
-                f"{out} holds a run taught by {run.sources['teacher_weights'] or 'the small model'}, not by "
-                f"{teacher_weights or 'the small model'}; name the same teacher, or give another --out"
-            )
         if run.sources.get("start") != _about(start):
             raise ValueError(
                 f"{out} holds a run that began with other weights; name the same start, or give another --out"
             )
         return run
-    begun = {
-        "prompts.json",
-        "prompts.safetensors",
-        "sources.json",
-        WORDS,
-        LABELS,
-        START,
-        build.OWN_CLASSES,
-    }  # of a call that was cut short
-    if out.exists() and any(path.name not in begun for path in out.iterdir()):
+    if not clear_half_started(out):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
     dataset = build.build_dataset(
         recipe.data,
@@ -328,7 +334,7 @@ def start_run(
     partly = recipe.data.words != "own"
     prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
     sources = {
-        "teacher_weights": teacher_weights,
+        "teacher_weights": resolve_weights(teacher_weights),
         "data_root": str(Path(data_root).resolve()),
         "num_samples": len(dataset.tokens),
         "in_channels": dataset[0].cloud.features.shape[1],
@@ -338,8 +344,7 @@ def start_run(
     backbone = build.build_backbone(recipe.loss, space)
     if backbone is not None:
         sources["pixel_channels"] = backbone.channels
-        own = recipe.loss.backbone == "own"
-        sources["backbone_hash"] = "" if own else hash_files(Path(str(recipe.loss.backbone)))
+        sources["backbone_hash"] = build.hash_backbone(recipe.loss)
     if recipe.supervision == "labels":
         subset = build.choose_labels(recipe, dataset)
         write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
@@ -347,7 +352,7 @@ def start_run(
         sources["start"] = _about(start)
         with write_atomically(out / START) as temporary:
             save_file(dict(start.weights), temporary)
-    build.keep_own_classes(recipe.data, data_root, out)
+    build.keep_own_files(recipe.data, data_root, out)
     save_prompts(out, prompts)
     if isinstance(space, TextTable):
         space.save(out / WORDS)

@@ -14,6 +14,8 @@ from clip2scene import build, pictures
 from clip2scene.carried import load_carried
 from clip2scene.carry import find_pairs
 from clip2scene.cloudfiles import read_cloud, write_ply
+from clip2scene.datasets.drive_log import read_log_cloud
+from clip2scene.datasets.drive_log_files import Calibration
 from clip2scene.datasets.scannet_scene import COLOUR_CHANNELS, read_vertices
 from clip2scene.evaluate import predict
 from clip2scene.files import write_atomically
@@ -97,6 +99,9 @@ def segment_files(
 ) -> list[Path]:
     """Label cloud files with any words.
 
+    If the run learnt from a drive log, the files are taken to be of the same lidar: with its axes, and its
+    intensity (but for nuScenes' own ``.pcd.bin``, whose are known).
+
     Every cloud is labelled before the first file is written, so a bad one leaves nothing half done.
 
     Args:
@@ -118,9 +123,10 @@ def segment_files(
             f"expected one or more clouds of different names, got {', '.join(stems) or 'none'}; "
             "name a file, or split the call"
         )
+    calibration = build.own_calibration(open_run(run).recipe.data, run)
     segmenter = Segmenter.load(run, words=words)
     segmenter.set_prompts(prompts)
-    answers = [_segment_file(segmenter, path) for path in clouds]
+    answers = [_segment_file(segmenter, path, calibration) for path in clouds]
     written = []
     for stem, answer in zip(stems, answers, strict=True):
         written += _write_answer(out, stem, segmenter.prompts.classes, *answer)
@@ -130,10 +136,14 @@ def segment_files(
 Answer = tuple[Float[Tensor, "points 3"], Int[Tensor, "points"], Float[Tensor, "points names"]]
 
 
-def _segment_file(segmenter: Segmenter, path: Path) -> Answer:
+def _segment_file(segmenter: Segmenter, path: Path, calibration: Calibration | None) -> Answer:
     """Read and label one file: positions, labels and scores. The embeddings are let go; files may be many."""
-    coloured = segmenter.in_channels == COLOUR_CHANNELS and path.suffix.lower() == ".ply"
-    cloud = read_vertices(path) if coloured else read_cloud(path)
+    if segmenter.in_channels == COLOUR_CHANNELS and path.suffix.lower() == ".ply":
+        cloud = read_vertices(path)
+    elif calibration is None or path.name.lower().endswith(".pcd.bin"):
+        cloud = read_cloud(path)
+    else:
+        cloud = read_log_cloud(path, calibration)
     try:
         found = segmenter.segment(cloud)
     except ValueError as error:

@@ -5,6 +5,7 @@ Published values are those of the paper's Table 3: nuScenes val, mIoU in percent
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from clip2scene.ablation import AblationTable, Variant
@@ -118,13 +119,14 @@ def words_table(recipe: Recipe) -> AblationTable:
     return AblationTable("words", "Prompts", "own words", variants)
 
 
+def contrasting(recipe: Recipe, form: str, backbone: str | None = None) -> Recipe:
+    """Give a recipe a rival's loss: contrast with what the teacher answers, or with its image tower."""
+    return _change(plain(recipe), loss={"form": form, "class_balance": 0.0, "backbone": backbone})
+
+
 def rivals_table(recipe: Recipe) -> AblationTable:
     """Losses of other papers with the same teacher, pairs, network and schedule."""
-    base = plain(recipe)
-
-    def contrast(form: str, backbone: str | None = None) -> Recipe:
-        return _change(base, loss={"form": form, "class_balance": 0.0, "backbone": backbone})
-
+    base, contrast = plain(recipe), partial(contrasting, recipe)
     beside = "features before the teacher's pooling, which know no words; a linear layer learns these beside"
     variants = (
         _variant("baseline", base, None, "SCR"),

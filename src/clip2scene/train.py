@@ -19,8 +19,10 @@ from clip2scene.carried import load_carried
 from clip2scene.config import Recipe
 from clip2scene.geometry import voxelize
 from clip2scene.holdout import keep_best
-from clip2scene.parallel import count_cores, read_ahead
+from clip2scene.jobs import check_device
+from clip2scene.parallel import count_cores, one_at_a_time, read_ahead
 from clip2scene.run import LabelMask, Run, start_run
+from clip2scene.run_folder import LOCK
 from clip2scene.self_training import own_answers, switch_targets
 from clip2scene.starting import Start
 from clip2scene.student.embedder import Embedder
@@ -99,11 +101,16 @@ def pretrain(
         ``out``.
 
     Raises:
-        ValueError: If the data, the teacher or the folder is unfit; before the first step.
+        ValueError: If the data, the teacher, the folder, the device or an option is unfit; before the first
+            step. If the loss, its gradient or the weights are not finite; what was saved before is whole.
     """
-    place = _device(device)
-    run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
-    teach(run, data_root, device=place, save_every=save_every, carried=carried, teacher_cache=teacher_cache)
+    place = check_device(device)
+    _check_save_every(save_every)
+    with one_at_a_time(out / LOCK, wait=False):
+        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
+        teach(
+            run, data_root, device=place, save_every=save_every, carried=carried, teacher_cache=teacher_cache
+        )
     return out
 
 
@@ -139,9 +146,11 @@ def finetune(
     """
     if recipe.supervision != "labels":
         raise ValueError(f"fine-tuning learns from labels, but recipe {recipe.name!r} learns without")
-    place = _device(device)
-    run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start)
-    teach(run, data_root, device=place, save_every=save_every, carried=carried)
+    place = check_device(device)
+    _check_save_every(save_every)
+    with one_at_a_time(out / LOCK, wait=False):
+        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start)
+        teach(run, data_root, device=place, save_every=save_every, carried=carried)
     return out
 
 
@@ -191,15 +200,9 @@ def check_classes(lessons: "Lessons", run: Run) -> None:
         )
 
 
-def _device(name: str) -> torch.device:
-    """Check a device's name before anything is done for it."""
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"unknown device {name!r} ({reason}); expected a name such as cpu or cuda:0"
-        ) from None
+def _check_save_every(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"--save-every is a number of steps, expected 1 or more, got {steps}; correct it")
 
 
 def learn(

@@ -1,16 +1,19 @@
 """The door where settings stop: recipes go in, objects come out."""
 
 from clip2scene.build.data import (
+    OWN_CALIBRATION,
     OWN_CLASSES,
     DataSet,
     build_dataset,
     choose_labels,
     count_images,
     judged_classes,
-    keep_own_classes,
+    keep_own_files,
+    own_calibration,
     scenes_of,
     spoken_classes,
 )
+from clip2scene.build.inputs import stamp_inputs
 from clip2scene.build.objective import Objective
 from clip2scene.build.student import build_optimiser, build_student, learning_rate
 from clip2scene.build.teacher import (
@@ -19,6 +22,7 @@ from clip2scene.build.teacher import (
     build_mask_clip,
     build_prompts,
     build_teacher,
+    hash_backbone,
     hash_teacher,
     names_of,
     open_text_space,
@@ -26,6 +30,7 @@ from clip2scene.build.teacher import (
 )
 
 __all__ = [
+    "OWN_CALIBRATION",
     "OWN_CLASSES",
     "SMALL_CLIP",
     "DataSet",
@@ -39,13 +44,16 @@ __all__ = [
     "build_teacher",
     "choose_labels",
     "count_images",
+    "hash_backbone",
     "hash_teacher",
     "judged_classes",
-    "keep_own_classes",
+    "keep_own_files",
+    "own_calibration",
     "learning_rate",
     "names_of",
     "open_text_space",
     "place_words",
     "scenes_of",
     "spoken_classes",
+    "stamp_inputs",
 ]

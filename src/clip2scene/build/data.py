@@ -8,6 +8,7 @@ from clip2scene.class_set import ClassSet
 from clip2scene.config import DataConfig, Recipe
 from clip2scene.datasets.drive_log import DriveLog
 from clip2scene.datasets.drive_log_classes import class_set_to_json, read_class_set
+from clip2scene.datasets.drive_log_files import HEADER, Calibration, read_calibration, read_checked
 from clip2scene.datasets.kitti import KittiObject
 from clip2scene.datasets.kitti_raw import KittiRaw
 from clip2scene.datasets.nuscenes import NuScenes
@@ -25,6 +26,9 @@ KITTI = {"semantic-kitti": SemanticKitti, "kitti-object": KittiObject, "kitti-ra
 
 OWN_CLASSES = "classes.json"
 """Where a drive log, and a run that learnt from it, keep their classes."""
+
+OWN_CALIBRATION = "calibration.json"
+"""Where they keep how the lidar's clouds are to be read; a run's lists no cameras."""
 
 
 def judged_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
@@ -49,16 +53,39 @@ def judged_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
     return TOYTOWN if data.classes == "toytown" else NUSCENES
 
 
-def keep_own_classes(data: DataConfig, root: Path, run: Path) -> None:
-    """Write the classes of a drive log into a run's folder, so that it can be used when the data are gone.
+def keep_own_files(data: DataConfig, root: Path, run: Path) -> None:
+    """Write a drive log's classes and its lidar's axes and intensity into a run's folder.
+
+    So the run can be used when the data are gone.
 
     Raises:
         ValueError: If they cannot be read, or cannot judge answers in the words that teach.
     """
-    if data.layout == "drive-log" and (root / OWN_CLASSES).exists():
+    if data.layout != "drive-log":
+        return
+    lidar = read_checked(root / OWN_CALIBRATION).get("lidar", {})
+    kept = {name: lidar[name] for name in ("axes", "intensity_max") if name in lidar}
+    write_json(run / OWN_CALIBRATION, HEADER | {"lidar": kept, "cameras": []})
+    if (root / OWN_CLASSES).exists():
         class_set = read_class_set(root)
         judge_map(spoken_classes(data, root), class_set)
         write_json(run / OWN_CLASSES, class_set_to_json(class_set))
+
+
+def own_calibration(data: DataConfig, run: Path) -> Calibration | None:
+    """Say how the clouds are to be read that a run learnt from a drive log; None for other layouts.
+
+    Raises:
+        ValueError: If the run does not tell: those of old versions did not keep it.
+    """
+    if data.layout != "drive-log":
+        return None
+    if not (run / OWN_CALIBRATION).exists():
+        raise ValueError(
+            f"{run} does not tell the axes and intensity of the drive log that it learnt from; copy the "
+            f"log's {OWN_CALIBRATION} into it"
+        )
+    return read_calibration(run / OWN_CALIBRATION)
 
 
 def spoken_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:

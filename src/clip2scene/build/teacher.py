@@ -151,3 +151,8 @@ def build_backbone(loss: LossConfig, space: TextSpace) -> ImageBackbone | None:
         assert isinstance(space, Clip)
         return backbone_of_clip(space, space="features")
     return load_backbone(loss.backbone, space="features")
+
+
+def hash_backbone(loss: LossConfig) -> str:
+    """Hash the files of the image model that the rivals contrast with; nothing if they are the teacher's."""
+    return "" if loss.backbone in (None, "own") else hash_files(Path(loss.backbone))

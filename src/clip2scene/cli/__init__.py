@@ -57,5 +57,8 @@ def main() -> None:
         print(f"clip2scene: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("clip2scene: interrupted; the same command goes on with what was kept", file=sys.stderr)
+        print(
+            "clip2scene: interrupted; the same command goes on with what it keeps; data sets begin anew",
+            file=sys.stderr,
+        )
         sys.exit(130)

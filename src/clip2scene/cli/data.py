@@ -26,7 +26,7 @@ def make_toytown(
         out: New folder for the data set.
         scenes: Training scenes, each a town of its own.
         val_scenes: Scenes to judge on.
-        keyframes: Annotated sweeps in a scene, two a second.
+        keyframes: Annotated sweeps in a scene, two a second; of a drive at most 20.
         sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has. In
             SemanticKITTI's layout every one of them has labels and an image; in ScanNet's, a walk through a
             room has as many frames as all of them.
@@ -68,6 +68,7 @@ def doctor(
     calibration: bool = True,
     costs: bool = True,
     json: Path | None = None,
+    pictures: Path | None = None,
 ) -> None:
     """Check a data set before training: files, times, calibration, labels, costs. Exit code 1 for a fault.
 
@@ -79,8 +80,10 @@ def doctor(
         calibration: Whether to compare ends of things in the clouds with edges in the images.
         costs: Whether to measure what a teacher's answers take in time and disk.
         json: File to write the findings to.
+        pictures: Folder for a picture of each camera of one sample, with the points that it sees.
     """
     from clip2scene.doctor import examine
+    from clip2scene.doctor_pictures import draw_overlays
     from clip2scene.doctor_report import report_json, report_text
     from clip2scene.files import write_json
 
@@ -90,6 +93,9 @@ def doctor(
     if json is not None:
         write_json(json, report_json(lines))
     print(report_text(lines))
+    if pictures is not None:
+        drawn = draw_overlays(data, data_root, split=split, folder=pictures)
+        print(f"drew {len(drawn)} pictures: {pictures}")
     if any(line.mark == "fault" for line in lines):
         sys.exit(1)
 

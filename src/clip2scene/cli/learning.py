@@ -177,6 +177,7 @@ def label_efficiency(
     by: Literal["scene", "keyframe"] = "scene",
     seeds: tuple[int, ...] = (0, 1, 2),
     steps: int | None = None,
+    tuning_steps: int | None = None,
     workers: int = 1,
     teacher_weights: str | None = None,
     device: str = "cpu",
@@ -192,6 +193,7 @@ def label_efficiency(
         by: Whether whole scenes are labelled (SLidR's protocol) or keyframes (CLIP2Scene's).
         seeds: One run of each for each; a seed draws its own scenes.
         steps: Of pretraining, instead of the recipe's.
+        tuning_steps: Of fine-tuning, instead of 600.
         workers: Runs at a time.
         teacher_weights: As for pretrain.
         device: As torch names it. Only cpu has been tested.
@@ -208,6 +210,7 @@ def label_efficiency(
         amounts=amounts or AMOUNTS,
         by=by,
         seeds=seeds,
+        tuning_steps=tuning_steps,
         workers=workers,
         teacher_weights=teacher_weights,
         device=device,
@@ -217,7 +220,12 @@ def label_efficiency(
 
 
 def evaluate(
-    run: tyro.conf.Positional[Path], *, data_root: Path, split: str = "val", pictures: int = 2
+    run: tyro.conf.Positional[Path],
+    *,
+    data_root: Path,
+    split: str = "val",
+    teacher_cache: Path | None = None,
+    pictures: int = 2,
 ) -> None:
     """Judge a run per point, beside its teacher and chance.
 
@@ -225,13 +233,14 @@ def evaluate(
         run: Folder of the run.
         data_root: The data set, with labels.
         split: Which split to judge.
+        teacher_cache: Folder that look filled, or that is filled now: what the teacher saw in each image.
         pictures: Samples to draw.
     """
     from clip2scene.evaluate import evaluate as run_evaluate
     from clip2scene.metrics import table
     from clip2scene.showcase import draw_samples
 
-    print(table(run_evaluate(run, data_root=data_root, split=split)))
+    print(table(run_evaluate(run, data_root=data_root, split=split, teacher_cache=teacher_cache)))
     print(f"wrote {run / 'metrics.json'}")
     for path in draw_samples(run, data_root=data_root, split=split, count=pictures):
         print(f"drew {path}")

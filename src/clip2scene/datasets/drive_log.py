@@ -15,6 +15,7 @@ from clip2scene.class_set import ClassSet
 from clip2scene.cloudfiles import SUFFIXES, read_cloud
 from clip2scene.datasets.drive_log_classes import read_class_set, read_labels
 from clip2scene.datasets.drive_log_files import (
+    Calibration,
     choose_names,
     read_calibration,
     read_image_times,
@@ -178,12 +179,7 @@ class DriveLog:
         return found
 
     def _read_cloud(self, name: str) -> PointCloud:
-        """Read a cloud and turn it."""
-        cloud = read_cloud(self._clouds[name], intensity_max=self._calibration.intensity_max)
-        turn = self._calibration.cloud_from_lidar
-        if torch.equal(turn, torch.eye(4, dtype=torch.float64)):
-            return cloud
-        return PointCloud(transform_points(turn, cloud.positions), cloud.features)
+        return read_log_cloud(self._clouds[name], self._calibration)
 
     def _sweep(self, name: str, keyframe: str) -> PointCloud:
         """Read an earlier cloud, less the vehicle's own points, in the frame of the keyframe's."""
@@ -239,6 +235,19 @@ class DriveLog:
                 "their own, or use with_labels=False"
             )
         return files
+
+
+def read_log_cloud(path: Path, calibration: Calibration) -> PointCloud:
+    """Read a cloud file of a drive log and turn it.
+
+    Raises:
+        ValueError: As :func:`clip2scene.cloudfiles.read_cloud` does.
+    """
+    cloud = read_cloud(path, intensity_max=calibration.intensity_max)
+    turn = calibration.cloud_from_lidar
+    if torch.equal(turn, torch.eye(4, dtype=torch.float64)):
+        return cloud
+    return PointCloud(transform_points(turn, cloud.positions), cloud.features)
 
 
 def _list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from clip2scene.class_set import ClassSet, train_ids
 from clip2scene.datasets.drive_log_files import HEADER, read_checked
 from clip2scene.datasets.reading import read_records
-from clip2scene.parallel import in_a_sentence
+from clip2scene.files import read_array
 
 
 def read_class_set(folder: Path) -> ClassSet:
@@ -68,14 +68,12 @@ def read_labels(path: Path, num_points: int, class_set: ClassSet) -> Int[Tensor,
     if path.suffix == ".label":
         raw = (read_records(path, "<u4")[:, 0] & 0xFFFF).astype(np.int64)  # the thing's number stands above
     else:
-        try:
-            array = np.load(path, allow_pickle=False)
-        except Exception as error:  # the readers of headers and archives have many
-            fault = in_a_sentence(error)
-            raise ValueError(f"{path} cannot be read as a NumPy array ({fault}); restore it") from None
-        if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu":
-            what = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-            raise ValueError(f"{path} holds {what}, expected one whole number for each point; write it anew")
+        array = read_array(path)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"{path} holds {array.dtype} of shape {array.shape}, expected one whole number for each "
+                "point; write it anew"
+            )
         raw = array.astype(np.int64)
     if len(raw) != num_points:
         raise ValueError(f"{path} holds {len(raw)} labels, but the cloud {num_points} points; write it anew")

@@ -3,8 +3,6 @@
 ``docs/data.md`` describes what each file holds; :class:`clip2scene.datasets.drive_log.DriveLog` reads it.
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.datasets.drive_log_files import HEADER, IMAGE_TIMES, POSES
-from clip2scene.files import write_json
+from clip2scene.files import new_folder, write_json
 from clip2scene.types import Camera
 
 
@@ -38,31 +36,14 @@ class Converted:
 
 @contextmanager
 def new_log(out: Path) -> Iterator[Path]:
-    """Lend a hidden folder beside ``out`` that takes its name only when the block ends well.
-
-    Nothing is left of a conversion that fails or is interrupted.
-
-    Args:
-        out: The log's folder; it must not exist yet, or be empty.
-
-    Yields:
-        A folder to write the log into.
+    """Lend a folder for a log that takes the name ``out`` only when the block ends well.
 
     Raises:
-        ValueError: If ``out`` is in use.
+        ValueError: If ``out`` is in use (see :func:`clip2scene.files.new_folder`).
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} already exists; remove it or name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".partial-{out.name}-"))
-    try:
-        temporary.chmod(0o755)
-        (temporary / "lidar").mkdir()
-        yield temporary
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with new_folder(out) as folder:
+        (folder / "lidar").mkdir()
+        yield folder
 
 
 def write_cloud(

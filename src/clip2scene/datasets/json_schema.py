@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ _KNOWN = {
 def find_fault(value: Any, schema: Mapping[str, Any], whole: Mapping[str, Any], where: str = "") -> str:  # noqa: ANN401
     """Say what is wrong with a JSON value.
 
-    Numbers must be finite, and whole numbers must be written without a point.
+    Numbers must be finite and fit a float, and whole numbers must be written without a point.
 
     Args:
         value: What :func:`json.loads` returned.
@@ -66,7 +67,7 @@ def _resolve(reference: str, whole: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_of(value: Any, kind: str) -> bool:  # noqa: ANN401
-    finite = not isinstance(value, float) or math.isfinite(value)
+    finite = not isinstance(value, int | float) or abs(value) <= sys.float_info.max
     return isinstance(value, _TYPES[kind]) and not isinstance(value, bool) and finite
 
 

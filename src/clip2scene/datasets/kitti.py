@@ -135,12 +135,12 @@ class KittiObject:
         return place.cloud.parents[1] / "semantic_maps" / f"{place.cloud.stem}.png"
 
 
-def refuse_labels(with_labels: bool, what: str) -> None:
-    """Refuse to open a data set with labels that it has not."""
+def refuse_labels(with_labels: bool, what: str, instead: str = "SemanticKITTI's") -> None:
+    """Refuse to open a data set with labels that it has not; ``instead`` names a layout that has."""
     if with_labels:
         raise ValueError(
-            f"{what} has no labels of points, so nothing can be judged by them; use SemanticKITTI's "
-            "layout, or with_labels=False"
+            f"{what} has no labels of points, so nothing can be judged by them; use {instead} layout, "
+            "or with_labels=False"
         )
 
 

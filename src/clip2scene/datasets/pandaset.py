@@ -22,10 +22,9 @@ from clip2scene.datasets.reading import (
     check_sweeps,
     read_image,
 )
-from clip2scene.files import read_json
+from clip2scene.files import read_arrays, read_json
 from clip2scene.geometry import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.labels import PANDASET, train_ids
-from clip2scene.parallel import in_a_sentence
 from clip2scene.types import Camera, Moments, PointCloud, Sample
 
 CAMERAS = (
@@ -254,14 +253,8 @@ def _earlier_frames(
 
 def _read_arrays(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Read the named arrays of an npz, all of one length."""
-    try:
-        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in keys}
-    except KeyError as error:
-        raise ValueError(f"{path} lacks an array ({error}); expected {', '.join(keys)}") from None
-    except Exception as error:  # the readers of archives, of their parts and of what was packed have many
-        raise ValueError(f"{path} cannot be read ({in_a_sentence(error)}); restore it") from None
-    points = np.shape(arrays["xyz"])[:1]
+    arrays = read_arrays(path, keys)
+    points = arrays["xyz"].shape[:1]
     for key, array in arrays.items():
         kinds = "iu" if key in ("sensor", "label") else "fiu"
         if array.shape != ((*points, 3) if key == "xyz" else points) or array.dtype.kind not in kinds:

@@ -1,14 +1,15 @@
 """Official PandaSet downloads, whose tables are pickles, into a folder that :class:`PandaSet` reads."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Shaped, UInt8
 from tqdm import tqdm
 
-from clip2scene.datasets.pandaset import CAMERAS
+from clip2scene.datasets.pandaset import CAMERAS, PandaSet
 from clip2scene.datasets.pandaset_tables import Columns, read_numbered_table
+from clip2scene.files import new_folder
 
 _COPIED = ("poses.json", "timestamps.json", "intrinsics.json")
 
@@ -25,30 +26,44 @@ def convert_pandaset(sequence: Path, out: Path) -> None:
         out: Folder to make.
 
     Raises:
-        ValueError: If ``out`` is in use, or a file of the sequence is missing, broken, or not a plain table.
+        ValueError: If ``out`` is in use, or a file of the sequence is missing, broken, or not a plain table:
+            each sweep needs its image of every camera, and labels if another sweep has them.
     """
-    sequence, out = Path(sequence), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} already exists; remove it or name another folder")
+    sequence = Path(sequence)
     sweeps = sorted((sequence / "lidar").glob("*.pkl.gz"))
     if not sweeps:
         raise ValueError(f"{sequence} holds no lidar/NN.pkl.gz; expected one official PandaSet sequence")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".partial-{out.name}-"))
-    try:
-        temporary.chmod(0o755)
-        for folder in ("lidar", *(f"camera/{name}" for name in CAMERAS)):
-            _copy_calibration(sequence / folder, temporary / folder)
-        for path in tqdm(sweeps, desc=f"PandaSet {sequence.name}", unit="sweep"):
-            labels = sequence / "annotations" / "semseg" / path.name
-            arrays = _sweep_arrays(path, labels if labels.exists() else None)
-            target = temporary / "lidar" / path.name.replace(".pkl.gz", ".npz")
-            np.savez_compressed(target, allow_pickle=False, **arrays)
-        temporary.replace(out)
-    except OSError as error:
-        raise ValueError(f"{sequence} cannot be converted: {error}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    labels = {path.name: path for path in (sequence / "annotations" / "semseg").glob("*.pkl.gz")}
+    lacking = [path.name for path in sweeps if path.name not in labels]
+    if labels and lacking:
+        raise ValueError(
+            f"{sequence / 'annotations' / 'semseg'} lacks {lacking[0]}, in all {len(lacking)} of "
+            f"{len(sweeps)} files; restore them, or remove the folder to convert without labels"
+        )
+    with new_folder(out) as folder:
+        try:
+            for name in ("lidar", *(f"camera/{name}" for name in CAMERAS)):
+                _copy_calibration(sequence / name, folder / name)
+            _check(folder, [path.name.removesuffix(".pkl.gz") for path in sweeps])
+            for path in tqdm(sweeps, desc=f"PandaSet {sequence.name}", unit="sweep"):
+                arrays = _sweep_arrays(path, labels.get(path.name))
+                target = folder / "lidar" / path.name.replace(".pkl.gz", ".npz")
+                np.savez_compressed(target, allow_pickle=False, **arrays)
+            PandaSet(folder)
+        except OSError as error:
+            raise ValueError(f"{sequence} cannot be converted: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{error}".replace(f"{folder}", f"{sequence}")) from None
+
+
+def _check(folder: Path, frames: list[str]) -> None:
+    """Refuse a sequence that lacks an image."""
+    images = [folder / "camera" / name / f"{frame}.jpg" for name in CAMERAS for frame in frames]
+    lacking = [image for image in images if not image.exists()]
+    if lacking:
+        raise ValueError(
+            f"{lacking[0]} is missing, in all {len(lacking)} of {len(images)} images; restore them"
+        )
 
 
 def _sweep_arrays(path: Path, labels: Path | None) -> Columns:
@@ -59,9 +74,9 @@ def _sweep_arrays(path: Path, labels: Path | None) -> Columns:
         raise ValueError(f"{path} lacks the columns {' '.join(lacking)}, it has {' '.join(table)}")
     arrays = {
         "xyz": np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float32),
-        "intensity": np.clip(np.round(table["i"]), 0, 255).astype(np.uint8),
+        "intensity": _bytes(table["i"], 255, f"i of {path}"),
         "t": (table["t"] - table["t"].min(initial=np.inf)).astype(np.float32),
-        "sensor": table["d"].astype(np.uint8),
+        "sensor": _bytes(table["d"], 1, f"d of {path}"),
     }
     if labels is not None:
         found, called = read_numbered_table(labels)
@@ -76,8 +91,19 @@ def _sweep_arrays(path: Path, labels: Path | None) -> Columns:
                     f"{labels} numbers its rows otherwise than {path}; they are not of one sweep"
                 )
             raw = raw[order][place]
-        arrays["label"] = raw.astype(np.uint8)
+        arrays["label"] = _bytes(raw, 255, f"class of {labels}")
     return arrays
+
+
+def _bytes(values: Shaped[np.ndarray, "points"], highest: int, what: str) -> UInt8[np.ndarray, "points"]:
+    """Round numbers of 0 to ``highest``, refusing others: as bytes, they would become something else."""
+    strange = ~((values >= 0) & (values <= highest))  # NaN is strange too
+    if strange.any():
+        raise ValueError(
+            f"the column {what} holds {values[strange][0]}, in all {int(strange.sum())} values that are not "
+            f"in 0..{highest}; restore the file"
+        )
+    return np.round(values).astype(np.uint8)
 
 
 def _copy_calibration(source: Path, target: Path) -> None:

@@ -23,6 +23,8 @@ up."""
 MAX_SWEEPS = 10
 """Most sweeps of one sample, the keyframe included."""
 
+_IMAGE_MODES = ("RGB", "RGBA", "L", "P", "1")
+
 FARTHEST_M = 1e5
 """No sensor sees this far; beyond it, float32 no longer holds centimetres."""
 
@@ -48,11 +50,12 @@ def read_image(path: Path, width: int, height: int) -> UInt8[Tensor, "height wid
         height: Expected height in pixels.
 
     Raises:
-        ValueError: If the file is missing, broken, or of another size.
+        ValueError: If the file is missing, broken, of another size, or of other pixels than 8 bits of colour
+            or grey.
     """
     try:
         with Image.open(path) as image:
-            size = image.size
+            size, mode = image.size, image.mode
             pixels = np.array(image.convert("RGB")) if size == (width, height) else None
     except FileNotFoundError:
         raise ValueError(f"image {path} is missing; restore it") from None
@@ -62,6 +65,11 @@ def read_image(path: Path, width: int, height: int) -> UInt8[Tensor, "height wid
         raise ValueError(
             f"image {path} is {size[0]}x{size[1]}, expected {width}x{height}; its calibration belongs to "
             "that size"
+        )
+    if mode not in _IMAGE_MODES:  # 16 bits would be cut to white
+        raise ValueError(
+            f"image {path} has {mode} pixels, expected 8 bits of colour or grey ({', '.join(_IMAGE_MODES)}); "
+            "write it anew"
         )
     return torch.from_numpy(pixels)
 

@@ -61,7 +61,7 @@ class RgbdSequences:
             ValueError: If labels are asked for, there is no sequence, or the split is unknown or lists one
                 that is not there.
         """
-        refuse_labels(with_labels, "a recording of colour and depth images")
+        refuse_labels(with_labels, "a recording of colour and depth images", "ScanNet's")
         if not voxel_size > 0:
             raise ValueError(f"voxel_size must be positive metres, got {voxel_size}")
         self.root, self.class_set = Path(root), class_set

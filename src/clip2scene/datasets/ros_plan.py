@@ -122,7 +122,9 @@ def plan_log(bag: Bag, wanted: Wanted, most_apart_us: int) -> Plan:
 
 
 def nearest_clouds(clouds_us: Sequence[int], images_us: Sequence[int], most_apart_us: int) -> dict[int, int]:
-    """Give each cloud at most one image, and each image at most one cloud: the nearest of both.
+    """Give each image the nearest cloud, and let each cloud keep the nearest of the images that it was given.
+
+    Of two as near, the earlier is taken.
 
     Args:
         clouds_us: Moments of clouds, strictly rising.
@@ -139,11 +141,12 @@ def nearest_clouds(clouds_us: Sequence[int], images_us: Sequence[int], most_apar
     if not clouds_us or not images_us:
         return {}
     clouds, images = np.array(clouds_us, dtype=np.int64), np.array(images_us, dtype=np.int64)
-    cloud_of_image, image_of_cloud = _nearest(clouds, images), _nearest(images, clouds)
-    mutual = image_of_cloud[cloud_of_image] == np.arange(len(images))
-    near = np.abs(clouds[cloud_of_image] - images) <= most_apart_us
-    kept = np.flatnonzero(mutual & near)
-    return dict(zip(images[kept].tolist(), clouds[cloud_of_image[kept]].tolist(), strict=True))
+    given = clouds[_nearest(clouds, images)]
+    apart = np.abs(given - images)
+    order = np.lexsort((images, apart, given))
+    first = order[np.unique(given[order], return_index=True)[1]]
+    kept = first[apart[first] <= most_apart_us]
+    return dict(zip(images[kept].tolist(), given[kept].tolist(), strict=True))
 
 
 def _nearest(
@@ -260,15 +263,26 @@ def _ego_motion(
     topics: Topics, found: _Found, tree: FrameTree, lidar: str, wanted: Wanted
 ) -> tuple[str, Callable[[int], Float[Tensor, "4 4"]] | None, list[str]]:
     """Choose the vehicle's frame and where its poses come from: a topic of poses, transforms, or nowhere."""
+    if wanted.world_frame is not None and (topics.poses is not None or wanted.poses == "none"):
+        raise ValueError(
+            f"world_frame {wanted.world_frame} goes with poses of transforms, but they are those of "
+            f"{topics.poses or 'none'}; leave it out, or ask for poses: tf"
+        )
     if topics.poses is not None:
         world, child = found.pose_frames or ("", "")
         ego = wanted.ego_frame or child or _vehicle(tree, lidar)
-        way = found.poses.trajectory(topics.poses)
-        return ego, way.world_from_ego, [f"poses of {topics.poses}: {ego} in {world or 'the world'}"]
+        way, child_from_ego = found.poses.trajectory(topics.poses), tree.fixed(child or ego, ego)
+        note = f"poses of {topics.poses}: {ego} in {world or 'the world'}"
+        return ego, lambda time_us: way.world_from_ego(time_us) @ child_from_ego, [note]
     ego = wanted.ego_frame or _vehicle(tree, lidar)
     above = tree.ancestors(ego)
     moving = [tree.edges[name].parent for name in above[:-1] if tree.edges[name].moves]
     world_or_none = wanted.world_frame or next(iter(moving), None)
+    if wanted.poses == "tf" and world_or_none is None:
+        raise ValueError(
+            f"poses of transforms are asked for, but none moves from {ego} up to {above[-1]}; name another "
+            "topic of poses, or none"
+        )
     if wanted.poses == "none" or world_or_none is None:
         why = "none were wanted" if wanted.poses == "none" else "the bag tells none"
         note = f"no poses ({why}): one sweep a sample, and images count as taken when their clouds were"

@@ -14,6 +14,9 @@ MOST_GAP_US = 1_000_000
 MOST_REACH_US = 100_000
 """How long before the first pose of a drive, or after its last, the motion is taken to go on."""
 
+LEAST_BASE_US = 50_000
+"""How far apart two poses must be for a motion to be continued by them: an error of 1 mm becomes 2 cm/s."""
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -32,30 +35,40 @@ class Trajectory:
     def world_from_ego(self, time_us: int) -> Float[Tensor, "4 4"]:
         """Give the pose at a moment: rotation and translation at constant speed between two known poses.
 
-        A moment up to 0.1 s outside of a drive continues the motion between the drive's last (or first) two.
+        A moment up to 0.1 s outside of a drive continues the motion between the drive's last (or first) pose
+        and the nearest that is at least 50 ms away from it.
 
         Raises:
-            ValueError: If there is no pose within 1 s on both sides, nor one that can be continued.
+            ValueError: If there is no pose within 1 s on both sides, nor two that can be continued.
         """
         after = int(np.searchsorted(self.times_us, time_us))
         if after < len(self.times_us) and self.times_us[after] == time_us:
             return self.poses[after]
-        for first in (
-            after - 1,
-            after - 2,
-            after,
-        ):  # between two poses; beyond a drive's end; before its start
-            if first < 0 or first + 1 >= len(self.times_us):
-                continue
-            begin, end = self.times_us[first], self.times_us[first + 1]
-            beyond = max(begin - time_us, time_us - end, 0)
-            if end - begin <= MOST_GAP_US and beyond <= MOST_REACH_US:
-                return _between(self.poses[first : first + 2], (time_us - begin) / (end - begin))
+        before = after - 1
+        if self._joined(before, after):
+            return self._move(before, after, time_us)
+        for edge, step in ((before, -1), (after, 1)):  # beyond a drive's end; before its start
+            if 0 <= edge < len(self.times_us) and abs(time_us - self.times_us[edge]) <= MOST_REACH_US:
+                other = edge
+                while self._joined(other, other + step):
+                    other += step
+                    if abs(self.times_us[other] - self.times_us[edge]) >= LEAST_BASE_US:
+                        return self._move(edge, other, time_us)
         raise ValueError(
             f"{self.source} tells no pose for the moment {time_us} us: expected one within {MOST_GAP_US} us "
-            f"before and after it, or two that end at most {MOST_REACH_US} us away; add poses "
-            "around it (rows without a name), or leave its image out"
+            f"before and after it, or two {LEAST_BASE_US} us apart that end at most {MOST_REACH_US} us away; "
+            "add poses around it (rows without a name), or leave its image out"
         )
+
+    def _joined(self, first: int, second: int) -> bool:
+        """Say whether two poses that follow each other are there, and of one drive."""
+        there = min(first, second) >= 0 and max(first, second) < len(self.times_us)
+        return there and abs(self.times_us[second] - self.times_us[first]) <= MOST_GAP_US
+
+    def _move(self, first: int, second: int, time_us: int) -> Float[Tensor, "4 4"]:
+        """Move from one pose to another, or beyond."""
+        begin, end = self.times_us[first], self.times_us[second]
+        return _between(self.poses[[first, second]], (time_us - begin) / (end - begin))
 
 
 def _between(poses: Float[Tensor, "2 4 4"], fraction: float) -> Float[Tensor, "4 4"]:

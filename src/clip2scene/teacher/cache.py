@@ -23,6 +23,9 @@ from clip2scene.files import write_atomically
 from clip2scene.teacher.maskclip import Cells, DenseEmbeddings, Maps, MaskClip
 from clip2scene.types import Sample
 
+FORMAT = 1
+"""Of the maps that are kept; to be raised whenever the code that looks would see something else."""
+
 Kept = tuple[Num[Tensor, "_ _ _"], ...]  # maps, rounded
 
 
@@ -31,7 +34,8 @@ class CachedTeacher:
     """MaskCLIP that looks at no image twice.
 
     A file is named by what it was made of: the image's pixels, the model's weights and the settings of the
-    look. So it is never stale, and two processes that write the same one write the same content.
+    look. So it is never stale, as long as :data:`FORMAT` is raised when that code changes, and two processes
+    that write the same one write the same content.
 
     Attributes:
         teacher: Who looks.
@@ -54,6 +58,10 @@ class CachedTeacher:
         seen = [self._look_at(sample.read_image(view)) for view in range(len(sample.cameras))]
         return self.teacher.gather(seen, [(camera.height, camera.width) for camera in sample.cameras])
 
+    def knows(self, image: UInt8[Tensor, "height width 3"]) -> bool:
+        """Tell whether what is seen in an image is kept, be it in a damaged file, which is made anew."""
+        return self.folder is not None and (self.folder / self._name(image)).exists()
+
     def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
         """Give an image's maps as they are kept."""
         path = None if self.folder is None else self.folder / self._name(image)
@@ -74,6 +82,8 @@ class CachedTeacher:
         }
         look |= {"keys": self.teacher.key_smoothing > 0, "size": list(image.shape)}
         look["precision"] = self.precision
+        if FORMAT > 1:  # names of the first format, which did not stand in them, stay what they are
+            look["format"] = FORMAT
         digest = hashlib.sha256(json.dumps([self.weights_hash, look], sort_keys=True).encode())
         digest.update(image.contiguous().numpy().tobytes())
         name = digest.hexdigest()[:32]

@@ -115,7 +115,7 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
         Class numbers, ``IGNORE_LABEL`` for ``ignore``.
 
     Raises:
-        ValueError: If the file is missing or is no such picture.
+        ValueError: If the file is missing, is no such picture, or holds a value that is no class.
     """
     try:
         with Image.open(path) as picture:
@@ -132,14 +132,17 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
             f"class map {path} must hold one whole number per pixel, got {values.dtype} of shape "
             f"{values.shape}; save class numbers, not colours"
         )
-    known = values[values != ignore]
-    highest, lowest = int(known.max(initial=0)), int(known.min(initial=0))
-    if lowest < 0:
-        raise ValueError(f"class map {path} holds {lowest}, expected class numbers from 0; write it anew")
+    classes = values.astype(np.int64)
+    known = classes[classes != ignore]
+    if known.size and known.min() < 0:
+        raise ValueError(
+            f"class map {path} holds {known.min()}, but classes are counted from 0; write it anew, with "
+            f"{ignore} where nothing is known"
+        )
+    highest = known.max() if known.size else 0
     if highest >= num_classes:
         raise ValueError(
             f"class map {path} holds class {highest} but there are names for {num_classes} classes (0 to "
             f"{num_classes - 1}); name the missing classes, or say which value means 'unknown'"
         )
-    labels = torch.from_numpy(np.where(values == ignore, IGNORE_LABEL, values).astype(np.int16))
-    return labels
+    return torch.from_numpy(np.where(classes == ignore, IGNORE_LABEL, classes).astype(np.int32))

@@ -167,6 +167,11 @@ class MaskClip:
                 raise ValueError(
                     f"{name} is a score, expected 0 (off) to 1, got {getattr(self, name)}; correct it"
                 )
+        if self.working_size is not None and min(self.working_size) <= 0:
+            raise ValueError(
+                f"working_size must be a positive height and width in pixels, got {self.working_size}; "
+                "None keeps each image's own"
+            )
         if not self.scales or min(self.scales) <= 0:
             raise ValueError(
                 f"scales must be one or more positive factors, got {self.scales}; (1.0,) is plain"

@@ -21,7 +21,7 @@ from clip2scene.toytown.nuscenes_tables import (
     token_of,
 )
 from clip2scene.toytown.sensors import Render, Sweep, camera_rig, ego_from_lidar, lidar_sweep, render_camera
-from clip2scene.toytown.world import Boxes, build_town
+from clip2scene.toytown.world import Boxes, Town, build_town
 
 KEYFRAME_US = 500_000
 SWEEP_US = 50_000
@@ -39,7 +39,7 @@ class Recording:
     """What a drive through a town records.
 
     Attributes:
-        keyframes_per_scene: Keyframes of one drive, at 2 Hz.
+        keyframes_per_scene: Keyframes of one drive, at 2 Hz: 1 to 20.
         sweeps_per_keyframe: Lidar sweeps up to and with each keyframe, at 20 Hz; 10 leave no gap, 1 is the
             keyframe alone.
         width: Of the images, in pixels.
@@ -63,6 +63,12 @@ class Recording:
         for name in ("keyframes_per_scene", "width", "height", "azimuth_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        most = int(Town.duration_s * 1e6) // KEYFRAME_US
+        if self.keyframes_per_scene > most:
+            raise ValueError(
+                f"keyframes_per_scene must be at most {most}, got {self.keyframes_per_scene}: a town is laid "
+                f"out for {Town.duration_s:g} s; make more scenes"
+            )
 
 
 class Drive:

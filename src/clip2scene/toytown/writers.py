@@ -9,17 +9,15 @@ furnished rooms instead and records ScanNet's ``scans/``.
 
 import json
 import multiprocessing
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from clip2scene.files import new_folder
 from clip2scene.toytown import log_drive
 from clip2scene.toytown.drive import Drive, Recording
 from clip2scene.toytown.kitti_drive import record_sequence
@@ -61,7 +59,7 @@ def write_nuscenes(
         ValueError: If ``out`` exists and is not an empty folder, or a number is out of range.
     """
     _check_numbers(num_scenes, num_val_scenes, seed, workers)
-    with _new_folder(out) as root:
+    with new_folder(out) as root:
         jobs = list(_plan(root, num_scenes, num_val_scenes, seed, recording or Recording()))
         tables = fixed_tables()
         for scene in _record_all(jobs, workers):
@@ -107,7 +105,7 @@ def write_semantic_kitti(
     train += [next(free) for _ in range(num_scenes - len(train))]
     val += [next(free) for _ in range(num_val_scenes - len(val))]
     names = [f"{number:02d}" for number in train + val]
-    with _new_folder(out) as root:
+    with new_folder(out) as root:
         scenes = _plan(root, num_scenes, num_val_scenes, seed, recording or Recording())
         jobs = [(root, name, *job[2:]) for name, job in zip(names, scenes, strict=True)]
         _record_all(jobs, workers, _record_kitti)
@@ -143,7 +141,7 @@ def write_drive_log(
     """
     _check_numbers(num_scenes, num_val_scenes, seed, workers)
     recording = recording or Recording()
-    with _new_folder(out) as root:
+    with new_folder(out) as root:
         drives = _record_all(
             list(_plan(root, num_scenes, num_val_scenes, seed, recording)), workers, _record_log
         )
@@ -190,7 +188,7 @@ def write_scannet(
         ValueError: As for :func:`write_nuscenes`.
     """
     _check_numbers(num_scenes, num_val_scenes, seed, workers)
-    with _new_folder(out) as root:
+    with new_folder(out) as root:
         scenes = _plan(root, num_scenes, num_val_scenes, seed, walk or Walk())
         jobs = [(root, f"scene{job[2]:04d}_00", *job[2:]) for job in scenes]
         _record_all(jobs, workers, _record_room)
@@ -209,22 +207,6 @@ def _check_numbers(num_scenes: int, num_val_scenes: int, seed: int, workers: int
             "expected at least one scene in all, a seed of 0 or more and at least one worker, "
             f"got {num_scenes} and {num_val_scenes} scenes, seed {seed} and {workers} workers"
         )
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Lend a folder that takes the name ``out`` only when the block ends well."""
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} already exists; remove it or name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".partial-{out.name}-"))
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _plan(

@@ -1,0 +1,61 @@
+"""A run's folder before it is opened: what a call that was cut short leaves, and whose run it holds."""
+
+from pathlib import Path
+
+from clip2scene.build import OWN_CALIBRATION, OWN_CLASSES
+from clip2scene.config import Recipe, from_dict
+from clip2scene.files import read_json
+
+WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
+LOCK = "lock"
+"""Who learns in the folder holds this file (:func:`clip2scene.parallel.one_at_a_time`)."""
+
+_WRITTEN_FIRST = {"prompts.json", "prompts.safetensors", "sources.json", WORDS, LABELS, START}
+_WRITTEN_FIRST |= {OWN_CLASSES, OWN_CALIBRATION}
+
+
+def clear_half_started(folder: Path) -> bool:
+    """Remove what a call leaves that was cut short before ``recipe.json`` was written.
+
+    Returns:
+        Whether a run can begin there; False if it holds anything else, which is then left as it is.
+    """
+    left = [path for path in folder.iterdir() if path.name != LOCK] if folder.exists() else []
+    if any(path.name not in _WRITTEN_FIRST and not path.name.startswith(".partial-") for path in left):
+        return False
+    for path in left:
+        path.unlink()
+    return True
+
+
+def require_same(folder: Path, recipe: Recipe, *, data_root: Path, teacher_weights: str | None) -> None:
+    """Refuse to go on with another run than the one that a folder holds.
+
+    Raises:
+        ValueError: If it has another recipe, teacher or data set.
+    """
+    own, sources = from_dict(read_json(folder / "recipe.json")), read_json(folder / "sources.json")
+    if own != recipe:
+        raise ValueError(
+            f"{folder} holds a run of another recipe ({own.name}, seed {own.seed}); give another --out, or "
+            "delete that folder"
+        )
+    before, now = (resolve_weights(each) for each in (sources["teacher_weights"], teacher_weights))
+    if before != now:
+        raise ValueError(
+            f"{folder} holds a run of another teacher ({before or 'the small model'}, not "
+            f"{now or 'the small model'}); name the same teacher, or give another --out"
+        )
+    root = str(Path(data_root).resolve())
+    if sources["data_root"] != root:
+        raise ValueError(
+            f"{folder} holds a run of another data set ({sources['data_root']}, not {root}); name the same "
+            "data, or give another --out; if they were moved, correct data_root in its sources.json"
+        )
+
+
+def resolve_weights(weights: str | None) -> str | None:
+    """Name a model's files by their whole path, wherever the caller stands; a hub id stays as it is."""
+    if weights is None or not Path(weights).exists():
+        return weights
+    return str(Path(weights).resolve())
