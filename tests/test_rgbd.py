@@ -322,7 +322,7 @@ def test_what_a_teacher_said_of_frames_that_were_mended_since_is_not_taken_again
         mend(folder / name)
         assert carried() not in seen, name
         seen.append(carried())
-    move(folder / "frame-000003.pose.txt")
+    brighten(folder / "frame-000003.color.png")
     assert carried() == seen[-1], "this frame is not looked at"
 
 
