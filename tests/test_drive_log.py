@@ -13,7 +13,7 @@ from clip2scene.datasets.drive_log_files import HEADER
 from clip2scene.geometry import invert_rigid, project_points
 from clip2scene.types import IGNORE_LABEL
 
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "data.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "own_recordings.md"
 NAMES = ("a", "b", "c.5")
 CAMERA_FROM_LIDAR = [[0, -1, 0, 0], [0, 0, -1, -0.2], [1, 0, 0, -0.1], [0, 0, 0, 1]]
 RFU_FROM_FLU = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
@@ -476,4 +476,4 @@ def test_every_entry_of_the_schema_is_documented_with_the_files():
     path = Path(__file__).resolve().parents[1] / "src" / "clip2scene" / "assets" / "drive-log.schema.json"
     for definition in json.loads(path.read_text())["$defs"].values():
         for name in definition.get("properties", {}):
-            assert name in text, f"docs/data.md does not mention {name}"
+            assert name in text, f"docs/own_recordings.md does not mention {name}"

@@ -1,6 +1,6 @@
 """Your own recordings: a "drive log", a folder of clouds, images and one calibration file.
 
-``docs/data.md`` describes every file, with an example.
+``docs/own_recordings.md`` describes every file, with an example.
 """
 
 import os
