@@ -1,20 +1,24 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from clip2scene import holdout, train
+from clip2scene import finetuning, holdout, train
 from clip2scene.carried import load_carried
 from clip2scene.checkpoint import load_checkpoint
-from clip2scene.config import AugmentConfig, LabelsConfig
+from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig
 from clip2scene.evaluate import evaluate
 from clip2scene.files import read_json
 from clip2scene.finetuning import Changes, prepare
 from clip2scene.recipes import fine_tuned
 from clip2scene.run import open_run, open_start
 from clip2scene.segmenter import Segmenter
+from clip2scene.student.published import Loaded
 from clip2scene.train import finetune
 from clip2scene.types import IGNORE_LABEL
+
+SMALL = StudentConfig(network="minkunet14a", width=0.25, voxel_size=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -277,3 +281,41 @@ def test_from_chance_nothing_learns_slower(tiny_run):
     assert slow == pytest.approx(fast / 5)
     with pytest.raises(ValueError, match="unknown recipe 'toyville'"):
         prepare("toyville", None, Changes())
+
+
+def test_a_published_backbone_starts_a_run_and_its_head_is_left_out(
+    recipe, tiny_toytown, tmp_path, monkeypatch
+):
+    def fill(path, backbone):
+        with torch.no_grad():
+            for parameter in backbone.parameters():
+                parameter.fill_(0.25)
+        return Loaded("someone's layout", 3)
+
+    monkeypatch.setattr(finetuning, "load_published", fill)
+    (tmp_path / "weights.pt").write_bytes(b"")
+    begun = finetuning.open_published(tmp_path / "weights.pt", replace(recipe, student=SMALL))
+    assert not begun.knows_words
+    assert all(name.startswith("backbone.") for name in begun.weights)
+    still = replace(recipe.optimiser, learning_rate=1e-12)
+    tuned = replace(recipe, student=SMALL, optimiser=still, steps=1)
+    finetune(tuned, data_root=tiny_toytown, out=tmp_path / "run", start=begun)
+    weights = learnt(open_run(tmp_path / "run"))
+    torch.testing.assert_close(
+        weights["backbone.stem.conv.weight"], torch.full_like(weights["backbone.stem.conv.weight"], 0.25)
+    )
+
+
+def test_a_file_of_another_network_is_refused_in_a_sentence(tmp_path):
+    published = Path(__file__).parent / "data" / "engines" / "minkowski.safetensors"
+    with pytest.raises(ValueError, match="minkowski.safetensors"):
+        prepare("slidr", published, Changes())
+    with pytest.raises(ValueError, match="unknown recipe"):
+        prepare("nobodys", published, Changes())
+
+
+def test_a_run_starts_its_own_network_alone(tiny_run):
+    plan = prepare("toytown", None, Changes(network="spunet34"))
+    assert plan.recipe.student.network == "spunet34"
+    with pytest.raises(ValueError, match="learnt with network minkunet14a"):
+        prepare("toytown", tiny_run, Changes(network="spvcnn"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from clip2scene import build
-from clip2scene.config import LabelsConfig, Layout, Recipe, TuningConfig
+from clip2scene.config import LabelsConfig, Layout, Network, Recipe, TuningConfig
 from clip2scene.ranking import read_ranking
 from clip2scene.recipes import RECIPES, fine_tuned
 from clip2scene.run import open_run, open_start
@@ -24,6 +24,7 @@ class Changes:
     """What is asked for beside the start; None leaves the recipe as it is.
 
     Attributes:
+        network: The student's, where the start is no run.
         layout: Of the data.
         classes: Of the data.
         labels: Which labels are seen.
@@ -34,6 +35,7 @@ class Changes:
         seed: Fixes order and augmentation.
     """
 
+    network: Network | None = None
     layout: Layout | None = None
     classes: Literal["own", "toytown", "scannet-200"] | None = None
     labels: LabelsConfig = LabelsConfig()
@@ -70,11 +72,19 @@ def prepare(name: str, start: Path | None, changes: Changes) -> Plan:
     Raises:
         ValueError: If the recipe is unknown, the start cannot be read, or a setting is unfit.
     """
-    if start is None:
-        return Plan(_changed(fine_tuned(_named(name), from_chance=True), changes))
-    if start.is_file():
-        return Plan(_changed(fine_tuned(_named(name)), changes), open_published(start, _named(name)))
+    if start is None or start.is_file():
+        base = _named(name)
+        if changes.network is not None:
+            base = replace(base, student=replace(base.student, network=changes.network))
+        if start is None:
+            return Plan(_changed(fine_tuned(base, from_chance=True), changes))
+        return Plan(_changed(fine_tuned(base), changes), open_published(start, base))
     run = open_run(start)
+    if changes.network not in (None, run.recipe.student.network):
+        raise ValueError(
+            f"{start} has learnt with network {run.recipe.student.network}, so it cannot start another, got "
+            f"{changes.network}; leave --network out"
+        )
     recipe = _changed(fine_tuned(run.recipe), changes)
     return Plan(recipe, open_start(start), run.text_weights)
 

@@ -6,13 +6,27 @@ import torch
 
 from clip2scene.config import OptimiserConfig, Recipe, TuningConfig
 from clip2scene.student.embedder import Embedder, Heads
-from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet34
-from clip2scene.student.spvcnn import SPVCNN
+from clip2scene.student.minkunet import (
+    minkunet14a,
+    minkunet18,
+    minkunet18_spvnas,
+    minkunet34,
+    spunet34,
+)
+from clip2scene.student.spvcnn import SPVCNN, CornerSPVCNN
 
 CONTRAST_CHANNELS = 64
 """Size of the space in which PPKT and SLidR compare points with an image backbone's pixels (SLidR: 64)."""
 
-NETWORKS = {"spvcnn": SPVCNN, "minkunet14a": minkunet14a, "minkunet18": minkunet18, "minkunet34": minkunet34}
+NETWORKS = {
+    "spvcnn": SPVCNN,
+    "minkunet14a": minkunet14a,
+    "minkunet18": minkunet18,
+    "minkunet34": minkunet34,
+    "spvcnn-corners": CornerSPVCNN,
+    "minkunet18-spvnas": minkunet18_spvnas,
+    "spunet34": spunet34,
+}
 
 
 def build_student(

@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from clip2scene.cli.learning import named
-from clip2scene.config import LabelsConfig, Layout, TuningConfig
+from clip2scene.config import LabelsConfig, Layout, Network, TuningConfig
 
 
 def finetune(
@@ -16,6 +16,7 @@ def finetune(
     out: Path,
     start: Path | None = None,
     recipe: str = "toytown",
+    network: Network | None = None,
     layout: Layout | None = None,
     classes: Literal["own", "toytown", "scannet-200"] | None = None,
     labels: LabelsConfig = LabelsConfig(),  # noqa: B008 - frozen
@@ -31,9 +32,10 @@ def finetune(
     Args:
         data_root: The data set, with labels.
         out: Folder of the run; an unfinished run in it is resumed.
-        start: Folder of the run to begin with, or a published checkpoint (docs/published.md). Without it,
-            the student begins from chance.
+        start: Folder of the run to begin with, or file of a published checkpoint
+            (docs/published_weights.md). Without it, the student begins from chance.
         recipe: Network, augmentation and schedule, where no run is named as the start.
+        network: In place of that recipe's.
         layout: On-disk layout of the data, where it differs from the start's.
         classes: Classes of the data, where they differ.
         labels: Which labels are seen.
@@ -47,7 +49,7 @@ def finetune(
     from clip2scene.finetuning import Changes, prepare
     from clip2scene.train import finetune as run_finetune
 
-    changes = Changes(layout, classes, labels, order, tuning, steps, learning_rate, seed)
+    changes = Changes(network, layout, classes, labels, order, tuning, steps, learning_rate, seed)
     plan = prepare(recipe, start, changes)
     run_finetune(
         plan.recipe,

@@ -8,7 +8,7 @@ from clip2scene.config.data import DataConfig, Layout, TeacherConfig
 from clip2scene.config.labels import LabelsConfig, TuningConfig
 from clip2scene.config.losses import ConsistencyConfig, LossConfig, SelfTrainingConfig
 from clip2scene.config.recipe import Recipe, from_dict, to_dict
-from clip2scene.config.student import AugmentConfig, OptimiserConfig, StudentConfig
+from clip2scene.config.student import AugmentConfig, Network, OptimiserConfig, StudentConfig
 
 __all__ = [
     "AugmentConfig",
@@ -17,6 +17,7 @@ __all__ = [
     "LabelsConfig",
     "Layout",
     "LossConfig",
+    "Network",
     "OptimiserConfig",
     "Recipe",
     "SelfTrainingConfig",

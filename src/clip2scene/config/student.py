@@ -5,13 +5,23 @@ from typing import Literal
 
 from clip2scene.config.require import require
 
+Network = Literal[
+    "spvcnn",
+    "minkunet14a",
+    "minkunet18",
+    "minkunet34",
+    "spvcnn-corners",
+    "minkunet18-spvnas",
+    "spunet34",
+]
+
 
 @dataclass(frozen=True)
 class StudentConfig:
     """The 3D network."""
 
-    network: Literal["spvcnn", "minkunet14a", "minkunet18", "minkunet34"] = "spvcnn"
-    """Its architecture."""
+    network: Network = "spvcnn"
+    """Its architecture; the last three are those of published weights (docs/published_weights.md)."""
     width: float = 1.0
     """Factor on its channel counts, above 0."""
     voxel_size: float = 0.1

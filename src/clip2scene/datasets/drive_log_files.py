@@ -69,7 +69,9 @@ def read_checked(path: Path) -> dict[str, Any]:
     whole = json.loads(SCHEMA.read_text(encoding="utf-8"))
     fault = find_fault(content, whole["$defs"][path.name], whole)
     if fault:
-        raise ValueError(f"{path}: {fault}; docs/own_recordings.md describes the file, and {SCHEMA.name} every entry")
+        raise ValueError(
+            f"{path}: {fault}; docs/own_recordings.md describes the file, and {SCHEMA.name} every entry"
+        )
     return content
 
 

@@ -1,6 +1,7 @@
 """A drive log, written file by file into a folder that appears when it is whole.
 
-``docs/own_recordings.md`` describes what each file holds; :class:`clip2scene.datasets.drive_log.DriveLog` reads it.
+``docs/own_recordings.md`` describes what each file holds;
+:class:`clip2scene.datasets.drive_log.DriveLog` reads it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
