@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import torch
 from clip2scene import finetuning, holdout, train
 from clip2scene.carried import load_carried
 from clip2scene.checkpoint import load_checkpoint
-from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig
+from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
 from clip2scene.evaluate import evaluate
-from clip2scene.files import read_json
+from clip2scene.files import read_json, write_json
 from clip2scene.finetuning import Changes, prepare
-from clip2scene.recipes import fine_tuned
+from clip2scene.recipes import RECIPES, fine_tuned
 from clip2scene.run import open_run, open_start
 from clip2scene.segmenter import Segmenter
 from clip2scene.student.published import Loaded
@@ -277,6 +278,8 @@ def test_from_chance_nothing_learns_slower(tiny_run):
     assert chance.recipe.tuning.head_rate == 1.0
     assert chance.start is None
     assert started.recipe.tuning.head_rate == pytest.approx(5.0)
+    slower = prepare("toytown", None, Changes(tuning=TuningConfig(head="classifier", layer_decay=0.8)))
+    assert slower.recipe.tuning.head_rate == 1.0
     fast, slow = (plan.recipe.optimiser.learning_rate for plan in (chance, started))
     assert slow == pytest.approx(fast / 5)
     with pytest.raises(ValueError, match="unknown recipe 'toyville'"):
@@ -319,3 +322,67 @@ def test_a_run_starts_its_own_network_alone(tiny_run):
     assert plan.recipe.student.network == "spunet34"
     with pytest.raises(ValueError, match="learnt with network minkunet14a"):
         prepare("toytown", tiny_run, Changes(network="spvcnn"))
+
+
+def test_every_recipe_is_fine_tuned_with_cross_entropy_and_lovasz():
+    for recipe in RECIPES.values():
+        loss = fine_tuned(recipe).loss
+        assert (loss.form, loss.lovasz) == ("point-cross-entropy", 1.0)
+
+
+def test_refused_labels_leave_the_folder_to_other_settings(tune):
+    with pytest.raises(ValueError, match="no labelled point is of"):
+        tune(labels={"absent": "refuse", "points_per_scene": 1})
+    tune(labels={"absent": "allow", "points_per_scene": 1})
+
+
+def test_an_interrupted_choice_is_made_once_more(tune, monkeypatch):
+    """Killed after the checkpoint, before it was judged: the resumed call judges it."""
+    whole = tune("whole", labels={"holdout": 0.5}, save_every=2)
+    monkeypatch.setattr(train, "keep_best", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        tune("cut", labels={"holdout": 0.5}, save_every=2)
+    monkeypatch.undo()
+    cut = tune("cut", labels={"holdout": 0.5}, save_every=2)
+    assert read_json(cut.folder / "choice.json") == read_json(whole.folder / "choice.json")
+    assert set(read_json(cut.folder / "choice.json")) == {"2", "4"}
+
+
+def test_held_out_samples_are_judged_by_the_labels_that_may_be_seen(tune, monkeypatch):
+    judged = []
+    real = holdout.judge
+
+    def judge(student, prompts, samples, classes):
+        samples = list(samples)
+        judged.extend(int((sample.labels != IGNORE_LABEL).sum()) for sample in samples)
+        return real(student, prompts, samples, classes)
+
+    monkeypatch.setattr(holdout, "judge", judge)
+    tune(labels={"holdout": 0.5, "points_per_scene": 9})
+    assert judged == [9]
+
+
+def test_words_can_be_kept_only_where_there_are_any(tune):
+    with pytest.raises(ValueError, match="a start that has learnt words"):
+        tune(begin=None, tuning={"keep_words": 1.0})
+
+
+def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toytown, tmp_path, carried):
+    first = tune("first")
+    second = tune("second", begin=open_start(first.folder), labels={"count": 1}, rate=1e-12)
+    assert set(second.seen()) == set(first.subset.tokens)
+    classifier = learnt(second)["classifier.weight"]
+    torch.testing.assert_close(classifier, first.student().classifier.weight, rtol=0, atol=1e-6)
+    moved_data = tmp_path / "elsewhere"
+    shutil.copytree(tiny_toytown, moved_data)
+    with pytest.raises(ValueError, match="learnt from the labels of 2 of these 2"):
+        evaluate(second.folder, data_root=moved_data, split="train")
+
+
+def test_a_list_of_labels_that_was_edited_is_refused(tune):
+    run = tune(labels={"count": 1})
+    labels = read_json(run.folder / "labels.json")
+    labels["subset"]["tokens"] = ["another"]
+    write_json(run.folder / "labels.json", labels)
+    with pytest.raises(ValueError, match="does not fit its own hash"):
+        _ = run.subset

@@ -1,13 +1,18 @@
 """Label-free runs do not know of labels: with others, or without any, they end with the same bytes."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
-from clip2scene.recipes import supervised
-from clip2scene.train import pretrain
+from clip2scene.config import LabelsConfig
+from clip2scene.datasets.nuscenes import NuScenes
+from clip2scene.files import read_json
+from clip2scene.recipes import fine_tuned, supervised
+from clip2scene.run import open_run
+from clip2scene.train import finetune, pretrain
 
 
 def delete(folder):
@@ -73,3 +78,28 @@ def test_a_run_that_learns_from_labels_does_not(tiny_toytown, tiny_recipe, tmp_p
         pretrain(supervised(tiny_recipe), data_root=root, out=run)
         ends.append(seal(run))
     assert ends[0] != ends[1]
+
+
+def test_labels_that_were_not_chosen_are_never_learnt_from(tiny_toytown, tiny_recipe, tmp_path):
+    labels = LabelsConfig(by="keyframe", count=1, absent="allow")
+    recipe = replace(fine_tuned(tiny_recipe), labels=labels, steps=3)
+    ends = []
+    for spoil in (None, "unchosen", "chosen"):
+        root, run = tmp_path / f"data-{spoil}", tmp_path / f"run-{spoil}"
+        shutil.copytree(tiny_toytown, root)
+        if spoil:
+            dataset = NuScenes(root, split="train", with_labels=False)
+            (chosen,) = open_run(tmp_path / "run-None").subset.tokens
+            for row in read_json(root / "v1.0-trainval" / "lidarseg.json"):
+                token = token_of(root, row["sample_data_token"])
+                if token in dataset.tokens and (token == chosen) == (spoil == "chosen"):
+                    path = root / row["filename"]
+                    path.write_bytes(b"\x11" * path.stat().st_size)
+        finetune(recipe, data_root=root, out=run)
+        ends.append(seal(run))
+    assert ends[0] == ends[1] != ends[2]
+
+
+def token_of(root, sample_data):
+    rows = read_json(root / "v1.0-trainval" / "sample_data.json")
+    return next(row["sample_token"] for row in rows if row["token"] == sample_data)

@@ -1,9 +1,14 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from clip2scene.config import LabelsConfig
 from clip2scene.ranking import rank, rank_by, read_ranking
+from clip2scene.recipes import fine_tuned
+from clip2scene.run import open_run, open_start
+from clip2scene.train import finetune
 
 
 def test_the_most_doubtful_comes_first_and_then_what_is_doubtful_and_unlike_it():
@@ -49,3 +54,19 @@ def test_a_file_that_is_no_ranking_is_refused(tmp_path, content):
     (tmp_path / "order.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="is no ranking"):
         read_ranking(tmp_path / "order.json")
+
+
+def test_what_is_labelled_is_not_listed_and_what_is_like_it_comes_last():
+    places = torch.tensor([[0.0], [0.1], [5.0], [3.0]])
+    ranked = rank_by(["labelled", "alike", "far", "near"], torch.ones(4), places, known=1)
+    assert ranked.units == ("far", "near", "alike")
+    assert ranked.scores == pytest.approx((5.0, 2.0, 0.1))
+
+
+def test_a_run_does_not_rank_what_it_has_learnt_from(tiny_run, tiny_recipe, tiny_toytown, tmp_path):
+    labels = LabelsConfig(by="keyframe", count=1, absent="allow")
+    recipe = replace(fine_tuned(tiny_recipe), labels=labels, steps=1)
+    finetune(recipe, data_root=tiny_toytown, out=tmp_path / "run", start=open_start(tiny_run))
+    ranked = rank(tmp_path / "run", data_root=tiny_toytown, by="keyframe", out=tmp_path / "order.json")
+    assert len(ranked.units) == 1
+    assert ranked.units[0] not in open_run(tmp_path / "run").subset.tokens

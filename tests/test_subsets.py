@@ -45,9 +45,11 @@ def test_the_choice_is_pinned():
 
 
 def test_every_nth_is_taken_as_the_papers_do():
-    assert choose(SCENES, fraction=0.1, order="stride").units == tuple(
-        f"scene-{n:02d}" for n in (0, 10, 20, 30)
-    )
+    taken = choose(SCENES, fraction=0.1, order="stride").units  # SLidR: the last of each ten
+    assert taken == ("scene-09", "scene-19", "scene-29", "scene-39")
+    frames = {f"{number:03d}": f"{number:03d}" for number in range(282)}
+    taken = choose(frames, fraction=0.01, order="stride").units  # CLIP2Scene: the first of each hundred
+    assert taken == ("000", "100", "200")
 
 
 def test_a_ranking_says_who_is_labelled_first():

@@ -1,5 +1,7 @@
 """One sample with its teacher's answers, in memory and in its file."""
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +132,18 @@ def save_carried(path: Path, carried: Carried) -> None:
         tensors |= _tensors_of(carried.gaze)
     with write_atomically(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+def hash_clouds(paths: Iterable[Path]) -> dict[str, str]:
+    """Hash the points of samples, so that a sample is known again wherever its data set lies.
+
+    Returns:
+        A hash by token.
+    """
+    clouds = ((path.stem, load_carried(path).cloud) for path in paths)
+    return {
+        token: hashlib.sha256(cloud.positions.numpy().tobytes()).hexdigest()[:16] for token, cloud in clouds
+    }
 
 
 def load_carried(path: Path) -> Carried:

@@ -182,7 +182,11 @@ def _published(by: str) -> list[str]:
         [name, *(f"{column[name]:.1f}" if name in column else "-" for column in values.values())]
         for name in methods
     ]
-    return ["## Published", table_of(["", *values], rows), f"{title}; as printed, none of it was run here."]
+    return [
+        "## Published",
+        table_of(["", *values], rows),
+        f"{title}; as printed, none of it was run here. Other scenes or keyframes were labelled than ours.",
+    ]
 
 
 def _write_csv(cells: Sequence[Cell], path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip2scene import build
-from clip2scene.carried import Carried, load_carried
+from clip2scene.carried import Carried, hash_clouds, load_carried
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.files import write_json
 from clip2scene.judging import Judged
@@ -60,7 +60,7 @@ def evaluate(
     opened = open_run(run)
     student = opened.student()  # first: without a checkpoint, the teacher need not look at anything
     paths = opened.carry(data_root, split=split, with_labels=True, into=carried, teacher_cache=teacher_cache)
-    _refuse_overlap(opened, [path.stem for path in paths], data_root)
+    _refuse_overlap(opened, paths)
     samples = (load_carried(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
     scores = judge(student, opened.prompts, samples, opened.judged)
     if not scores["student"].num_points:
@@ -168,13 +168,15 @@ def predict(
     )
 
 
-def _refuse_overlap(run: Run, tokens: Sequence[str], data_root: Path) -> None:
-    """Refuse to judge a run by samples whose labels it has seen."""
-    seen = set(run.subset.tokens if run.subset else ()) & set(tokens)
-    if seen and run.sources["data_root"] == str(Path(data_root).resolve()):
+def _refuse_overlap(run: Run, paths: Sequence[Path]) -> None:
+    """Refuse to judge a run by samples whose labels it, or its start, has learnt from."""
+    seen = run.seen()
+    known = hash_clouds(path for path in paths if path.stem in seen)
+    again = [token for token, cloud in known.items() if seen[token] == cloud]
+    if again:
         raise ValueError(
-            f"{run.folder} learnt from the labels of {len(seen)} of these {len(tokens)} samples, such as "
-            f"{min(seen)}; judge it by a split that it has not seen"
+            f"{run.folder} learnt from the labels of {len(again)} of these {len(paths)} samples, such as "
+            f"{min(again)}; judge it by a split that it has not seen"
         )
 
 

@@ -15,8 +15,8 @@ from clip2scene.student.published import load_published
 
 _log = logging.getLogger(__name__)
 
-USUAL = TuningConfig(head="classifier", head_rate=5.0)
-"""How a network that has learnt before goes on, if nothing else is asked for."""
+USUAL = TuningConfig(head="classifier")
+"""How a network goes on, if nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,19 @@ class Changes:
     """What is asked for beside the start; None leaves the recipe as it is.
 
     Attributes:
+        teacher_weights: What opens the text space, where the start is no run.
         network: The student's, where the start is no run.
         layout: Of the data.
         classes: Of the data.
         labels: Which labels are seen.
         order: File of a ranking.
-        tuning: How it goes on from its start; the usual way is another where that is chance.
+        tuning: How it goes on from its start.
         steps: Optimiser steps.
         learning_rate: The highest, of the backbone.
         seed: Fixes order and augmentation.
     """
 
+    teacher_weights: str | None = None
     network: Network | None = None
     layout: Layout | None = None
     classes: Literal["own", "toytown", "scannet-200"] | None = None
@@ -77,9 +79,13 @@ def prepare(name: str, start: Path | None, changes: Changes) -> Plan:
         if changes.network is not None:
             base = replace(base, student=replace(base.student, network=changes.network))
         if start is None:
-            return Plan(_changed(fine_tuned(base, from_chance=True), changes))
-        return Plan(_changed(fine_tuned(base), changes), open_published(start, base))
+            recipe = fine_tuned(base, from_chance=True)
+            return Plan(_changed(recipe, changes), None, changes.teacher_weights)
+        recipe = _changed(fine_tuned(base), changes)
+        return Plan(recipe, open_published(start, base), changes.teacher_weights)
     run = open_run(start)
+    if changes.teacher_weights is not None:
+        raise ValueError(f"the words are those of {start}; leave --teacher-weights out")
     if changes.network not in (None, run.recipe.student.network):
         raise ValueError(
             f"{start} has learnt with network {run.recipe.student.network}, so it cannot start another, got "
@@ -119,15 +125,17 @@ def _changed(recipe: Recipe, changes: Changes) -> Recipe:
     if changes.order is not None:
         by, names = read_ranking(changes.order)
         labels = replace(labels, by=by, ranking=names)
-    optimiser = recipe.optimiser
+    optimiser, tuning = recipe.optimiser, changes.tuning
+    if tuning.head_rate is None:
+        tuning = replace(tuning, head_rate=recipe.tuning.head_rate)
     if changes.learning_rate is not None:
         optimiser = replace(optimiser, learning_rate=changes.learning_rate)
     return replace(
         recipe,
         data=data,
         labels=labels,
-        tuning=recipe.tuning if changes.tuning == USUAL else changes.tuning,
+        tuning=tuning,
         optimiser=optimiser,
-        steps=changes.steps or recipe.steps,
+        steps=recipe.steps if changes.steps is None else changes.steps,
         seed=changes.seed,
     )

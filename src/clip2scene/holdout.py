@@ -1,6 +1,8 @@
 """Choosing among a run's checkpoints by labels that nothing was learnt from, never by the judged split."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clip2scene.carried import load_carried
@@ -14,16 +16,33 @@ from clip2scene.trainee import Trainee
 def keep_best(run: Run, paths: Sequence[Path], trainee: Trainee) -> None:
     """Keep the weights as they are now, if they are better on the held-out samples than any kept before.
 
+    Of these samples, too, only the labels that may be seen are. A call for a step that was judged before
+    changes nothing, so an interrupted choice is made once more.
+
     Args:
         run: Where they are kept, and the score of each checkpoint in ``choice.json``.
         paths: The held-out samples, with labels.
         trainee: Judged by the running mean of its weights.
+
+    Raises:
+        ValueError: If no held-out point has a label that may be seen.
     """
     place = run.folder / "choice.json"
     scores = read_json(place) if place.exists() else {}
-    known = {step: score for step, score in scores.items() if int(step) < trainee.step}
+    earlier = {step: score for step, score in scores.items() if int(step) < trainee.step}
+    visible = run.visible_labels()
+    assert visible is not None
     samples = (load_carried(path) for path in paths)
-    miou = judge(trainee.averaged, run.prompts, samples, run.judged)["student"].miou
-    if not known or miou > max(known.values()):
+    masked = (
+        replace(sample, labels=None if sample.labels is None else visible(path.stem, sample.labels))
+        for path, sample in zip(paths, samples, strict=True)
+    )
+    miou = judge(trainee.averaged, run.prompts, masked, run.judged)["student"].miou
+    if math.isnan(miou):
+        raise ValueError(
+            f"the {len(paths)} held-out samples have no label to choose by; label more, or set "
+            "labels.holdout to 0"
+        )
+    if not earlier or miou > max(earlier.values()):
         save_checkpoint(run.folder / CHOSEN, trainee.checkpoint())
-    write_json(place, {**known, str(trainee.step): miou})
+    write_json(place, {**earlier, str(trainee.step): miou})

@@ -11,12 +11,13 @@ The folder of a table, which can be interrupted and taken up again at any time:
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from clip2scene import build
 from clip2scene.ablation import AblationTable, Variant, ablate
 from clip2scene.config import LabelsConfig, Recipe
 from clip2scene.efficiency_report import Cell, write_efficiency
@@ -89,7 +90,11 @@ def tuning_recipe(
     tuned = fine_tuned(recipe, from_chance=method.pretraining is None)
     tuning = replace(tuned.tuning, start="words" if method.keeps_words else "random", freeze=amount == PROBE)
     return replace(
-        tuned, name=method.name, labels=labels_of(amount, by), tuning=tuning, steps=steps or tuned.steps
+        tuned,
+        name=method.name,
+        labels=labels_of(amount, by),
+        tuning=tuning,
+        steps=tuned.steps if steps is None else steps,
     )
 
 
@@ -161,6 +166,7 @@ def label_efficiency(
             table, data_root=data_root, out=out / table.name, seeds=seeds, carried=out / "carried", **calls
         )
 
+    _check_amounts(recipe, recipes.values(), data_root, seeds)
     layout = check_data([Job(OURS, recipe, out, out, Path(data_root), None, "cpu")])
     taught = tuple(Variant(way.name, way.pretraining) for way in ways if way.pretraining is not None)
     starts = {}
@@ -174,6 +180,14 @@ def label_efficiency(
         run(AblationTable(folder_of(amount), title, SCRATCH, variants, work))
         write_efficiency(read_cells(out, wanted, amounts, seeds), out, by=by, layout=layout)
     return out / "table.md"
+
+
+def _check_amounts(recipe: Recipe, tuned: Iterable[Recipe], data_root: Path, seeds: Sequence[int]) -> None:
+    """Refuse an amount that labels nothing, before anything is trained."""
+    dataset = build.build_dataset(recipe.data, data_root, split="train", with_labels=False)
+    for each in tuned:
+        for seed in seeds:
+            build.choose_labels(replace(each, seed=seed), dataset)
 
 
 def folder_of(amount: str) -> str:

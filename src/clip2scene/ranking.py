@@ -17,11 +17,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip2scene import build
+from clip2scene.carry import gather_sweeps
 from clip2scene.export import open_split
 from clip2scene.files import read_json, write_json
 from clip2scene.run import Run, open_run
 from clip2scene.student.embedder import Embedder
-from clip2scene.types import Prompts, Sample
+from clip2scene.types import PointCloud, Prompts
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Ranked:
 def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene", out: Path) -> Ranked:
     """Rank the scenes or keyframes of a split by what labelling them is likely to teach; write the list.
 
-    No label is read. ``finetune`` takes the list as ``order``.
+    No label is read. What the run has learnt the labels of is not listed, and what is like it comes late.
+    ``finetune`` takes the list as ``order``.
 
     Args:
         run: Folder of a trained run.
@@ -56,18 +58,22 @@ def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene",
     dataset = open_split(opened, data_root, split)
     scenes = build.scenes_of(opened.recipe.data, dataset)
     unit_of = scenes if by == "scene" else {token: token for token in dataset.tokens}
+    settings = {**opened.carry_settings, "viewpoint": dataset.viewpoint}
     student = opened.student()
     doubts: dict[str, list[float]] = {}
     places: dict[str, list[Tensor]] = {}
     for number in tqdm(range(len(dataset.tokens)), desc=f"rank {split}", unit="sample"):
-        doubt, place = describe(student, opened.prompts, dataset[number])
+        cloud, *_ = gather_sweeps(dataset[number], settings)
+        doubt, place = describe(student, opened.prompts, cloud)
         doubts.setdefault(unit_of[dataset.tokens[number]], []).append(doubt)
         places.setdefault(unit_of[dataset.tokens[number]], []).append(place)
-    units = list(doubts)
+    labelled = {unit_of[token] for token in opened.seen() if token in unit_of}
+    units = [*sorted(labelled), *(unit for unit in doubts if unit not in labelled)]
     ranked = rank_by(
         units,
         torch.tensor([sum(doubts[unit]) / len(doubts[unit]) for unit in units]),
         torch.stack([torch.stack(places[unit]).mean(0) for unit in units]),
+        known=len(labelled),
     )
     write_json(
         out,
@@ -92,14 +98,14 @@ def read_ranking(path: Path) -> tuple[Literal["scene", "keyframe"], tuple[str, .
 
 @torch.inference_mode()
 def describe(
-    student: Embedder, prompts: Prompts, sample: Sample
+    student: Embedder, prompts: Prompts, cloud: PointCloud
 ) -> tuple[float, Float[Tensor, "classes_times_channels"]]:
-    """Say how unsure a student is of a keyframe, 0..1, and where it lies among others.
+    """Say how unsure a student is of a cloud, 0..1, and where it lies among others.
 
     Uncertainty is the points' mean entropy over the classes, divided by that of chance. The place holds, for
     each class, the mean unit embedding of the points that are taken for it, zeros where there is none.
     """
-    answers = student.answer(sample.cloud.positions, sample.cloud.features, prompts)
+    answers = student.answer(cloud.positions, cloud.features, prompts)
     shares = answers.logits.softmax(1)
     entropy = -(shares * shares.clamp_min(1e-12).log()).sum(1).mean()
     chance = torch.tensor(float(shares.shape[1])).log().clamp_min(1e-12)
@@ -110,7 +116,11 @@ def describe(
 
 
 def rank_by(
-    units: Sequence[str], doubts: Float[Tensor, "units"], places: Float[Tensor, "units channels"]
+    units: Sequence[str],
+    doubts: Float[Tensor, "units"],
+    places: Float[Tensor, "units channels"],
+    *,
+    known: int = 0,
 ) -> Ranked:
     """Order units greedily: the most doubtful first, then the one with the largest doubt times distance.
 
@@ -118,16 +128,18 @@ def rank_by(
         units: Their names.
         doubts: How unsure the student is of each.
         places: Where each lies; the distance is to the nearest unit that is in the list already.
+        known: How many of the first units are labelled already: others keep away from them, and they are not
+            listed.
     """
     distances = torch.cdist(places.double(), places.double())
-    nearest = torch.ones(len(units), dtype=torch.double)
-    left = torch.ones(len(units), dtype=torch.bool)
+    nearest = distances[:known].amin(0) if known else torch.ones(len(units), dtype=torch.double)
+    left = torch.arange(len(units)) >= known
     order: list[str] = []
     scores: list[float] = []
-    for _ in units:
+    for _ in units[known:]:
         gains = torch.where(left, doubts.double() * nearest, -torch.inf)
         best = int(gains.argmax())
-        nearest = distances[best] if not order else torch.minimum(nearest, distances[best])
+        nearest = distances[best] if not order and not known else torch.minimum(nearest, distances[best])
         left[best] = False
         order.append(units[best])
         scores.append(float(gains[best]))

@@ -165,17 +165,23 @@ def fine_tuned(recipe: Recipe, *, from_chance: bool = False) -> Recipe:
 
     A classifier beside the words; cross-entropy plus Lovasz-softmax, as SLidR and CLIP2Scene fine-tune; 600
     steps. What has learnt before moves with a fifth of the recipe's learning rate, its new classifier with
-    all of it; from chance, everything does.
+    all of it; from chance, everything does. A recipe that learns so already stays as it is.
     """
-    base = supervised(recipe)
+    if recipe.tuning.head == "classifier":
+        return recipe
+    base, loss = supervised(recipe), recipe.loss
     share = 1.0 if from_chance else 0.2
-    rate = base.optimiser.learning_rate
     return replace(
         base,
         name=f"{recipe.name}-finetuned",
-        loss=replace(base.loss, lovasz=1.0),
+        loss=LossConfig(
+            cosine=loss.cosine,
+            cosine_temperature=loss.cosine_temperature,
+            class_balance=loss.class_balance,
+            lovasz=1.0,
+        ),
         tuning=TuningConfig(head="classifier", head_rate=1 / share),
-        optimiser=replace(base.optimiser, learning_rate=share * rate),
+        optimiser=replace(base.optimiser, learning_rate=share * base.optimiser.learning_rate),
         steps=600,
     )
 

@@ -6,7 +6,7 @@
 ``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
 ``classes.json``        the classes of a drive log that has its own
 ``calibration.json``    the axes and intensity of its clouds
-``labels.json``         which labels it may see, if it learns from labels
+``labels.json``         which labels it may see, and has seen, if it learns from labels
 ``start.safetensors``   the weights it began with, if others learnt them
 ``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
 ``sources.json``        the teacher and the data: where they were, and their hashes
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from clip2scene import build
 from clip2scene.build.indoor import frame_settings
+from clip2scene.carried import hash_clouds
 from clip2scene.carry import Teacher, carry_split
 from clip2scene.checkpoint import (
     load_checkpoint,
@@ -38,11 +39,11 @@ from clip2scene.checkpoint import (
     save_checkpoint,
 )
 from clip2scene.config import Recipe, from_dict, to_dict
-from clip2scene.files import read_json
+from clip2scene.files import read_json, write_json
 from clip2scene.judging import Judged, judge_map
 from clip2scene.run_folder import LABELS, START, WORDS
 from clip2scene.run_prompts import load_prompts
-from clip2scene.starting import Start, begin_with, parts_to_begin_with
+from clip2scene.starting import CLASSIFIER, Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
 from clip2scene.subsets import Chosen, Subset
 from clip2scene.teacher.backbone import ImageBackbone
@@ -86,7 +87,11 @@ class Run:
         path = self.folder / LABELS
         if not path.exists():
             return None
-        return Subset.from_json(read_json(path)["subset"])
+        labels = read_json(path)
+        subset = Subset.from_json(labels["subset"])
+        if subset.fingerprint != labels["fingerprint"]:
+            raise ValueError(f"{path} was changed: it does not fit its own hash; restore it, or train anew")
+        return subset
 
     def visible_labels(self) -> LabelMask | None:
         """Say which labels of a sample may be seen: so many points of it, and of some classes."""
@@ -272,10 +277,27 @@ class Run:
     def _beginner(self) -> Embedder:
         """Make the network as it begins: from chance, or from what others learnt."""
         student, path = self.new_student(), self.folder / START
-        if path.exists():
-            by_words = self.recipe.tuning.start == "words" and self.sources["start"]["knows_words"]
-            begin_with(student, load_file(path), self.prompts.class_directions() if by_words else None)
+        if not path.exists():
+            return student
+        about, text, weights = self.sources["start"], None, load_file(path)
+        if student.classifier is None or tuple(about["classes"]) != self.prompts.classes:
+            weights = {name: each for name, each in weights.items() if not name.startswith(CLASSIFIER)}
+            if self.recipe.tuning.start == "words" and about["knows_words"]:
+                text = self.prompts.class_directions()
+        begin_with(student, weights, text)
         return student
+
+    def note_seen(self, paths: Sequence[Path]) -> None:
+        """Add samples whose labels are learnt from to ``labels.json``, with a hash of each one's cloud."""
+        labels = read_json(self.folder / LABELS)
+        seen = labels["seen"] | hash_clouds(paths)
+        if seen != labels["seen"]:
+            write_json(self.folder / LABELS, labels | {"seen": seen})
+
+    def seen(self) -> dict[str, str]:
+        """Name the samples whose labels it, or what it began with, has learnt from, and hash each's cloud."""
+        path = self.folder / LABELS
+        return read_json(path)["seen"] if path.exists() else {}
 
     def save(self, trainee: Trainee) -> None:
         """Write a checkpoint, atomically."""
@@ -293,7 +315,10 @@ def open_start(folder: Path) -> Start:
     Raises:
         ValueError: If it is no run, or not trained.
     """
-    return Start(folder, parts_to_begin_with(open_run(folder).student().state_dict()))
+    run = open_run(folder)
+    student = run.student()
+    classes = () if student.classifier is None else run.prompts.classes
+    return Start(folder, parts_to_begin_with(student.state_dict()), classes, run.seen())
 
 
 def open_run(folder: Path) -> Run:

@@ -45,7 +45,7 @@ def start_run(
     if (out / "recipe.json").exists():
         require_same(out, recipe, data_root=data_root, teacher_weights=teacher_weights)
         run = open_run(out)
-        if run.sources.get("start") != _about(start):
+        if run.sources.get("start", {}).get("sha256") != _about(start).get("sha256"):
             raise ValueError(
                 f"{out} holds a run that began with other weights; name the same start, or give another --out"
             )
@@ -64,6 +64,15 @@ def start_run(
     space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
     partly = recipe.data.words != "own"
     prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
+    unknown = [name for name in recipe.labels.classes if name not in prompts.classes]
+    if unknown:
+        raise ValueError(
+            f"labels.classes names {unknown[0]!r}, expected some of {', '.join(prompts.classes)}; correct it"
+        )
+    if recipe.tuning.keep_words and not (start and start.knows_words):
+        raise ValueError(
+            "tuning.keep_words needs a start that has learnt words; name a run as --start, or set it to 0"
+        )
     sources = {
         "teacher_weights": resolve_weights(teacher_weights),
         "data_root": str(Path(data_root).resolve()),
@@ -78,7 +87,8 @@ def start_run(
         sources["backbone_hash"] = build.hash_backbone(recipe.loss)
     if recipe.supervision == "labels":
         subset = build.choose_labels(recipe, dataset)
-        write_json(out / LABELS, {"fingerprint": subset.fingerprint, "subset": asdict(subset)})
+        labels = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
+        write_json(out / LABELS, labels | {"seen": dict(start.seen) if start else {}})
     if start is not None:
         sources["start"] = _about(start)
         with write_atomically(out / START) as temporary:
@@ -97,12 +107,13 @@ def start_run(
     return run
 
 
-def _about(start: Start | None) -> dict[str, Any] | None:
+def _about(start: Start | None) -> dict[str, Any]:
     """Say where weights come from, and which they are."""
     if start is None:
-        return None
+        return {}
     return {
         "origin": str(start.origin.resolve()),
         "sha256": fingerprint(start.weights),
         "knows_words": start.knows_words,
+        "classes": start.classes,
     }

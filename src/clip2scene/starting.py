@@ -1,7 +1,7 @@
 """What a network begins with: the weights that another run, or another project, has learnt."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clip2scene.student.embedder import Embedder
 
-BACKBONE, HEAD = "backbone.", "head."
+BACKBONE, HEAD, CLASSIFIER = "backbone.", "head.", "classifier."
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,15 @@ class Start:
     Attributes:
         origin: Where they come from.
         weights: Those of the backbone, under ``backbone.``, and maybe of the layer into the text space, under
-            ``head.``.
+            ``head.``, and of a classifier, under ``classifier.``.
+        classes: That the classifier knows; none without one.
+        seen: Samples whose labels they were learnt from, and a hash of each one's cloud.
     """
 
     origin: Path
     weights: Mapping[str, Tensor]
+    classes: tuple[str, ...] = ()
+    seen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def knows_words(self) -> bool:
@@ -39,7 +43,7 @@ def begin_with(
 
     Args:
         student: Its other layers stay as they are.
-        weights: As :class:`Start` has them.
+        weights: As :class:`Start` has them; without a classifier's, if it is to know other classes.
         text: Direction of each class in the text space. With it, a classifier begins where the layer into the
             text space stands: the same answers, but for classes of several names.
 
@@ -47,8 +51,8 @@ def begin_with(
         ValueError: If they are another network's.
     """
     own = student.state_dict()
-    parts = (BACKBONE, HEAD) if any(name.startswith(HEAD) for name in weights) else (BACKBONE,)
-    wanted = {name for name in own if name.startswith(parts)}
+    given = tuple(part for part in (HEAD, CLASSIFIER) if any(name.startswith(part) for name in weights))
+    wanted = {name for name in own if name.startswith((BACKBONE, *given))}
     missing, unknown = sorted(wanted - weights.keys()), sorted(weights.keys() - wanted)
     differing = [
         f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
@@ -70,5 +74,5 @@ def begin_with(
 
 
 def parts_to_begin_with(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take of a trained network what another begins with: backbone, and layer into the text space."""
-    return {name: tensor for name, tensor in model.items() if name.startswith((BACKBONE, HEAD))}
+    """Take of a trained network what another begins with, and leave what only its own losses needed."""
+    return {name: tensor for name, tensor in model.items() if name.startswith((BACKBONE, HEAD, CLASSIFIER))}

@@ -1,9 +1,10 @@
 """Which labels are seen: some scenes or keyframes of a split, some points of these, or some classes.
 
 Two protocols are common and not comparable: SLidR's takes scenes, CLIP2Scene's takes keyframes (these come
-from many more places, so that the same share of them says more). Both take every n-th. Here that is
-``order="stride"``. The default, "hash", sorts by a hash of each name: what a small share holds, a larger one
-holds too, and no recording that is added or taken away changes the order of the others.
+from many more places, so that the same share of them says more). Both take every n-th, SLidR's code the last
+of each n, CLIP2Scene's the first. Here that is ``order="stride"``. The default, "hash", sorts by a hash of
+each name: what a small share holds, a larger one holds too, and no recording that is added or taken away
+changes the order of the others.
 """
 
 import hashlib
@@ -102,7 +103,9 @@ def choose(
             f"ask for 1 to {len(units)}, or count keyframes where there are few scenes (--labels.by keyframe)"
         )
     if order == "stride":
-        chosen = units[:: max(1, len(units) // wanted)][:wanted]
+        step = round(1 / fraction) if count is None else len(units) // count
+        by_scene = any(token != unit for token, unit in unit_of_token.items())
+        chosen = units[step - 1 :: step] if by_scene else units[::step]
     elif order == "hash":
         chosen = sorted(units, key=lambda name: _hash(draw, name))[:wanted]
     else:

@@ -166,8 +166,12 @@ def teach(
     else:
         paths = carry(subset=subset.taught)
         check_classes(Lessons(paths, run.recipe, run.visible_labels()), run)
-        if subset.held_out:
-            keep = partial(keep_best, run, carry(subset=subset.held_out))
+        held_out = carry(subset=subset.held_out) if subset.held_out else []
+        run.note_seen([*paths, *held_out])
+        if held_out:
+            keep = partial(keep_best, run, held_out)
+            if run.checkpoint_path.exists():  # an interrupted call may not have judged it
+                keep(run.trainee(device))
     ahead = 0 if device.type == "cpu" else min(READERS, count_cores() - 1)  # a CPU has no time to spare
     learn(run, paths, device=device, save_every=save_every, workers=ahead, after_save=keep)
 
@@ -176,18 +180,14 @@ def check_classes(lessons: "Lessons", run: Run) -> None:
     """Refuse labels that lack a class, unless the recipe allows it.
 
     Raises:
-        ValueError: If one has no labelled point, or a class that is to be labelled is none of the data's.
+        ValueError: If one has no labelled point.
     """
     labels, classes = run.recipe.labels, run.prompts.classes
-    unknown = [name for name in labels.classes if name not in classes]
-    if unknown:
-        raise ValueError(
-            f"labels.classes names {unknown[0]!r}, expected some of {', '.join(classes)}; correct it"
-        )
     counts = lessons.target_histogram(len(classes)).tolist()
     wanted = labels.classes or classes
     absent = [name for name, count in zip(classes, counts, strict=True) if name in wanted and not count]
     if absent and labels.absent == "refuse" and not labels.are_all:
+        (run.folder / "recipe.json").unlink()  # nothing has been learnt: other settings may begin here
         raise ValueError(
             f"no labelled point is of {', '.join(absent)}; label more, name the others as labels.classes, or "
             "learn without them: --labels.absent allow"

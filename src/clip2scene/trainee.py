@@ -45,7 +45,7 @@ class Trainee:
         self._require_finite("loss", loss)
         for group in self.optimiser.param_groups:
             rate = build.learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
-            group["lr"] = rate * group["scale"]
+            group["lr"] = rate * group.get("scale", 1.0)  # older checkpoints have none
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [each.grad for each in self.student.parameters() if each.grad is not None]

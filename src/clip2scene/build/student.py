@@ -93,7 +93,7 @@ def _groups(student: Embedder, tuning: TuningConfig) -> list[dict[str, Any]]:
                 scales[name] = tuning.layer_decay**depth
     for name in scales:
         if name.startswith("classifier."):
-            scales[name] = tuning.head_rate
+            scales[name] = tuning.head_rate or 1.0
     parameters = dict(student.named_parameters())
     return [
         {"params": [parameters[name] for name in scales if scales[name] == scale], "scale": scale}

@@ -16,16 +16,18 @@ def finetune(
     out: Path,
     start: Path | None = None,
     recipe: str = "toytown",
+    teacher_weights: str | None = None,
     network: Network | None = None,
     layout: Layout | None = None,
     classes: Literal["own", "toytown", "scannet-200"] | None = None,
     labels: LabelsConfig = LabelsConfig(),  # noqa: B008 - frozen
     order: Path | None = None,
-    tuning: TuningConfig = TuningConfig(head="classifier", head_rate=5.0),  # noqa: B008 - frozen
+    tuning: TuningConfig = TuningConfig(head="classifier"),  # noqa: B008 - frozen
     steps: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
     device: str = "cpu",
+    save_every: int = 100,
 ) -> None:
     """Teach a student from few labels, or many, best from what a label-free run has learnt.
 
@@ -35,6 +37,7 @@ def finetune(
         start: Folder of the run to begin with, or file of a published checkpoint
             (docs/published_weights.md). Without it, the student begins from chance.
         recipe: Network, augmentation and schedule, where no run is named as the start.
+        teacher_weights: As for pretrain, where no run is named as the start; what the classes' words go to.
         network: In place of that recipe's.
         layout: On-disk layout of the data, where it differs from the start's.
         classes: Classes of the data, where they differ.
@@ -45,11 +48,14 @@ def finetune(
         learning_rate: The schedule's highest value, of the backbone.
         seed: Fixes order and augmentation.
         device: As torch names it. Only cpu has been tested.
+        save_every: Steps between checkpoints, which are what a holdout chooses among.
     """
     from clip2scene.finetuning import Changes, prepare
     from clip2scene.train import finetune as run_finetune
 
-    changes = Changes(network, layout, classes, labels, order, tuning, steps, learning_rate, seed)
+    changes = Changes(
+        teacher_weights, network, layout, classes, labels, order, tuning, steps, learning_rate, seed
+    )
     plan = prepare(recipe, start, changes)
     run_finetune(
         plan.recipe,
@@ -58,6 +64,7 @@ def finetune(
         start=plan.start,
         teacher_weights=plan.teacher_weights,
         device=device,
+        save_every=save_every,
     )
     print(f"trained {plan.recipe.name}: {out}")
 
@@ -136,4 +143,4 @@ def label_efficiency(
         device=device,
     )
     print(path.read_text(encoding="utf-8"))
-    print(f"wrote {path}, {out / 'table.csv'} and {out / 'figure.png'}")
+    print(f"wrote {path}, with table.csv and figure.png beside it")

@@ -60,8 +60,9 @@ class TuningConfig:
     it answers as that one does; or chance, as in the papers."""
     freeze: bool = False
     """Whether the backbone stays as it is, its batch statistics too (linear probing)."""
-    head_rate: float = 1.0
-    """Factor on the classifier's learning rate; the backbone's is the optimiser's."""
+    head_rate: float | None = None
+    """Factor on the classifier's learning rate; the backbone's is the optimiser's. None is 5 for a network
+    that has learnt before, and 1 from chance."""
     layer_decay: float = 1.0
     """Factor in 0..1 on the learning rate from one stage of the backbone to the one before it."""
     keep_words: float = 0.0
@@ -69,7 +70,8 @@ class TuningConfig:
     that words can still be asked for; 0 lets them fade."""
 
     def __post_init__(self) -> None:
-        require(self.head_rate > 0, "tuning.head_rate must be positive", self.head_rate)
+        positive = self.head_rate is None or self.head_rate > 0
+        require(positive, "tuning.head_rate must be positive", self.head_rate)
         require(
             0 < self.layer_decay <= 1, "tuning.layer_decay must lie above 0 and up to 1", self.layer_decay
         )
