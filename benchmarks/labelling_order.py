@@ -4,7 +4,7 @@ Takes a table that ``clip2scene label-efficiency`` wrote (by scene), whose way "
 and fine-tunes the same starts with as many scenes of the list of ``rank-scenes``. Random draws are nested, a
 draw a seed; so is the list.
 
-    python benchmarks/labelling_order.py --table tables/few --data-root town --out order
+    python benchmarks/labelling_order.py --table few --data-root town --out order
 """
 
 import argparse

@@ -437,7 +437,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_crashes(log, name):
 
 def documented():
     """Read the blocks of the section on own recordings, by the file they are of."""
-    section = DOCS.read_text(encoding="utf-8").split("## Your own recordings")[1].split("\n## ")[0]
+    section = DOCS.read_text(encoding="utf-8").split("\n## ")[0]
     blocks = re.findall(r"(.*?)```(json|csv|python|)\n(.*?)```", section, re.DOTALL)
     return {
         re.findall(r"`(log/[\w.]+|write_log.py)`", before)[-1]: block
@@ -472,7 +472,7 @@ def test_the_documented_example_is_a_whole_drive_log(tmp_path, monkeypatch):
 
 
 def test_every_entry_of_the_schema_is_documented_with_the_files():
-    text = DOCS.read_text(encoding="utf-8").split("## Your own recordings")[1].split("\n## ")[0]
+    text = DOCS.read_text(encoding="utf-8").split("\n## ")[0]
     path = Path(__file__).resolve().parents[1] / "src" / "clip2scene" / "assets" / "drive-log.schema.json"
     for definition in json.loads(path.read_text())["$defs"].values():
         for name in definition.get("properties", {}):

@@ -104,8 +104,13 @@ def choose(
         )
     if order == "stride":
         step = round(1 / fraction) if count is None else len(units) // count
+        if count is None and abs(1 / fraction - step) > 0.01:  # noqa: PLR2004
+            raise ValueError(
+                f"every n-th of the scenes or keyframes is a share of 1/n, got {fraction:g}; take such a share, "
+                "or --labels.order hash"
+            )
         by_scene = any(token != unit for token, unit in unit_of_token.items())
-        chosen = units[step - 1 :: step] if by_scene else units[::step]
+        chosen = (units[step - 1 :: step] if by_scene else units[::step])[:count]
     elif order == "hash":
         chosen = sorted(units, key=lambda name: _hash(draw, name))[:wanted]
     else:

@@ -17,7 +17,7 @@ def segment(
 
     Args:
         run: Folder of the run.
-        clouds: Files: .bin (KITTI, nuScenes), .npy, .ply, .pcd, .las or .laz.
+        clouds: Files: .bin (KITTI, nuScenes), .npy, .npz, .ply, .pcd, .las or .laz.
         prompts: Words or phrases, separated by commas.
         out: Folder for the labels, coloured clouds and pictures.
         words: Table of text embeddings (see embed-words) to take the prompts from. Without it, the text

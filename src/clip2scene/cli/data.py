@@ -129,7 +129,7 @@ def convert_recording(
 ) -> None:
     """Turn a recording into a drive log: a ROS 2 bag, an MCAP file of one, or a drive in KITTI's layouts.
 
-    All but the first two options are for bags, and for those of which the choice is in doubt.
+    All options but --out are for bags; topics and frames need naming only where the choice is in doubt.
 
     Args:
         recording: A bag's folder, an .mcap or .db3 file; or a sequence of SemanticKITTI, or a drive of
