@@ -104,10 +104,10 @@ def choose(
         )
     if order == "stride":
         step = round(1 / fraction) if count is None else len(units) // count
-        if count is None and abs(1 / fraction - step) > 0.01:  # noqa: PLR2004
+        if count is None and abs(1 / fraction - step) > 0.01:
             raise ValueError(
-                f"every n-th of the scenes or keyframes is a share of 1/n, got {fraction:g}; take such a share, "
-                "or --labels.order hash"
+                f"every n-th of the scenes or keyframes is a share of 1/n, got {fraction:g}; take such a "
+                "share, or --labels.order hash"
             )
         by_scene = any(token != unit for token, unit in unit_of_token.items())
         chosen = (units[step - 1 :: step] if by_scene else units[::step])[:count]
