@@ -18,6 +18,7 @@ from clip2scene.config import (
     TeacherConfig,
 )
 from clip2scene.evaluate import judge
+from clip2scene.lessons import augment_items
 from clip2scene.parallel import read_ahead
 from clip2scene.run import Run, open_run
 from clip2scene.run_prompts import save_prompts
@@ -302,7 +303,7 @@ def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
 def test_sweeps_are_items_that_move_on_their_own():
     carried = replace(make_corner(0), sweep_sizes=(400, 400))
     lesson = carried.lesson_of_teacher()
-    moved = train.augment_items(lesson, torch.Generator().manual_seed(0), rotate=True, flip=True, scale=0.0)
+    moved = augment_items(lesson, torch.Generator().manual_seed(0), rotate=True, flip=True, scale=0.0)
     before, after = lesson.cloud.positions, moved.cloud.positions
 
     def distances(cloud):
