@@ -313,4 +313,4 @@ def test_sweeps_are_items_that_move_on_their_own():
     torch.testing.assert_close(distances(before[one]), distances(after[one]), atol=1e-3, rtol=0)
     torch.testing.assert_close(distances(before[other]), distances(after[other]), atol=1e-3, rtol=0)
     assert (distances(before) - distances(after)).abs().max() > 1
-    assert train.collate([moved]).item_of_point.tolist() == [0] * 400 + [1] * 400
+    assert collate([moved]).item_of_point.tolist() == [0] * 400 + [1] * 400
