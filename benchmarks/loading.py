@@ -28,7 +28,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from clip2scene import build
 from clip2scene.calls import describe_machine, today
@@ -36,6 +35,7 @@ from clip2scene.carried import load_carried
 from clip2scene.carry import carry_split, find_pairs, gather_sweeps
 from clip2scene.config import AugmentConfig, DataConfig, Recipe, TeacherConfig
 from clip2scene.lessons import Lessons
+from clip2scene.parallel import read_ahead
 from clip2scene.toytown import writers
 from clip2scene.toytown.drive import Recording
 from clip2scene.toytown.room_scan import Walk
@@ -197,15 +197,9 @@ def measure_batches(paths: list[Path], rates: dict[str, float]) -> None:
     steps = max(2 * len(paths) // BATCH, 20)
     with timed(rates, "batch", steps * BATCH):
         for step in range(steps):
-            lessons[step]
+            lessons.read_step(step)
     for readers in READERS:
-        loader: DataLoader[Any] = DataLoader(
-            lessons,  # type: ignore[arg-type]  # it has what torch asks of a data set
-            batch_size=None,
-            sampler=range(steps + 2),
-            num_workers=readers,
-        )
-        batches = iter(loader)
+        batches = read_ahead(lessons.read_step, range(steps + 2), processes=readers, title="steps")
         next(batches), next(batches)  # the processes have started
         began = time.perf_counter()
         for _ in batches:
