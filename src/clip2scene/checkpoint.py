@@ -125,21 +125,25 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path 
     Raises:
         ValueError: If names or shapes differ; the module is unchanged then.
     """
-    own = module.state_dict()
-    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    differing = [
-        f"{n} {list(weights[n].shape)} instead of {list(own[n].shape)}"
-        for n in sorted(own.keys() & weights)
-        if own[n].shape != weights[n].shape
-    ]
-    problems = {"missing": missing, "unknown": unknown, "of another shape": differing}
-    said = [f"{len(names)} {what} (such as {names[0]})" for what, names in problems.items() if names]
-    if said:
+    misfit = describe_misfit(module.state_dict(), weights)
+    if misfit:
         raise ValueError(
-            f"the weights in {source} do not fit this {type(module).__name__}: tensors {', '.join(said)}; "
+            f"the weights in {source} do not fit this {type(module).__name__}: tensors {misfit}; "
             "build the network with the config the weights were saved with"
         )
     module.load_state_dict(dict(weights))
+
+
+def describe_misfit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    """Count the tensors that are missing, unknown or of another shape, and name one of each kind."""
+    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    differing = [
+        f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
+        for name in sorted(own.keys() & weights.keys())
+        if own[name].shape != weights[name].shape
+    ]
+    problems = {"missing": missing, "unknown": unknown, "of another shape": differing}
+    return ", ".join(f"{len(names)} {what} (such as {names[0]})" for what, names in problems.items() if names)
 
 
 def versions() -> dict[str, str]:

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +15,10 @@ from clip2scene.alignment import Velocity, score_image
 from clip2scene.depth import count_contradicted, drop_unconfirmed
 from clip2scene.geometry import drop_occluded, project_points
 from clip2scene.silhouettes import Silhouettes, find_silhouettes
-from clip2scene.types import Sample
+from clip2scene.types import Dataset, Sample
 
 MOVING_CAMERA = "the moving camera"
 """Name of the one camera that all frames of a room come from."""
-
-
-@runtime_checkable
-class Dataset(Protocol):
-    """What every loader offers."""
-
-    @property
-    def tokens(self) -> Sequence[str]:
-        """Name the samples."""
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one sample."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip2scene.checkpoint import describe_misfit
 from clip2scene.student.embedder import Embedder
 
 BACKBONE, HEAD, CLASSIFIER = "backbone.", "head.", "classifier."
@@ -52,18 +53,10 @@ def begin_with(
     """
     own = student.state_dict()
     given = tuple(part for part in (HEAD, CLASSIFIER) if any(name.startswith(part) for name in weights))
-    wanted = {name for name in own if name.startswith((BACKBONE, *given))}
-    missing, unknown = sorted(wanted - weights.keys()), sorted(weights.keys() - wanted)
-    differing = [
-        f"{name} {list(weights[name].shape)} instead of {list(own[name].shape)}"
-        for name in sorted(wanted & weights.keys())
-        if weights[name].shape != own[name].shape
-    ]
-    problems = {"missing": missing, "unknown": unknown, "of another shape": differing}
-    said = [f"{len(names)} {what} (such as {names[0]})" for what, names in problems.items() if names]
-    if said:
+    misfit = describe_misfit({n: own[n] for n in own if n.startswith((BACKBONE, *given))}, weights)
+    if misfit:
         raise ValueError(
-            f"the weights to begin with are another network's: tensors {', '.join(said)}; take the student "
+            f"the weights to begin with are another network's: tensors {misfit}; take the student "
             "settings (network, width, height as input) that they were learnt with"
         )
     student.load_state_dict(own | dict(weights))
