@@ -56,12 +56,18 @@ def score(dataset: NuScenes, numbers: list[int]) -> torch.Tensor:
 
 
 def recall(table: torch.Tensor, frames: int, draws: int) -> list[tuple[float, float, float]]:
-    """For each fault: the share of cameras that alarm, and how the size was estimated, mean and deviation."""
+    """For each fault: the share of cameras that alarm, and how the size was estimated, mean and deviation.
+
+    Frames are shuffled ``draws`` times and dealt into groups of so many, no frame into two groups of a deal.
+    """
     rng, rows = np.random.default_rng(1), []
+    deals = [rng.permutation(table.shape[1]) for _ in range(draws)]
+    groups = [
+        deal[first : first + frames] for deal in deals for first in range(0, len(deal) - frames + 1, frames)
+    ]
     for scores, (axis, _) in zip(table, faults(), strict=True):
         alarms, sizes = [], []
-        for _ in range(draws):
-            chosen = rng.choice(scores.shape[0], frames, replace=False)
+        for chosen in groups:
             for view in range(scores.shape[1]):
                 findings = judge(scores[chosen, view])
                 alarms.append(findings[0].alarms)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from clip2scene.datasets.semantic_kitti import SPLITS, SemanticKitti
-from clip2scene.geometry import project_points
+from clip2scene.geometry import invert_rigid, project_points
 from clip2scene.labels import SEMANTIC_KITTI, TOYTOWN_KITTI
 from clip2scene.types import IGNORE_LABEL
 
@@ -148,6 +148,28 @@ def test_sequences_never_borrow_sweeps_of_another(root):
     assert [len(dataset[number].sweeps) for number in range(5)] == [0, 1, 2, 0, 1]
     with pytest.raises(ValueError, match="asked for 4, found at most 3"):
         SemanticKitti(root, split=None, sweeps=4)
+
+
+def test_moments_are_those_of_times_and_poses(root):
+    (root / "sequences" / "08" / "times.txt").write_text("0.000000e+00\n1.037610e-01\n2.075210e-01\n")
+    told = [open_val(root).moments(number) for number in range(3)]
+    assert [each.cloud_us for each in told] == [0, 103_761, 207_521]
+    assert all(each.drive == "08" and each.image_us == (None,) for each in told)
+    ahead = invert_rigid(told[0].world_from_cloud) @ told[2].world_from_cloud
+    torch.testing.assert_close(ahead[:3, 3], torch.tensor([4.0, 0, 0]).double(), atol=1e-9, rtol=0)
+
+
+def test_without_times_and_poses_nothing_is_told_of_moments(root):
+    (root / "sequences" / "08" / "poses.txt").unlink()
+    told = open_val(root).moments(1)
+    assert told.cloud_us is None and told.world_from_cloud is None
+
+
+@pytest.mark.parametrize("times", ["0.1\n", "0.1\nnan\n0.3\n", "0.1\nsoon\n0.3\n"])
+def test_times_that_are_not_one_for_each_cloud_are_refused(root, times):
+    (root / "sequences" / "08" / "times.txt").write_text(times)
+    with pytest.raises(ValueError, match=r"times\.txt should hold the seconds of each cloud"):
+        open_val(root).moments(1)
 
 
 def test_poses_are_not_needed_for_single_sweeps(root):

@@ -64,6 +64,20 @@ def test_every_promised_class_stands_in_every_town_or_nearly():
     assert sum(len(absent) for absent in missing) <= 2
 
 
+def test_kinds_are_missing_from_a_town_as_often_as_asked_and_nothing_else_moves():
+    whole = [build_town(seed).instances for seed in range(20, 28)]
+    sparse = [build_town(seed, missing_kinds=0.7).instances for seed in range(20, 28)]
+    absent = 0
+    for full, few in zip(whole, sparse, strict=True):
+        kinds = set(few.labels.tolist())
+        kept = np.isin(full.labels, list(kinds))
+        assert set(full.labels.tolist()) - kinds <= things.COUNTABLE
+        assert np.array_equal(full.starts[kept], few.starts)
+        absent += len(set(full.labels.tolist()) - kinds)
+    assert 0.5 < absent / (8 * len(things.COUNTABLE)) < 0.9
+    assert set(build_town(20, missing_kinds=1.0).instances.labels.tolist()).isdisjoint(things.COUNTABLE)
+
+
 def test_rays_meet_what_a_search_through_all_triangles_finds():
     snapshot = town().at(2.0)
     origins, directions = rays(40)

@@ -292,3 +292,20 @@ def test_impossible_numbers_of_scenes_are_refused(tmp_path, numbers):
 def test_impossible_recordings_are_refused(numbers):
     with pytest.raises(ValueError, match="must"):
         Recording(**numbers)
+
+
+def test_kinds_are_missing_from_training_streets_alone(tmp_path):
+    recording = Recording(
+        keyframes_per_scene=1, sweeps_per_keyframe=1, width=32, height=16, missing_kinds=1.0
+    )
+    write_nuscenes(tmp_path / "town", num_scenes=1, num_val_scenes=1, recording=recording, workers=1)
+    samples, annotations = (
+        json.loads((tmp_path / "town" / VERSION / f"{table}.json").read_text())
+        for table in ("sample", "sample_annotation")
+    )
+    assert {row["sample_token"] for row in annotations} == {samples[1]["token"]}
+
+
+def test_a_chance_above_one_is_refused():
+    with pytest.raises(ValueError, match=r"missing_kinds must lie in 0\.\.1, got 1\.5"):
+        Recording(missing_kinds=1.5)

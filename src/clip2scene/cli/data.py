@@ -16,6 +16,7 @@ def make_toytown(
     val_scenes: int = 20,
     keyframes: int = 2,
     sweeps: int = 10,
+    missing_kinds: float = 0.0,
     seed: int = 1,
     workers: int = 2,
     layout: Literal["nuscenes", "semantic-kitti", "drive-log", "scannet"] = "nuscenes",
@@ -30,6 +31,8 @@ def make_toytown(
         sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has. In
             SemanticKITTI's layout every one of them has labels and an image; in ScanNet's, a walk through a
             room has as many frames as all of them.
+        missing_kinds: Chance of each kind of thing (car, bus, bicycle, ...) to be missing from a whole
+            training street, so that streets differ; those to judge on have all kinds. Not in rooms.
         seed: Fixes every town; those of seed 0 are the ones that the small CLIP was trained on.
         workers: Processes to draw with.
         layout: nuScenes with six cameras, SemanticKITTI with the one in front, the layout of own
@@ -49,7 +52,9 @@ def make_toytown(
         write_scannet(out, walk=Walk(frames=keyframes * sweeps), **numbers)
         print(f"wrote {scenes} training and {val_scenes} validation rooms to {out}")
         return
-    recording = Recording(keyframes_per_scene=keyframes, sweeps_per_keyframe=sweeps)
+    recording = Recording(
+        keyframes_per_scene=keyframes, sweeps_per_keyframe=sweeps, missing_kinds=missing_kinds
+    )
     writers = {
         "nuscenes": write_nuscenes,
         "semantic-kitti": write_semantic_kitti,

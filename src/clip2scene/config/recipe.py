@@ -67,7 +67,8 @@ class Recipe:
         )
         require(taught, "learning from labels knows the data's own classes and no pixels", self)
         plain = self.labels == LabelsConfig() and self.tuning == TuningConfig()
-        require(plain or self.supervision == "labels", "labels and tuning are for supervision=labels", self)
+        supervised = self.supervision == "labels"
+        require(plain or supervised, "labels and tuning are for supervision=labels", self.supervision)
         painted = self.teacher.kind == "maskclip" or own_words
         pictured = self.loss.backbone not in (None, "own")
         regions = self.teacher.kind == "maskclip" or pictured or self.loss.form != "superpixel-infonce"

@@ -6,7 +6,7 @@ rectified frame of camera 0, in which the files' projections and poses are writt
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,28 @@ def read_text(path: Path, *, needs_end: bool = True) -> str:
                 "the line if it is whole"
             )
     return text
+
+
+def read_times(path: Path, names: Sequence[str]) -> tuple[int, ...] | None:
+    """Read ``times.txt``, the seconds of each cloud from 000000 on, if there is one.
+
+    Returns:
+        Microseconds of each of ``names``; None without such a file.
+
+    Raises:
+        ValueError: If it holds something else, or not a time for each.
+    """
+    if not path.exists():
+        return None
+    words = read_text(path, needs_end=False).split()
+    try:
+        times = [round(float(word) * 1e6) for word in words]
+        return tuple(times[int(name)] for name in names)
+    except (ValueError, IndexError, OverflowError):
+        raise ValueError(
+            f"{path} should hold the seconds of each cloud from 000000 to {names[-1]}, got {len(words)} "
+            "words; restore it, or remove it"
+        ) from None
 
 
 def read_matrices(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Float[Tensor, "..."]]:

@@ -19,6 +19,7 @@ from clip2scene.datasets.kitti_files import (
     colour_camera,
     list_names,
     read_text,
+    read_times,
     read_velodyne,
 )
 from clip2scene.datasets.kitti_labels import read_labels
@@ -148,7 +149,7 @@ def _semantic_kitti(folder: Path) -> _Source:
     if not with_poses:
         notes.append("no poses.txt, so no poses: one sweep a sample")
     drive = open_drive(folder, with_labels=labels is not None, with_poses=with_poses)
-    times = _seconds(folder / "times.txt", drive.names)
+    times = read_times(folder / "times.txt", drive.names)
     if times is None:
         notes.append("no times.txt, so clouds count as taken every 0.1 s")
     return _Source(
@@ -201,21 +202,6 @@ def _raw(folder: Path) -> _Source:
 def _assumed(names: tuple[str, ...]) -> tuple[int, ...]:
     """Let the clouds be taken ten times a second, by their numbers."""
     return tuple(int(name) * _PERIOD_US for name in names)
-
-
-def _seconds(path: Path, names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Read ``times.txt``, seconds since the start of each cloud from 000000 on, if there is one."""
-    if not path.exists():
-        return None
-    words = read_text(path, needs_end=False).split()
-    try:
-        times = [round(float(word) * 1e6) for word in words]
-        return tuple(times[int(name)] for name in names)
-    except (ValueError, IndexError, OverflowError):
-        raise ValueError(
-            f"{path} should hold the seconds of each cloud from 000000 to {names[-1]}, got {len(words)} "
-            "words; restore it, or remove it"
-        ) from None
 
 
 def _dates(path: Path, names: tuple[str, ...]) -> tuple[int, ...] | None:

@@ -6,8 +6,8 @@ KITTI's odometry benchmark with labels added: ``sequences/XX/{velodyne,labels,im
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from clip2scene.datasets.kitti_files import (
     list_names,
     read_matrices,
     read_text,
+    read_times,
     read_velodyne,
     rigid,
     split_projection,
@@ -37,7 +38,7 @@ from clip2scene.datasets.reading import (
 )
 from clip2scene.geometry import invert_rigid
 from clip2scene.labels import SEMANTIC_KITTI, ClassSet
-from clip2scene.types import Camera, PointCloud, Sample
+from clip2scene.types import Camera, Moments, PointCloud, Sample
 
 SPLITS = {
     "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),
@@ -58,7 +59,7 @@ class Drive:
         intrinsics: Of camera 2.
         camera_from_lidar: Of camera 2.
         rectified_from_lidar: Into the rectified frame of camera 0, which the poses are of.
-        poses: ``world_from_rectified`` of every cloud as 3x4; None where no sweeps are asked for.
+        poses: ``world_from_rectified`` of every cloud as 3x4; None where they are not asked for.
     """
 
     folder: Path
@@ -68,6 +69,14 @@ class Drive:
     camera_from_lidar: Float[Tensor, "4 4"]
     rectified_from_lidar: Float[Tensor, "4 4"]
     poses: Float[Tensor, "clouds 3 4"] | None
+
+    @cached_property
+    def track(self) -> tuple["Drive", tuple[int, ...] | None]:
+        """Read ``poses.txt`` and ``times.txt`` where they are: itself with poses, and microseconds."""
+        path, known = self.folder / "poses.txt", self
+        if self.poses is None and path.exists():
+            known = replace(self, poses=_read_poses(path, self.names))
+        return known, read_times(self.folder / "times.txt", self.names)
 
     def world_from_lidar(self, number: int) -> Float[Tensor, "4 4"]:
         """Say where the lidar stood when it took cloud ``number``."""
@@ -176,6 +185,23 @@ class SemanticKitti:
             read_image=partial(_read_image, drive, name, cameras),
             labels=read_labels(labels, len(cloud), self.class_set) if self.with_labels else None,
             sweeps=self._earlier(drive, number),
+        )
+
+    def moments(self, index: int) -> Moments:
+        """Tell when and where sample ``index`` was recorded, as far as the sequence has times and poses.
+
+        The camera is triggered by the lidar, so its images have no times of their own.
+
+        Raises:
+            ValueError: If times or poses are there but are not one for each cloud, or hold something else.
+        """
+        sequence, number = self._places[index]
+        drive, times_us = self._drives[sequence].track
+        return Moments(
+            drive=sequence,
+            cloud_us=None if times_us is None else times_us[number],
+            image_us=(None,) * (drive.names[number] in drive.images),
+            world_from_cloud=None if drive.poses is None else drive.world_from_lidar(number),
         )
 
     def label_map_path(self, token: str, view: int) -> Path:

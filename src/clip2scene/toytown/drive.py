@@ -47,6 +47,8 @@ class Recording:
         azimuth_steps: Lidar firings per revolution and beam.
         ground_truth: Whether to write the true class of every pixel, as ``groundtruth/CHANNEL/IMAGE.png``: a
             nuScenes train id, 255 for the sky. nuScenes itself has no such folder.
+        missing_kinds: Chance of each kind of countable thing (bus, bicycle, ...) to be missing from a whole
+            town: streets differ, and what is rare is found in few.
     """
 
     keyframes_per_scene: int = 8
@@ -55,6 +57,7 @@ class Recording:
     height: int = 224
     azimuth_steps: int = 720
     ground_truth: bool = False
+    missing_kinds: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse impossible recordings."""
@@ -63,6 +66,8 @@ class Recording:
         for name in ("keyframes_per_scene", "width", "height", "azimuth_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.missing_kinds <= 1:
+            raise ValueError(f"missing_kinds must lie in 0..1, got {self.missing_kinds}")
         most = int(Town.duration_s * 1e6) // KEYFRAME_US
         if self.keyframes_per_scene > most:
             raise ValueError(
@@ -91,7 +96,7 @@ class Drive:
         self.root, self.name, self.town_seed, self.recording = root, name, town_seed, recording
         self.tables: Tables = defaultdict(list)
         self._start_us = 1_600_000_000_000_000 + number * 100_000_000
-        self._town = build_town(town_seed)
+        self._town = build_town(town_seed, missing_kinds=recording.missing_kinds)
         self._rig = camera_rig(recording.width, recording.height)
         self._driveable: list[Float[np.ndarray, "points 2"]] = []
 
@@ -265,7 +270,7 @@ class Drive:
             )
             surface = render.depth[np.where(inside, row, 0), np.where(inside, column, 0)]
             seen |= inside & (surface >= depth - slack)
-        return seen.reshape(len(boxes.yaws), -1).mean(axis=1)
+        return seen.reshape(-1, len(grid)).mean(axis=1)
 
     def _city_from_town(self) -> Float[np.ndarray, "4 4"]:
         """Shift the town to the middle of its map."""

@@ -52,7 +52,7 @@ def record_sequence(folder: Path, town_seed: int, recording: Recording) -> None:
         town_seed: The town to drive through.
         recording: What to record.
     """
-    town = build_town(town_seed)
+    town = build_town(town_seed, missing_kinds=recording.missing_kinds)
     camera = camera_rig(recording.width, recording.height)[0]
     raw_of_instance = raw_labels(town.instances)
     names = ("velodyne", "labels", "image_2", *(("groundtruth",) if recording.ground_truth else ()))

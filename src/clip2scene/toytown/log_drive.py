@@ -50,7 +50,8 @@ def record_log(root: Path, name: str, number: int, town_seed: int, recording: Re
     Returns:
         Rows of ``poses.csv`` and ``images.csv``, and the names of the keyframes.
     """
-    town, rig = build_town(town_seed), camera_rig(recording.width, recording.height)
+    town = build_town(town_seed, missing_kinds=recording.missing_kinds)
+    rig = camera_rig(recording.width, recording.height)
     start_us = number * DRIVES_APART_US
     named: dict[int, str] = {}
     images, keyframes, count = [], [], 0

@@ -271,8 +271,12 @@ class Snapshot:
         return paint(textures, hits), textures
 
 
-def build_town(seed: int) -> Town:
-    """Build the town of a seed; the same seed always gives the same town.
+def build_town(seed: int, *, missing_kinds: float = 0.0) -> Town:
+    """Build the town of a seed; the same arguments always give the same town.
+
+    Args:
+        seed: 0 or more.
+        missing_kinds: Chance, 0..1, of each kind of countable thing to be missing from the whole town.
 
     Raises:
         ValueError: If the seed is negative.
@@ -281,4 +285,9 @@ def build_town(seed: int) -> Town:
         raise ValueError(f"a town's seed must be 0 or more, got {seed}")
     rng = np.random.default_rng(seed)
     light = draw_light(rng)
-    return Town(seed, plan_street(rng), light)
+    plan = plan_street(rng)
+    kinds = sorted(things.COUNTABLE)
+    draws = np.random.default_rng([seed, 3]).random(len(kinds))
+    gone = {kind for kind, draw in zip(kinds, draws, strict=True) if draw < missing_kinds}
+    plan.placed = [item for item in plan.placed if item.thing.label not in gone]
+    return Town(seed, plan, light)

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -216,8 +217,10 @@ def _plan(
     first = seed * _TOWNS_PER_SEED
     towns = [first + number for number in range(num_scenes)]
     towns += [first + _FIRST_VAL_TOWN + number for number in range(num_val_scenes)]
+    whole = replace(recording, missing_kinds=0.0) if isinstance(recording, Recording) else recording
     for number, town_seed in enumerate(towns):
-        yield root, f"scene-{number + 1:04d}", number, town_seed, recording
+        what = recording if number < num_scenes else whole  # every class can be judged
+        yield root, f"scene-{number + 1:04d}", number, town_seed, what
 
 
 def _record(job: Job) -> Tables:
