@@ -31,7 +31,7 @@ def examine(
     root: Path,
     *,
     split: str = "train",
-    samples: int = 40,
+    samples: int = 60,
     calibration: bool = True,
     costs: bool = True,
 ) -> list[Line]:

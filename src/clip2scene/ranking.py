@@ -1,9 +1,9 @@
-"""Which scenes to label next: those that a label-free student is unsure of, and that are unlike each other.
+"""Which scenes to label next: those full of what a label-free student is unsure of and few before them hold.
 
-The rule is greedy k-centre (Sener and Savarese, "Active Learning for Convolutional Neural Networks: A
-Core-Set Approach", ICLR 2018, Algorithm 1) with each distance multiplied by how unsure the student is of the
-scene: its mean entropy over the points. A scene's place is the mean embedding of its points in each class
-that the student sees, so that what is rare counts like what is frequent.
+Each class that the student sees has a doubt in a scene: the entropies of its points, added up. The list is
+greedy for the sum over the classes of the logarithm of the doubt covered, a feature-based submodular function
+(Wei, Iyer and Bilmes, "Submodularity in Data Subset Selection and Active Learning", ICML 2015): what has been
+covered often counts for little, so that what is rare counts like what is frequent.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,9 @@ from clip2scene.carry import gather_sweeps
 from clip2scene.export import open_split
 from clip2scene.files import read_json, write_json
 from clip2scene.run import Run, open_run
-from clip2scene.student.embedder import Embedder
-from clip2scene.types import PointCloud, Prompts
+
+ENOUGH_DOUBT = 20.0
+"""Points of a class, each as unsure as chance, from which on more of the same count less and less."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Ranked:
 
     Attributes:
         units: Their names.
-        scores: Distance to those before it times uncertainty; the first one's is its uncertainty.
+        scores: What each adds to the doubt that those before it cover.
     """
 
     units: tuple[str, ...]
@@ -60,20 +61,16 @@ def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene",
     unit_of = scenes if by == "scene" else {token: token for token in dataset.tokens}
     settings = {**opened.carry_settings, "viewpoint": dataset.viewpoint}
     student = opened.student()
-    doubts: dict[str, list[float]] = {}
-    places: dict[str, list[Tensor]] = {}
+    doubts: dict[str, list[Tensor]] = {}
     for number in tqdm(range(len(dataset.tokens)), desc=f"rank {split}", unit="sample"):
         cloud, *_ = gather_sweeps(dataset[number], settings)
-        doubt, place = describe(student, opened.prompts, cloud)
-        doubts.setdefault(unit_of[dataset.tokens[number]], []).append(doubt)
-        places.setdefault(unit_of[dataset.tokens[number]], []).append(place)
+        with torch.inference_mode():
+            logits = student.answer(cloud.positions, cloud.features, opened.prompts).logits
+        doubts.setdefault(unit_of[dataset.tokens[number]], []).append(find_doubts(logits))
     labelled = {unit_of[token] for token in opened.seen() if token in unit_of}
     units = [*sorted(labelled), *(unit for unit in doubts if unit not in labelled)]
     ranked = rank_by(
-        units,
-        torch.tensor([sum(doubts[unit]) / len(doubts[unit]) for unit in units]),
-        torch.stack([torch.stack(places[unit]).mean(0) for unit in units]),
-        known=len(labelled),
+        units, torch.stack([torch.stack(doubts[unit]).mean(0) for unit in units]), known=len(labelled)
     )
     write_json(
         out,
@@ -96,50 +93,35 @@ def read_ranking(path: Path) -> tuple[Literal["scene", "keyframe"], tuple[str, .
     return by, tuple(order)
 
 
-@torch.inference_mode()
-def describe(
-    student: Embedder, prompts: Prompts, cloud: PointCloud
-) -> tuple[float, Float[Tensor, "classes_times_channels"]]:
-    """Say how unsure a student is of a cloud, 0..1, and where it lies among others.
+def find_doubts(logits: Float[Tensor, "points classes"]) -> Float[Tensor, "classes"]:
+    """Add up how unsure a student is of a cloud's points, for each class that it takes them for.
 
-    Uncertainty is the points' mean entropy over the classes, divided by that of chance. The place holds, for
-    each class, the mean unit embedding of the points that are taken for it, zeros where there is none.
+    Returns:
+        Sums of the points' entropies over the classes, each divided by that of chance; so a point adds 0..1.
     """
-    answers = student.answer(cloud.positions, cloud.features, prompts)
-    shares = answers.logits.softmax(1)
-    entropy = -(shares * shares.clamp_min(1e-12).log()).sum(1).mean()
+    shares = logits.softmax(1)
     chance = torch.tensor(float(shares.shape[1])).log().clamp_min(1e-12)
-    units = torch.nn.functional.normalize(answers.embeddings, dim=1)
-    sums = units.new_zeros(shares.shape[1], units.shape[1]).index_add_(0, answers.logits.argmax(1), units)
-    counts = torch.bincount(answers.logits.argmax(1), minlength=shares.shape[1]).clamp_min(1)
-    return float(entropy / chance), (sums / counts[:, None]).flatten()
+    entropies = -(shares * shares.clamp_min(1e-12).log()).sum(1) / chance
+    return shares.new_zeros(shares.shape[1]).index_add_(0, shares.argmax(1), entropies)
 
 
-def rank_by(
-    units: Sequence[str],
-    doubts: Float[Tensor, "units"],
-    places: Float[Tensor, "units channels"],
-    *,
-    known: int = 0,
-) -> Ranked:
-    """Order units greedily: the most doubtful first, then the one with the largest doubt times distance.
+def rank_by(units: Sequence[str], doubts: Float[Tensor, "units classes"], *, known: int = 0) -> Ranked:
+    """Order units greedily by how much each adds to the sum of log(1 + doubt / :data:`ENOUGH_DOUBT`).
 
     Args:
         units: Their names.
-        doubts: How unsure the student is of each.
-        places: Where each lies; the distance is to the nearest unit that is in the list already.
-        known: How many of the first units are labelled already: others keep away from them, and they are not
+        doubts: What :func:`find_doubts` gives for each, the mean over its samples.
+        known: How many of the first units are labelled already: what they hold is covered, and they are not
             listed.
     """
-    distances = torch.cdist(places.double(), places.double())
-    nearest = distances[:known].amin(0) if known else torch.ones(len(units), dtype=torch.double)
     left = torch.arange(len(units)) >= known
+    covered = doubts[:known].double().sum(0) / ENOUGH_DOUBT
     order: list[str] = []
     scores: list[float] = []
     for _ in units[known:]:
-        gains = torch.where(left, doubts.double() * nearest, -torch.inf)
-        best = int(gains.argmax())
-        nearest = distances[best] if not order and not known else torch.minimum(nearest, distances[best])
+        gains = (torch.log1p(covered + doubts.double() / ENOUGH_DOUBT) - torch.log1p(covered)).sum(1)
+        best = int(torch.where(left, gains, -torch.inf).argmax())
+        covered = covered + doubts[best].double() / ENOUGH_DOUBT
         left[best] = False
         order.append(units[best])
         scores.append(float(gains[best]))

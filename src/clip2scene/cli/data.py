@@ -69,7 +69,7 @@ def doctor(
     data_root: Path,
     data: DataConfig = DataConfig(),  # noqa: B008 - frozen
     split: str = "train",
-    samples: int = 40,
+    samples: int = 60,
     calibration: bool = True,
     costs: bool = True,
     json: Path | None = None,
