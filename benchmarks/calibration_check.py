@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, help="a town in nuScenes' layout; made if left out")
     parser.add_argument("--scenes", type=int, default=120)
     parser.add_argument("--skip", type=int, default=0, help="scenes to leave out at the start")
-    parser.add_argument("--seed", type=int, default=777)
+    parser.add_argument("--seed", type=int, default=888)
     parser.add_argument("--frames", type=int, nargs="*", default=[5, 10, 20, 40, 60])
     parser.add_argument("--draws", type=int, default=10)
     arguments = parser.parse_args()
