@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clip2scene.alignment import AXES, UNITS, judge, misplace, score_image
+from clip2scene.alignment import AXES, UNITS, fits_nowhere, judge, misplace, score_image
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.doctor_times import find_velocities
 from clip2scene.silhouettes import find_silhouettes
 from clip2scene.toytown.drive import Recording
 from clip2scene.toytown.writers import write_nuscenes
 
-SIZES = {"deg": (0.5, 1.0), "m": (0.05, 0.1), "s": (0.025, 0.05)}
+SIZES = {"deg": (0.5, 1.0, 5.0), "m": (0.05, 0.1), "s": (0.025, 0.05)}
 SHOWN = {"deg": (1, "degree"), "m": (100, "cm"), "s": (1000, "ms")}
 
 Fault = tuple[str, float]
@@ -70,7 +70,7 @@ def recall(table: torch.Tensor, frames: int, draws: int) -> list[tuple[float, fl
         for chosen in groups:
             for view in range(scores.shape[1]):
                 findings = judge(scores[chosen, view])
-                alarms.append(findings[0].alarms)
+                alarms.append(findings[0].alarms or fits_nowhere(scores[chosen, view]))
                 sizes += [abs(each.best) for each in findings if each.axis == axis]
         rows.append((float(np.mean(alarms)), float(np.mean(sizes or [0])), float(np.std(sizes or [0]))))
     return rows

@@ -44,8 +44,8 @@ change, per independent edge: with fewer images chance does more."""
 
 ALARM_SPREADS = 1.5
 """An alarm also needs a change that lies beyond the tolerable by this many of its standard deviations, lest a
-few images decide. Both were chosen on 420 towns that ``benchmarks/calibration_check.py`` does not use, so that
-at most 5 % of cameras alarm without a fault."""
+few images decide. Both were chosen on 420 towns that are none of those of ``benchmarks/calibration_check.py``,
+so that at most 5 % of cameras alarm without a fault."""
 
 _MOST_FOCAL_PX = 400  # larger images are shrunk to what a lidar's beams can tell apart
 _REACH_PX = 16
@@ -65,7 +65,7 @@ class Finding:
         best: The change under which clouds and images fit best, in degrees, metres or seconds.
         spread: Its standard deviation, from leaving out one image at a time.
         gain: Log likelihood above the best tolerable change, per independent edge.
-        alarms: Whether all that is so much (:data:`ALARM_GAIN`, :data:`ALARM_SPREADS`) that the calibration must be wrong.
+        alarms: Whether the calibration must be wrong (:data:`ALARM_GAIN`, :data:`ALARM_SPREADS`).
     """
 
     axis: str
@@ -121,6 +121,17 @@ def score_image(
     share, left = offsets - left, left.long()
     rows = torch.arange(len(ends)).expand_as(left)
     return ((1 - share) * curves[rows, left] + share * curves[rows, left + 1]).sum(-1)
+
+
+def fits_nowhere(scores: Float[Tensor, "images axes steps"]) -> bool:
+    """Tell whether ends lie on edges no more than by chance, whatever is changed: then nothing can be judged.
+
+    The calibration is farther off than any change that is tried, or the view is full of leaves and the like.
+
+    Args:
+        scores: One camera's, from :func:`score_image`.
+    """
+    return float(scores.sum(0).max()) <= 0
 
 
 def judge(scores: Float[Tensor, "images axes steps"]) -> list[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from clip2scene.alignment import AXES, UNITS, Finding, judge
+from clip2scene.alignment import AXES, UNITS, Finding, fits_nowhere, judge
 from clip2scene.doctor_report import Line
 from clip2scene.doctor_samples import MOVING_CAMERA, Measured, names_of_cameras
 from clip2scene.doctor_times import SAME_PLACE_DEG, SAME_PLACE_M
@@ -52,10 +52,15 @@ def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> li
             lines.append(Line("note", "calibration", text))
             continue
         table = torch.stack([torch.stack(scores).mean(0) for scores in by_place.values()])
-        if float(table.sum(0).max()) <= 0:
-            text = f"{name}: ends of things in the clouds lie on edges of the images no more than by chance: "
-            text += "the view is full of leaves and the like, or camera_from_lidar or the axes are far off: "
-            lines.append(Line("note", "calibration", f"{text}look at where points fall in an image"))
+        if fits_nowhere(table):
+            text = (
+                f"{name}: ends of things in the clouds lie on edges of the images no more than by chance, by "
+            )
+            text += (
+                f"{seen}: camera_from_lidar, its axes or the choice of the camera are far off, or the view "
+            )
+            text += "is full of leaves and the like: look at where points fall in an image (--pictures)"
+            lines.append(Line("fault" if len(table) >= SURE_FRAMES else "note", "calibration", text))
             continue
         lines.append(verdict(name, judge(table), len(table), seen))
     return lines
