@@ -43,9 +43,9 @@ ALARM_GAIN = 18.0
 change, per independent edge: with fewer images chance does more."""
 
 ALARM_SPREADS = 1.5
-"""An alarm also needs a change that lies beyond the tolerable by this many of its standard deviations, lest a
-few images decide. Both were chosen on 420 towns that are none of those of ``benchmarks/calibration_check.py``,
-so that at most 5 % of cameras alarm without a fault."""
+"""An alarm also needs a change that lies beyond the tolerable by so many of its standard deviations, so that
+no few images decide. Both were chosen on 420 towns that ``benchmarks/calibration_check.py`` does not have, so
+that at most 5 % of cameras alarm without a fault."""
 
 _MOST_FOCAL_PX = 400  # larger images are shrunk to what a lidar's beams can tell apart
 _REACH_PX = 16
