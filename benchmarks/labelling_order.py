@@ -58,7 +58,13 @@ def percent(run: Path) -> float:
 
 
 def scenes_for(miou: float, curve: Sequence[tuple[int, float]]) -> float:
-    """Say how many scenes a curve first needs for a score, straight between its points over the logarithm."""
+    """Say how many scenes a curve first needs for a score, straight between its points over the logarithm.
+
+    Returns:
+        nan for a score that the curve begins above, or does not reach.
+    """
+    if curve and miou < curve[0][1]:
+        return math.nan
     for (few, low), (many, high) in zip(curve, curve[1:], strict=False):
         if low <= miou <= high:
             return few * (many / few) ** ((miou - low) / (high - low) if high > low else 0.0)

@@ -249,7 +249,7 @@ def test_a_small_town_in_nuscenes_layout_is_not_the_papers_data_set(
     own = replace(tiny_recipe, data=replace(tiny_recipe.data, classes="own"))
     job = jobs.Job("a", own, tmp_path, tmp_path, tiny_toytown, None, "cpu")
     assert jobs.check_data([job]) is None
-    monkeypatch.setattr(jobs, "_NUSCENES_VAL_KEYFRAMES", 2)
+    monkeypatch.setitem(jobs._PUBLIC_VAL, "nuscenes", 2)
     assert jobs.check_data([job]) == "nuscenes"
     assert jobs.check_data([replace(job, recipe=tiny_recipe)]) is None  # judged in toytown's twelve classes
 

@@ -9,7 +9,15 @@ import torch.nn.functional as F
 
 from clip2scene import build, losses
 from clip2scene.build.student import NETWORKS
-from clip2scene.config import DataConfig, LossConfig, OptimiserConfig, Recipe, StudentConfig, TeacherConfig
+from clip2scene.config import (
+    DataConfig,
+    LossConfig,
+    OptimiserConfig,
+    Recipe,
+    StudentConfig,
+    TeacherConfig,
+    TuningConfig,
+)
 from clip2scene.labels import PANDASET, TOYTOWN, ClassSet
 from clip2scene.student.embedder import Embedder
 from clip2scene.teacher.prompts import TextTable
@@ -83,6 +91,16 @@ def test_the_optimisers_are_those_of_the_recipe():
     adamw = build.build_optimiser(OptimiserConfig(name="adamw", weight_decay=0.1), student)
     assert isinstance(adamw, torch.optim.AdamW)
     assert adamw.param_groups[0]["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize(("num_classes", "answers"), [(None, "head"), (5, "classifier")])
+def test_the_heads_factor_is_for_the_head_that_answers(num_classes, answers):
+    student = Embedder(NETWORKS["minkunet14a"](1, width=0.25), 8, num_classes=num_classes)
+    tuning = TuningConfig(head="words" if num_classes is None else "classifier", head_rate=100.0)
+    groups = build.build_optimiser(OptimiserConfig(), student, tuning).param_groups
+    scale_of = {id(each): group["scale"] for group in groups for each in group["params"]}
+    for name, parameter in student.named_parameters():
+        assert scale_of[id(parameter)] == (100.0 if name.startswith(f"{answers}.") else 1.0), name
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -2,20 +2,24 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from clip2scene import finetuning, holdout, train
 from clip2scene.carried import load_carried
 from clip2scene.checkpoint import load_checkpoint
+from clip2scene.cli.answers import segment
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
+from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.evaluate import evaluate
 from clip2scene.files import read_json, write_json
-from clip2scene.finetuning import Changes, prepare
-from clip2scene.recipes import RECIPES, fine_tuned
+from clip2scene.finetuning import Changes, Plan, prepare
+from clip2scene.recipes import RECIPES, USUAL_TUNING, fine_tuned
 from clip2scene.run import open_run, open_start
 from clip2scene.segmenter import Segmenter
 from clip2scene.student.published import Loaded
+from clip2scene.subsets import choose
 from clip2scene.train import finetune
 from clip2scene.types import IGNORE_LABEL
 
@@ -40,7 +44,17 @@ def carried(tmp_path_factory):
 
 @pytest.fixture
 def tune(recipe, start, tiny_toytown, tmp_path, carried):
-    def run(name="run", begin=start, tuning=None, labels=None, rate=None, save_every=500, **changes):
+    def run(
+        name="run",
+        begin=start,
+        tuning=None,
+        labels=None,
+        rate=None,
+        save_every=500,
+        root=tiny_toytown,
+        into=carried,
+        **changes,
+    ):
         optimiser = recipe.optimiser if rate is None else replace(recipe.optimiser, learning_rate=rate)
         changed = replace(
             recipe,
@@ -49,11 +63,46 @@ def tune(recipe, start, tiny_toytown, tmp_path, carried):
             labels=replace(recipe.labels, **(labels or {})),
             **changes,
         )
-        options = {"data_root": tiny_toytown, "carried": carried, "save_every": save_every}
+        options = {"data_root": root, "carried": into, "save_every": save_every}
         finetune(changed, out=tmp_path / name, start=begin, **options)
         return open_run(tmp_path / name)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def label_files():
+    """Find the label file of each keyframe of a train split."""
+
+    def find(root):
+        tokens = NuScenes(root, split="train", with_labels=False).tokens
+        tables = root / "v1.0-trainval"
+        sample_of = {row["token"]: row["sample_token"] for row in read_json(tables / "sample_data.json")}
+        rows = read_json(tables / "lidarseg.json")
+        files = {sample_of[row["sample_data_token"]]: root / row["filename"] for row in rows}
+        return {token: files[token] for token in tokens}
+
+    return find
+
+
+@pytest.fixture
+def painted(tiny_toytown, tmp_path, label_files):
+    """Copy the data, and give each keyframe of the train split one raw id: the taught one, the other one."""
+
+    def paint(*raw_ids):
+        root = tmp_path / "painted"
+        if not root.exists():
+            shutil.copytree(tiny_toytown, root)
+        files = label_files(root)
+        subset = choose({token: token for token in files}, holdout=0.5)
+        for token, raw_id in zip([*subset.taught, *subset.held_out], raw_ids, strict=True):
+            files[token].write_bytes(bytes([raw_id]) * files[token].stat().st_size)
+        return root
+
+    return paint
+
+
+NOISE, PEDESTRIAN, CAR = 0, 2, 17
 
 
 def learnt(run):
@@ -74,7 +123,7 @@ def test_a_run_begins_with_the_weights_of_its_start(tune, start):
         < 1e-9
     )
     assert run.sources["start"]["knows_words"]
-    chance = learnt(tune("chance", begin=None, rate=1e-12))
+    chance = learnt(tune("chance", begin=None, rate=1e-12, tuning={"start": "random"}))
     assert not torch.allclose(chance["head.weight"], start.weights["head.weight"])
 
 
@@ -148,11 +197,16 @@ def test_an_interrupted_fine_tuning_ends_like_an_uninterrupted_one(tune, tmp_pat
         assert torch.equal(tensor, learnt(cut)[name]), name
 
 
-def test_only_the_chosen_keyframes_are_read(tune, carried, tiny_toytown):
-    run = tune(labels={"count": 1})
-    assert len(run.subset.tokens) == 1
-    labels = read_json(run.folder / "labels.json")
-    assert labels["fingerprint"] == run.subset.fingerprint
+def test_only_the_chosen_keyframes_are_read(tune, painted, label_files):
+    root = painted(CAR, CAR)
+    run = tune(labels={"count": 1}, root=root, steps=1)
+    assert set(run.seen()) == set(run.subset.tokens)
+    (token,) = run.subset.tokens
+    (other,) = set(label_files(root)) - {token}
+    label_files(root)[other].write_bytes(b"no labels")  # whoever opens it complains
+    tune("anew", labels={"count": 1}, root=root, steps=1)
+    with pytest.raises(ValueError, match="holds 9 labels"):
+        tune("both", labels={"count": 2}, root=root, steps=1)
 
 
 def test_single_points_and_single_classes_are_learnt(tune, tiny_toytown, carried):
@@ -258,7 +312,7 @@ def test_a_run_of_one_data_set_starts_another(tiny_run, tiny_kitti, tmp_path):
     """Cross-domain: from nuScenes' layout and classes to SemanticKITTI's."""
     labels = LabelsConfig(by="keyframe", absent="allow")
     changes = Changes(layout="semantic-kitti", labels=labels, steps=2)
-    plan = prepare("toytown", tiny_run, changes)
+    plan = prepare(None, tiny_run, changes)
     plan = replace(plan, recipe=replace(plan.recipe, augment=AugmentConfig()))
     finetune(
         plan.recipe,
@@ -274,7 +328,9 @@ def test_a_run_of_one_data_set_starts_another(tiny_run, tiny_kitti, tmp_path):
 
 
 def test_from_chance_nothing_learns_slower(tiny_run):
-    chance, started = prepare("toytown", None, Changes()), prepare("toytown", tiny_run, Changes())
+    chance, started = prepare("toytown", None, Changes()), prepare(None, tiny_run, Changes())
+    assert prepare(None, None, Changes()) == chance
+    assert [each.recipe.tuning.start for each in (chance, started)] == ["random", "words"]
     assert chance.recipe.tuning.head_rate == 1.0
     assert chance.start is None
     assert started.recipe.tuning.head_rate == pytest.approx(5.0)
@@ -286,6 +342,30 @@ def test_from_chance_nothing_learns_slower(tiny_run):
         prepare("toyville", None, Changes())
 
 
+@pytest.mark.parametrize("name", ["toytown", "toyville"])
+def test_a_recipe_beside_a_run_is_refused(tiny_run, name):
+    with pytest.raises(ValueError, match=f"--recipe names '{name}' beside it; leave --recipe out"):
+        prepare(name, tiny_run, Changes())
+
+
+def test_what_labels_have_taught_goes_on_at_the_same_rates_as_other_starts(
+    tiny_recipe, tiny_toytown, tmp_path, carried
+):
+    labels = LabelsConfig(by="keyframe", absent="allow")
+    fast = tiny_recipe.optimiser.learning_rate
+    plan = Plan(replace(fine_tuned(tiny_recipe, from_chance=True), labels=labels, steps=1))
+    for name in ("from chance", "once more"):
+        out = tmp_path / name
+        finetune(plan.recipe, data_root=tiny_toytown, out=out, start=plan.start, carried=carried)
+        again = prepare(None, out, Changes()).recipe
+        assert again.optimiser.learning_rate == pytest.approx(fast / 5)
+        assert (again.tuning.head_rate, again.steps) == (pytest.approx(5.0), 600)
+        assert again.name == "toytown-finetuned"
+        plan = prepare(
+            None, out, Changes(labels=labels, steps=1, tuning=replace(USUAL_TUNING, head_rate=40.0))
+        )
+
+
 def test_a_published_backbone_starts_a_run_and_its_head_is_left_out(
     recipe, tiny_toytown, tmp_path, monkeypatch
 ):
@@ -293,16 +373,19 @@ def test_a_published_backbone_starts_a_run_and_its_head_is_left_out(
         with torch.no_grad():
             for parameter in backbone.parameters():
                 parameter.fill_(0.25)
-        return Loaded("someone's layout", 3)
+        return Loaded("someone's layout", 3, left_out=("queue (1 tensors)",))
 
     monkeypatch.setattr(finetuning, "load_published", fill)
     (tmp_path / "weights.pt").write_bytes(b"")
     begun = finetuning.open_published(tmp_path / "weights.pt", replace(recipe, student=SMALL))
     assert not begun.knows_words
     assert all(name.startswith("backbone.") for name in begun.weights)
+    assert begun.report == ("3 tensors loaded, layout someone's layout", "left out: queue (1 tensors)")
     still = replace(recipe.optimiser, learning_rate=1e-12)
-    tuned = replace(recipe, student=SMALL, optimiser=still, steps=1)
+    random = replace(recipe.tuning, start="random")
+    tuned = replace(recipe, student=SMALL, optimiser=still, tuning=random, steps=1)
     finetune(tuned, data_root=tiny_toytown, out=tmp_path / "run", start=begun)
+    assert open_run(tmp_path / "run").sources["start"]["report"] == list(begun.report)
     weights = learnt(open_run(tmp_path / "run"))
     torch.testing.assert_close(
         weights["backbone.stem.conv.weight"], torch.full_like(weights["backbone.stem.conv.weight"], 0.25)
@@ -321,19 +404,86 @@ def test_a_run_starts_its_own_network_alone(tiny_run):
     plan = prepare("toytown", None, Changes(network="spunet34"))
     assert plan.recipe.student.network == "spunet34"
     with pytest.raises(ValueError, match="learnt with network minkunet14a"):
-        prepare("toytown", tiny_run, Changes(network="spvcnn"))
+        prepare(None, tiny_run, Changes(network="spvcnn"))
 
 
 def test_every_recipe_is_fine_tuned_with_cross_entropy_and_lovasz():
     for recipe in RECIPES.values():
         loss = fine_tuned(recipe).loss
         assert (loss.form, loss.lovasz) == ("point-cross-entropy", 1.0)
+        assert fine_tuned(recipe).optimiser.average == 0.99
+
+
+def test_the_mean_of_the_weights_of_a_short_run_is_nearer_to_its_end_than_to_its_start(tune, start):
+    run = tune(rate=1e-3, steps=6)
+    end, mean = learnt(run), load_checkpoint(run.checkpoint_path).model
+    name = "backbone.stem.conv.weight"
+    assert run.recipe.optimiser.average == 0.99
+    assert (end[name] - mean[name]).norm() < 0.5 * (end[name] - start.weights[name]).norm()
 
 
 def test_refused_labels_leave_the_folder_to_other_settings(tune):
+    """What was carried before they were refused lies in the run's own folder and stays there."""
     with pytest.raises(ValueError, match="no labelled point is of"):
-        tune(labels={"absent": "refuse", "points_per_scene": 1})
-    tune(labels={"absent": "allow", "points_per_scene": 1})
+        tune(labels={"absent": "refuse", "points_per_scene": 1}, into=None)
+    tune(labels={"absent": "allow", "points_per_scene": 1}, into=None, steps=1)
+
+
+def test_a_class_without_any_point_is_named_and_the_folder_left_to_others(tune, painted):
+    root = painted(CAR, CAR)
+    with pytest.raises(ValueError, match="no labelled point is of pedestrian, so .* nothing to learn from"):
+        tune(labels={"classes": ("pedestrian",)}, root=root, into=None)
+    with pytest.raises(ValueError, match="no labelled point is of pedestrian; label more"):
+        tune(labels={"classes": ("pedestrian", "car"), "absent": "refuse"}, root=root, into=None)
+    tune(labels={"classes": ("car",), "absent": "refuse"}, root=root, into=None, steps=1)
+    with pytest.raises(ValueError, match="no labelled point is of any class, so there is nothing"):
+        tune("none", root=painted(NOISE, NOISE))
+
+
+def test_a_class_that_is_only_held_out_is_refused(tune, painted):
+    root = painted(CAR, PEDESTRIAN)
+    with pytest.raises(ValueError, match=r"is of .*pedestrian.* \(pedestrian only in what is held out\)"):
+        tune(labels={"holdout": 0.5, "absent": "refuse"}, root=root)
+
+
+def test_held_out_samples_without_labels_are_refused_before_the_first_step(tune, painted):
+    root = painted(CAR, NOISE)
+    with pytest.raises(ValueError, match="1 held-out samples have no label to choose by"):
+        tune("run", labels={"holdout": 0.5}, root=root, save_every=1, into=None)
+    run = tune("run", labels={"holdout": 0.0}, root=root, into=None, steps=1)
+    assert len((run.folder / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_finished_run_stays_a_run_when_its_labels_lose_a_class(tune, painted):
+    labels = {"classes": ("car", "pedestrian"), "absent": "refuse"}
+    run = tune(labels=labels, root=painted(CAR, PEDESTRIAN), into=None, steps=1)
+    before = (run.folder / "recipe.json").read_bytes()
+    with pytest.raises(ValueError, match="no labelled point is of pedestrian"):
+        tune(labels=labels, root=painted(CAR, CAR), into=None, steps=1)
+    assert (run.folder / "recipe.json").read_bytes() == before
+    assert open_run(run.folder).student()
+
+
+def test_who_never_learnt_words_is_not_asked_for_any(tune, tiny_toytown, tmp_path, carried, start):
+    run = tune(begin=None, tuning={"start": "random"}, steps=1)
+    scores = evaluate(run.folder, data_root=tiny_toytown, carried=carried)
+    assert "student" in scores and not {"words", "words_seen"} & set(scores)
+    cloud = tmp_path / "cloud.npy"
+    np.save(cloud, np.random.default_rng(0).random((50, 4), dtype=np.float32))
+    with pytest.raises(ValueError, match="never learnt what words mean, so it cannot be asked for car, tree"):
+        segment(run.folder, (cloud,), prompts="car,tree", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    begun = open_start(run.folder)
+    assert not begun.knows_words
+    for tuning in ({"keep_words": 1.0, "start": "random"}, {"start": "words"}):
+        with pytest.raises(ValueError, match="needs a start that has learnt words"):
+            tune("next", begin=begun, tuning=tuning)
+    again = tune("next", begin=begun, tuning={"start": "random"}, steps=1)
+    assert not again.knows_words and not open_start(again.folder).knows_words
+    taught = tune("taught", begin=None, tuning={"head": "words"}, steps=1)
+    assert taught.knows_words and open_start(taught.folder).knows_words
+    assert prepare(None, again.folder, Changes()).recipe.tuning.start == "random"
+    assert open_start(tune("kept", steps=1).folder).knows_words
 
 
 def test_an_interrupted_choice_is_made_once_more(tune, monkeypatch):

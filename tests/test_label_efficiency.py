@@ -114,12 +114,26 @@ def test_gains_are_paired_by_seed():
     assert "| scratch | 50.0 ± 10.0 |" in " ".join(text.split())
 
 
-@pytest.mark.parametrize(("by", "number"), [("scene", "38.3"), ("keyframe", "56.3")])
-def test_published_values_of_the_right_protocol_stand_beside_nuscenes(by, number):
-    text = markdown([cell("scratch", "1 %", 0, 0.4)], by=by, layout="nuscenes")
+@pytest.mark.parametrize(
+    ("layout", "by", "number", "other"),
+    [
+        ("nuscenes", "scene", "38.3", "56.3"),
+        ("nuscenes", "keyframe", "56.3", "38.3"),
+        ("semantic-kitti", "scene", "44.6", "42.6"),
+        ("semantic-kitti", "keyframe", "42.6", "44.6"),
+        ("scannet", "scene", "48.4", "56.3"),
+    ],
+)
+def test_published_values_of_the_right_protocol_stand_beside_the_papers_data(layout, by, number, other):
+    text = markdown([cell("scratch", "1 %", 0, 0.4)], by=by, layout=layout)
     assert "## Published" in text
-    assert number in text
+    assert number in text and other not in text
     assert "none of it was run here" in text
+
+
+def test_nothing_is_published_for_other_data():
+    for layout in (None, "pandaset"):
+        assert "Published" not in markdown([cell("scratch", "1 %", 0, 0.4)], by="scene", layout=layout)
 
 
 def test_curves_need_something_to_draw():

@@ -184,12 +184,17 @@ def test_all_that_does_not_fit_is_counted_and_named_and_nothing_is_loaded(tmp_pa
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
 
 
-def test_long_lists_are_cut_after_three(tmp_path):
+def test_a_long_list_is_cut_in_the_sentence_and_whole_below_it(tmp_path):
     state, _ = stored("torchsparse")
-    for stage in range(4):
-        del state[f"stage{stage + 1}.0.net.0.kernel"]
-    with pytest.raises(ValueError, match=r"4 missing \(.*, .*, .*, \.\.\. 1 more\)"):
+    lost = [f"stage{stage + 1}.0.net.0.kernel" for stage in range(4)]
+    for name in lost:
+        del state[name]
+    state["stage9.extra"] = torch.ones(1)
+    with pytest.raises(ValueError, match=r"4 missing \(.*, .*, .*, \.\.\. 1 more\)") as caught:
         loaded(tmp_path, "torchsparse", state)
+    sentence, *listed = str(caught.value).splitlines()
+    assert sentence.endswith("of the file's network")
+    assert sorted(listed) == sorted([*(f"  missing: {name}" for name in lost), "  unknown: stage9.extra"])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ teacher after the superpoints' vote, which is what the student was taught if its
 
 
 WORD_COLUMNS = ("words", "words_seen")
-"""What a student says that has a classifier, when it is asked by words instead."""
+"""What a student says that has a classifier and knows words, when it is asked by words instead."""
 
 
 def evaluate(
@@ -62,7 +62,7 @@ def evaluate(
     paths = opened.carry(data_root, split=split, with_labels=True, into=carried, teacher_cache=teacher_cache)
     _refuse_overlap(opened, paths)
     samples = (load_carried(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
-    scores = judge(student, opened.prompts, samples, opened.judged)
+    scores = judge(student, opened.prompts, samples, opened.judged, knows_words=opened.knows_words)
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {data_root} has no labelled point to judge by")
     write_metrics(opened, split, scores)
@@ -71,7 +71,12 @@ def evaluate(
 
 @torch.inference_mode()
 def judge(
-    student: Embedder, prompts: Prompts, samples: Iterable[Carried], judged: Judged | None = None
+    student: Embedder,
+    prompts: Prompts,
+    samples: Iterable[Carried],
+    judged: Judged | None = None,
+    *,
+    knows_words: bool = True,
 ) -> dict[str, Scores]:
     """Score answers on every point of every sample; see :data:`COLUMNS`.
 
@@ -80,9 +85,10 @@ def judge(
         prompts: The words it answers in.
         samples: With labels.
         judged: The classes of those labels, where they are others than the words'.
+        knows_words: Whether its layer into the text space has learnt any; else it is not judged by words.
     """
     judged = judged or Judged(prompts.classes, torch.arange(len(prompts.classes)))
-    columns = COLUMNS if student.classifier is None else (*COLUMNS, *WORD_COLUMNS)
+    columns = COLUMNS if student.classifier is None or not knows_words else (*COLUMNS, *WORD_COLUMNS)
     confusions = {column: Confusion(len(judged.classes)) for column in columns}
     for sample in samples:
         if sample.labels is None:

@@ -1,6 +1,5 @@
 """What a fine-tuning is made of: a recipe and a start, from a run, a published checkpoint, or chance."""
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,15 +7,13 @@ from typing import Literal
 from clip2scene import build
 from clip2scene.config import LabelsConfig, Layout, Network, Recipe, TuningConfig
 from clip2scene.ranking import read_ranking
-from clip2scene.recipes import RECIPES, fine_tuned
-from clip2scene.run import open_run, open_start
+from clip2scene.recipes import SLOWED, USUAL_TUNING, fine_tuned, named
+from clip2scene.run import Run, open_run, open_start
 from clip2scene.starting import Start
 from clip2scene.student.published import load_published
 
-_log = logging.getLogger(__name__)
-
-USUAL = TuningConfig(head="classifier")
-"""How a network goes on, if nothing else is asked for."""
+USUAL_RECIPE = "toytown"
+"""For the network and the schedule, where neither a run nor a name gives others."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Changes:
     classes: Literal["own", "toytown", "scannet-200"] | None = None
     labels: LabelsConfig = LabelsConfig()
     order: Path | None = None
-    tuning: TuningConfig = USUAL
+    tuning: TuningConfig = USUAL_TUNING
     steps: int | None = None
     learning_rate: float | None = None
     seed: int = 0
@@ -63,11 +60,12 @@ class Plan:
     teacher_weights: str | None = None
 
 
-def prepare(name: str, start: Path | None, changes: Changes) -> Plan:
+def prepare(name: str | None, start: Path | None, changes: Changes) -> Plan:
     """Gather what a fine-tuning needs.
 
     Args:
-        name: A recipe for the network and the schedule, where the start is no run.
+        name: A recipe for the network and the schedule, where the start is no run; None takes
+            :data:`USUAL_RECIPE` there.
         start: A run's folder, or the file of a published checkpoint; None begins from chance.
         changes: What else is asked for.
 
@@ -75,15 +73,20 @@ def prepare(name: str, start: Path | None, changes: Changes) -> Plan:
         ValueError: If the recipe is unknown, the start cannot be read, or a setting is unfit.
     """
     if start is None or start.is_file():
-        base = _named(name)
+        base = named(USUAL_RECIPE if name is None else name)
         if changes.network is not None:
             base = replace(base, student=replace(base.student, network=changes.network))
         if start is None:
             recipe = fine_tuned(base, from_chance=True)
-            return Plan(_changed(recipe, changes), None, changes.teacher_weights)
-        recipe = _changed(fine_tuned(base), changes)
+            return Plan(_changed(recipe, changes, knows_words=False), None, changes.teacher_weights)
+        recipe = _changed(fine_tuned(base), changes, knows_words=False)
         return Plan(recipe, open_published(start, base), changes.teacher_weights)
     run = open_run(start)
+    if name is not None:
+        raise ValueError(
+            f"network and schedule are those of {start}, a run of recipe {run.recipe.name}, and --recipe "
+            f"names {name!r} beside it; leave --recipe out"
+        )
     if changes.teacher_weights is not None:
         raise ValueError(f"the words are those of {start}; leave --teacher-weights out")
     if changes.network not in (None, run.recipe.student.network):
@@ -91,7 +94,7 @@ def prepare(name: str, start: Path | None, changes: Changes) -> Plan:
             f"{start} has learnt with network {run.recipe.student.network}, so it cannot start another, got "
             f"{changes.network}; leave --network out"
         )
-    recipe = _changed(fine_tuned(run.recipe), changes)
+    recipe = _changed(fine_tuned(_before_tuning(run)), changes, knows_words=run.knows_words)
     return Plan(recipe, open_start(start), run.text_weights)
 
 
@@ -105,18 +108,21 @@ def open_published(path: Path, recipe: Recipe) -> Start:
     """
     # Published networks see the intensity alone; of a height, none of them knows.
     student = build.build_student(recipe, in_channels=1, text_channels=1)
-    _log.info("%s: %s", path, load_published(path, student.backbone).describe())
+    loaded = load_published(path, student.backbone)
     weights = {f"backbone.{name}": tensor for name, tensor in student.backbone.state_dict().items()}
-    return Start(path, weights)
+    return Start(path, weights, report=tuple(loaded.describe().splitlines()))
 
 
-def _named(name: str) -> Recipe:
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}, expected one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+def _before_tuning(run: Run) -> Recipe:
+    """Give a run's recipe; one that was slowed down to be fine-tuned gets its own learning rate back."""
+    optimiser = run.recipe.optimiser
+    if run.recipe.tuning.head_rate is None or "start" not in run.sources:  # never tuned, or from chance
+        return run.recipe
+    rate = optimiser.learning_rate / SLOWED
+    return replace(run.recipe, optimiser=replace(optimiser, learning_rate=rate))
 
 
-def _changed(recipe: Recipe, changes: Changes) -> Recipe:
+def _changed(recipe: Recipe, changes: Changes, *, knows_words: bool) -> Recipe:
     data, labels = recipe.data, changes.labels
     if changes.layout is not None:
         data = replace(data, layout=changes.layout)
@@ -128,6 +134,8 @@ def _changed(recipe: Recipe, changes: Changes) -> Recipe:
     optimiser, tuning = recipe.optimiser, changes.tuning
     if tuning.head_rate is None:
         tuning = replace(tuning, head_rate=recipe.tuning.head_rate)
+    if tuning.start is None:
+        tuning = replace(tuning, start="words" if knows_words else "random")
     if changes.learning_rate is not None:
         optimiser = replace(optimiser, learning_rate=changes.learning_rate)
     return replace(

@@ -1,6 +1,5 @@
 """Choosing among a run's checkpoints by labels that nothing was learnt from, never by the judged split."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +20,8 @@ def keep_best(run: Run, paths: Sequence[Path], trainee: Trainee) -> None:
 
     Args:
         run: Where they are kept, and the score of each checkpoint in ``choice.json``.
-        paths: The held-out samples, with labels.
+        paths: The held-out samples; some of their points have labels that may be seen.
         trainee: Judged by the running mean of its weights.
-
-    Raises:
-        ValueError: If no held-out point has a label that may be seen.
     """
     place = run.folder / "choice.json"
     scores = read_json(place) if place.exists() else {}
@@ -38,11 +34,6 @@ def keep_best(run: Run, paths: Sequence[Path], trainee: Trainee) -> None:
         for path, sample in zip(paths, samples, strict=True)
     )
     miou = judge(trainee.averaged, run.prompts, masked, run.judged)["student"].miou
-    if math.isnan(miou):
-        raise ValueError(
-            f"the {len(paths)} held-out samples have no label to choose by; label more, or set "
-            "labels.holdout to 0"
-        )
     if not earlier or miou > max(earlier.values()):
         save_checkpoint(run.folder / CHOSEN, trainee.checkpoint())
     write_json(place, {**earlier, str(trainee.step): miou})

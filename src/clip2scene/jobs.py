@@ -18,7 +18,8 @@ from clip2scene.run_folder import clear_half_started, require_same
 SPLIT = "val"
 """What runs are judged on."""
 
-_NUSCENES_VAL_KEYFRAMES = 6019
+_PUBLIC_VAL = {"nuscenes": 6019, "semantic-kitti": 4071, "scannet": 312}
+"""Samples of the whole public split that papers judge on, by layout."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def check_data(jobs: Sequence[Job]) -> str | None:
     Raises:
         ValueError: If one of them cannot be read; it names the variant.
     """
-    keyframes = 0
+    found: dict[str, int] = {}
     for job in _one_each(jobs, lambda job: (job.recipe.data, job.recipe.supervision)):
         data = job.recipe.data
         with_labels = job.recipe.supervision == "labels"
@@ -130,9 +131,10 @@ def check_data(jobs: Sequence[Job]) -> str | None:
             judged[0]
         except ValueError as error:
             raise ValueError(f"variant {job.variant!r}: {error}") from None
-        if data.layout == "nuscenes" and data.classes == "own":
-            keyframes = max(keyframes, len(judged.tokens))
-    return "nuscenes" if keyframes == _NUSCENES_VAL_KEYFRAMES else None
+        if data.classes == "own":
+            found[data.layout] = max(found.get(data.layout, 0), len(judged.tokens))
+    whole = [layout for layout, count in found.items() if _PUBLIC_VAL.get(layout) == count]
+    return whole[0] if whole else None
 
 
 def check_teachers(jobs: Sequence[Job]) -> None:

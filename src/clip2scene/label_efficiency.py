@@ -20,7 +20,7 @@ from typing import Any, Literal
 from clip2scene import build
 from clip2scene.ablation import AblationTable, Variant, ablate
 from clip2scene.config import LabelsConfig, Recipe
-from clip2scene.efficiency_report import Cell, write_efficiency
+from clip2scene.efficiency_report import SCRATCH, Cell, write_efficiency
 from clip2scene.evaluate import evaluate
 from clip2scene.files import read_json
 from clip2scene.jobs import SPLIT, Job, check_data
@@ -33,7 +33,7 @@ PROBE = "linear probe"
 """The amount that trains a linear layer on all labels, and nothing below it."""
 AMOUNTS = (PROBE, "1 %", "5 %", "10 %", "25 %", "100 %")
 """What the papers' tables have."""
-SCRATCH, OURS = "scratch", "ours"
+OURS = "ours"
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ class Method:
     Attributes:
         name: Unique in the table.
         pretraining: How it learns without labels; None begins from chance.
-        keeps_words: Whether its classifier begins where its words stand, or from chance as in the papers.
+        begins_with_words: Whether its classifier begins where its words stand, or from chance as in the
+            papers.
     """
 
     name: str
     pretraining: Recipe | None
-    keeps_words: bool = False
+    begins_with_words: bool = False
 
 
 def methods_of(recipe: Recipe) -> dict[str, Method]:
@@ -61,7 +62,7 @@ def methods_of(recipe: Recipe) -> dict[str, Method]:
     ways = [Method(SCRATCH, None), Method("PPKT", contrasting(recipe, "pixel-infonce", tower))]
     if tower:
         ways.append(Method("SLidR", contrasting(recipe, "superpixel-infonce", tower)))
-    ways += [Method("CLIP2Scene", full(recipe)), Method(OURS, recipe, keeps_words=True)]
+    ways += [Method("CLIP2Scene", full(recipe)), Method(OURS, recipe, begins_with_words=True)]
     return {way.name: way for way in ways}
 
 
@@ -88,7 +89,8 @@ def tuning_recipe(
 ) -> Recipe:
     """Say how a method learns from so many labels; all but the start is the same for all methods."""
     tuned = fine_tuned(recipe, from_chance=method.pretraining is None)
-    tuning = replace(tuned.tuning, start="words" if method.keeps_words else "random", freeze=amount == PROBE)
+    begin: Literal["words", "random"] = "words" if method.begins_with_words else "random"
+    tuning = replace(tuned.tuning, start=begin, freeze=amount == PROBE)
     return replace(
         tuned,
         name=method.name,

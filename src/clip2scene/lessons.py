@@ -70,16 +70,21 @@ class Lessons:
         lessons = (self.read(number, choice) for number in numbers)
         return collate([augment_items(lesson, motion, **vars(recipe.augment)) for lesson in lessons])
 
+    def count_targets(self, num_classes: int) -> Int[Tensor, "classes"]:
+        """Count how often each class is asked for, if at all."""
+        histogram = torch.zeros(num_classes, dtype=torch.long)
+        for number in range(len(self.paths)):
+            targets = self.read(number, torch.Generator()).targets
+            histogram += torch.bincount(targets[targets != IGNORE_LABEL], minlength=num_classes)
+        return histogram
+
     def target_histogram(self, num_classes: int) -> Int[Tensor, "classes"]:
         """Count how often each class is asked for.
 
         Raises:
             ValueError: If nothing is asked for anywhere.
         """
-        histogram = torch.zeros(num_classes, dtype=torch.long)
-        for number in range(len(self.paths)):
-            targets = self.read(number, torch.Generator()).targets
-            histogram += torch.bincount(targets[targets != IGNORE_LABEL], minlength=num_classes)
+        histogram = self.count_targets(num_classes)
         if not histogram.any():
             raise ValueError("the split teaches nothing: it has no labelled point; check the data set")
         return histogram

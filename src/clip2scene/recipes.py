@@ -16,6 +16,14 @@ from clip2scene.config import (
 )
 from clip2scene.teacher.maskclip import NEAR_AND_FAR
 
+USUAL_TUNING = TuningConfig(head="classifier", start=None)
+"""How a network goes on with labels, if nothing else is asked for."""
+
+SLOWED = 0.2
+"""Share of a recipe's learning rate with which a backbone moves that has learnt before."""
+AVERAGE = 0.99
+"""Decay of the mean of the weights that fine-tuning judges, where the recipe has none."""
+
 
 def toytown() -> Recipe:
     """Learn the embedded world without labels, in minutes on two cores.
@@ -164,24 +172,29 @@ def fine_tuned(recipe: Recipe, *, from_chance: bool = False) -> Recipe:
     """Turn a recipe into one that teaches its student the data's classes by labels, few or many.
 
     A classifier beside the words; cross-entropy plus Lovasz-softmax, as SLidR and CLIP2Scene fine-tune; 600
-    steps. What has learnt before moves with a fifth of the recipe's learning rate, its new classifier with
-    all of it; from chance, everything does. A recipe that learns so already stays as it is.
+    steps; a running mean of the weights. What has learnt before moves with a fifth of the recipe's learning
+    rate, its new classifier with all of it; from chance, everything does.
     """
-    if recipe.tuning.head == "classifier":
-        return recipe
     base, loss = supervised(recipe), recipe.loss
-    share = 1.0 if from_chance else 0.2
+    share = 1.0 if from_chance else SLOWED
+    optimiser = replace(
+        base.optimiser,
+        learning_rate=share * base.optimiser.learning_rate,
+        average=base.optimiser.average or AVERAGE,
+    )
     return replace(
         base,
-        name=f"{recipe.name}-finetuned",
+        name=f"{recipe.name.removesuffix('-finetuned')}-finetuned",
         loss=LossConfig(
             cosine=loss.cosine,
             cosine_temperature=loss.cosine_temperature,
             class_balance=loss.class_balance,
             lovasz=1.0,
         ),
-        tuning=TuningConfig(head="classifier", head_rate=1 / share),
-        optimiser=replace(base.optimiser, learning_rate=share * base.optimiser.learning_rate),
+        tuning=TuningConfig(
+            head="classifier", start="random" if from_chance else "words", head_rate=1 / share
+        ),
+        optimiser=optimiser,
         steps=600,
     )
 
@@ -192,3 +205,14 @@ RECIPES = {
     for recipe in (base, supervised(base))
 }
 """Every named experiment and its supervised ceiling."""
+
+
+def named(name: str) -> Recipe:
+    """Find a recipe by its name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}, expected one of {', '.join(RECIPES)}")
+    return RECIPES[name]

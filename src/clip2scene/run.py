@@ -41,7 +41,7 @@ from clip2scene.checkpoint import (
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_json
 from clip2scene.judging import Judged, judge_map
-from clip2scene.run_folder import LABELS, START, WORDS
+from clip2scene.run_folder import CARRIED, LABELS, START, WORDS
 from clip2scene.run_prompts import load_prompts
 from clip2scene.starting import CLASSIFIER, Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
@@ -105,6 +105,12 @@ class Run:
             return subset.mask(token, named)
 
         return mask
+
+    @property
+    def knows_words(self) -> bool:
+        """Whether its layer into the text space ever learnt any: from a teacher, from labels, or before."""
+        taught = self.recipe.supervision == "label-free" or self.recipe.tuning.head == "words"
+        return taught or bool(self.sources.get("start", {}).get("knows_words"))
 
     @property
     def judged(self) -> Judged:
@@ -203,7 +209,7 @@ class Run:
                 "backbone": self.recipe.loss.backbone,
                 "backbone_hash": self.sources["backbone_hash"],
             }
-        folder = (into or self.folder / "carried") / split
+        folder = (into or self.folder / CARRIED) / split
         samples = dataset if subset is None else Chosen(dataset, subset)
         return carry_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
 
@@ -282,7 +288,7 @@ class Run:
         about, text, weights = self.sources["start"], None, load_file(path)
         if student.classifier is None or tuple(about["classes"]) != self.prompts.classes:
             weights = {name: each for name, each in weights.items() if not name.startswith(CLASSIFIER)}
-            if self.recipe.tuning.start == "words" and about["knows_words"]:
+            if self.recipe.tuning.start != "random" and about["knows_words"]:
                 text = self.prompts.class_directions()
         begin_with(student, weights, text)
         return student
@@ -318,7 +324,8 @@ def open_start(folder: Path) -> Start:
     run = open_run(folder)
     student = run.student()
     classes = () if student.classifier is None else run.prompts.classes
-    return Start(folder, parts_to_begin_with(student.state_dict()), classes, run.seen())
+    weights = parts_to_begin_with(student.state_dict(), words=run.knows_words)
+    return Start(folder, weights, classes, run.seen())
 
 
 def open_run(folder: Path) -> Run:

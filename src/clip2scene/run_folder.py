@@ -7,25 +7,37 @@ from clip2scene.config import Recipe, from_dict
 from clip2scene.files import read_json
 
 WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
+CARRIED = "carried"
+"""What a run carried of its data: kept by how it was made, so any run may begin beside it."""
 LOCK = "lock"
 """Who learns in the folder holds this file (:func:`clip2scene.parallel.one_at_a_time`)."""
 
 _WRITTEN_FIRST = {"prompts.json", "prompts.safetensors", "sources.json", WORDS, LABELS, START}
 _WRITTEN_FIRST |= {OWN_CLASSES, OWN_CALIBRATION}
+_LEARNT = ("checkpoint.safetensors", "checkpoint.previous.safetensors", "log.jsonl")
 
 
 def clear_half_started(folder: Path) -> bool:
     """Remove what a call leaves that was cut short before ``recipe.json`` was written.
 
+    What it carried stays, for the next call to use.
+
     Returns:
         Whether a run can begin there; False if it holds anything else, which is then left as it is.
     """
     left = [path for path in folder.iterdir() if path.name != LOCK] if folder.exists() else []
+    left = [path for path in left if path.name != CARRIED or not path.is_dir()]
     if any(path.name not in _WRITTEN_FIRST and not path.name.startswith(".partial-") for path in left):
         return False
     for path in left:
         path.unlink()
     return True
+
+
+def give_back(folder: Path) -> None:
+    """Leave a folder to other settings, if nothing was learnt in it; a run that has begun stays as it is."""
+    if not any((folder / name).exists() for name in _LEARNT):
+        (folder / "recipe.json").unlink(missing_ok=True)
 
 
 def require_same(folder: Path, recipe: Recipe, *, data_root: Path, teacher_weights: str | None) -> None:

@@ -69,10 +69,7 @@ def start_run(
         raise ValueError(
             f"labels.classes names {unknown[0]!r}, expected some of {', '.join(prompts.classes)}; correct it"
         )
-    if recipe.tuning.keep_words and not (start and start.knows_words):
-        raise ValueError(
-            "tuning.keep_words needs a start that has learnt words; name a run as --start, or set it to 0"
-        )
+    _check_words(recipe, start)
     sources = {
         "teacher_weights": resolve_weights(teacher_weights),
         "data_root": str(Path(data_root).resolve()),
@@ -107,6 +104,23 @@ def start_run(
     return run
 
 
+def _check_words(recipe: Recipe, start: Start | None) -> None:
+    """Refuse to keep, or to begin with, words that the start has never learnt."""
+    tuning = recipe.tuning
+    if start is not None and start.knows_words:
+        return
+    if tuning.keep_words:
+        raise ValueError(
+            "tuning.keep_words needs a start that has learnt words; name a label-free run, or one that began "
+            "with it, as --start, or set it to 0"
+        )
+    if recipe.supervision == "labels" and tuning.head == "classifier" and tuning.start == "words":
+        raise ValueError(
+            "tuning.start=words needs a start that has learnt words; name a label-free run, or one that "
+            "began with it, as --start, or set it to random"
+        )
+
+
 def _about(start: Start | None) -> dict[str, Any]:
     """Say where weights come from, and which they are."""
     if start is None:
@@ -116,4 +130,5 @@ def _about(start: Start | None) -> dict[str, Any]:
         "sha256": fingerprint(start.weights),
         "knows_words": start.knows_words,
         "classes": start.classes,
+        "report": start.report,
     }

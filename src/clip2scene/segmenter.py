@@ -74,6 +74,8 @@ class Segmenter:
         """
         opened = open_run(Path(run))
         place_words = _ask_encoder(opened) if words is None else words_of_table(Path(words), opened)
+        if not opened.knows_words:
+            place_words = _know_none(opened)
         in_channels = opened.sources["in_channels"]
         return cls(opened.student(), opened.prompts, place_words, in_channels=in_channels)
 
@@ -84,8 +86,8 @@ class Segmenter:
             names: At least one word or phrase, all different.
 
         Raises:
-            ValueError: If there is no word, one is repeated, the text encoder or table does not know one, or
-                the encoder is not where it was.
+            ValueError: If there is no word, one is repeated, the text encoder or table does not know one, the
+                encoder is not where it was, or the student has never learnt what words mean.
         """
         if isinstance(names, str):
             raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
@@ -114,6 +116,18 @@ class Segmenter:
         answers = self.student.answer(cloud.positions, cloud.features, self.prompts)
         scores = torch.softmax(answers.logits if self.prompts is self._taught else answers.by_words, dim=1)
         return Segmentation(self.prompts.classes, scores.argmax(1), scores, answers.embeddings)
+
+
+def _know_none(run: Run) -> PlaceWords:
+    """Refuse all words: only labels have taught the run, and they taught its classifier."""
+
+    def refuse(names: Sequence[str]) -> Prompts:
+        raise ValueError(
+            f"{run.folder} learnt its classes from labels and has never learnt what words mean, so it cannot "
+            f"be asked for {', '.join(names)}; fine-tune from a label-free run to ask for words"
+        )
+
+    return refuse
 
 
 def _ask_encoder(run: Run) -> PlaceWords:

@@ -21,19 +21,21 @@ class Start:
     Attributes:
         origin: Where they come from.
         weights: Those of the backbone, under ``backbone.``, and maybe of the layer into the text space, under
-            ``head.``, and of a classifier, under ``classifier.``.
+            ``head.`` (only if it has learnt words), and of a classifier, under ``classifier.``.
         classes: That the classifier knows; none without one.
         seen: Samples whose labels they were learnt from, and a hash of each one's cloud.
+        report: What was taken of a file, what was not, and what differs in spite of equal weights, in lines.
     """
 
     origin: Path
     weights: Mapping[str, Tensor]
     classes: tuple[str, ...] = ()
     seen: Mapping[str, str] = field(default_factory=dict)
+    report: tuple[str, ...] = ()
 
     @property
     def knows_words(self) -> bool:
-        """Whether the layer into the text space is among them."""
+        """Whether a layer into the text space that has learnt words is among them."""
         return any(name.startswith(HEAD) for name in self.weights)
 
 
@@ -66,6 +68,12 @@ def begin_with(
             student.classifier.bias.copy_(text @ student.head.bias)
 
 
-def parts_to_begin_with(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take of a trained network what another begins with, and leave what only its own losses needed."""
-    return {name: tensor for name, tensor in model.items() if name.startswith((BACKBONE, HEAD, CLASSIFIER))}
+def parts_to_begin_with(model: Mapping[str, Tensor], *, words: bool) -> dict[str, Tensor]:
+    """Take of a trained network what another begins with, and leave what only its own losses needed.
+
+    Args:
+        model: Its weights.
+        words: Whether its layer into the text space has learnt any; one that has not is left, too.
+    """
+    parts = (BACKBONE, HEAD, CLASSIFIER) if words else (BACKBONE, CLASSIFIER)
+    return {name: tensor for name, tensor in model.items() if name.startswith(parts)}

@@ -1,7 +1,7 @@
 """Learning: the step that fits a screen, and the loop around it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.batch import Batch, step_generator
-from clip2scene.config import Recipe
+from clip2scene.config import LabelsConfig, Recipe
 from clip2scene.holdout import keep_best
 from clip2scene.jobs import check_device
 from clip2scene.lessons import Lessons
 from clip2scene.parallel import count_cores, one_at_a_time, read_ahead
 from clip2scene.run import Run
-from clip2scene.run_folder import LOCK
+from clip2scene.run_folder import LOCK, give_back
 from clip2scene.run_start import start_run
 from clip2scene.self_training import own_answers, switch_targets
 from clip2scene.starting import Start
@@ -158,15 +158,17 @@ def teach(
     teacher_cache: Path | None = None,
 ) -> None:
     """Gather what a run learns from, and let it learn; arguments as for :func:`pretrain`."""
-    labelled, subset = run.recipe.supervision == "labels", run.subset
+    labelled = run.recipe.supervision == "labels"
     carry = partial(run.carry, data_root, split="train", with_labels=labelled, into=carried)
     keep = None
-    if subset is None:
+    if run.subset is None:
         paths = carry(teacher_cache=teacher_cache)
     else:
-        paths = carry(subset=subset.taught)
-        check_classes(Lessons(paths, run.recipe, run.visible_labels()), run)
-        held_out = carry(subset=subset.held_out) if subset.held_out else []
+        try:
+            paths, held_out = _carry_labels(run, carry)
+        except ValueError:
+            give_back(run.folder)  # where nothing has been learnt, other settings may begin
+            raise
         run.note_seen([*paths, *held_out])
         if held_out:
             keep = partial(keep_best, run, held_out)
@@ -176,21 +178,52 @@ def teach(
     learn(run, paths, device=device, save_every=save_every, workers=ahead, after_save=keep)
 
 
-def check_classes(lessons: "Lessons", run: Run) -> None:
-    """Refuse labels that lack a class, unless the recipe allows it.
+def _carry_labels(run: Run, carry: Callable[..., list[Path]]) -> tuple[list[Path], list[Path]]:
+    """Carry what is learnt from and what is held out, and refuse labels that are too few for that."""
+    subset, visible = run.subset, run.visible_labels()
+    assert subset is not None
+    paths = carry(subset=subset.taught)
+    held_out = carry(subset=subset.held_out) if subset.held_out else []
+    taught, kept = (
+        dict(zip(run.prompts.classes, counts.tolist(), strict=True))
+        for counts in (
+            Lessons(each, run.recipe, visible).count_targets(len(run.prompts.classes))
+            for each in (paths, held_out)
+        )
+    )
+    check_classes(taught, kept, run.recipe.labels)
+    if held_out and not any(kept.values()):
+        raise ValueError(
+            f"the {len(held_out)} held-out samples have no label to choose by; label more, or set "
+            "labels.holdout to 0"
+        )
+    return paths, held_out
+
+
+def check_classes(taught: Mapping[str, int], held_out: Mapping[str, int], labels: LabelsConfig) -> None:
+    """Refuse labels that lack a class, unless the recipe allows it; and those that teach nothing at all.
+
+    Args:
+        taught: Points of each class that are learnt from.
+        held_out: Points of each class that are held out.
+        labels: What was asked for.
 
     Raises:
-        ValueError: If one has no labelled point.
+        ValueError: If a class that was asked for has no point to learn from.
     """
-    labels, classes = run.recipe.labels, run.prompts.classes
-    counts = lessons.target_histogram(len(classes)).tolist()
-    wanted = labels.classes or classes
-    absent = [name for name, count in zip(classes, counts, strict=True) if name in wanted and not count]
-    if absent and labels.absent == "refuse" and not labels.are_all:
-        (run.folder / "recipe.json").unlink()  # nothing has been learnt: other settings may begin here
+    wanted = labels.classes or tuple(taught)
+    absent = [name for name in wanted if not taught[name]]
+    apart = [name for name in absent if held_out[name]]
+    where = f" ({', '.join(apart)} only in what is held out)" if apart else ""
+    if len(absent) == len(wanted):
         raise ValueError(
-            f"no labelled point is of {', '.join(absent)}; label more, name the others as labels.classes, or "
-            "learn without them: --labels.absent allow"
+            f"no labelled point is of {', '.join(labels.classes) or 'any class'}{where}, so there is nothing "
+            "to learn from; label more, or other scenes, or name classes that are there as labels.classes"
+        )
+    if absent and labels.absent == "refuse" and not labels.are_all:
+        raise ValueError(
+            f"no labelled point is of {', '.join(absent)}{where}; label more, name the others as "
+            "labels.classes, or learn without them: --labels.absent allow"
         )
 
 

@@ -91,8 +91,9 @@ def _groups(student: Embedder, tuning: TuningConfig) -> list[dict[str, Any]]:
         for name, parameter in student.backbone.named_parameters(prefix="backbone"):
             if id(parameter) in inside and name in scales:
                 scales[name] = tuning.layer_decay**depth
+    answering = "head." if student.classifier is None else "classifier."
     for name in scales:
-        if name.startswith("classifier."):
+        if name.startswith(answering):
             scales[name] = tuning.head_rate or 1.0
     parameters = dict(student.named_parameters())
     return [

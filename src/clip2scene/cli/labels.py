@@ -6,8 +6,8 @@ from typing import Literal
 
 import tyro
 
-from clip2scene.cli.learning import named
 from clip2scene.config import LabelsConfig, Layout, Network, TuningConfig
+from clip2scene.recipes import USUAL_TUNING, named
 
 
 def finetune(
@@ -15,14 +15,14 @@ def finetune(
     data_root: Path,
     out: Path,
     start: Path | None = None,
-    recipe: str = "toytown",
+    recipe: str | None = None,
     teacher_weights: str | None = None,
     network: Network | None = None,
     layout: Layout | None = None,
     classes: Literal["own", "toytown", "scannet-200"] | None = None,
     labels: LabelsConfig = LabelsConfig(),  # noqa: B008 - frozen
     order: Path | None = None,
-    tuning: TuningConfig = TuningConfig(head="classifier"),  # noqa: B008 - frozen
+    tuning: TuningConfig = USUAL_TUNING,
     steps: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
@@ -36,7 +36,7 @@ def finetune(
         out: Folder of the run; an unfinished run in it is resumed.
         start: Folder of the run to begin with, or file of a published checkpoint
             (docs/published_weights.md). Without it, the student begins from chance.
-        recipe: Network, augmentation and schedule, where no run is named as the start.
+        recipe: Network, augmentation and schedule, where no run is named as the start: toytown's by default.
         teacher_weights: As for pretrain, where no run is named as the start; what the classes' words go to.
         network: In place of that recipe's.
         layout: On-disk layout of the data, where it differs from the start's.
@@ -54,9 +54,20 @@ def finetune(
     from clip2scene.train import finetune as run_finetune
 
     changes = Changes(
-        teacher_weights, network, layout, classes, labels, order, tuning, steps, learning_rate, seed
+        teacher_weights=teacher_weights,
+        network=network,
+        layout=layout,
+        classes=classes,
+        labels=labels,
+        order=order,
+        tuning=tuning,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
     )
     plan = prepare(recipe, start, changes)
+    for line in () if plan.start is None else plan.start.report:
+        print(f"{start}: {line}")
     run_finetune(
         plan.recipe,
         data_root=data_root,
@@ -77,7 +88,7 @@ def rank_scenes(
     split: str = "train",
     by: Literal["scene", "keyframe"] = "scene",
 ) -> None:
-    """List which scenes to label next: those a run is unsure of, and that are unlike each other.
+    """List which scenes to label next: those full of what a run is unsure of and few before them hold.
 
     Args:
         run: Folder of a run, label-free or not.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from clip2scene.config import Recipe
-from clip2scene.recipes import RECIPES
+from clip2scene.recipes import RECIPES, named
 
 RecipeByName = tyro.extras.subcommand_type_from_defaults(RECIPES, prefix_names=False)
 
@@ -145,13 +145,6 @@ def evaluate_point_clip(
         teacher_weights=teacher_weights,
     )
     print(table(scores))
-
-
-def named(recipe: str) -> Recipe:
-    """Find a recipe by its name."""
-    if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}, expected one of {', '.join(RECIPES)}")
-    return RECIPES[recipe]
 
 
 def ablate(

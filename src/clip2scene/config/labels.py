@@ -30,8 +30,8 @@ class LabelsConfig:
     """Share of the labelled scenes or keyframes that nothing is learnt from: the checkpoint that is best on
     them is kept. 0 keeps the last one."""
     absent: Literal["refuse", "allow"] = "refuse"
-    """What to do when a class has no labelled point, though not all labels are seen: refuse, or learn the
-    others."""
+    """What to do when a class has no labelled point to learn from, though not all labels are learnt from:
+    refuse, or learn the others."""
 
     def __post_init__(self) -> None:
         require(0 < self.fraction <= 1, "labels.fraction must lie above 0 and up to 1", self.fraction)
@@ -44,9 +44,9 @@ class LabelsConfig:
 
     @property
     def are_all(self) -> bool:
-        """Whether every label of the split is seen."""
+        """Whether every label of the split is learnt from."""
         some = self.count is not None or self.points_per_scene is not None or self.classes
-        return self.fraction == 1.0 and not some
+        return self.fraction == 1.0 and self.holdout == 0 and not some
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class TuningConfig:
 
     head: Literal["words", "classifier"] = "words"
     """Who answers for the classes: the layer into the text space, or a linear classifier beside it."""
-    start: Literal["words", "random"] = "words"
-    """What the classifier begins with: the classes' texts seen through the layer into the text space, so that
-    it answers as that one does; or chance, as in the papers."""
+    start: Literal["words", "random"] | None = "words"
+    """What a new classifier begins with: the classes' texts seen through the layer into the text space, so
+    that it answers as that one does; or chance, as in the papers. None is words, if the start knows any."""
     freeze: bool = False
     """Whether the backbone stays as it is, its batch statistics too (linear probing)."""
     head_rate: float | None = None
-    """Factor on the classifier's learning rate; the backbone's is the optimiser's. None is 5 for a network
-    that has learnt before, and 1 from chance."""
+    """Factor on the learning rate of the head that answers; the backbone's is the optimiser's. None is 5 for
+    a network that has learnt before, and 1 from chance."""
     layer_decay: float = 1.0
     """Factor in 0..1 on the learning rate from one stage of the backbone to the one before it."""
     keep_words: float = 0.0

@@ -20,7 +20,7 @@ from clip2scene.student.spvcnn import SPVCNN, PointLayer
 
 LAYOUTS = (MINKOWSKI, TORCHSPARSE, SPCONV)
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-_SHOWN = 3  # faults of each kind that a message names
+_SHOWN = 3  # faults of each kind that a sentence names; a list below it has them all
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def load_published(path: Path, backbone: nn.Module) -> Loaded:
 
     Raises:
         ValueError: If the file is unreadable, holds no such network or several, or does not fit: tensors
-            missing, unknown, of another shape or not finite are counted and the first of each named. The
-            backbone is unchanged then.
+            missing, unknown, of another shape or not finite are counted and all of them named. The backbone
+            is unchanged then.
     """
     path = Path(path)
     content = read_archive(path)
@@ -92,7 +92,7 @@ def load_published(path: Path, backbone: nn.Module) -> Loaded:
         said = "; ".join(f"{len(found)} {kind} ({_first(found)})" for kind, found in faults.items())
         raise ValueError(
             f"{path} ({layout.title}) does not fit this {type(backbone).__name__}: tensors {said}; build the "
-            "student with the blocks, widths, stem and input channels of the file's network"
+            "student with the blocks, widths, stem and input channels of the file's network" + _all(faults)
         )
     backbone.load_state_dict(weights)
     return Loaded(
@@ -235,6 +235,13 @@ def _notes(said: Mapping[str, Any], backbone: nn.Module) -> Iterator[str]:
     if isinstance(backbone, MinkUNet | SPVCNN) and isinstance(size, float | int):
         if abs(size - backbone.voxel_size) > 1e-6:
             yield f"the file's network saw voxels of {size} m, this one's are of {backbone.voxel_size} m"
+
+
+def _all(faults: Mapping[str, Sequence[str]]) -> str:
+    """List every fault, a line each, where a sentence names the first ones only."""
+    if all(len(found) <= _SHOWN for found in faults.values()):
+        return ""
+    return "".join(f"\n  {kind}: {name}" for kind, found in faults.items() for name in found)
 
 
 def _first(names: Sequence[str]) -> str:
