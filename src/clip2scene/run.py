@@ -158,7 +158,13 @@ class Run:
         sweeps = data.sweeps if learning or data.merge_sweeps else 1
         taught = learning and self.recipe.supervision == "label-free"
         dataset = build.build_dataset(
-            data, data_root, split=split, with_labels=with_labels, sweeps=sweeps, need_images=taught
+            data,
+            data_root,
+            split=split,
+            with_labels=with_labels,
+            sweeps=sweeps,
+            need_images=taught,
+            labelled=subset,
         )
         judged = build.judged_classes(data, self.folder)
         if with_labels and dataset.class_set.classes != judged.classes:

@@ -87,6 +87,7 @@ def start_run(
         sources["backbone_hash"] = build.hash_backbone(recipe.loss)
     if recipe.supervision == "labels":
         subset = build.choose_labels(recipe, dataset)
+        build.require_labels(recipe.data, data_root, subset.tokens)
         labels = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
         write_json(out / LABELS, labels | {"seen": dict(start.seen) if start else {}})
     if start is not None:
