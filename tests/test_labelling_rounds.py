@@ -55,7 +55,7 @@ def tune(tiny_run, log, tmp_path):
     """What ``clip2scene finetune --start`` does, with two steps."""
 
     def run(name, order=None, start=tiny_run, root=log, **labels):
-        settings = LabelsConfig(by="keyframe", absent="allow", **labels)
+        settings = LabelsConfig(**{"by": "keyframe", "absent": "allow", **labels})
         changes = Changes(layout="drive-log", labels=settings, order=order, steps=2)
         plan = prepare("toytown", start, changes)
         recipe = replace(plan.recipe, augment=AugmentConfig())
@@ -83,6 +83,15 @@ def test_a_chosen_sample_without_labels_is_one_error_and_nothing_is_begun(tune, 
     with pytest.raises(ValueError, match=r"lacks 000002.npy, in all 1 of 2 .*chosen.*fewer .--labels.count"):
         tune("run", order, count=2)
     assert tune("run", order, count=1).subset.units == ("000003",)  # the folder takes other settings
+
+
+def test_labels_that_lack_a_class_leave_the_folder_to_other_settings(tune, label, tmp_path):
+    """Though clouds and labels were carried into it before they were found to lack one."""
+    label("000003")
+    order = by_hand(tmp_path / "order.json", "000003")
+    with pytest.raises(ValueError, match="no labelled point is of"):
+        tune("run", order, count=1, points_per_scene=1, absent="refuse")
+    assert tune("run", order, count=1).subset.points is None
 
 
 def test_a_list_by_hand_leads_to_what_is_labelled_already(tune, label, tmp_path):

@@ -41,7 +41,7 @@ from clip2scene.checkpoint import (
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_json
 from clip2scene.judging import Judged, judge_map
-from clip2scene.run_folder import LABELS, SEEN, START, WORDS
+from clip2scene.run_folder import CARRIED, LABELS, SEEN, START, WORDS
 from clip2scene.run_prompts import load_prompts
 from clip2scene.starting import CLASSIFIER, Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
@@ -209,7 +209,7 @@ class Run:
                 "backbone": self.recipe.loss.backbone,
                 "backbone_hash": self.sources["backbone_hash"],
             }
-        folder = (into or self.folder / "carried") / split
+        folder = (into or self.folder / CARRIED) / split
         samples = dataset if subset is None else Chosen(dataset, subset)
         return carry_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
 

@@ -9,6 +9,8 @@ from clip2scene.files import read_json
 WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
 SEEN = "seen_by_hash"
 """Part of ``labels.json``: which samples were learnt from, the name of each under the hash of its points."""
+CARRIED = "carried"
+"""Where a run keeps what it carried, if no other folder is named; files are found by how they were made."""
 LOCK = "lock"
 """Who learns in the folder holds this file (:func:`clip2scene.parallel.one_at_a_time`)."""
 
@@ -19,10 +21,12 @@ _WRITTEN_FIRST |= {OWN_CLASSES, OWN_CALIBRATION}
 def clear_half_started(folder: Path) -> bool:
     """Remove what a call leaves that was cut short before ``recipe.json`` was written.
 
+    What it carried stays: whoever can use it finds it again.
+
     Returns:
         Whether a run can begin there; False if it holds anything else, which is then left as it is.
     """
-    left = [path for path in folder.iterdir() if path.name != LOCK] if folder.exists() else []
+    left = [path for path in folder.iterdir() if path.name not in (LOCK, CARRIED)] if folder.exists() else []
     if any(path.name not in _WRITTEN_FIRST and not path.name.startswith(".partial-") for path in left):
         return False
     for path in left:
