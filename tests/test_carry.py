@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene.carried import Carried, load_carried
+from clip2scene.carried import Carried, hash_clouds, hash_points, load_carried
 from clip2scene.carry import carry_split
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
@@ -186,6 +186,22 @@ def test_a_merged_cloud_is_one_item_without_what_moved_away(tmp_path):
     assert carried.cloud.positions[:, 0].min() == 20
     everything = carry_sweeps(tmp_path, merge_sweeps=True, moved_test=False)
     assert len(everything.cloud) == 3 * 60 * 40
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_sample_is_known_by_its_keyframe_however_many_sweeps_come_along(tmp_path, merge):
+    paths = carry_split(
+        Sweeps("a"),
+        SaysCarThenBush(),
+        PROMPTS,
+        tmp_path / "many",
+        settings={**SETTINGS, "merge_sweeps": merge},
+    )
+    keyframe = Sweeps("a")[0].cloud.positions
+    assert len(load_carried(paths[0]).cloud) > len(keyframe)
+    assert hash_clouds(paths) == {"a": hash_points(keyframe)}
+    alone = carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "one", settings=SETTINGS)
+    assert hash_clouds(alone) == {"a": hash_points(make_sample("a").cloud.positions)}
 
 
 def test_pieces_of_one_sweep_are_not_those_of_another(tmp_path):

@@ -195,6 +195,18 @@ def test_labels_are_read_from_either_format_and_never_without_being_asked_for(lo
     assert DriveLog(log, with_labels=False)[1].labels is None
 
 
+def test_labels_of_the_samples_that_are_named_are_enough(log):
+    expected = DriveLog(log)[2].labels
+    (log / "labels" / "b.npy").unlink()
+    dataset = DriveLog(log, labelled=["c.5"])
+    assert (dataset.tokens, torch.equal(dataset[2].labels, expected)) == (NAMES, True)
+    assert dataset[0].labels is None  # though its file is there
+    with pytest.raises(
+        ValueError, match=r"lacks b.npy, in all 1 of 2 label files of the samples that are cho"
+    ):
+        DriveLog(log, labelled=["a", "b"])
+
+
 def test_classes_survive_being_written_and_read(log, tmp_path):
     mine = read_class_set(log)
     write(tmp_path / "run", "classes.json", class_set_to_json(mine))

@@ -520,7 +520,7 @@ def test_words_can_be_kept_only_where_there_are_any(tune):
 def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toytown, tmp_path, carried):
     first = tune("first")
     second = tune("second", begin=open_start(first.folder), labels={"count": 1}, rate=1e-12)
-    assert set(second.seen()) == set(first.subset.tokens)
+    assert set(second.seen().values()) == set(first.subset.tokens)
     classifier = learnt(second)["classifier.weight"]
     torch.testing.assert_close(classifier, first.student().classifier.weight, rtol=0, atol=1e-6)
     moved_data = tmp_path / "elsewhere"

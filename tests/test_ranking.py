@@ -1,11 +1,15 @@
 import json
 import math
+import shutil
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
 
+from clip2scene import ranking
 from clip2scene.config import LabelsConfig
+from clip2scene.files import read_json, write_json
 from clip2scene.ranking import ENOUGH_DOUBT, find_doubts, rank, rank_by, read_ranking
 from clip2scene.recipes import fine_tuned
 from clip2scene.run import open_run, open_start
@@ -55,17 +59,56 @@ def test_a_file_that_is_no_ranking_is_refused(tmp_path, content):
         read_ranking(tmp_path / "order.json")
 
 
-def test_what_is_labelled_is_not_listed_and_what_it_holds_is_covered():
-    doubts = ENOUGH_DOUBT * torch.tensor([[9.0, 0.0], [8.0, 0.0], [0.0, 1.0]])
-    ranked = rank_by(["labelled", "alike", "other"], doubts, known=1)
+def test_what_is_labelled_counts_as_covered():
+    doubts = ENOUGH_DOUBT * torch.tensor([[8.0, 0.0], [0.0, 1.0]])
+    ranked = rank_by(["alike", "other"], doubts, covered=ENOUGH_DOUBT * torch.tensor([9.0, 0.0]))
     assert ranked.units == ("other", "alike")
     assert ranked.scores == pytest.approx([math.log(2), math.log(18 / 10)])
 
 
-def test_a_run_does_not_rank_what_it_has_learnt_from(tiny_run, tiny_recipe, tiny_toytown, tmp_path):
-    labels = LabelsConfig(by="keyframe", count=1, absent="allow")
-    recipe = replace(fine_tuned(tiny_recipe), labels=labels, steps=1)
-    finetune(recipe, data_root=tiny_toytown, out=tmp_path / "run", start=open_start(tiny_run))
-    ranked = rank(tmp_path / "run", data_root=tiny_toytown, by="keyframe", out=tmp_path / "order.json")
-    assert len(ranked.units) == 1
-    assert ranked.units[0] not in open_run(tmp_path / "run").subset.tokens
+@pytest.fixture(scope="module")
+def tuned(tiny_run, tiny_recipe, tiny_toytown, tmp_path_factory):
+    """Fine-tunes ``tiny_run`` with so many of the two keyframes of a scene; read it, never write to it."""
+
+    @cache
+    def run(count):
+        folder = tmp_path_factory.mktemp("tuned") / "run"
+        labels = LabelsConfig(by="keyframe", count=count, absent="allow")
+        recipe = replace(fine_tuned(tiny_recipe), labels=labels, steps=1)
+        finetune(recipe, data_root=tiny_toytown, out=folder, start=open_start(tiny_run))
+        return folder
+
+    return run
+
+
+def test_what_a_run_has_learnt_from_stands_in_front(tuned, tiny_toytown, tmp_path):
+    run = tuned(1)
+    ranked = rank(run, data_root=tiny_toytown, by="keyframe", out=tmp_path / "order.json")
+    assert (len(ranked.units), len(ranked.scores), ranked.labelled) == (2, 1, 1)
+    assert ranked.units[:1] == open_run(run).subset.tokens
+    assert read_json(tmp_path / "order.json")["labelled"] == 1
+    assert read_ranking(tmp_path / "order.json") == ("keyframe", ranked.units)
+    scenes = rank(run, data_root=tiny_toytown, by="scene", out=tmp_path / "scenes.json")
+    assert (len(scenes.units), len(scenes.scores), scenes.labelled) == (1, 1, 0)  # half of it is left
+
+
+def test_a_scene_labelled_in_part_speaks_with_the_rest(tuned, tiny_toytown, tmp_path, monkeypatch):
+    """Each keyframe has a doubt of 20: the labelled half of the scene covers 10, the other adds 10."""
+    doubt = ENOUGH_DOUBT * torch.eye(len(open_run(tuned(1)).prompts.classes))[0]
+    monkeypatch.setattr(ranking, "find_doubts", lambda _: doubt)
+    scenes = rank(tuned(1), data_root=tiny_toytown, out=tmp_path / "scenes.json")
+    assert scenes.scores == pytest.approx([math.log(2.0) - math.log(1.5)])
+
+
+def test_runs_that_kept_samples_by_name_are_still_understood(tuned, tmp_path):
+    run = open_run(shutil.copytree(tuned(1), tmp_path / "run"))
+    labels, seen = read_json(run.folder / "labels.json"), run.seen()
+    assert labels.pop("seen_by_hash") == seen
+    write_json(run.folder / "labels.json", labels | {"seen": {name: cloud for cloud, name in seen.items()}})
+    assert run.seen() == seen and len(seen) == 1
+
+
+def test_nothing_left_to_rank_is_said_and_no_list_is_written(tuned, tiny_toytown, tmp_path):
+    with pytest.raises(ValueError, match="the labels of all 2 keyframes of split 'train' .* none is left to"):
+        rank(tuned(2), data_root=tiny_toytown, by="keyframe", out=tmp_path / "order.json")
+    assert not (tmp_path / "order.json").exists()

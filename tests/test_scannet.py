@@ -178,11 +178,20 @@ def test_the_test_scenes_lie_apart_and_have_no_labels(scene, tmp_path):
     (other / "scene0707_00_vh_clean_2.labels.ply").unlink()
     (tmp_path / "scans_test").mkdir()
     other.rename(tmp_path / "scans_test" / "scene0707_00")
-    with pytest.raises(ValueError, match=r"labels.ply is missing; .* \(test scenes have none\)"):
+    with pytest.raises(ValueError, match=r"lacks .*labels.ply, .* \(test scenes have none\)"):
         ScanNet(tmp_path, split="test")
     dataset = ScanNet(tmp_path, split="test", with_labels=False)
     assert dataset[0].labels is None
     assert len(dataset[0].cloud) == 5
+
+
+def test_labels_of_the_scenes_that_are_named_are_enough(scene, tmp_path):
+    bare = write_scene(tmp_path, "scene0001_00")
+    (bare / "scene0001_00_vh_clean_2.labels.ply").unlink()
+    dataset = ScanNet(tmp_path, labelled=[SCENE])
+    assert [sample.labels is None for sample in dataset] == [False, True]
+    with pytest.raises(ValueError, match=r"lacks scans.scene0001_00.*labels.ply, .*--labels.count"):
+        ScanNet(tmp_path, labelled=["scene0001_00"])
 
 
 @pytest.mark.parametrize("form", ["ascii", "binary_little_endian"])

@@ -82,6 +82,14 @@ def test_without_labels_the_label_folder_is_never_touched(root):
         SemanticKitti(root, sequences=["11"])
 
 
+def test_labels_of_the_samples_that_are_named_are_enough(root):
+    (root / "sequences" / "08" / "labels" / "000000.label").unlink()
+    dataset = open_val(root, labelled=["08-000001"])
+    assert dataset[0].labels is None and len(dataset[1].labels) == 4
+    with pytest.raises(ValueError, match=r"lacks 000000.label, in all 1 of 2 .*--labels.count"):
+        open_val(root, labelled=["08-000001", "08-000000"])
+
+
 def test_images_keep_the_size_of_their_own_file(root):
     sizes = [(c.width, c.height) for n in range(5) for c in SemanticKitti(root, split=None)[n].cameras]
     assert sizes == [(1220, 370)] * 3 + [(1240, 376)] * 2

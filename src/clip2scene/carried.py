@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -46,6 +46,7 @@ class Carried:
         superpoints: Number of the piece each point belongs to, -1 for the ground; None if nobody votes.
         sweep_sizes: Points of each sweep, where sweeps are items of their own; empty where all are one.
         gaze: The teacher's own features, where the recipe needs them.
+        keyframe_size: Points of the keyframe, where sweeps are merged with it.
     """
 
     cloud: PointCloud
@@ -55,6 +56,7 @@ class Carried:
     superpoints: Int[Tensor, "points"] | None = None
     sweep_sizes: tuple[int, ...] = ()
     gaze: Gaze | None = None
+    keyframe_size: int | None = None
 
     def seen(self) -> Bool[Tensor, "points"]:
         """Tell which points at least one camera sees."""
@@ -128,22 +130,49 @@ def save_carried(path: Path, carried: Carried) -> None:
         tensors["labels"] = carried.labels.short()
     if carried.superpoints is not None:
         tensors["superpoints"] = carried.superpoints.int()
+    if carried.keyframe_size is not None:
+        tensors["keyframe_size"] = torch.tensor(carried.keyframe_size)
     if carried.gaze is not None:
         tensors |= _tensors_of(carried.gaze)
     with write_atomically(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
 
 
+def hash_points(keyframe: Float[Tensor, "points 3"]) -> str:
+    """Hash the positions of a keyframe, so that it is known again wherever its data set lies.
+
+    Names are not enough: ``000000`` is in many drives, and one cloud may lie in two data sets. A cloud whose
+    points were turned, rounded or put in another order is another one.
+    """
+    return hashlib.sha256(keyframe.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
 def hash_clouds(paths: Iterable[Path]) -> dict[str, str]:
-    """Hash the points of samples, so that a sample is known again wherever its data set lies.
+    """Hash the keyframes of samples; of their files, nothing but the points is read.
 
     Returns:
         A hash by token.
+
+    Raises:
+        ValueError: If a file is missing or damaged.
     """
-    clouds = ((path.stem, load_carried(path).cloud) for path in paths)
-    return {
-        token: hashlib.sha256(cloud.positions.numpy().tobytes()).hexdigest()[:16] for token, cloud in clouds
-    }
+    return {path.stem: hash_points(_read_keyframe(path)) for path in paths}
+
+
+def _read_keyframe(path: Path) -> Float[Tensor, "points 3"]:
+    """Read the positions of a sample's keyframe."""
+    try:
+        with safe_open(path, "pt") as file:
+            positions, sizes = file.get_tensor("positions"), file.get_tensor("sweep_sizes").tolist()
+            if "keyframe_size" in file.keys():  # noqa: SIM118 - it is no dict
+                sizes = [int(file.get_tensor("keyframe_size"))]
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from None
+    return positions[: sizes[0]] if sizes else positions
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read ({error}); delete it and run again")
 
 
 def load_carried(path: Path) -> Carried:
@@ -163,9 +192,10 @@ def load_carried(path: Path) -> Carried:
             tensors["superpoints"].long() if "superpoints" in tensors else None,
             tuple(tensors["sweep_sizes"].tolist()),
             _gaze_of(tensors, pair_points) if "image_sizes" in tensors else None,
+            int(tensors["keyframe_size"]) if "keyframe_size" in tensors else None,
         )
     except (OSError, SafetensorError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); delete it and run again") from None
+        raise _damaged(path, error) from None
 
 
 def _tensors_of(gaze: Gaze) -> dict[str, Tensor]:

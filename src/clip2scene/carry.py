@@ -97,7 +97,7 @@ def carry_split(
     digest = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
     settings = {
         **settings,
-        "format": FORMAT,
+        "format": [FORMAT, "keyframe told"] if settings["merge_sweeps"] else FORMAT,
         "classes": list(prompts.classes),
         "names": list(prompts.names),
         "text": digest,
@@ -139,9 +139,10 @@ def _carry_sample(
 ) -> Carried:
     """Gather a sample's sweeps, pair their points with pixels, and ask the teacher there."""
     cloud, labels, sizes, still = gather_sweeps(sample, settings)
+    keyframe = len(sample.cloud) if settings["merge_sweeps"] else None
     if teacher is None or not sample.cameras:
         no_pairs, no_logits = torch.zeros(0, dtype=torch.long), torch.zeros(0, len(prompts.classes))
-        return Carried(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes)
+        return Carried(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes, keyframe_size=keyframe)
     pairs = find_pairs(cloud.positions[still], sample, settings)
     pairs = replace(pairs, points=still.nonzero()[:, 0][pairs.points])
     seen = teacher(sample)
@@ -154,7 +155,7 @@ def _carry_sample(
     if settings["keep"] != "classes" and isinstance(looked, DenseEmbeddings):
         superpixels = _find_superpixels(sample, looked, pairs) if settings["keep"] == "superpixels" else None
         gaze = Gaze(replace(looked, keys=None), pairs, superpixels)
-    return Carried(cloud, pairs.points, logits[answered], labels, superpoints, sizes, gaze)
+    return Carried(cloud, pairs.points, logits[answered], labels, superpoints, sizes, gaze, keyframe)
 
 
 def gather_sweeps(

@@ -177,12 +177,15 @@ def predict(
 def _refuse_overlap(run: Run, paths: Sequence[Path]) -> None:
     """Refuse to judge a run by samples whose labels it, or its start, has learnt from."""
     seen = run.seen()
-    known = hash_clouds(path for path in paths if path.stem in seen)
-    again = [token for token, cloud in known.items() if seen[token] == cloud]
+    if not seen:  # nothing to look for
+        return
+    again = {token: cloud for token, cloud in hash_clouds(paths).items() if cloud in seen}
     if again:
+        first = min(again)
+        name = "" if seen[again[first]] == first else f" (as {seen[again[first]]})"
         raise ValueError(
             f"{run.folder} learnt from the labels of {len(again)} of these {len(paths)} samples, such as "
-            f"{min(again)}; judge it by a split that it has not seen"
+            f"{first}{name}; judge it by a split that it has not seen"
         )
 
 

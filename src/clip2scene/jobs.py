@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from clip2scene import build
 from clip2scene.config import Recipe
 from clip2scene.files import read_json
 from clip2scene.run_folder import clear_half_started, require_same
+from clip2scene.subsets import Chosen
 
 SPLIT = "val"
 """What runs are judged on."""
@@ -112,19 +114,11 @@ def check_data(jobs: Sequence[Job]) -> str | None:
         ValueError: If one of them cannot be read; it names the variant.
     """
     found: dict[str, int] = {}
-    for job in _one_each(jobs, lambda job: (job.recipe.data, job.recipe.supervision)):
+    for job in _one_each(jobs, _what_it_reads):
         data = job.recipe.data
-        with_labels = job.recipe.supervision == "labels"
         judged_sweeps = data.sweeps if data.merge_sweeps else 1
         try:
-            build.build_dataset(
-                data,
-                job.data_root,
-                split="train",
-                with_labels=with_labels,
-                sweeps=data.sweeps,
-                need_images=not with_labels,
-            )[0]
+            _read_first(job)
             judged = build.build_dataset(
                 data, job.data_root, split=SPLIT, with_labels=True, sweeps=judged_sweeps
             )
@@ -135,6 +129,25 @@ def check_data(jobs: Sequence[Job]) -> str | None:
             found[data.layout] = max(found.get(data.layout, 0), len(judged.tokens))
     whole = [layout for layout, count in found.items() if _PUBLIC_VAL.get(layout) == count]
     return whole[0] if whole else None
+
+
+def _what_it_reads(job: Job) -> object:
+    """Tell apart runs that read other samples of the train split, or others of their labels."""
+    recipe = job.recipe
+    choice = (recipe.labels, recipe.seed) if recipe.supervision == "labels" else None
+    return recipe.data, recipe.supervision, choice
+
+
+def _read_first(job: Job) -> None:
+    """Read the first sample that a run learns from, with its label where it learns from labels."""
+    data, root, labelled = job.recipe.data, job.data_root, job.recipe.supervision == "labels"
+    opened = partial(build.build_dataset, data, root, split="train", sweeps=data.sweeps)
+    dataset = opened(with_labels=False, need_images=not labelled)
+    if not labelled:
+        dataset[0]
+        return
+    tokens = build.choose_labels(job.recipe, dataset).tokens
+    Chosen(opened(with_labels=True, labelled=tokens), tokens)[0]
 
 
 def check_teachers(jobs: Sequence[Job]) -> None:

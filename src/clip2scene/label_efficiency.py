@@ -185,11 +185,11 @@ def label_efficiency(
 
 
 def _check_amounts(recipe: Recipe, tuned: Iterable[Recipe], data_root: Path, seeds: Sequence[int]) -> None:
-    """Refuse an amount that labels nothing, before anything is trained."""
+    """Refuse an amount that labels nothing, or what has no labels, before anything is trained."""
     dataset = build.build_dataset(recipe.data, data_root, split="train", with_labels=False)
-    for each in tuned:
-        for seed in seeds:
-            build.choose_labels(replace(each, seed=seed), dataset)
+    chosen = [build.choose_labels(replace(each, seed=seed), dataset) for each in tuned for seed in seeds]
+    tokens = {token for subset in chosen for token in subset.tokens}
+    build.require_labels(recipe.data, data_root, tokens)
 
 
 def folder_of(amount: str) -> str:

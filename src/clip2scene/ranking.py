@@ -6,8 +6,9 @@ greedy for the sum over the classes of the logarithm of the doubt covered, a fea
 covered often counts for little, so that what is rare counts like what is frequent.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip2scene import build
+from clip2scene.carried import hash_points
 from clip2scene.carry import gather_sweeps
 from clip2scene.export import open_split
 from clip2scene.files import read_json, write_json
@@ -31,18 +33,22 @@ class Ranked:
     """Scenes or keyframes, the one to label first in front.
 
     Attributes:
-        units: Their names.
-        scores: What each adds to the doubt that those before it cover.
+        units: Their names. Those whose labels the run has learnt from are in front, in the split's order.
+        scores: What each of the others adds to the doubt that those before it cover.
+        labelled: How many have been learnt from.
     """
 
     units: tuple[str, ...]
     scores: tuple[float, ...]
+    labelled: int = 0
 
 
 def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene", out: Path) -> Ranked:
     """Rank the scenes or keyframes of a split by what labelling them is likely to teach; write the list.
 
-    No label is read. What the run has learnt the labels of is not listed, and what is like it comes late.
+    No label is read. What the run has learnt the labels of comes first, so that whoever takes more of the
+    list goes on from there; of the others, what is like it comes late. A scene has been learnt from when all
+    of its samples have; where some have, these count as covered and the rest speak for the scene.
     ``finetune`` takes the list as ``order``.
 
     Args:
@@ -53,30 +59,51 @@ def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene",
         out: File for the list, JSON.
 
     Raises:
-        ValueError: If the run or the data cannot be read.
+        ValueError: If the run or the data cannot be read, or nothing is left to label.
     """
     opened = open_run(run)
     dataset = open_split(opened, data_root, split)
     scenes = build.scenes_of(opened.recipe.data, dataset)
     unit_of = scenes if by == "scene" else {token: token for token in dataset.tokens}
-    settings = {**opened.carry_settings, "viewpoint": dataset.viewpoint}
-    student = opened.student()
-    doubts: dict[str, list[Tensor]] = {}
-    for number in tqdm(range(len(dataset.tokens)), desc=f"rank {split}", unit="sample"):
-        cloud, *_ = gather_sweeps(dataset[number], settings)
-        with torch.inference_mode():
-            logits = student.answer(cloud.positions, cloud.features, opened.prompts).logits
-        doubts.setdefault(unit_of[dataset.tokens[number]], []).append(find_doubts(logits))
-    labelled = {unit_of[token] for token in opened.seen() if token in unit_of}
-    units = [*sorted(labelled), *(unit for unit in doubts if unit not in labelled)]
-    ranked = rank_by(
-        units, torch.stack([torch.stack(doubts[unit]).mean(0) for unit in units]), known=len(labelled)
-    )
-    write_json(
-        out,
-        {"by": by, "split": split, "run": _about(opened), "order": ranked.units, "scores": ranked.scores},
-    )
+    covered, doubts = _find_all_doubts(opened, dataset, unit_of)
+    units = list(dict.fromkeys(unit_of.values()))
+    if not doubts:
+        raise ValueError(
+            f"{run} has learnt from the labels of all {len(units)} {by}s of split {split!r} of {data_root}, "
+            "so none is left to rank; add recordings to the split, or name another one"
+        )
+    ranked = rank_by(list(doubts), torch.stack(list(doubts.values())), covered=covered)
+    labelled = [unit for unit in units if unit not in doubts]
+    ranked = replace(ranked, units=(*labelled, *ranked.units), labelled=len(labelled))
+    about = {"by": by, "split": split, "run": _about(opened), "labelled": ranked.labelled}
+    write_json(out, {**about, "order": ranked.units, "scores": ranked.scores})
     return ranked
+
+
+def _find_all_doubts(
+    run: Run, dataset: build.DataSet, unit_of: Mapping[str, str]
+) -> tuple[Float[Tensor, "classes"], dict[str, Float[Tensor, "classes"]]]:
+    """Find the doubts of every unit that is not labelled whole, the mean over its samples.
+
+    Returns:
+        The doubts of all samples that the run has learnt the labels of, each a share of its unit's; and by
+        unit those of the others.
+    """
+    settings = {**run.carry_settings, "viewpoint": dataset.viewpoint}
+    student, seen, sizes = run.student(), run.seen(), Counter(unit_of.values())
+    covered, doubts = torch.zeros(len(run.prompts.classes)), dict[str, Tensor]()
+    for number in tqdm(range(len(dataset.tokens)), desc="rank", unit="sample"):
+        sample = dataset[number]
+        cloud, *_ = gather_sweeps(sample, settings)
+        with torch.inference_mode():
+            logits = student.answer(cloud.positions, cloud.features, run.prompts).logits
+        unit = unit_of[sample.token]
+        found = find_doubts(logits) / sizes[unit]
+        if hash_points(sample.cloud.positions) in seen:
+            covered = covered + found
+        else:
+            doubts[unit] = doubts.get(unit, torch.zeros_like(covered)) + found
+    return covered, doubts
 
 
 def read_ranking(path: Path) -> tuple[Literal["scene", "keyframe"], tuple[str, ...]]:
@@ -105,23 +132,28 @@ def find_doubts(logits: Float[Tensor, "points classes"]) -> Float[Tensor, "class
     return shares.new_zeros(shares.shape[1]).index_add_(0, shares.argmax(1), entropies)
 
 
-def rank_by(units: Sequence[str], doubts: Float[Tensor, "units classes"], *, known: int = 0) -> Ranked:
+def rank_by(
+    units: Sequence[str],
+    doubts: Float[Tensor, "units classes"],
+    *,
+    covered: Float[Tensor, "classes"] | None = None,
+) -> Ranked:
     """Order units greedily by how much each adds to the sum of log(1 + doubt / :data:`ENOUGH_DOUBT`).
 
     Args:
         units: Their names.
         doubts: What :func:`find_doubts` gives for each, the mean over its samples.
-        known: How many of the first units are labelled already: what they hold is covered, and they are not
-            listed.
+        covered: The doubts of what is labelled already.
     """
-    left = torch.arange(len(units)) >= known
-    covered = doubts[:known].double().sum(0) / ENOUGH_DOUBT
+    left = torch.ones(len(units), dtype=torch.bool)
+    held = doubts.new_zeros(doubts.shape[1]) if covered is None else covered
+    held = held.double() / ENOUGH_DOUBT
     order: list[str] = []
     scores: list[float] = []
-    for _ in units[known:]:
-        gains = (torch.log1p(covered + doubts.double() / ENOUGH_DOUBT) - torch.log1p(covered)).sum(1)
+    for _ in units:
+        gains = (torch.log1p(held + doubts.double() / ENOUGH_DOUBT) - torch.log1p(held)).sum(1)
         best = int(torch.where(left, gains, -torch.inf).argmax())
-        covered = covered + doubts[best].double() / ENOUGH_DOUBT
+        held = held + doubts[best].double() / ENOUGH_DOUBT
         left[best] = False
         order.append(units[best])
         scores.append(float(gains[best]))

@@ -41,7 +41,7 @@ from clip2scene.checkpoint import (
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.files import read_json, write_json
 from clip2scene.judging import Judged, judge_map
-from clip2scene.run_folder import CARRIED, LABELS, START, WORDS
+from clip2scene.run_folder import CARRIED, LABELS, SEEN, START, WORDS
 from clip2scene.run_prompts import load_prompts
 from clip2scene.starting import CLASSIFIER, Start, begin_with, parts_to_begin_with
 from clip2scene.student.embedder import Embedder
@@ -164,7 +164,13 @@ class Run:
         sweeps = data.sweeps if learning or data.merge_sweeps else 1
         taught = learning and self.recipe.supervision == "label-free"
         dataset = build.build_dataset(
-            data, data_root, split=split, with_labels=with_labels, sweeps=sweeps, need_images=taught
+            data,
+            data_root,
+            split=split,
+            with_labels=with_labels,
+            sweeps=sweeps,
+            need_images=taught,
+            labelled=subset,
         )
         judged = build.judged_classes(data, self.folder)
         if with_labels and dataset.class_set.classes != judged.classes:
@@ -294,16 +300,20 @@ class Run:
         return student
 
     def note_seen(self, paths: Sequence[Path]) -> None:
-        """Add samples whose labels are learnt from to ``labels.json``, with a hash of each one's cloud."""
-        labels = read_json(self.folder / LABELS)
-        seen = labels["seen"] | hash_clouds(paths)
-        if seen != labels["seen"]:
-            write_json(self.folder / LABELS, labels | {"seen": seen})
+        """Add samples whose labels are learnt from to ``labels.json``, each under the hash of its points."""
+        labels, before = read_json(self.folder / LABELS), self.seen()
+        seen = before | {cloud: token for token, cloud in hash_clouds(paths).items() if cloud not in before}
+        if seen != labels.get(SEEN):
+            write_json(self.folder / LABELS, labels | {SEEN: seen})
 
     def seen(self) -> dict[str, str]:
-        """Name the samples whose labels it, or what it began with, has learnt from, and hash each's cloud."""
+        """Name the samples whose labels it, or what it began with, has learnt from, by their points' hashes.
+
+        See :func:`clip2scene.carried.hash_points`.
+        """
         path = self.folder / LABELS
-        return read_json(path)["seen"] if path.exists() else {}
+        labels = read_json(path) if path.exists() else {}
+        return dict(labels.get(SEEN, {}))
 
     def save(self, trainee: Trainee) -> None:
         """Write a checkpoint, atomically."""

@@ -7,6 +7,8 @@ from clip2scene.config import Recipe, from_dict
 from clip2scene.files import read_json
 
 WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
+SEEN = "seen_by_hash"
+"""Part of ``labels.json``: which samples were learnt from, the name of each under the hash of its points."""
 CARRIED = "carried"
 """What a run carried of its data: kept by how it was made, so any run may begin beside it."""
 LOCK = "lock"

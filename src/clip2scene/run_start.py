@@ -15,7 +15,15 @@ from clip2scene.checkpoint import (
 from clip2scene.config import Recipe, to_dict
 from clip2scene.files import write_atomically, write_json
 from clip2scene.run import Run, open_run
-from clip2scene.run_folder import LABELS, START, WORDS, clear_half_started, require_same, resolve_weights
+from clip2scene.run_folder import (
+    LABELS,
+    SEEN,
+    START,
+    WORDS,
+    clear_half_started,
+    require_same,
+    resolve_weights,
+)
 from clip2scene.run_prompts import save_prompts
 from clip2scene.starting import Start
 from clip2scene.teacher.prompts import TextTable
@@ -84,8 +92,9 @@ def start_run(
         sources["backbone_hash"] = build.hash_backbone(recipe.loss)
     if recipe.supervision == "labels":
         subset = build.choose_labels(recipe, dataset)
+        build.require_labels(recipe.data, data_root, subset.tokens)
         labels = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
-        write_json(out / LABELS, labels | {"seen": dict(start.seen) if start else {}})
+        write_json(out / LABELS, labels | {SEEN: dict(start.seen) if start else {}})
     if start is not None:
         sources["start"] = _about(start)
         with write_atomically(out / START) as temporary:

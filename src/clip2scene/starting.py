@@ -23,7 +23,7 @@ class Start:
         weights: Those of the backbone, under ``backbone.``, and maybe of the layer into the text space, under
             ``head.`` (only if it has learnt words), and of a classifier, under ``classifier.``.
         classes: That the classifier knows; none without one.
-        seen: Samples whose labels they were learnt from, and a hash of each one's cloud.
+        seen: Samples whose labels they were learnt from: the name of each under the hash of its points.
         report: What was taken of a file, what was not, and what differs in spite of equal weights, in lines.
     """
 

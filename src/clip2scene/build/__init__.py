@@ -10,6 +10,7 @@ from clip2scene.build.data import (
     judged_classes,
     keep_own_files,
     own_calibration,
+    require_labels,
     scenes_of,
     spoken_classes,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "names_of",
     "open_text_space",
     "place_words",
+    "require_labels",
     "scenes_of",
     "spoken_classes",
     "stamp_inputs",

@@ -1,6 +1,8 @@
 """Settings to data: which classes a layout has, and its samples."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.build.indoor import Rooms, indoor_classes, open_rooms
@@ -101,17 +103,26 @@ def build_dataset(
     with_labels: bool,
     sweeps: int = 1,
     need_images: bool = False,
+    labelled: Collection[str] | None = None,
 ) -> DataSet:
     """Open a split of the data set that lies at ``root``, each sample with so many sweeps.
 
     Where images may be missing, ``need_images`` leaves out the samples that a teacher could say nothing of.
+    ``labelled`` names those whose labels are read, and so must be there; None is all. (nuScenes and PandaSet
+    look for a sample's labels when it is read, and read those of any.)
     """
     if data.layout == "pandaset":
         return PandaSet(root, split=split, with_labels=with_labels, sweeps=sweeps)
     root = Path(root)
     if data.layout in INDOOR:
         return open_rooms(
-            data, root, split=split, with_labels=with_labels, sweeps=sweeps, need_images=need_images
+            data,
+            root,
+            split=split,
+            with_labels=with_labels,
+            sweeps=sweeps,
+            need_images=need_images,
+            labelled=labelled,
         )
     class_set = judged_classes(data, root)
     if data.layout == "drive-log":  # only its own file says what the numbers of its labels mean
@@ -122,8 +133,10 @@ def build_dataset(
             class_set=None if with_labels else class_set,
             sweeps=sweeps,
             need_images=need_images,
+            labelled=labelled,
         )
     if data.layout in KITTI:
+        some: dict[str, Any] = {"labelled": labelled} if data.layout == "semantic-kitti" else {}
         return KITTI[data.layout](
             root,
             split=split,
@@ -131,6 +144,7 @@ def build_dataset(
             class_set=class_set,
             sweeps=sweeps,
             need_images=need_images,
+            **some,
         )
     return NuScenes(root, split=split, with_labels=with_labels, class_set=class_set, sweeps=sweeps)
 
@@ -157,6 +171,15 @@ def choose_labels(recipe: Recipe, dataset: DataSet) -> Subset:
         points_per_scene=labels.points_per_scene,
         holdout=labels.holdout,
     )
+
+
+def require_labels(data: DataConfig, root: Path, tokens: Collection[str]) -> None:
+    """Refuse samples of the train split that are to be learnt from, but have no labels.
+
+    Raises:
+        ValueError: If the labels of one are not there.
+    """
+    build_dataset(data, root, split="train", with_labels=True, labelled=tokens)
 
 
 def scenes_of(data: DataConfig, dataset: DataSet) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Rooms: which of the settings open them, and how."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,16 @@ def _looks(dataset: Rooms, token: str) -> list[str]:
 
 
 def open_rooms(
-    data: DataConfig, root: Path, *, split: str, with_labels: bool, sweeps: int, need_images: bool
+    data: DataConfig,
+    root: Path,
+    *,
+    split: str,
+    with_labels: bool,
+    sweeps: int,
+    need_images: bool,
+    labelled: Collection[str] | None = None,
 ) -> Rooms:
-    """Open a split of rooms.
+    """Open a split of rooms; arguments as for :func:`clip2scene.build.build_dataset`.
 
     Raises:
         ValueError: If there are no such files, or several sweeps are asked for.
@@ -74,4 +82,5 @@ def open_rooms(
         class_set=class_set,
         need_images=need_images,
         choice=choice,
+        labelled=labelled,
     )

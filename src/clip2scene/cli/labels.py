@@ -90,6 +90,8 @@ def rank_scenes(
 ) -> None:
     """List which scenes to label next: those full of what a run is unsure of and few before them hold.
 
+    What the run has learnt the labels of stands in front, so that finetune with more of the list goes on.
+
     Args:
         run: Folder of a run, label-free or not.
         data_root: The data set; no label of it is read.
@@ -100,9 +102,10 @@ def rank_scenes(
     from clip2scene.ranking import rank
 
     ranked = rank(run, data_root=data_root, split=split, by=by, out=out)
-    for name, score in list(zip(ranked.units, ranked.scores, strict=True))[:10]:
+    for name, score in list(zip(ranked.units[ranked.labelled :], ranked.scores, strict=True))[:10]:
         print(f"{name:40} {score:.4f}")
-    print(f"wrote {len(ranked.units)} {by}s to {out}")
+    known = f", in front {ranked.labelled} that the run has learnt from" if ranked.labelled else ""
+    print(f"wrote {len(ranked.units)} {by}s to {out}{known}")
 
 
 def label_efficiency(

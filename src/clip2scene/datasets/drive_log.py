@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,14 @@ from clip2scene.datasets.drive_log_files import (
     read_image_times,
     read_poses,
 )
-from clip2scene.datasets.reading import carry_sweep, check_enough_sweeps, check_name, check_sweeps, read_image
+from clip2scene.datasets.reading import (
+    carry_sweep,
+    check_enough_sweeps,
+    check_labelled,
+    check_name,
+    check_sweeps,
+    read_image,
+)
 from clip2scene.datasets.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.geometry import invert_rigid, transform_points
 from clip2scene.types import Camera, Moments, PointCloud, Sample
@@ -55,6 +63,7 @@ class DriveLog:
         class_set: ClassSet | None = None,
         sweeps: int = 1,
         need_images: bool = False,
+        labelled: Collection[str] | None = None,
     ) -> None:
         """Open a drive log: the small files are read and names are listed, but no cloud and no image is read.
 
@@ -67,6 +76,8 @@ class DriveLog:
                 just before, of any split, carried by ``poses.csv``; where a drive begins there are fewer. A
                 gap of more than 1 s is taken for the end of a drive.
             need_images: Whether to leave out the samples that have no image.
+            labelled: Names of the samples whose labels are read, if any are; the others may have none. None
+                reads those of all.
 
         Raises:
             ValueError: If a file is missing, broken or names something that is not there, sweeps or image
@@ -96,7 +107,7 @@ class DriveLog:
                 f"{self.root / 'images'}/CAMERA; an image is called like its cloud"
             )
         self.tokens = tuple(with_image if need_images else chosen)
-        self._labels = self._list_labels() if with_labels else {}
+        self._labels = self._list_labels(labelled) if with_labels else {}
         longest = max((len(self._earlier_names(name)) for name in self.tokens), default=0)
         check_enough_sweeps(sweeps, 1 + longest, f"{self.root / 'lidar'}")
 
@@ -117,7 +128,7 @@ class DriveLog:
             cloud = self._read_cloud(name)
             cameras = tuple(self._camera(camera, name) for camera in self._cameras_of(name))
             earlier = tuple(self._sweep(each, name) for each in self._earlier_names(name))
-            labels = self._read_labels(name, len(cloud)) if self.with_labels else None
+            labels = self._read_labels(name, len(cloud)) if name in self._labels else None
         except ValueError as error:
             raise ValueError(f"sample {name}: {error}") from None
         return Sample(name, cloud, cameras, partial(self._read_image, name), labels, earlier)
@@ -221,17 +232,21 @@ class DriveLog:
             )
         return times
 
-    def _list_labels(self) -> dict[str, Path]:
-        """Find the label file of every sample."""
-        files = _list_files(self.root / "labels", LABEL_SUFFIXES)
-        lacking = [name for name in self.tokens if name not in files]
-        if lacking:
-            raise ValueError(
-                f"{self.root / 'labels'} lacks {lacking[0]}.npy, in all {len(lacking)} of {len(self.tokens)} "
-                "label files of the split; add them, list the labelled clouds in splits.json as a split of "
-                "their own, or use with_labels=False"
-            )
-        return files
+    def _list_labels(self, labelled: Collection[str] | None) -> dict[str, Path]:
+        """Find the label file of every sample, or of every one of some."""
+        folder = self.root / "labels"
+        files = _list_files(folder, LABEL_SUFFIXES)
+        some = frozenset(self.tokens if labelled is None else labelled)
+        wanted = [name for name in self.tokens if name in some]
+        check_labelled(
+            folder,
+            [f"{name}.npy" for name in wanted if name not in files],
+            of=len(wanted),
+            chosen=labelled is not None,
+            otherwise="add them, list the labelled clouds in splits.json as a split of their own and name "
+            "that, or use with_labels=False",
+        )
+        return {name: files[name] for name in wanted}
 
 
 def read_log_cloud(path: Path, calibration: Calibration) -> PointCloud:

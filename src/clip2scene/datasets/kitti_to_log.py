@@ -25,7 +25,7 @@ from clip2scene.datasets.kitti_files import (
 from clip2scene.datasets.kitti_labels import read_labels
 from clip2scene.datasets.kitti_raw import read_fix, read_raw_calibration, world_from_imu
 from clip2scene.datasets.reading import read_image
-from clip2scene.datasets.semantic_kitti import open_drive
+from clip2scene.datasets.semantic_kitti import check_drive_labels, open_drive
 from clip2scene.files import write_json
 from clip2scene.geometry import invert_rigid
 from clip2scene.labels import SEMANTIC_KITTI
@@ -148,7 +148,9 @@ def _semantic_kitti(folder: Path) -> _Source:
     with_poses = (folder / "poses.txt").exists()
     if not with_poses:
         notes.append("no poses.txt, so no poses: one sweep a sample")
-    drive = open_drive(folder, with_labels=labels is not None, with_poses=with_poses)
+    drive = open_drive(folder, with_poses=with_poses)
+    if labels is not None:
+        check_drive_labels(drive, drive.names)
     times = read_times(folder / "times.txt", drive.names)
     if times is None:
         notes.append("no times.txt, so clouds count as taken every 0.1 s")

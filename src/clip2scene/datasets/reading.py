@@ -31,6 +31,33 @@ FARTHEST_M = 1e5
 """No sensor sees this far; beyond it, float32 no longer holds centimetres."""
 
 
+def check_labelled(folder: Path, lacking: Sequence[str], *, of: int, chosen: bool, otherwise: str) -> None:
+    """Refuse to go on without label files that are to be read.
+
+    Args:
+        folder: Where they should be.
+        lacking: Those that are not there.
+        of: How many are to be read.
+        chosen: Whether these are of some samples that were chosen, or of a whole split.
+        otherwise: What to do where they are of a whole split.
+
+    Raises:
+        ValueError: If one is lacking.
+    """
+    if not lacking:
+        return
+    whose, what_to_do = "split", otherwise
+    if chosen:
+        whose = "samples that are chosen to be labelled"
+        what_to_do = (
+            "label these too, or choose among what is labelled: fewer (--labels.count, --amounts), or an "
+            "order of your own (--order)"
+        )
+    raise ValueError(
+        f"{folder} lacks {lacking[0]}, in all {len(lacking)} of {of} label files of the {whose}; {what_to_do}"
+    )
+
+
 def inside(root: Path, relative: str) -> Path:
     """Join a path from a table to the data set's folder, refusing to leave that folder.
 

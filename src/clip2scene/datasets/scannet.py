@@ -4,6 +4,7 @@
 """
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from clip2scene.class_set import ClassSet
 from clip2scene.datasets import scannet_scene
-from clip2scene.datasets.reading import check_names, read_own_split
+from clip2scene.datasets.reading import check_labelled, check_names, read_own_split
 from clip2scene.datasets.rgbd_files import (
     Chosen,
     Frame,
@@ -64,6 +65,7 @@ class ScanNet:
         class_set: ClassSet = SCANNET,
         need_images: bool = False,
         choice: FrameChoice | None = None,
+        labelled: Collection[str] | None = None,
     ) -> None:
         """Open a folder of scenes: names are listed, but no mesh and no image is read.
 
@@ -76,6 +78,8 @@ class ScanNet:
                 the words that things were given.
             need_images: Whether to leave out the scenes that have no frames.
             choice: Which frames are looked at; None takes every 20th, 16 at most.
+            labelled: Names of the scenes whose labels are read, if any are; the others may have none. None
+                reads those of all.
 
         Raises:
             ValueError: If there is no scene, the split is unknown or broken, images are needed and there are
@@ -103,8 +107,9 @@ class ScanNet:
         self.tokens = tuple(seen if need_images else self._folders)
         self._of_words = with_labels and class_set.name in OF_CATEGORIES
         self._ids = scannet_scene.read_words(self.root / scannet_scene.WORDS) if self._of_words else {}
-        if with_labels:
-            self._check_labels()
+        some = frozenset(self.tokens if labelled is None else labelled)
+        self._labelled = tuple(name for name in self.tokens if with_labels and name in some)
+        self._check_labels(chosen=labelled is not None)
         self._chosen: dict[str, Chosen] = {}
 
     def __len__(self) -> int:
@@ -120,7 +125,7 @@ class ScanNet:
         name = self.tokens[index]
         folder = self._folders[name]
         cloud = scannet_scene.read_vertices(scannet_scene.cloud_path(folder))
-        labels = self._read_labels(folder, cloud.positions) if self.with_labels else None
+        labels = self._read_labels(folder, cloud.positions) if name in self._labelled else None
         if not (folder / "color").is_dir():
             return Sample(name, cloud, (), _no_image, labels)
         optics = self.optics(name)
@@ -160,18 +165,22 @@ class ScanNet:
             raise ValueError(f"no camera {view} of sample {token!r} here; expected one of this data set")
         return self._folders[token] / "semantic_maps" / f"{frames[view].image.stem}.png"
 
-    def _check_labels(self) -> None:
-        """Refuse to go on when a scene has no labels."""
-        for name in self.tokens:
+    def _check_labels(self, *, chosen: bool) -> None:
+        """Refuse to go on when a scene has no labels that are to be read."""
+        needed: list[Path] = []
+        for name in self._labelled:
             folder = self._folders[name]
-            needed = [scannet_scene.labels_path(folder)]
             if self._of_words:
-                needed = [scannet_scene.segments_path(folder), scannet_scene.things_path(folder)]
-            lacking = [path for path in needed if not path.exists()]
-            if lacking:
-                raise ValueError(
-                    f"{lacking[0]} is missing; restore it, or use with_labels=False (test scenes have none)"
-                )
+                needed += [scannet_scene.segments_path(folder), scannet_scene.things_path(folder)]
+            else:
+                needed.append(scannet_scene.labels_path(folder))
+        check_labelled(
+            self.root,
+            [str(path.relative_to(self.root)) for path in needed if not path.exists()],
+            of=len(needed),
+            chosen=chosen,
+            otherwise="restore them, or use with_labels=False (test scenes have none)",
+        )
 
     def _read_labels(self, folder: Path, positions: Float[Tensor, "points 3"]) -> Int[Tensor, "points"]:
         """Read labels in the classes asked for."""

@@ -5,7 +5,7 @@ KITTI's odometry benchmark with labels added: ``sequences/XX/{velodyne,labels,im
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from clip2scene.datasets.kitti_labels import read_labels
 from clip2scene.datasets.reading import (
     carry_sweep,
     check_enough_sweeps,
+    check_labelled,
     check_sweeps,
     read_image,
     read_own_split,
@@ -111,6 +112,7 @@ class SemanticKitti:
         class_set: ClassSet = SEMANTIC_KITTI,
         sweeps: int = 1,
         need_images: bool = False,
+        labelled: Collection[str] | None = None,
     ) -> None:
         """Open a data set: names of files are listed, and calibrations and (for sweeps) poses are read.
 
@@ -124,6 +126,8 @@ class SemanticKitti:
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are those just
                 before, at 10 Hz, carried by ``poses.txt``; where a sequence begins there are fewer.
             need_images: Whether to leave out the samples that have no image.
+            labelled: Names of the samples whose labels are read, if any are; the others may have none. None
+                reads those of all.
 
         Raises:
             ValueError: If a sequence, label file or calibration is missing or wrong, the split is unknown or
@@ -137,8 +141,7 @@ class SemanticKitti:
         self._sweeps = sweeps
         chosen = _choose_sequences(self.root, split, sequences)
         self._drives = {
-            name: open_drive(self.root / "sequences" / name, with_labels=with_labels, with_poses=sweeps > 1)
-            for name in chosen
+            name: open_drive(self.root / "sequences" / name, with_poses=sweeps > 1) for name in chosen
         }
         self._places = [
             (sequence, number)
@@ -156,6 +159,11 @@ class SemanticKitti:
             )
         longest = max(len(drive.names) for drive in self._drives.values())
         check_enough_sweeps(sweeps, longest, f"{self.root / 'sequences'}, {', '.join(chosen)}")
+        some = self._known if labelled is None else self._known.intersection(labelled)
+        self._labelled = some if with_labels else frozenset()
+        for sequence, drive in self._drives.items():
+            of_drive = [name for name in drive.names if f"{sequence}-{name}" in self._labelled]
+            check_drive_labels(drive, of_drive, chosen=labelled is not None)
 
     def __len__(self) -> int:
         """Count the clouds."""
@@ -183,7 +191,9 @@ class SemanticKitti:
             cloud=cloud,
             cameras=cameras,
             read_image=partial(_read_image, drive, name, cameras),
-            labels=read_labels(labels, len(cloud), self.class_set) if self.with_labels else None,
+            labels=read_labels(labels, len(cloud), self.class_set)
+            if self.tokens[index] in self._labelled
+            else None,
             sweeps=self._earlier(drive, number),
         )
 
@@ -257,18 +267,11 @@ def _choose_sequences(root: Path, split: str | None, sequences: Sequence[str] | 
     return tuple(chosen)
 
 
-def open_drive(folder: Path, *, with_labels: bool, with_poses: bool) -> Drive:
+def open_drive(folder: Path, *, with_poses: bool) -> Drive:
     """List a sequence's files and read its calibration."""
     names = list_names(folder / "velodyne", ".bin", 6)
     if not names:
         raise ValueError(f"{folder / 'velodyne'} holds no NNNNNN.bin; restore the clouds of this sequence")
-    if with_labels:
-        unlabelled = sorted(set(names) - set(list_names(folder / "labels", ".label", 6)))
-        if unlabelled:
-            raise ValueError(
-                f"{folder / 'labels'} lacks {unlabelled[0]}.label, in all {len(unlabelled)} of {len(names)} "
-                "label files; restore them, or use with_labels=False (those of 11-21 are not public)"
-            )
     calibration = folder / "calib.txt"
     matrices = read_matrices(calibration, {"P2": (3, 4), "Tr": (3, 4)})
     intrinsics, camera_from_rectified = split_projection(matrices["P2"], f"P2 of {calibration}")
@@ -281,6 +284,28 @@ def open_drive(folder: Path, *, with_labels: bool, with_poses: bool) -> Drive:
         camera_from_lidar=camera_from_rectified @ rectified_from_lidar,
         rectified_from_lidar=rectified_from_lidar,
         poses=_read_poses(folder / "poses.txt", names) if with_poses else None,
+    )
+
+
+def check_drive_labels(drive: Drive, names: Sequence[str], *, chosen: bool = False) -> None:
+    """Refuse a sequence that lacks the label files of some of its clouds.
+
+    Args:
+        drive: The sequence.
+        names: Of the clouds, in order.
+        chosen: Whether these were chosen to be labelled, or are all of a split.
+
+    Raises:
+        ValueError: If one is lacking.
+    """
+    folder = drive.folder / "labels"
+    present = set(list_names(folder, ".label", 6)) if names else set()
+    check_labelled(
+        folder,
+        [f"{name}.label" for name in names if name not in present],
+        of=len(names),
+        chosen=chosen,
+        otherwise="restore them, or use with_labels=False (those of 11-21 are not public)",
     )
 
 
