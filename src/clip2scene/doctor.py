@@ -61,7 +61,7 @@ def examine(
         for number in tqdm(numbers, desc="looking", unit="sample", disable=None)
     ]
     lines += [*_files(measured, count), *_clouds(measured), *_cameras(measured)]
-    lines += check_times(dataset, numbers, names_of_cameras(measured))
+    lines += check_times(dataset, numbers)
     if calibration:
         lines += check_calibration(measured, places)
     lines += _labels(measured, dataset, numbers)

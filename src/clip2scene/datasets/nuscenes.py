@@ -140,7 +140,10 @@ class NuScenes:
         return Moments(
             drive=self.scenes[index],
             cloud_us=None if lidar == NO_TIME else lidar,
-            image_us=tuple(None if time_us == NO_TIME else time_us for time_us in images),
+            image_us={
+                camera: None if time_us == NO_TIME else time_us
+                for camera, time_us in zip(CAMERAS, images, strict=True)
+            },
             sweeps_us=tuple(self._index.file_time_us[earlier].tolist()),
             world_from_cloud=self._world_from_cloud(self._record(self.tokens[index], 0)),
         )

@@ -147,11 +147,13 @@ class PandaSet:
     def moments(self, index: int) -> Moments:
         """Tell when and where sample ``index`` was recorded; moments are in ``timestamps.json`` files."""
         frame = self.frames[index]
-        lidar, *cameras = (self.root / name for name in ("lidar", *(f"camera/{each}" for each in CAMERAS)))
         return Moments(
             drive=self.root.name,
-            cloud_us=_read_moment(lidar / "timestamps.json", frame),
-            image_us=tuple(_read_moment(camera / "timestamps.json", frame) for camera in cameras),
+            cloud_us=_read_moment(self.root / "lidar" / "timestamps.json", frame),
+            image_us={
+                camera: _read_moment(self.root / "camera" / camera / "timestamps.json", frame)
+                for camera in CAMERAS
+            },
             world_from_cloud=invert_rigid(self._cloud_from_world(frame)),
         )
 
