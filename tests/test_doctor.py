@@ -99,6 +99,23 @@ def test_data_without_labels_are_no_fault(damaged):
     assert "none to judge by" in about(lines, "note", "labels")[0]
 
 
+def test_a_damaged_table_of_labels_is_a_fault(damaged):
+    table = damaged / "v1.0-trainval" / "lidarseg.json"
+    table.write_bytes(table.read_bytes()[:-20])
+    lines = doctor.examine(TOYTOWN, damaged, costs=False, calibration=False)
+    (fault,) = [line for line in lines if line.mark == "fault"]
+    assert fault.about == "labels" and "lidarseg.json" in fault.text and "cannot be read" in fault.text
+    assert not about(lines, "note", "labels")
+
+
+def test_without_a_healthy_sample_nothing_is_said_of_costs(damaged):
+    for path in (damaged / "samples" / "CAM_BACK").glob("*.jpg"):
+        path.write_bytes(b"no image")
+    lines = doctor.examine(TOYTOWN, damaged, calibration=False)
+    assert "2 of 2 of 2 samples" in about(lines, "fault", "files")[0]
+    assert not [line for line in lines if line.about == "costs"]
+
+
 def test_raw_ids_of_no_class_are_named(damaged):
     dataset = NuScenes(damaged, split="train")
     for token in dataset.tokens:
