@@ -113,6 +113,54 @@ def test_large_images_are_shrunk_without_a_shift():
     assert abs(found["yaw"].best) < 0.1 and abs(found["pitch"].best) < 0.1
 
 
+def table(axis, peaks, height):
+    """Scores of images that say nothing but of one axis, each a parabola with a peak of its own.
+
+    Their sum is a parabola about the mean of the peaks.
+    """
+    number = AXES.index(axis)
+    scores = torch.zeros(len(peaks), *STEPS.shape)
+    scores[:, number] = -height * (STEPS[number] - torch.tensor(peaks)[:, None]) ** 2
+    return scores
+
+
+def alarm(axis, peaks, height):
+    (found,) = judge(table(axis, peaks, height))
+    return found.alarms
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("height", "alarms"), [(1.4, False), (1.8, True)])
+def test_images_that_agree_alarm_when_they_are_sure_enough(height, alarms, sign):
+    """Six images fit best with 1 degree: the gain over 0.2 degrees is 0.64 heights each, halved as ends
+    count in pairs, which must be 18 / 6 in all."""
+    (found,) = judge(table("yaw", [sign] * 6, height))
+    assert found.best == pytest.approx(sign) and found.spread < 1e-3
+    assert found.gain == pytest.approx(6 * 0.64 * height / 2, rel=1e-3)
+    assert found.alarms == alarms
+
+
+@pytest.mark.parametrize(("apart", "alarms"), [(0.9, True), (1.3, False)])
+def test_images_that_disagree_do_not_alarm_however_much_the_sum_gains(apart, alarms):
+    """Thirty images fit best with 0.5 degrees on average, which is 0.3 beyond the tolerable; their standard
+    deviation, over the root of 29, is the spread, 0.17 or 0.24."""
+    (found,) = judge(table("yaw", [0.5 - apart, 0.5 + apart] * 15, 10.0))
+    assert found.best == pytest.approx(0.5, abs=1e-3)
+    assert found.spread == pytest.approx(apart / 29**0.5, rel=1e-3)
+    assert found.gain > 18 / 30
+    assert found.alarms == alarms
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(
+    ("axis", "tolerable", "beyond"),
+    [("pitch", 0.19, 0.3), ("roll", 0.19, 0.3), ("z", 0.019, 0.03), ("time", 0.0095, 0.02)],
+)
+def test_changes_that_are_tolerable_never_alarm_however_sure(axis, tolerable, beyond, sign):
+    assert not alarm(axis, [sign * tolerable] * 30, 1e6)
+    assert alarm(axis, [sign * beyond] * 30, 1e6)
+
+
 @pytest.mark.parametrize("axis", range(3))
 def test_turns_are_rotations_about_their_axis(axis):
     turn = turn_about(axis, 30.0)

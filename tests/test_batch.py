@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data._utils.pin_memory import pin_memory as pin_what_was_read
 
 from clip2scene.batch import (
     Lesson,
@@ -74,6 +75,24 @@ def test_a_sample_may_hold_several_items():
     batch = collate([replace(make_lesson(3, [0], [1]), item_sizes=(1, 2)), make_lesson(2, [0], [1])])
     assert batch.item_of_point.tolist() == [0, 1, 1, 2, 2]
     assert batch.taught.tolist() == [0, 3]
+
+
+def test_every_tensor_of_a_batch_is_pinned_by_torchs_loader(monkeypatch):
+    """Without a GPU there is no such memory: a copy stands for it."""
+    pinned = []
+
+    def pin(tensor, *_):
+        pinned.append(tensor)
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    batch = collate([make_lesson(4, [0, 2], [1, 0])])
+    copy, wrong = pin_what_was_read((batch, ""))
+    tensors = [each for each in vars(batch).values() if each is not None]
+    assert wrong == "" and [id(each) for each in pinned] == [id(each) for each in tensors]
+    for name, own in vars(batch).items():
+        other = getattr(copy, name)
+        assert other is own is None or (other is not own and torch.equal(other, own))
 
 
 def test_a_batch_moves_with_all_it_holds():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from clip2scene import sealed
 from clip2scene.build import SMALL_CLIP
 from clip2scene.teacher import cache
 from clip2scene.teacher.cache import CachedTeacher
@@ -136,11 +137,25 @@ def test_a_damaged_file_is_made_anew(tmp_path):
     assert CountingMaskClip.looks == 2 and path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_a_file_with_one_changed_bit_is_made_anew(tmp_path, precision):
+    sample = make_sample(0)
+    first = remember(tmp_path, precision=precision)(sample)
+    (path,) = (each for each in tmp_path.rglob("*") if each.is_file())
+    whole = path.read_bytes()
+    for number in range(30):
+        bits = bytearray(whole)
+        bits[-1 - number * 37] ^= 1 << number % 8
+        path.write_bytes(bits)
+        assert same(remember(tmp_path, precision=precision)(sample), first)
+        assert CountingMaskClip.looks == 2 + number and path.read_bytes() == whole
+
+
 def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache, "save_file", stop)
+    monkeypatch.setattr(sealed, "save_file", stop)
     with pytest.raises(KeyboardInterrupt):
         remember(tmp_path)(make_sample(0))
     assert not [each for each in tmp_path.rglob("*") if each.is_file()]

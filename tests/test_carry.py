@@ -146,6 +146,15 @@ def test_a_damaged_file_is_named(tmp_path):
         load_carried(path)
 
 
+def test_a_changed_number_is_found_out(tmp_path):
+    (path,) = carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    bits = bytearray(path.read_bytes())
+    bits[-1] ^= 1
+    path.write_bytes(bits)
+    with pytest.raises(ValueError, match=f"{path.name} is damaged.*delete it and run again"):
+        load_carried(path)
+
+
 class Sweeps(Drives):
     """The keyframe sees a wall at x = 20; a sweep before it saw a box at x = 5 that has gone since."""
 

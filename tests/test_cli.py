@@ -405,6 +405,13 @@ def test_a_small_town_is_written_from_the_command_line(call, tmp_path):
     assert len(list((root / "samples" / "LIDAR_TOP").iterdir())) == 2
 
 
+def test_rooms_have_no_kinds_to_be_missing(call, tmp_path):
+    words = ("make-toytown", "--layout", "scannet", "--missing-kinds", 0.85, "--out", tmp_path / "rooms")
+    code, _, err = call(*words)
+    assert code and "rooms have no kinds to be missing, got --missing-kinds 0.85" in err
+    assert not (tmp_path / "rooms").exists()
+
+
 def test_the_same_town_is_written_in_another_layout_from_the_command_line(call, tmp_path):
     root = tmp_path / "town"
     few = ("--scenes", 1, "--val-scenes", 0, "--keyframes", 1, "--sweeps", 2, "--workers", 1)

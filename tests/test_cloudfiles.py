@@ -7,7 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from clip2scene.cloudfiles import read_cloud, write_ply
+from clip2scene.cloudfiles import INTENSITIES, read_cloud, write_ply
 
 XYZ = np.array([[1.5, -2.0, 0.25], [10.0, 20.0, -1.0], [0.0, 0.0, 3.0]], np.float32)
 INTENSITY = np.array([0.0, 0.5, 1.0], np.float32)
@@ -81,6 +81,23 @@ def test_a_nuscenes_file_is_turned_forward_and_scaled(tmp_path):
     np.testing.assert_allclose(cloud.positions[:, 0], XYZ[:, 1])
     np.testing.assert_allclose(cloud.positions[:, 1], -XYZ[:, 0])
     np.testing.assert_allclose(cloud.features[:, 0], [0, 0.2, 0.4], atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.1])
+@pytest.mark.parametrize("intensity_max", [None, 1.0])
+def test_an_intensity_that_nothing_can_have_is_refused(tmp_path, value, intensity_max):
+    np.savez(tmp_path / "a.npz", xyz=XYZ, intensity=np.array([0.5, value, 0.5], np.float32))
+    with pytest.raises(
+        ValueError, match=r"a\.npz holds 1 intensities of 3 that are NaN, infinite or negative"
+    ):
+        read_cloud(tmp_path / "a.npz", intensity_max=intensity_max)
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_intensity_has_the_names_that_it_has_in_bags(tmp_path, name):
+    table = np.column_stack([XYZ, INTENSITY]).astype("<f4").tobytes()
+    path = write(tmp_path / "a.pcd", pcd("binary", table, fields=f"x y z {name}"))
+    np.testing.assert_allclose(read_cloud(path).features[:, 0], INTENSITY)
 
 
 def test_a_cloud_without_intensity_gets_zeros(tmp_path):

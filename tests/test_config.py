@@ -107,6 +107,8 @@ def test_parts_that_do_not_go_together_are_refused_before_anything_starts(settin
     [
         (DataConfig, {"sweeps": 0}),
         (DataConfig, {"sweeps": 11}),
+        (DataConfig, {"views": 0}),
+        (DataConfig, {"views": 256}),
         (DataConfig, {"merge_sweeps": True}),
         (ConsistencyConfig, {"cell_size": 0.0}),
         (ConsistencyConfig, {"weight": -1.0}),

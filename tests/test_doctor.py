@@ -34,7 +34,7 @@ class Recorded:
         pose = torch.eye(4, dtype=torch.float64)
         pose[0, 3] = 4.0 * index
         moments = Moments(
-            "drive", 500_000 * index, (500_000 * index - 30_000,), (500_000 * index - 50_000,), pose
+            "drive", 500_000 * index, {"front": 500_000 * index - 30_000}, (500_000 * index - 50_000,), pose
         )
         return replace(moments, **{name: change(index) for name, change in self.changes.items()})
 
@@ -99,6 +99,23 @@ def test_data_without_labels_are_no_fault(damaged):
     assert "none to judge by" in about(lines, "note", "labels")[0]
 
 
+def test_a_damaged_table_of_labels_is_a_fault(damaged):
+    table = damaged / "v1.0-trainval" / "lidarseg.json"
+    table.write_bytes(table.read_bytes()[:-20])
+    lines = doctor.examine(TOYTOWN, damaged, costs=False, calibration=False)
+    (fault,) = [line for line in lines if line.mark == "fault"]
+    assert fault.about == "labels" and "lidarseg.json" in fault.text and "cannot be read" in fault.text
+    assert not about(lines, "note", "labels")
+
+
+def test_without_a_healthy_sample_nothing_is_said_of_costs(damaged):
+    for path in (damaged / "samples" / "CAM_BACK").glob("*.jpg"):
+        path.write_bytes(b"no image")
+    lines = doctor.examine(TOYTOWN, damaged, calibration=False)
+    assert "2 of 2 of 2 samples" in about(lines, "fault", "files")[0]
+    assert not [line for line in lines if line.about == "costs"]
+
+
 def test_raw_ids_of_no_class_are_named(damaged):
     dataset = NuScenes(damaged, split="train")
     for token in dataset.tokens:
@@ -155,7 +172,7 @@ class Driven:
         pose[0, 3] = 0.5 * min(index, 5)
         if index >= 8:
             pose[:3, :3] = turn_about(2, 20.0 * (index - 8)).double()
-        return Moments("two" if index >= 8 else "one", index, (), (), None if index in (6, 7) else pose)
+        return Moments("two" if index >= 8 else "one", index, {}, (), None if index in (6, 7) else pose)
 
 
 def test_places_are_those_where_the_vehicle_stood_two_metres_or_a_turn_apart():
@@ -211,25 +228,45 @@ def test_velocity_comes_from_the_poses_of_neighbours():
 
 
 def test_even_times_are_fine():
-    lines = check_times(Recorded(), [0, 1, 2], ["front"])
+    lines = check_times(Recorded(), [0, 1, 2])
     assert [line.mark for line in lines] == ["ok"] * 3
     assert "500 ms" in lines[0].text and "-30 ms" in lines[1].text and "50 ms apart" in lines[2].text
 
 
 def test_clouds_that_run_backwards_are_a_fault():
-    lines = check_times(Recorded(cloud_us=lambda index: [0, 500, 400, 900][index]), [0, 1, 2], ["front"])
+    lines = check_times(Recorded(cloud_us=lambda index: [0, 500, 400, 900][index]), [0, 1, 2])
     assert lines[0].mark == "fault" and "the first is c" in lines[0].text
 
 
 def test_uneven_and_far_images_are_noted():
-    uneven = Recorded(image_us=lambda index: (500_000 * index + 70_000 * (index % 2),))
-    assert "uneven" in check_times(uneven, [0, 1], ["front"])[1].text
-    far = Recorded(image_us=lambda index: (500_000 * index + 300_000,))
-    assert "beyond 100 ms" in check_times(far, [0, 1], ["front"])[1].text
+    uneven = Recorded(image_us=lambda index: {"front": 500_000 * index + 70_000 * (index % 2)})
+    assert "uneven" in check_times(uneven, [0, 1])[1].text
+    far = Recorded(image_us=lambda index: {"front": 500_000 * index + 300_000})
+    assert "beyond 100 ms" in check_times(far, [0, 1])[1].text
+
+
+def test_times_of_images_belong_to_the_cameras_that_took_them(damaged):
+    """Also where the first camera's images are broken in the first sample, so that others are met first."""
+    healthy = doctor.examine(TOYTOWN, damaged, costs=False, calibration=False)
+    dataset = NuScenes(damaged, split="train", with_labels=False)
+    (damaged / dataset._record(dataset.tokens[0], 1)["filename"]).write_bytes(b"no image")
+    lines = doctor.examine(TOYTOWN, damaged, costs=False, calibration=False)
+    times = about(lines, "ok", "times")
+    assert times == about(healthy, "ok", "times") and any("CAM_FRONT: images -36" in text for text in times)
+
+
+def test_a_camera_that_misses_images_keeps_its_own_times():
+    def taken(index):
+        late = {"left": 500_000 * index + 40_000}
+        return late if index == 1 else {"front": 500_000 * index - 30_000, **late}
+
+    lines = check_times(Recorded(image_us=taken), [0, 1, 2])
+    told = [line.text for line in lines if "images" in line.text]
+    assert told[0].startswith("front: images -30 ms") and told[1].startswith("left: images +40 ms")
 
 
 def test_layouts_without_moments_say_so():
-    assert check_times(object(), [0], ["front"])[0].mark == "note"
+    assert check_times(object(), [0])[0].mark == "note"
 
 
 def test_reports_count_their_marks():

@@ -10,6 +10,7 @@ from PIL import Image
 from clip2scene.datasets.drive_log import DriveLog
 from clip2scene.datasets.drive_log_classes import class_set_to_json, read_class_set
 from clip2scene.datasets.drive_log_files import HEADER
+from clip2scene.doctor_times import find_places
 from clip2scene.geometry import invert_rigid, project_points
 from clip2scene.types import IGNORE_LABEL
 
@@ -489,3 +490,41 @@ def test_every_entry_of_the_schema_is_documented_with_the_files():
     for definition in json.loads(path.read_text())["$defs"].values():
         for name in definition.get("properties", {}):
             assert name in text, f"docs/own_recordings.md does not mention {name}"
+
+
+def test_moments_tell_when_and_where_clouds_and_images_were_taken(log):
+    moved = calibration(ego_from_lidar=[[1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]])
+    write(log, "calibration.json", moved)
+    (log / "images" / "front" / "b.png").unlink()
+    told = [DriveLog(log, sweeps=3).moments(number) for number in range(3)]
+    assert [each.cloud_us for each in told] == [0, 100_000, 200_000]
+    assert [each.image_us for each in told] == [{"front": 20_000}, {}, {"front": 220_000}]
+    assert [each.sweeps_us for each in told] == [(), (0,), (100_000, 0)]
+    for number, each in enumerate(told):
+        assert each.world_from_cloud[:3, 3].tolist() == [number + 0.5, 0, 2]
+    assert len({each.drive for each in told}) == 1
+
+
+def test_moments_without_poses_tell_nothing_but_the_cameras(log):
+    for name in ("poses.csv", "images.csv"):
+        (log / name).unlink()
+    told = DriveLog(log).moments(1)
+    assert (told.cloud_us, told.image_us, told.sweeps_us) == (None, {"front": None}, ())
+    assert told.world_from_cloud is None
+
+
+def test_a_gap_in_time_makes_another_drive_whose_places_are_others(log):
+    """Two recordings that each begin at the origin of their own world were not taken at one place."""
+    (log / "images.csv").unlink()
+    text = (log / "poses.csv").read_text().replace("c.5,200000,2,", "c.5,{},0,")
+    drives = {}
+    for time_us in (1_100_000, 1_100_001):
+        write(log, "poses.csv", text.format(time_us))
+        dataset = DriveLog(log)
+        drives[time_us] = [dataset.moments(number).drive for number in range(3)]
+        places = find_places(dataset, range(3))
+        assert places == ([0, 0, 0] if time_us == 1_100_000 else [0, 0, 2])
+    assert [len(set(names)) for names in drives.values()] == [1, 2]
+    between = text.format("1100001").replace("c.5,", ",600000,1,0,0,1,0,0,0\nc.5,")
+    write(log, "poses.csv", between)  # known all the way, so one drive
+    assert len({DriveLog(log).moments(number).drive for number in range(3)}) == 1

@@ -71,6 +71,15 @@ def test_moments_are_those_of_times_txt(copied, tmp_path):
         convert_kitti(copied, tmp_path / "log")
 
 
+def test_a_sequence_that_lacks_clouds_keeps_the_poses_of_the_others(copied, tmp_path):
+    convert_kitti(copied, tmp_path / "whole")
+    names = sorted(path.stem for path in (copied / "velodyne").iterdir())
+    (copied / "velodyne" / f"{names[1]}.bin").unlink()
+    convert_kitti(copied, tmp_path / "log")
+    whole, rest = ((tmp_path / name / "poses.csv").read_text().splitlines()[1:] for name in ("whole", "log"))
+    assert rest == [row for row in whole if not row.startswith(names[1])] and len(rest) == len(whole) - 1
+
+
 def test_labels_images_and_poses_are_optional(copied, tmp_path):
     for folder in ("labels", "image_2"):
         shutil.rmtree(copied / folder)
@@ -89,7 +98,7 @@ def test_labels_images_and_poses_are_optional(copied, tmp_path):
         ("labels/000001.label", b"1234", "holds 1 labels"),
         ("image_2/000001.png", b"no image", "000001.png cannot be read"),
         ("calib.txt", b"", "calib.txt lacks P2, Tr"),
-        ("poses.txt", b"1 0 0 0 0 1 0 0 0 0 1 0\n", "holds 1 poses"),
+        ("poses.txt", b"1 0 0 0 0 1 0 0 0 0 1 0\n", "holds 1 poses.* remove it to go without poses$"),
     ],
 )
 def test_a_broken_file_is_named_and_nothing_is_left(copied, tmp_path, file, content, words):

@@ -337,6 +337,18 @@ def test_a_token_that_could_climb_out_of_a_folder_is_refused(damaged):
         NuScenes(damaged)
 
 
+def test_labels_that_nuscenes_does_not_have_are_refused(damaged):
+    path = sorted((damaged / "lidarseg" / VERSION).iterdir())[0]
+    path.write_bytes(bytes([31, 32, 255]) + path.read_bytes()[3:])
+    dataset, found = NuScenes(damaged, split=None), []
+    for number in range(len(dataset)):
+        try:
+            found.append(dataset[number])
+        except ValueError as error:
+            assert f"{path.name} holds the labels [32, 255] at 2 points" in str(error)
+    assert len(found) == len(dataset) - 1
+
+
 @pytest.mark.parametrize("table", ["sample_data", "ego_pose", "calibrated_sensor", "lidarseg"])
 def test_a_missing_table_is_named(damaged, table):
     (damaged / VERSION / f"{table}.json").unlink()

@@ -192,14 +192,37 @@ def test_without_labels_the_label_array_is_never_touched(sequence):
 
 def test_frames_and_splits_are_checked(sequence):
     assert PandaSet(sequence, frames=[1]).tokens == ("007-01",)
-    with pytest.raises(ValueError, match="has frames 0-1, but not"):
-        PandaSet(sequence, split="val")
+    assert PandaSet(sequence, split="train").frames == (0,) and PandaSet(sequence, split="val").frames == (1,)
+    with pytest.raises(ValueError, match=r"has frames 0-1, but not \[2\]"):
+        PandaSet(sequence, frames=[1, 2])
+    (sequence / "lidar" / "00.npz").unlink()
+    with pytest.raises(ValueError, match=r"has frames 1-1, but not \[0\]"):
+        PandaSet(sequence, split="train")
+    (sequence / "lidar" / "01.npz").rename(sequence / "lidar" / "00.npz")
+    with pytest.raises(ValueError, match="has frames 0-0, but not two to split"):
+        PandaSet(sequence, split="train")
     with pytest.raises(ValueError, match="unknown split 'test'"):
         PandaSet(sequence, split="test")
     with pytest.raises(ValueError, match="name one of them"):
         PandaSet(sequence, split="val", frames=[0])
     with pytest.raises(ValueError, match="holds no lidar"):
         PandaSet(sequence / "camera")
+
+
+@pytest.mark.parametrize(("frames", "border"), [(40, 30), (80, 60)])
+def test_three_quarters_of_a_sequence_are_to_learn_from(sequence, frames, border):
+    lengthen(sequence, frames)
+    assert PandaSet(sequence, split="train").frames == tuple(range(border))
+    assert PandaSet(sequence, split="val").frames == tuple(range(border, frames))
+
+
+@pytest.mark.parametrize("label", [43, 255])
+def test_labels_that_pandaset_does_not_have_are_refused(sequence, label):
+    rewrite(sequence / "lidar" / "00.npz", label=np.array([13, label, 0], np.uint8))
+    with pytest.raises(
+        ValueError, match=rf"00\.npz holds the labels \[{label}\] at 1 points of 3.* in 0\.\.42"
+    ):
+        PandaSet(sequence)[0]
 
 
 def test_label_maps_are_looked_for_beside_the_images(sequence):

@@ -47,10 +47,15 @@ def test_any_layout_of_fields_is_read(number, height):
 def test_points_that_are_no_points_are_dropped_and_counted():
     x = np.array([1, np.nan, 0, np.inf, 0, 3.0])
     columns = {"x": (0, 7, x), "y": (4, 7, [0, 0, 0, 0, -0.0, 0]), "z": (8, 7, [0, 0, 0, 0, 2, 0])}
-    columns["intensity"] = (12, 7, [np.nan, 1, 1, 1, 2, -3])
+    columns["intensity"] = (12, 7, [5, 1, 1, 1, 2, -3])
     positions, intensity, dropped = read_points(cloud_message(1, columns), "/points")
     assert positions.tolist() == [[1, 0, 0], [0, 0, 2], [3, 0, 0]]
-    assert intensity.tolist() == [0, 2, 0] and dropped == 3
+    assert intensity.tolist() == [5, 2, 0] and dropped == 3
+    for strange in (np.nan, np.inf, -np.inf):
+        columns["intensity"] = (12, 7, [strange, 1, 1, 1, 2, strange])
+        positions, intensity, dropped = read_points(cloud_message(1, columns), "/points")
+        assert positions.tolist() == [[0, 0, 2]] and intensity.tolist() == [2] and dropped == 5
+    columns["intensity"] = (12, 7, np.ones(6))
     columns["x"] = (0, 8, [1e300, 1, 1, 1, 1, 1])  # more than float32 holds
     columns["y"], columns["z"] = (8, 7, np.zeros(6)), (16, 7, np.zeros(6))
     assert read_points(cloud_message(1, columns), "/points")[2] == 1

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from clip2scene.datasets.semantic_kitti import SPLITS, SemanticKitti
+from clip2scene.doctor_times import check_times
 from clip2scene.geometry import invert_rigid, project_points
 from clip2scene.labels import SEMANTIC_KITTI, TOYTOWN_KITTI
 from clip2scene.types import IGNORE_LABEL
@@ -162,7 +163,7 @@ def test_moments_are_those_of_times_and_poses(root):
     (root / "sequences" / "08" / "times.txt").write_text("0.000000e+00\n1.037610e-01\n2.075210e-01\n")
     told = [open_val(root).moments(number) for number in range(3)]
     assert [each.cloud_us for each in told] == [0, 103_761, 207_521]
-    assert all(each.drive == "08" and each.image_us == (None,) for each in told)
+    assert all(each.drive == "08" and each.image_us == {"image_2": None} for each in told)
     ahead = invert_rigid(told[0].world_from_cloud) @ told[2].world_from_cloud
     torch.testing.assert_close(ahead[:3, 3], torch.tensor([4.0, 0, 0]).double(), atol=1e-9, rtol=0)
 
@@ -177,6 +178,42 @@ def test_without_times_and_poses_nothing_is_told_of_moments(root):
 def test_times_that_are_not_one_for_each_cloud_are_refused(root, times):
     (root / "sequences" / "08" / "times.txt").write_text(times)
     with pytest.raises(ValueError, match=r"times\.txt should hold the seconds of each cloud"):
+        open_val(root).moments(1)
+
+
+def test_moments_are_told_where_clouds_are_missing(root):
+    """Poses and times go by the cloud's number: half a sequence is healthy as long as sweeps are single."""
+    folder = root / "sequences" / "08"
+    write(folder / "times.txt", "0.0e+00\n1.0e-01\n2.0e-01\n")
+    whole = [open_val(root).moments(number) for number in range(3)]
+    (folder / "velodyne" / "000001.bin").unlink()
+    for number, expected in enumerate((whole[0], whole[2])):
+        told = open_val(root).moments(number)
+        assert told.cloud_us == expected.cloud_us
+        assert torch.equal(told.world_from_cloud, expected.world_from_cloud)
+    assert not [line for line in check_times(open_val(root), [0, 1]) if line.mark == "fault"]
+
+
+@pytest.mark.parametrize(
+    ("poses", "fault"),
+    [
+        (2, "holds 2 poses, but .* 2 clouds up to 000002.*; restore it, or remove it to go without poses$"),
+        (None, "expected 12 numbers in each line, not so in line 2"),
+    ],
+)
+def test_moments_of_damaged_poses_are_refused_with_advice_that_fits(root, poses, fault):
+    folder = root / "sequences" / "08"
+    (folder / "velodyne" / "000001.bin").unlink()
+    write(folder / "poses.txt", f"{STILL}\n" * poses if poses else f"{STILL}\n1 0\n{STILL}\n")
+    with pytest.raises(ValueError, match=fault):
+        open_val(root).moments(1)
+
+
+def test_a_pose_is_named_by_its_line_where_clouds_are_missing(root):
+    folder = root / "sequences" / "08"
+    (folder / "velodyne" / "000001.bin").unlink()
+    write(folder / "poses.txt", f"{STILL}\n{STILL}\n{STILL.replace('1', '2')}\n")
+    with pytest.raises(ValueError, match="line 3 of .*poses.txt"):
         open_val(root).moments(1)
 
 

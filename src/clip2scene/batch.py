@@ -94,7 +94,7 @@ class Batch:
         return _each_tensor(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """Copy every tensor to where a GPU can fetch it by itself, for torch's loader. Not tested."""
+        """Copy every tensor to where a GPU can fetch it by itself, for torch's loader. Never run on a GPU."""
         return _each_tensor(self, Tensor.pin_memory)
 
 

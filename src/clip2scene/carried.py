@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clip2scene.batch import Lesson, PixelLesson, Superpixels
-from clip2scene.files import write_atomically
+from clip2scene.sealed import load_sealed, save_sealed
 from clip2scene.superpoints import vote
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Pairs, PointCloud
@@ -134,8 +133,7 @@ def save_carried(path: Path, carried: Carried) -> None:
         tensors["keyframe_size"] = torch.tensor(carried.keyframe_size)
     if carried.gaze is not None:
         tensors |= _tensors_of(carried.gaze)
-    with write_atomically(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+    save_sealed(path, tensors)
 
 
 def hash_points(keyframe: Float[Tensor, "points 3"]) -> str:
@@ -181,8 +179,8 @@ def load_carried(path: Path) -> Carried:
     Raises:
         ValueError: If the file is missing or damaged.
     """
+    tensors = load_sealed(path)
     try:
-        tensors = load_file(path)
         pair_points = tensors["pair_points"].long()
         return Carried(
             PointCloud(tensors["positions"], tensors["features"]),
@@ -194,15 +192,15 @@ def load_carried(path: Path) -> Carried:
             _gaze_of(tensors, pair_points) if "image_sizes" in tensors else None,
             int(tensors["keyframe_size"]) if "keyframe_size" in tensors else None,
         )
-    except (OSError, SafetensorError, KeyError) as error:
-        raise _damaged(path, error) from None
+    except KeyError as error:
+        raise ValueError(f"{path} lacks {error}; delete it and run again") from None
 
 
 def _tensors_of(gaze: Gaze) -> dict[str, Tensor]:
     """Lay out a gaze for its file; maps in half precision, one tensor an image."""
     tensors = {
         "image_sizes": torch.tensor(gaze.maps.sizes, dtype=torch.int32),
-        "pair_views": gaze.pairs.views.to(torch.uint8),
+        "pair_views": gaze.pairs.views.to(torch.uint8),  # config allows at most 255 views
         "pair_pixels": gaze.pairs.pixels.float(),
     }
     tensors |= {f"map.{view}": each.half() for view, each in enumerate(gaze.maps.embeddings)}

@@ -24,11 +24,18 @@ from clip2scene.lasfiles import read_las
 from clip2scene.types import PointCloud
 
 SUFFIXES = (".bin", ".npy", ".npz", ".ply", ".pcd", ".las", ".laz")
-_INTENSITY_NAMES = ("intensity", "scalar_intensity", "reflectance", "reflectivity", "i")
+INTENSITIES = (
+    *("intensity", "intensities", "scalar_intensity"),
+    *("reflectance", "reflectivity", "i", "signal"),
+)
+"""Columns taken for the intensity, the first of them that a cloud has."""
+
+FARTHEST_M = 1e5
+"""No sensor sees this far; beyond it, float32 no longer holds centimetres."""
+
 _MAX_HEADER = 1 << 16
 _MOST_NUMBERS = 4096  # of a point
 _COUNT = re.compile("[0-9]{1,15}")
-_FARTHEST_M = 1e5  # beyond it, float32 no longer holds centimetres
 
 Columns = dict[str, np.ndarray]
 
@@ -50,7 +57,8 @@ def read_cloud(path: Path, *, intensity_max: float | None = None) -> PointCloud:
 
     Raises:
         ValueError: If the file is missing, of an unknown format, truncated or empty, or holds NaN or infinite
-            coordinates or a higher intensity, or if what its format needs is not installed.
+            coordinates, an intensity that is NaN, infinite, negative or higher, or if what its format needs
+            is not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -116,15 +124,20 @@ def _cloud(path: Path, columns: Columns, of_nuscenes: bool, intensity_max: float
         raise ValueError(
             f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; drop them"
         )
-    if np.abs(positions).max() > _FARTHEST_M:
+    if np.abs(positions).max() > FARTHEST_M:
         raise ValueError(
-            f"{path} has coordinates beyond {_FARTHEST_M / 1000:g} km, so they are a map's or broken; "
+            f"{path} has coordinates beyond {FARTHEST_M / 1000:g} km, so they are a map's or broken; "
             "expected a cloud in its sensor's frame: bring it there first"
         )
-    found = [columns[name] for name in _INTENSITY_NAMES if name in columns]
+    found = [columns[name] for name in INTENSITIES if name in columns]
     with np.errstate(over="ignore"):
         raw = found[0].astype(np.float32) if found else np.zeros(len(positions), dtype=np.float32)
-    raw = np.nan_to_num(raw, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    strange = int((~(np.isfinite(raw) & (raw >= 0))).sum())
+    if strange:
+        raise ValueError(
+            f"{path} holds {strange} intensities of {len(raw)} that are NaN, infinite or negative; drop "
+            "those points, or leave the intensity out"
+        )
     highest = float(raw.max())
     if intensity_max is not None and highest > intensity_max:
         raise ValueError(

@@ -16,6 +16,7 @@ from clip2scene import build
 from clip2scene.carry import carry_split
 from clip2scene.class_set import ClassSet
 from clip2scene.config import DataConfig, TeacherConfig
+from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.datasets.pandaset import PandaSet
 from clip2scene.doctor_calibration import check_calibration
 from clip2scene.doctor_report import Line
@@ -61,23 +62,31 @@ def examine(
         for number in tqdm(numbers, desc="looking", unit="sample", disable=None)
     ]
     lines += [*_files(measured, count), *_clouds(measured), *_cameras(measured)]
-    lines += check_times(dataset, numbers, names_of_cameras(measured))
+    lines += check_times(dataset, numbers)
     if calibration:
         lines += check_calibration(measured, places)
     lines += _labels(measured, dataset, numbers)
-    if costs and any(each.looks for each in measured):
-        healthy = [number for number, each in zip(numbers, measured, strict=True) if not each.faults]
+    whole = zip(numbers, measured, strict=True)
+    healthy = [number for number, each in whole if each.looks and not each.faults]
+    if costs and healthy:
         lines += _costs(data, root, dataset, healthy[:2], measured)
     return lines
 
 
 def _open(data: DataConfig, root: Path, split: str) -> tuple[build.DataSet, list[Line]]:
-    """Open a split with labels, or without if there are none."""
+    """Open a split with labels, or without if there are none or they are damaged."""
     try:
         return build.build_dataset(data, root, split=split, with_labels=True, sweeps=data.sweeps), []
     except ValueError as error:
         dataset = build.build_dataset(data, root, split=split, with_labels=False, sweeps=data.sweeps)
+        if _has_label_table(dataset):
+            return dataset, [Line("fault", "labels", f"cannot be read: {error}")]
         return dataset, [Line("note", "labels", f"none to judge by: {error}")]
+
+
+def _has_label_table(dataset: build.DataSet) -> bool:
+    """Tell whether a table that labels need is there; then labels that cannot be opened are damaged."""
+    return isinstance(dataset, NuScenes) and (dataset.root / dataset.version / "lidarseg.json").exists()
 
 
 def _settings(data: DataConfig, dataset: build.DataSet) -> dict[str, Any]:

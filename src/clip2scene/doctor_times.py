@@ -117,13 +117,12 @@ def _velocity(dataset: Timed, number: int) -> Velocity | None:
     return None
 
 
-def check_times(dataset: object, numbers: Sequence[int], cameras: Sequence[str]) -> list[Line]:
+def check_times(dataset: object, numbers: Sequence[int]) -> list[Line]:
     """Look for moments that run backwards, and for large or uneven gaps between clouds, images and sweeps.
 
     Args:
         dataset: The samples.
         numbers: Which ones to look at.
-        cameras: Names of the cameras, where every sample has all of them.
 
     Returns:
         Lines for the report.
@@ -142,7 +141,7 @@ def check_times(dataset: object, numbers: Sequence[int], cameras: Sequence[str])
     told = [each for each in moments.values() if each.cloud_us is not None]
     if not told:
         return [Line("note", "times", "no moment of a cloud is told, so faults in time are hard to find")]
-    return [*_order_of_clouds(dataset, moments), *_gaps_of_images(told, cameras), *_steps_of_sweeps(told)]
+    return [*_order_of_clouds(dataset, moments), *_gaps_of_images(told), *_steps_of_sweeps(told)]
 
 
 def _order_of_clouds(dataset: Timed, moments: dict[int, Moments]) -> list[Line]:
@@ -167,17 +166,15 @@ def _order_of_clouds(dataset: Timed, moments: dict[int, Moments]) -> list[Line]:
     return [Line("ok", "times", text)]
 
 
-def _gaps_of_images(told: Sequence[Moments], cameras: Sequence[str]) -> list[Line]:
+def _gaps_of_images(told: Sequence[Moments]) -> list[Line]:
     """Compare images with their clouds, camera by camera."""
     lines = []
-    for view, camera in enumerate(cameras):
-        gaps = [
-            (each.image_us[view] - each.cloud_us) / 1000  # type: ignore[operator]  # told clouds have times
-            for each in told
-            if len(each.image_us) == len(cameras) and each.image_us[view] is not None
-        ]
-        if not gaps:
-            continue
+    gaps_of: dict[str, list[float]] = {}
+    for each in told:
+        for camera, taken_us in each.image_us.items():
+            if taken_us is not None and each.cloud_us is not None:
+                gaps_of.setdefault(camera, []).append((taken_us - each.cloud_us) / 1000)
+    for camera, gaps in gaps_of.items():
         middle, least, most = float(np.median(gaps)), min(gaps), max(gaps)
         text = f"{camera}: images {middle:+.0f} ms from their clouds ({least:+.0f} to {most:+.0f})"
         if max(abs(least), abs(most)) > LONG_GAP_MS:

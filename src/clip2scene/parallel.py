@@ -115,7 +115,7 @@ def read_ahead(
         numbers: Their numbers.
         processes: How many read, two things ahead each; 0 reads in this process, when asked.
         title: What the processes are for.
-        pin_memory: Whether tensors are put where a GPU fetches them fastest.
+        pin_memory: Whether tensors are put where a GPU fetches them fastest. Never run on a GPU.
 
     Yields:
         What ``read`` gives.

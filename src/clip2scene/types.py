@@ -4,7 +4,7 @@ Words and conventions (frames, pixels, units) are those of ``docs/conventions.md
 dataclasses of tensors: they are built once, by a loader or a function, and never changed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -113,14 +113,14 @@ class Moments:
     Attributes:
         drive: Samples of one drive follow each other.
         cloud_us: Of the cloud, in microseconds; None where that is not told.
-        image_us: Of each camera's image.
+        image_us: Of each camera's image, by the camera's name; None where that is not told.
         sweeps_us: Of the earlier sweeps, newest first.
         world_from_cloud: Where the lidar stood, in float64.
     """
 
     drive: str
     cloud_us: int | None
-    image_us: tuple[int | None, ...]
+    image_us: Mapping[str, int | None]
     sweeps_us: tuple[int, ...] = ()
     world_from_cloud: Float[Tensor, "4 4"] | None = None
 

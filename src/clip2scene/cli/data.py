@@ -49,6 +49,11 @@ def make_toytown(
 
     numbers = {"num_scenes": scenes, "num_val_scenes": val_scenes, "seed": seed, "workers": workers}
     if layout == "scannet":
+        if missing_kinds:
+            raise ValueError(
+                f"rooms have no kinds to be missing, got --missing-kinds {missing_kinds}; leave it out, or "
+                "name another layout"
+            )
         write_scannet(out, walk=Walk(frames=keyframes * sweeps), **numbers)
         print(f"wrote {scenes} training and {val_scenes} validation rooms to {out}")
         return

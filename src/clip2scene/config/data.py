@@ -34,7 +34,7 @@ class DataConfig:
     frame_step: int = 20
     """Of a room's recording, every so many frames is asked for."""
     views: int = 16
-    """Of these, at most so many are looked at, spread evenly."""
+    """Of these, at most so many are looked at, spread evenly; 1 to 255."""
     most_skipped: float = 0.5
     """Share of the frames asked for that may be unusable, in 0..1; above it, a room is refused."""
 
@@ -42,7 +42,7 @@ class DataConfig:
         require(self.min_depth > 0, "min_depth must be positive metres", self.min_depth)
         require(1 <= self.sweeps <= 10, "sweeps must lie in 1..10", self.sweeps)
         require(self.frame_step >= 1, "frame_step must be 1 or more", self.frame_step)
-        require(self.views >= 1, "views must be 1 or more", self.views)
+        require(1 <= self.views <= 255, "views must lie in 1..255", self.views)
         require(0 <= self.most_skipped <= 1, "most_skipped must lie in 0..1", self.most_skipped)
         in_rooms = self.classes != "toytown" or self.layout not in ("scannet", "rgbd")
         require(

@@ -136,11 +136,12 @@ class DriveLog:
     def moments(self, index: int) -> Moments:
         """Tell when and where sample ``index`` was recorded, as far as poses and image times are told."""
         name = self.tokens[index]
-        cameras = [camera.name for camera in self._cameras_of(name)]
         return Moments(
-            drive="log",
+            drive=self._drive_of(name),
             cloud_us=self._time_of.get(name),
-            image_us=tuple(self._image_times.get((camera, name)) for camera in cameras),
+            image_us={
+                camera.name: self._image_times.get((camera.name, name)) for camera in self._cameras_of(name)
+            },
             sweeps_us=tuple(self._time_of[each] for each in self._earlier_names(name))
             if self._time_of
             else (),
@@ -178,6 +179,10 @@ class DriveLog:
     def _world_from_cloud(self, name: str) -> Float[Tensor, "4 4"]:
         assert self._trajectory is not None
         return self._trajectory.world_from_ego(self._time_of[name]) @ self._calibration.ego_from_cloud
+
+    def _drive_of(self, name: str) -> str:
+        """Name the drive of a cloud; without poses, nothing tells drives apart."""
+        return "log" if self._trajectory is None else f"log-{self._trajectory.drive(self._time_of[name])}"
 
     def _earlier_names(self, name: str) -> list[str]:
         """Name the clouds just before one in the same drive, newest first."""

@@ -19,7 +19,6 @@ from clip2scene.datasets.kitti_files import (
     colour_camera,
     list_names,
     read_text,
-    read_times,
     read_velodyne,
 )
 from clip2scene.datasets.kitti_labels import read_labels
@@ -145,13 +144,12 @@ def _semantic_kitti(folder: Path) -> _Source:
     """Open a sequence of SemanticKITTI."""
     notes = []
     labels = folder / "labels" if (folder / "labels").is_dir() else None
-    with_poses = (folder / "poses.txt").exists()
-    if not with_poses:
+    drive, times = open_drive(folder, with_poses=False).track
+    number_of = {name: number for number, name in enumerate(drive.names)}
+    if drive.poses is None:
         notes.append("no poses.txt, so no poses: one sweep a sample")
-    drive = open_drive(folder, with_poses=with_poses)
     if labels is not None:
         check_drive_labels(drive, drive.names)
-    times = read_times(folder / "times.txt", drive.names)
     if times is None:
         notes.append("no times.txt, so clouds count as taken every 0.1 s")
     return _Source(
@@ -161,7 +159,9 @@ def _semantic_kitti(folder: Path) -> _Source:
         labels=labels,
         intrinsics=drive.intrinsics,
         camera_from_lidar=drive.camera_from_lidar,
-        world_from_lidar=(lambda name: drive.world_from_lidar(int(name))) if with_poses else None,
+        world_from_lidar=None
+        if drive.poses is None
+        else lambda name: drive.world_from_lidar(number_of[name]),
         times_us=times or _assumed(drive.names),
         notes=tuple(notes),
     )

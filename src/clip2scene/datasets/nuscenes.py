@@ -21,6 +21,7 @@ from clip2scene.datasets.reading import (
     CLOUD_FROM_SENSOR,
     carry_sweep,
     check_intensities,
+    check_labels,
     check_positions,
     check_sweeps,
     inside,
@@ -37,6 +38,8 @@ CAMERAS = CHANNELS[1:]
 
 VEHICLE_REACH_M = 1.0
 """Points of an earlier sweep this near its lidar, along x and along y, lie on the recording vehicle."""
+
+_LAST_RAW_ID = 31  # of nuScenes-lidarseg
 
 
 class NuScenes:
@@ -140,7 +143,10 @@ class NuScenes:
         return Moments(
             drive=self.scenes[index],
             cloud_us=None if lidar == NO_TIME else lidar,
-            image_us=tuple(None if time_us == NO_TIME else time_us for time_us in images),
+            image_us={
+                camera: None if time_us == NO_TIME else time_us
+                for camera, time_us in zip(CAMERAS, images, strict=True)
+            },
             sweeps_us=tuple(self._index.file_time_us[earlier].tolist()),
             world_from_cloud=self._world_from_cloud(self._record(self.tokens[index], 0)),
         )
@@ -211,6 +217,7 @@ class NuScenes:
         raw = torch.from_numpy(read_records(path, "u1")[:, 0].astype("int64"))
         if len(raw) != num_points:
             raise ValueError(f"{path} holds {len(raw)} labels, but {cloud_path} {num_points} points")
+        check_labels(raw, _LAST_RAW_ID, path)
         return train_ids(raw, self.class_set)
 
     def _read_image(self, token: str, view: int) -> UInt8[Tensor, "height width 3"]:

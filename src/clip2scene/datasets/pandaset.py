@@ -19,6 +19,7 @@ from clip2scene.datasets.reading import (
     carry_sweep,
     check_enough_sweeps,
     check_intensities,
+    check_labels,
     check_positions,
     check_sweeps,
     read_image,
@@ -38,13 +39,15 @@ CAMERAS = (
 )
 """The six cameras, clockwise from the front."""
 
-SPLITS = {"train": range(30), "val": range(30, 40)}
-"""Frames of each split. Both lie on one street a few metres apart: scores on ``val`` are optimistic."""
+SPLITS = ("train", "val")
+"""The first three quarters of a sequence's frames, and the last. Both lie on one street a few metres apart:
+scores on ``val`` are optimistic."""
 
 WIDTH, HEIGHT = 1920, 1080
 VEHICLE_REACH_M = (1.5, 1.0)
 """Points of an earlier frame this near the spinning lidar, along x and y, lie on the recording vehicle."""
 
+_LAST_RAW_ID = 42  # of PandaSet's classes; 0 is a point without a label
 _SENSORS: dict[str, tuple[int, ...]] = {"all": (0, 1), "spinning": (0,), "forward": (1,)}
 
 
@@ -81,7 +84,8 @@ class PandaSet:
 
         Args:
             root: The sequence's folder, with ``lidar/`` and ``camera/`` in it.
-            split: ``train`` (frames 0-29) or ``val`` (frames 30-39) of a 40-frame excerpt.
+            split: ``train``, the first three quarters of the sequence's frames, or ``val``, the others: 0-59
+                and 60-79 of an official sequence's 80. Up to the last frame, none may be missing.
             frames: Frame numbers, instead of a split. With neither, every frame there is.
             sensor: ``spinning`` (Pandar64), ``forward`` (PandarGT) or ``all``.
             with_labels: Whether to read labels. Without, the label arrays are never touched.
@@ -108,12 +112,15 @@ class PandaSet:
             raise ValueError(
                 f"{self.root} holds no lidar/NN.npz; expected a PandaSet sequence (convert an official one)"
             )
-        wanted = SPLITS[split] if split else frames
-        self.frames = tuple(present if wanted is None else wanted)
+        wanted = present if frames is None else frames
+        last = present[-1] + 1
+        border = 3 * last // 4
+        self.frames = tuple({"train": range(border), "val": range(border, last), None: wanted}[split])
         missing = [frame for frame in self.frames if frame not in set(present)]
         if missing or not self.frames:
             raise ValueError(
-                f"{self.root} has frames {present[0]}-{present[-1]}, but not {missing or 'none'}"
+                f"{self.root} has frames {present[0]}-{present[-1]}, but not {missing or 'two to split'}; "
+                "restore them, or name other frames"
             )
         self.tokens = tuple(f"{self.root.name}-{frame:02d}" for frame in self.frames)
         self._earlier = _earlier_frames(self.frames, present, sweeps, self.root)
@@ -140,18 +147,20 @@ class PandaSet:
             cloud=self._cloud(frame, arrays, kept, lidar_from_world),
             cameras=self._cameras(frame, lidar_from_world),
             read_image=partial(self._read_image, frame),
-            labels=self._labels(arrays, kept) if self.with_labels else None,
+            labels=self._labels(frame, arrays, kept) if self.with_labels else None,
             sweeps=tuple(self._sweep(before, lidar_from_world) for before in self._earlier[frame]),
         )
 
     def moments(self, index: int) -> Moments:
         """Tell when and where sample ``index`` was recorded; moments are in ``timestamps.json`` files."""
         frame = self.frames[index]
-        lidar, *cameras = (self.root / name for name in ("lidar", *(f"camera/{each}" for each in CAMERAS)))
         return Moments(
             drive=self.root.name,
-            cloud_us=_read_moment(lidar / "timestamps.json", frame),
-            image_us=tuple(_read_moment(camera / "timestamps.json", frame) for camera in cameras),
+            cloud_us=_read_moment(self.root / "lidar" / "timestamps.json", frame),
+            image_us={
+                camera: _read_moment(self.root / "camera" / camera / "timestamps.json", frame)
+                for camera in CAMERAS
+            },
             world_from_cloud=invert_rigid(self._cloud_from_world(frame)),
         )
 
@@ -228,9 +237,13 @@ class PandaSet:
         motion = lidar_from_world @ invert_rigid(own_from_world)
         return carry_sweep(own, motion, VEHICLE_REACH_M, self.viewpoint[:2])
 
-    def _labels(self, arrays: dict[str, np.ndarray], kept: Bool[Tensor, "all"]) -> Int[Tensor, "points"]:
+    def _labels(
+        self, frame: int, arrays: dict[str, np.ndarray], kept: Bool[Tensor, "all"]
+    ) -> Int[Tensor, "points"]:
         """Translate the raw labels of the kept points."""
-        return train_ids(torch.from_numpy(arrays["label"].astype(np.int64))[kept], PANDASET)
+        raw = torch.from_numpy(arrays["label"].astype(np.int64))[kept]
+        check_labels(raw, _LAST_RAW_ID, self._lidar_path(frame))
+        return train_ids(raw, PANDASET)
 
     def _read_image(self, frame: int, view: int) -> Shaped[Tensor, "height width 3"]:
         """Read one image."""

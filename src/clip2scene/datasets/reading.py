@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
+from clip2scene.cloudfiles import FARTHEST_M
 from clip2scene.files import read_json
 from clip2scene.geometry import transform_points
 from clip2scene.parallel import in_a_sentence
@@ -26,9 +27,6 @@ MAX_SWEEPS = 10
 """Most sweeps of one sample, the keyframe included."""
 
 _IMAGE_MODES = ("RGB", "RGBA", "L", "P", "1")
-
-FARTHEST_M = 1e5
-"""No sensor sees this far; beyond it, float32 no longer holds centimetres."""
 
 
 def check_labelled(folder: Path, lacking: Sequence[str], *, of: int, chosen: bool, otherwise: str) -> None:
@@ -164,6 +162,25 @@ def check_intensities(intensities: Shaped[Tensor, "points *_"], highest: float, 
         raise ValueError(
             f"{path} holds {strange} intensities of {len(intensities)} that are not in 0..{highest:g}; "
             "restore the file"
+        )
+
+
+def check_labels(raw: Int[Tensor, "points"], last: int, path: Path) -> None:
+    """Refuse labels that the data set does not have.
+
+    Args:
+        raw: As the file has them.
+        last: The data set's highest raw id; the lowest is 0.
+        path: The file.
+
+    Raises:
+        ValueError: If one is another.
+    """
+    strange = raw[(raw < 0) | (raw > last)]
+    if len(strange):
+        raise ValueError(
+            f"{path} holds the labels {strange.unique()[:5].tolist()} at {len(strange)} points of "
+            f"{len(raw)}, expected raw ids in 0..{last}; restore the file"
         )
 
 

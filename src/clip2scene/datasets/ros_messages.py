@@ -10,14 +10,12 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
+from clip2scene.cloudfiles import INTENSITIES
 from clip2scene.datasets.ros_bag import Message
 from clip2scene.geometry import check_rigid
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """Types of a cloud's fields, by the numbers of PointField."""
-
-INTENSITIES = ("intensity", "intensities", "reflectivity", "reflectance", "i", "signal")
-"""Fields taken for the intensity, the first of them that a cloud has."""
 
 _CHANNELS = {
     **{"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "rgba8": (0, 1, 2), "bgra8": (2, 1, 0)},
@@ -87,9 +85,9 @@ def read_points(
     """Read a ``PointCloud2``, whatever the order, types and gaps of its fields.
 
     Returns:
-        Positions as they are; intensities as they are, 0 where the cloud has none or one that is not finite;
-        and how many points were dropped because they are not finite, or lie exactly at the sensor, which is
-        how drivers write beams without an echo.
+        Positions as they are; intensities as they are, 0 where the cloud has none or a negative one; and how
+        many points were dropped because they or their intensities are not finite, or because they lie exactly
+        at the sensor, which is how drivers write beams without an echo.
 
     Raises:
         ValueError: If it is big-endian, has no x, y or z, or its sizes do not fit together.
@@ -100,10 +98,9 @@ def read_points(
         return np.zeros((0, 3), np.float32), np.zeros(0, np.float32), 0
     found = next((name for name in INTENSITIES if name in {each.name for each in message.fields}), None)
     columns = _columns(message, ("x", "y", "z", *([found] if found else [])), topic)
-    kept = np.isfinite(columns[:, :3]).all(1) & (columns[:, :3] != 0).any(1)
+    kept = np.isfinite(columns).all(1) & (columns[:, :3] != 0).any(1)
     columns = columns[kept]
-    intensity = columns[:, 3] if found else np.zeros(len(columns), np.float32)
-    intensity = np.nan_to_num(intensity, nan=0.0, posinf=0.0, neginf=0.0).clip(min=0)
+    intensity = columns[:, 3].clip(min=0) if found else np.zeros(len(columns), np.float32)
     return columns[:, :3], intensity, int((~kept).sum())
 
 

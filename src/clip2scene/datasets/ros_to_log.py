@@ -63,8 +63,8 @@ def convert_bag(
 
     A cloud stays in its sensor's frame. Each image goes to the cloud nearest in time, and a cloud takes one
     image of each camera: the nearest. Poses at the moments of clouds and images are written to ``poses.csv``;
-    what was taken when no pose is known is left out and counted. Points that are not finite or lie exactly
-    at the sensor are dropped and counted.
+    what was taken when no pose is known is left out and counted. Points that are not finite, or whose
+    intensity is not, and those exactly at the sensor are dropped and counted.
 
     Args:
         path: The bag's folder, or its ``.mcap`` or ``.db3`` file.

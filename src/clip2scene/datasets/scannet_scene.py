@@ -1,6 +1,7 @@
 """The files of one ScanNet scene: the vertices of its mesh, and what they are."""
 
 import csv
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,9 @@ COLOUR_CHANNELS = 3
 """Red, green and blue: what a room's cloud has for features."""
 
 _LAST_NYU40 = 40
+_MOST_FOREIGN = 0.01  # share of the vertices; a few official files hold ids like 50 or 149 here and there
+
+_log = logging.getLogger(__name__)
 
 
 def cloud_path(scene: Path) -> Path:
@@ -67,22 +71,36 @@ def read_labels(
 ) -> Int[Tensor, "points"]:
     """Read the train id of every vertex from the mesh that has NYU40's ids.
 
+    A few official files hold other ids here and there. Their vertices are not judged and teach nothing; how
+    many there are is logged.
+
     Args:
         path: The file.
         positions: The vertices, in their order.
         class_set: What to translate the ids to.
 
     Raises:
-        ValueError: If the file is missing or broken, its vertices are others, or an id is none of NYU40's.
+        ValueError: If the file is missing or broken, its vertices are others, or 1 % of them or more have an
+            id that is none of NYU40's.
     """
     columns = _read(path)
     _check_same(positions, _positions(columns, path), path)
-    if "label" not in columns or not _is_whole(columns["label"], _LAST_NYU40):
+    if "label" not in columns or not _is_whole(columns["label"], 65_535):
         raise ValueError(
             f"{path}: expected NYU40's ids, whole numbers in 0..{_LAST_NYU40}, as label at each vertex, got "
             f"{', '.join(columns)}; use ScanNet's own _vh_clean_2.labels.ply"
         )
-    return train_ids(torch.from_numpy(columns["label"].astype(np.int64)), class_set)
+    raw = torch.from_numpy(columns["label"].astype(np.int64))
+    foreign = raw > _LAST_NYU40
+    if foreign.any():
+        told = f"{int(foreign.sum())} of {len(raw)} vertices have labels like {int(raw[foreign][0])}"
+        if foreign.float().mean() >= _MOST_FOREIGN:
+            raise ValueError(
+                f"{path}: {told}, expected NYU40's ids, whole numbers in 0..{_LAST_NYU40}, in all but a few; "
+                "use ScanNet's own _vh_clean_2.labels.ply"
+            )
+        _log.warning("%s: %s, which is none of NYU40's ids; not judged", path.name, told)
+    return train_ids(raw, class_set)
 
 
 def read_categories(

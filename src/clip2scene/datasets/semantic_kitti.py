@@ -76,13 +76,14 @@ class Drive:
         """Read ``poses.txt`` and ``times.txt`` where they are: itself with poses, and microseconds."""
         path, known = self.folder / "poses.txt", self
         if self.poses is None and path.exists():
-            known = replace(self, poses=_read_poses(path, self.names))
+            known = replace(self, poses=_read_poses(path, self.names, of_all=False))
         return known, read_times(self.folder / "times.txt", self.names)
 
     def world_from_lidar(self, number: int) -> Float[Tensor, "4 4"]:
         """Say where the lidar stood when it took cloud ``number``."""
         assert self.poses is not None
-        pose = rigid(self.poses[number], f"line {number + 1} of {self.folder / 'poses.txt'}")
+        line = int(self.names[number]) + 1
+        pose = rigid(self.poses[number], f"line {line} of {self.folder / 'poses.txt'}")
         return pose @ self.rectified_from_lidar
 
 
@@ -203,14 +204,14 @@ class SemanticKitti:
         The camera is triggered by the lidar, so its images have no times of their own.
 
         Raises:
-            ValueError: If times or poses are there but are not one for each cloud, or hold something else.
+            ValueError: If times or poses are there but lack those of a cloud, or hold something else.
         """
         sequence, number = self._places[index]
         drive, times_us = self._drives[sequence].track
         return Moments(
             drive=sequence,
             cloud_us=None if times_us is None else times_us[number],
-            image_us=(None,) * (drive.names[number] in drive.images),
+            image_us={CAMERA: None} if drive.names[number] in drive.images else {},
             world_from_cloud=None if drive.poses is None else drive.world_from_lidar(number),
         )
 
@@ -283,7 +284,7 @@ def open_drive(folder: Path, *, with_poses: bool) -> Drive:
         intrinsics=intrinsics,
         camera_from_lidar=camera_from_rectified @ rectified_from_lidar,
         rectified_from_lidar=rectified_from_lidar,
-        poses=_read_poses(folder / "poses.txt", names) if with_poses else None,
+        poses=_read_poses(folder / "poses.txt", names, of_all=True) if with_poses else None,
     )
 
 
@@ -309,13 +310,20 @@ def check_drive_labels(drive: Drive, names: Sequence[str], *, chosen: bool = Fal
     )
 
 
-def _read_poses(path: Path, names: tuple[str, ...]) -> Float[Tensor, "clouds 3 4"]:
-    """Read one pose a line; line k is that of cloud k - 1, so no cloud may be missing."""
+def _read_poses(path: Path, names: tuple[str, ...], *, of_all: bool) -> Float[Tensor, "clouds 3 4"]:
+    """Read one pose a line; line k is that of cloud k - 1.
+
+    Args:
+        path: The file.
+        names: The clouds whose poses to return.
+        of_all: Whether clouds must follow each other without a gap, one for each pose, as sweeps do.
+    """
     lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
-    if len(lines) != len(names) or int(names[-1]) != len(names) - 1:
+    if len(lines) <= int(names[-1]) or (of_all and len(lines) != len(names)):
+        help_ = "restore them, or use sweeps=1" if of_all else "restore it, or remove it to go without poses"
         raise ValueError(
             f"{path} holds {len(lines)} poses, but {path.parent / 'velodyne'} {len(names)} clouds up to "
-            f"{names[-1]}; expected a pose for each cloud from 000000 on; restore them, or use sweeps=1"
+            f"{names[-1]}; expected a pose for each cloud from 000000 on; {help_}"
         )
     try:
         poses = np.array(lines, dtype=np.float64).reshape(-1, 3, 4)
@@ -323,7 +331,7 @@ def _read_poses(path: Path, names: tuple[str, ...]) -> Float[Tensor, "clouds 3 4
         wrong = next((n for n, words in enumerate(lines, 1) if len(words) != 12), None)
         where = f"line {wrong}" if wrong else "a line"
         raise ValueError(f"{path}: expected 12 numbers in each line, not so in {where}; restore it") from None
-    return torch.from_numpy(poses)
+    return torch.from_numpy(poses)[[int(name) for name in names]]
 
 
 def _image_path(drive: Drive, name: str) -> Path:

@@ -60,6 +60,12 @@ class Trajectory:
             "add poses around it (rows without a name), or leave its image out"
         )
 
+    def drive(self, time_us: int) -> int:
+        """Number the drive that a moment belongs to: 1, and one more for each gap of more than 1 s before."""
+        times_us = np.array(self.times_us)
+        begins_us = times_us[1:][np.diff(times_us) > MOST_GAP_US]
+        return 1 + int(np.searchsorted(begins_us, time_us, side="right"))
+
     def _joined(self, first: int, second: int) -> bool:
         """Say whether two poses that follow each other are there, and of one drive."""
         there = min(first, second) >= 0 and max(first, second) < len(self.times_us)

@@ -15,11 +15,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int8, Num, UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from clip2scene.files import write_atomically
+from clip2scene.sealed import load_sealed, save_sealed
 from clip2scene.teacher.maskclip import Cells, DenseEmbeddings, Maps, MaskClip
 from clip2scene.types import Sample
 
@@ -97,14 +95,13 @@ def _to_bytes(cells: Cells) -> Int8[Tensor, "channels _ _"]:
 
 
 def _write(path: Path, maps: Kept) -> None:
-    with write_atomically(path) as temporary:
-        save_file({str(number): each.contiguous() for number, each in enumerate(maps)}, temporary)
+    save_sealed(path, {str(number): each for number, each in enumerate(maps)})
 
 
 def _read(path: Path) -> Kept | None:
     """Read what :func:`_write` wrote; None if it is absent or damaged, so that it is made anew."""
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError):
+        tensors = load_sealed(path)
+    except ValueError:
         return None
     return tuple(tensors[name] for name in sorted(tensors))
