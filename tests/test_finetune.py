@@ -200,7 +200,7 @@ def test_an_interrupted_fine_tuning_ends_like_an_uninterrupted_one(tune, tmp_pat
 def test_only_the_chosen_keyframes_are_read(tune, painted, label_files):
     root = painted(CAR, CAR)
     run = tune(labels={"count": 1}, root=root, steps=1)
-    assert set(run.seen()) == set(run.subset.tokens)
+    assert set(run.seen().values()) == set(run.subset.tokens)
     (token,) = run.subset.tokens
     (other,) = set(label_files(root)) - {token}
     label_files(root)[other].write_bytes(b"no labels")  # whoever opens it complains

@@ -57,7 +57,7 @@ def tune(tiny_run, log, tmp_path):
     def run(name, order=None, start=tiny_run, root=log, **labels):
         settings = LabelsConfig(**{"by": "keyframe", "absent": "allow", **labels})
         changes = Changes(layout="drive-log", labels=settings, order=order, steps=2)
-        plan = prepare("toytown", start, changes)
+        plan = prepare(None, start, changes)
         recipe = replace(plan.recipe, augment=AugmentConfig())
         where = {"data_root": root, "out": tmp_path / name}
         finetune(recipe, start=plan.start, teacher_weights=plan.teacher_weights, **where)

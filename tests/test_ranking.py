@@ -1,6 +1,5 @@
 import json
 import math
-import shutil
 from dataclasses import replace
 from functools import cache
 
@@ -9,7 +8,7 @@ import torch
 
 from clip2scene import ranking
 from clip2scene.config import LabelsConfig
-from clip2scene.files import read_json, write_json
+from clip2scene.files import read_json
 from clip2scene.ranking import ENOUGH_DOUBT, find_doubts, rank, rank_by, read_ranking
 from clip2scene.recipes import fine_tuned
 from clip2scene.run import open_run, open_start
@@ -98,14 +97,6 @@ def test_a_scene_labelled_in_part_speaks_with_the_rest(tuned, tiny_toytown, tmp_
     monkeypatch.setattr(ranking, "find_doubts", lambda _: doubt)
     scenes = rank(tuned(1), data_root=tiny_toytown, out=tmp_path / "scenes.json")
     assert scenes.scores == pytest.approx([math.log(2.0) - math.log(1.5)])
-
-
-def test_runs_that_kept_samples_by_name_are_still_understood(tuned, tmp_path):
-    run = open_run(shutil.copytree(tuned(1), tmp_path / "run"))
-    labels, seen = read_json(run.folder / "labels.json"), run.seen()
-    assert labels.pop("seen_by_hash") == seen
-    write_json(run.folder / "labels.json", labels | {"seen": {name: cloud for cloud, name in seen.items()}})
-    assert run.seen() == seen and len(seen) == 1
 
 
 def test_nothing_left_to_rank_is_said_and_no_list_is_written(tuned, tiny_toytown, tmp_path):
