@@ -104,3 +104,21 @@ def tiny_run(tiny_toytown: Path, tiny_recipe, tmp_path_factory: pytest.TempPathF
     pretrain(tiny_recipe, data_root=tiny_toytown, out=folder)
     evaluate(folder, data_root=tiny_toytown)
     return folder
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the command line; returns the exit code, stdout and stderr."""
+    from clip2scene import cli
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["clip2scene", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run

@@ -40,23 +40,6 @@ def clouds(tmp_path):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line; returns the exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["clip2scene", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def complaint(call):
     """Run a command that must fail, and return its one sentence."""
 

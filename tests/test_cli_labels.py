@@ -1,30 +1,12 @@
 """The commands for few labels, as the command line calls them."""
 
-import pytest
 import torch
 
-from clip2scene import cli, finetuning, label_efficiency, train
+from clip2scene import finetuning, label_efficiency, train
 from clip2scene.files import read_json
 from clip2scene.label_efficiency import AMOUNTS
 from clip2scene.run import open_run
 from clip2scene.student.published import Loaded
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line; returns the exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["clip2scene", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_scenes_are_ranked_and_the_first_one_is_learnt_from(call, tiny_run, tiny_toytown, tmp_path):

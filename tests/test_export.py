@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clip2scene import cli, export
+from clip2scene import export
 from clip2scene.carry import Dataset
 from clip2scene.config import DataConfig
 from clip2scene.datasets.nuscenes import NuScenes
@@ -21,23 +21,6 @@ from clip2scene.train import pretrain
 from clip2scene.types import Prompts
 
 SMALL = ("--steps", "4", "--student.width", "0.25", "--student.voxel-size", "0.5")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line; returns the exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["clip2scene", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(scope="module")
