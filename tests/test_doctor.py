@@ -162,6 +162,14 @@ def test_images_from_one_place_count_as_one():
     assert slow.mark == "note" and "by 40 images from 8 places" in slow.text
 
 
+@pytest.mark.parametrize(("places", "mark"), [(40, "fault"), (8, "note")])
+def test_a_camera_that_fits_nowhere_is_a_fault_once_enough_places_were_seen(places, mark):
+    scores = -torch.ones(STEPS.shape)  # whatever is changed, edges are met less than by chance
+    measured = [Measured(str(number), (), looks=(Look("front", 0.5, scores),)) for number in range(places)]
+    (line,) = check_calibration(measured, range(places))
+    assert line.mark == mark and "no more than by chance" in line.text
+
+
 class Driven:
     """Poses alone: 0.5 m a sample, from the sixth on none, and from the eighth on another drive turning."""
 
