@@ -17,14 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-CAMERAS = (
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_RIGHT",
-    "CAM_BACK",
-    "CAM_BACK_LEFT",
-    "CAM_FRONT_LEFT",
-)
 VERSION = "v1.0-trainval"
 
 
@@ -35,7 +27,7 @@ def project(data_root: Path, found: Path) -> None:
     devkit = NuScenes(version=VERSION, dataroot=str(data_root), verbose=True)
     pairs = {}
     for sample in devkit.sample:
-        for camera in CAMERAS:
+        for camera in (channel for channel in sample["data"] if channel.startswith("CAM_")):
             points, depths, _ = devkit.explorer.map_pointcloud_to_image(
                 sample["data"]["LIDAR_TOP"], sample["data"][camera]
             )

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from clip2scene.config import LabelsConfig
+from clip2scene.config import DataConfig, LabelsConfig, TeacherConfig
 from clip2scene.datasets.nuscenes import NuScenes
 from clip2scene.files import read_json
 from clip2scene.recipes import fine_tuned, supervised
 from clip2scene.run import open_run
+from clip2scene.toytown.drive import Recording
+from clip2scene.toytown.writers import write_drive_log
 from clip2scene.train import finetune, pretrain
 
 
@@ -65,6 +67,44 @@ def test_a_label_free_run_ends_with_the_same_bytes_whatever_the_labels_are(
     run = tmp_path / "run"
     pretrain(tiny_recipe, data_root=root, out=run, teacher_cache=cache)
     assert seal(run) == untouched
+
+
+LAYOUTS = {  # where labels lie in others than nuScenes'
+    "semantic-kitti": (DataConfig(layout="semantic-kitti", classes="toytown"), "sequences/*/labels/*"),
+    "drive-log": (DataConfig(layout="drive-log"), "labels/*"),
+    "scannet": (DataConfig(layout="scannet", min_depth=0.3, frame_step=1, views=2), "scans/*/*.labels.ply"),
+}
+
+
+@pytest.fixture
+def source(layout, tiny_kitti, tiny_rooms, tmp_path):
+    """A toytown in a layout."""
+    if layout != "drive-log":
+        return tiny_rooms if layout == "scannet" else tiny_kitti
+    recording = Recording(
+        keyframes_per_scene=1, sweeps_per_keyframe=1, width=160, height=96, azimuth_steps=180
+    )
+    write_drive_log(tmp_path / "log", num_scenes=1, recording=recording, workers=1)
+    return tmp_path / "log"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_labels_of_other_layouts_may_be_spoilt_or_gone_as_well(layout, source, tiny_recipe, tmp_path):
+    data, labels = LAYOUTS[layout]
+    teacher = TeacherConfig(kind="label-maps") if layout == "scannet" else tiny_recipe.teacher
+    recipe, ends = replace(tiny_recipe, data=data, teacher=teacher, steps=2), []
+    for spoil in ("nothing", "poison", "delete"):
+        root = shutil.copytree(source, tmp_path / f"data-{spoil}")
+        files = sorted(root.glob(labels))
+        assert files
+        for path in files:
+            if spoil == "poison":
+                path.write_bytes(b"\xff" * path.stat().st_size)
+            elif spoil == "delete":
+                path.unlink()
+        pretrain(recipe, data_root=root, out=tmp_path / f"run-{spoil}", teacher_cache=tmp_path / "cache")
+        ends.append(seal(tmp_path / f"run-{spoil}"))
+    assert ends[0] == ends[1] == ends[2]
 
 
 def test_a_run_that_learns_from_labels_does_not(tiny_toytown, tiny_recipe, tmp_path):

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from clip2scene import cli
 from clip2scene.carry import find_pairs
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets.rgbd_files import FrameChoice
@@ -216,21 +215,6 @@ def test_a_teacher_that_is_right_in_the_images_is_right_on_the_points(tiny_rooms
     # Other frames, other answers: nothing is taken over from the folder they were kept in.
     manifest = next((tmp_path / "run" / "carried" / "train").glob("*/manifest.json"))
     assert (read_json(manifest)["frame_step"], read_json(manifest)["views"]) == (1, 16)
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line; returns the exit code, stdout and stderr."""
-
-    def run(*words):
-        monkeypatch.setattr("sys.argv", ["clip2scene", *map(str, words)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return stop.code, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return run
 
 
 def test_rooms_are_made_learnt_and_judged_from_the_command_line(call, tiny_rooms, tmp_path, monkeypatch):

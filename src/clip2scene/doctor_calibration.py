@@ -53,13 +53,9 @@ def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> li
             continue
         table = torch.stack([torch.stack(scores).mean(0) for scores in by_place.values()])
         if fits_nowhere(table):
-            text = (
-                f"{name}: ends of things in the clouds lie on edges of the images no more than by chance, by "
-            )
-            text += (
-                f"{seen}: camera_from_lidar, its axes or the choice of the camera are far off, or the view "
-            )
-            text += "is full of leaves and the like: look at where points fall in an image (--pictures)"
+            text = f"{name}: ends of things in the clouds lie on edges of the images no more than by chance, "
+            text += f"by {seen}: camera_from_lidar, its axes or the choice of the camera are far off, or the "
+            text += "view is full of leaves and the like: look at where points fall in an image (--pictures)"
             lines.append(Line("fault" if len(table) >= SURE_FRAMES else "note", "calibration", text))
             continue
         lines.append(verdict(name, judge(table), len(table), seen))
