@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clip2scene.alignment import AXES, UNITS, fits_nowhere, judge, misplace, score_image
-from clip2scene.datasets.nuscenes import NuScenes
-from clip2scene.doctor_times import find_velocities
-from clip2scene.silhouettes import find_silhouettes
-from clip2scene.toytown.drive import Recording
-from clip2scene.toytown.writers import write_nuscenes
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.doctor.edge_score import AXES, UNITS, fits_nowhere, judge, misplace, score_image
+from clip2scene.doctor.lidar_edges import find_silhouettes
+from clip2scene.doctor.timing import find_velocities
+from clip2scene.toytown.writers.datasets import write_nuscenes
+from clip2scene.toytown.writers.drive import Recording
 
 SIZES = {"deg": (0.5, 1.0, 5.0), "m": (0.05, 0.1), "s": (0.025, 0.05)}
 SHOWN = {"deg": (1, "degree"), "m": (100, "cm"), "s": (1000, "ms")}

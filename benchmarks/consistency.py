@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clip2scene.consistency import packed_consistency, spatial_temporal_consistency
-from clip2scene.geometry import transform_points, voxelize
+from clip2scene.distill.losses.consistency import packed_consistency, spatial_temporal_consistency
+from clip2scene.geometry.projection import transform_points, voxelize
 from clip2scene.toytown.sensors import lidar_sweep
-from clip2scene.toytown.world import build_town
+from clip2scene.toytown.town.world import build_town
 
 CLASSES = 16
 

@@ -21,13 +21,13 @@ import torch
 from tqdm import tqdm
 
 from clip2scene.config import LabelsConfig, from_dict
-from clip2scene.evaluate import evaluate
-from clip2scene.files import read_json
-from clip2scene.ranking import rank, read_ranking
+from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.experiments.significance import spread
+from clip2scene.inference.rank_scenes import rank, read_ranking
+from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
-from clip2scene.run import open_start
-from clip2scene.significance import spread
-from clip2scene.train import finetune
+from clip2scene.runs.run import open_start
+from clip2scene.training.train import finetune
 
 RANKED = "ranked"
 

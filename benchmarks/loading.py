@@ -30,15 +30,15 @@ from typing import Any
 import torch
 
 from clip2scene import build
-from clip2scene.calls import describe_machine, today
-from clip2scene.carried import load_carried
-from clip2scene.carry import carry_split, find_pairs, gather_sweeps
 from clip2scene.config import AugmentConfig, DataConfig, Recipe, TeacherConfig
-from clip2scene.lessons import Lessons
+from clip2scene.distill.items import Lessons
+from clip2scene.distill.lift import carry_split, find_pairs, gather_sweeps
+from clip2scene.distill.lifted import load_carried
+from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.parallel import read_ahead
-from clip2scene.toytown import writers
-from clip2scene.toytown.drive import Recording
-from clip2scene.toytown.room_scan import Walk
+from clip2scene.toytown.rooms.room_scan import Walk
+from clip2scene.toytown.writers import datasets as writers
+from clip2scene.toytown.writers.drive import Recording
 from clip2scene.types import Sample
 
 READERS = (0, 1, 2)

@@ -22,11 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clip2scene.datasets.nuscenes_records import choose_sweeps
-from clip2scene.geometry import drop_occluded, project_points
-from clip2scene.labels import NUSCENES
-from clip2scene.motion import seen_through
-from clip2scene.toytown.nuscenes_tables import EXPOSURE_LEAD_US
+from clip2scene.classes.tables import NUSCENES
+from clip2scene.datasets.nuscenes.records import choose_sweeps
+from clip2scene.geometry.dynamic_points import seen_through
+from clip2scene.geometry.projection import drop_occluded, project_points
 from clip2scene.toytown.sensors import (
     Sweep,
     camera_rig,
@@ -34,7 +33,8 @@ from clip2scene.toytown.sensors import (
     lidar_sweep,
     render_camera,
 )
-from clip2scene.toytown.world import Town, build_town
+from clip2scene.toytown.town.world import Town, build_town
+from clip2scene.toytown.writers.nuscenes_tables import EXPOSURE_LEAD_US
 from clip2scene.types import Camera
 
 MOVED_M = 0.3

@@ -89,8 +89,8 @@ def compare(data_root: Path, found: Path) -> None:
     """Print how far the devkit's pixels and ours lie from each other and from float64's."""
     from scipy.spatial import cKDTree
 
-    from clip2scene.datasets.nuscenes import NuScenes
-    from clip2scene.geometry import project_points
+    from clip2scene.datasets.nuscenes.loader import NuScenes
+    from clip2scene.geometry.projection import project_points
 
     theirs, chain = np.load(found), Chain(data_root)
     gaps: dict[str, list[np.ndarray]] = {"devkit, ours": [], "devkit, float64": [], "ours, float64": []}

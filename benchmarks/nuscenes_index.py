@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from clip2scene.datasets.nuscenes_cache import BESIDE, FOLDER_VARIABLE
-from clip2scene.datasets.nuscenes_index import CHANNELS
-from clip2scene.datasets.nuscenes_splits import official_scenes
-from clip2scene.labels import NUSCENES_CATEGORIES
+from clip2scene.classes.tables import NUSCENES_CATEGORIES
+from clip2scene.datasets.nuscenes.cache import BESIDE, FOLDER_VARIABLE
+from clip2scene.datasets.nuscenes.index import CHANNELS
+from clip2scene.datasets.nuscenes.splits import official_scenes
 
 VERSION = "v1.0-trainval"
 SAMPLES_PER_SCENE = 40
@@ -139,7 +139,7 @@ def peak_mb() -> float:
 
 def open_once(root: Path, split: str, sweeps: int, with_labels: bool) -> Row:
     """Open a split in this process."""
-    from clip2scene.datasets.nuscenes import NuScenes
+    from clip2scene.datasets.nuscenes.loader import NuScenes
 
     before, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
     data = NuScenes(root, split=split, sweeps=sweeps, with_labels=with_labels)

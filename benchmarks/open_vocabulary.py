@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from clip2scene import build
-from clip2scene.carried import load_carried
-from clip2scene.metrics import Confusion
-from clip2scene.run import open_run
+from clip2scene.distill.lifted import load_carried
+from clip2scene.evaluation.metrics import Confusion
+from clip2scene.runs.run import open_run
 from clip2scene.types import Prompts
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from clip2scene.datasets.ros_to_log import convert_bag
+from clip2scene.datasets.convert.ros_to_log import convert_bag
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 WIDTH, HEIGHT, POINTS = 1280, 720, 60_000

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from clip2scene.student import SPVCNN, minkunet14a, minkunet34
-from clip2scene.student.points import VoxelizedPoints
+from clip2scene.student.point_voxel import VoxelizedPoints
 from clip2scene.student.sparse import KernelMap, Pyramid, SparseConv3d, SparseTensor, sparse_convolution
-from clip2scene.student.sparse.compiled import compiled_kernels, usable
+from clip2scene.student.sparse.cpu_kernels import compiled_kernels, usable
 
 KEYFRAME_FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "nuscenes-keyframe"
 VOXEL_SIZE = 0.1

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from clip2scene import build
-from clip2scene.calls import describe_machine, today
+from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.recipes import RECIPES
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.maskclip import MaskClip

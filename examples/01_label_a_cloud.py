@@ -8,9 +8,9 @@ RUN is a folder that ``clip2scene pretrain`` (or ``clip2scene demo``) wrote.
 import sys
 from pathlib import Path
 
-from clip2scene.cloudfiles import read_cloud, write_ply
-from clip2scene.segmenter import Segmenter
-from clip2scene.showcase import word_colours
+from clip2scene.datasets.clouds import read_cloud, write_ply
+from clip2scene.inference.figures import word_colours
+from clip2scene.inference.segmenter import Segmenter
 
 run, cloud_path, out, words = sys.argv[1:]
 

@@ -8,9 +8,9 @@ DATA is a data set in nuScenes' layout, for instance what ``clip2scene make-toyt
 import sys
 from pathlib import Path
 
-from clip2scene.datasets.nuscenes import NuScenes
-from clip2scene.geometry import drop_occluded, project_points
-from clip2scene.pictures import camera_overlay, heat_colours, panel, save_png
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.geometry.projection import drop_occluded, project_points
+from clip2scene.viz.raster import camera_overlay, heat_colours, panel, save_png
 
 data, out = sys.argv[1:]
 

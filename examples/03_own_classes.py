@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from clip2scene.datasets.nuscenes import NuScenes
-from clip2scene.labels import NUSCENES, ClassSet
-from clip2scene.metrics import Confusion, table
-from clip2scene.segmenter import Segmenter
+from clip2scene.classes.tables import NUSCENES, ClassSet
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.evaluation.metrics import Confusion, table
+from clip2scene.inference.segmenter import Segmenter
 
 run, data = sys.argv[1:]
 

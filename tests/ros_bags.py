@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from clip2scene.toytown.sensors import camera_rig, ego_from_lidar, lidar_sweep, render_camera
-from clip2scene.toytown.world import build_town
+from clip2scene.toytown.town.world import build_town
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 typesys = pytest.importorskip("rosbags.typesys")

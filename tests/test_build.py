@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clip2scene import build, losses
+from clip2scene import build
 from clip2scene.build.student import NETWORKS
+from clip2scene.classes.tables import PANDASET, TOYTOWN, ClassSet
 from clip2scene.config import (
     DataConfig,
     LossConfig,
@@ -18,8 +19,8 @@ from clip2scene.config import (
     TeacherConfig,
     TuningConfig,
 )
-from clip2scene.labels import PANDASET, TOYTOWN, ClassSet
-from clip2scene.student.embedder import Embedder
+from clip2scene.distill.losses import scr as losses
+from clip2scene.student.model import Embedder
 from clip2scene.teacher.prompts import TextTable
 
 LABEL_MAPS = TeacherConfig(kind="label-maps")

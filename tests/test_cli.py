@@ -8,9 +8,9 @@ import transformers
 from PIL import Image
 
 from clip2scene import cli
-from clip2scene.checkpoint import fingerprint, load_checkpoint
-from clip2scene.cloudfiles import read_cloud, write_ply
+from clip2scene.datasets.clouds import read_cloud, write_ply
 from clip2scene.recipes import RECIPES
+from clip2scene.runs.checkpoint import fingerprint, load_checkpoint
 
 TABLES = "v1.0-trainval"
 SMALL = ("--steps", "2", "--data.sweeps", "1", "--student.width", "0.25", "--student.voxel-size", "0.5")
@@ -354,7 +354,7 @@ def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clip2scene.demo.run_demo", stop)
+    monkeypatch.setattr("clip2scene.experiments.demo.run_demo", stop)
     code, _, err = call("demo", "--out", tmp_path)
     assert code == 130
     assert "the same command goes on with what it keeps; data sets begin anew" in err
@@ -362,7 +362,9 @@ def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
 
 def test_each_demo_has_a_folder_of_its_own(call, monkeypatch):
     asked = []
-    monkeypatch.setattr("clip2scene.demo.run_demo", lambda out, **options: asked.append((str(out), options)))
+    monkeypatch.setattr(
+        "clip2scene.experiments.demo.run_demo", lambda out, **options: asked.append((str(out), options))
+    )
     call("demo")
     call("demo", "--data", "scannet", "--seed", "1")
     assert asked == [

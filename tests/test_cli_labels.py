@@ -2,11 +2,13 @@
 
 import torch
 
-from clip2scene import finetuning, label_efficiency, train
-from clip2scene.files import read_json
-from clip2scene.label_efficiency import AMOUNTS
-from clip2scene.run import open_run
+from clip2scene.experiments import label_efficiency
+from clip2scene.experiments.label_efficiency import AMOUNTS
+from clip2scene.io import read_json
+from clip2scene.runs.run import open_run
 from clip2scene.student.published import Loaded
+from clip2scene.training import finetune as finetuning
+from clip2scene.training import train
 
 
 def test_scenes_are_ranked_and_the_first_one_is_learnt_from(call, tiny_run, tiny_toytown, tmp_path):

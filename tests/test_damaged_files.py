@@ -12,28 +12,28 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.datasets.kitti.test_raw import DAY, DRIVE
+from tests.datasets.kitti.test_raw import root as raw_root
+from tests.datasets.kitti.test_semantic import P2, POINTS
+from tests.datasets.rooms.test_rgbd import seven, tum
+from tests.datasets.test_clouds import every_format
 
-from clip2scene.cloudfiles import read_cloud
-from clip2scene.datasets.drive_log_classes import read_labels
-from clip2scene.datasets.kitti import KittiObject
-from clip2scene.datasets.kitti_files import colour_camera
-from clip2scene.datasets.kitti_raw import KittiRaw
-from clip2scene.datasets.nuscenes import NuScenes
-from clip2scene.datasets.pandaset import CAMERAS, HEIGHT, WIDTH, PandaSet
-from clip2scene.datasets.reading import read_image
-from clip2scene.datasets.rgbd import RgbdSequences
-from clip2scene.datasets.rgbd_files import Frame, FrameChoice, Optics, read_depth_image
-from clip2scene.datasets.scannet import ScanNet
-from clip2scene.files import read_json
-from clip2scene.geometry import voxelize
-from clip2scene.labels import NUSCENES, TOYTOWN
-from clip2scene.scannet200 import SCANNET_200
+from clip2scene.classes.scannet200 import SCANNET_200
+from clip2scene.classes.tables import NUSCENES, TOYTOWN
+from clip2scene.datasets.checks import read_image
+from clip2scene.datasets.clouds import read_cloud
+from clip2scene.datasets.drive_log.classes import read_labels
+from clip2scene.datasets.kitti.files import colour_camera
+from clip2scene.datasets.kitti.object import KittiObject
+from clip2scene.datasets.kitti.raw import KittiRaw
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.datasets.pandaset.loader import CAMERAS, HEIGHT, WIDTH, PandaSet
+from clip2scene.datasets.rooms.frames import Frame, FrameChoice, Optics, read_depth_image
+from clip2scene.datasets.rooms.rgbd import RgbdSequences
+from clip2scene.datasets.rooms.scannet import ScanNet
+from clip2scene.geometry.projection import voxelize
+from clip2scene.io import read_json
 from clip2scene.teacher.label_maps import read_label_map
-from test_cloudfiles import every_format
-from test_kitti_raw import DAY, DRIVE
-from test_kitti_raw import root as raw_root
-from test_rgbd import seven, tum
-from test_semantic_kitti import P2, POINTS
 
 __all__ = ["raw_root", "seven", "tum"]  # fixtures
 

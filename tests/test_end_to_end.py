@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene.checkpoint import fingerprint, load_checkpoint
-from clip2scene.datasets.nuscenes import NuScenes
-from clip2scene.evaluate import COLUMNS, evaluate
-from clip2scene.labels import TOYTOWN
+from clip2scene.classes.tables import TOYTOWN
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.evaluation.evaluate import COLUMNS, evaluate
+from clip2scene.inference.segmenter import Segmenter
 from clip2scene.recipes import supervised
-from clip2scene.run import open_run
-from clip2scene.segmenter import Segmenter
-from clip2scene.train import pretrain
+from clip2scene.runs.checkpoint import fingerprint, load_checkpoint
+from clip2scene.runs.run import open_run
+from clip2scene.training.train import pretrain
 
 TABLES = "v1.0-trainval"
 

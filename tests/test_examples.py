@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip2scene.cloudfiles import read_cloud
+from clip2scene.datasets.clouds import read_cloud
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -8,13 +8,13 @@ import pytest
 from safetensors import safe_open
 
 from clip2scene.config import DataConfig, LabelsConfig, TeacherConfig
-from clip2scene.datasets.nuscenes import NuScenes
-from clip2scene.files import read_json
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned, supervised
-from clip2scene.run import open_run
-from clip2scene.toytown.drive import Recording
-from clip2scene.toytown.writers import write_drive_log
-from clip2scene.train import finetune, pretrain
+from clip2scene.runs.run import open_run
+from clip2scene.toytown.writers.datasets import write_drive_log
+from clip2scene.toytown.writers.drive import Recording
+from clip2scene.training.train import finetune, pretrain
 
 
 def delete(folder):

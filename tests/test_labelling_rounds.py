@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from clip2scene import build
+from clip2scene.classes.tables import TOYTOWN_KITTI
 from clip2scene.config import AugmentConfig, DataConfig, LabelsConfig
-from clip2scene.datasets.drive_log_classes import class_set_to_json
-from clip2scene.datasets.kitti_to_log import convert_kitti
-from clip2scene.evaluate import evaluate
-from clip2scene.files import write_json
-from clip2scene.finetuning import Changes, prepare
-from clip2scene.jobs import Job, check_data
-from clip2scene.labels import TOYTOWN_KITTI
-from clip2scene.ranking import rank
-from clip2scene.run import open_run
-from clip2scene.train import finetune
+from clip2scene.datasets.convert.kitti_to_log import convert_kitti
+from clip2scene.datasets.drive_log.classes import class_set_to_json
+from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.experiments.jobs import Job, check_data
+from clip2scene.inference.rank_scenes import rank
+from clip2scene.io import write_json
+from clip2scene.runs.run import open_run
+from clip2scene.training.finetune import Changes, prepare
+from clip2scene.training.train import finetune
 
 NAMES = ("000000", "000001", "000002", "000003")
 

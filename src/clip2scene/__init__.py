@@ -13,19 +13,19 @@ for _limit in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_limit, "16")
 
 _HOME = {
-    "Segmenter": "segmenter",
-    "read_cloud": "cloudfiles",
-    "write_ply": "cloudfiles",
-    "pretrain": "train",
+    "Segmenter": "inference.segmenter",
+    "read_cloud": "datasets.clouds",
+    "write_ply": "datasets.clouds",
+    "pretrain": "training.train",
     "RECIPES": "recipes",
-    "NuScenes": "datasets.nuscenes",
-    "PandaSet": "datasets.pandaset",
-    "SemanticKitti": "datasets.semantic_kitti",
-    "write_nuscenes": "toytown.writers",
-    "load_clip": "teacher.clip",
+    "NuScenes": "datasets.nuscenes.loader",
+    "PandaSet": "datasets.pandaset.loader",
+    "SemanticKitti": "datasets.kitti.semantic",
+    "write_nuscenes": "toytown.writers.datasets",
+    "load_clip": "teacher.clip.load",
     "MaskClip": "teacher.maskclip",
-    "project_points": "geometry",
-    "drop_occluded": "geometry",
+    "project_points": "geometry.projection",
+    "drop_occluded": "geometry.projection",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605 - the names of the table above

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clip2scene.files import write_atomically
+from clip2scene.io import write_atomically
 
 _KEY = "crc32"
 

@@ -15,7 +15,6 @@ from clip2scene.build.data import (
     spoken_classes,
 )
 from clip2scene.build.inputs import stamp_inputs
-from clip2scene.build.objective import Objective
 from clip2scene.build.student import build_optimiser, build_student, learning_rate
 from clip2scene.build.teacher import (
     SMALL_CLIP,
@@ -29,6 +28,7 @@ from clip2scene.build.teacher import (
     open_text_space,
     place_words,
 )
+from clip2scene.distill.losses.objective import Objective
 
 __all__ = [
     "OWN_CALIBRATION",

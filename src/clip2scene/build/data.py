@@ -6,20 +6,20 @@ from typing import Any
 
 from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.build.indoor import Rooms, indoor_classes, open_rooms
-from clip2scene.class_set import ClassSet
+from clip2scene.classes.class_set import ClassSet
+from clip2scene.classes.mapping import judge_map
+from clip2scene.classes.tables import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
 from clip2scene.config import DataConfig, Recipe
-from clip2scene.datasets.drive_log import DriveLog
-from clip2scene.datasets.drive_log_classes import class_set_to_json, read_class_set
-from clip2scene.datasets.drive_log_files import HEADER, Calibration, read_calibration, read_checked
-from clip2scene.datasets.kitti import KittiObject
-from clip2scene.datasets.kitti_raw import KittiRaw
-from clip2scene.datasets.nuscenes import NuScenes
-from clip2scene.datasets.pandaset import PandaSet
-from clip2scene.datasets.semantic_kitti import SemanticKitti
-from clip2scene.files import write_json
-from clip2scene.judging import judge_map
-from clip2scene.labels import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
-from clip2scene.subsets import Subset, choose
+from clip2scene.datasets.drive_log.classes import class_set_to_json, read_class_set
+from clip2scene.datasets.drive_log.files import HEADER, Calibration, read_calibration, read_checked
+from clip2scene.datasets.drive_log.loader import DriveLog
+from clip2scene.datasets.kitti.object import KittiObject
+from clip2scene.datasets.kitti.raw import KittiRaw
+from clip2scene.datasets.kitti.semantic import SemanticKitti
+from clip2scene.datasets.label_subset import Subset, choose
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.datasets.pandaset.loader import PandaSet
+from clip2scene.io import write_json
 
 DataSet = NuScenes | PandaSet | SemanticKitti | KittiObject | KittiRaw | DriveLog | Rooms
 

@@ -5,13 +5,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from clip2scene.class_set import ClassSet
+from clip2scene.classes.class_set import ClassSet
+from clip2scene.classes.scannet200 import SCANNET_200
+from clip2scene.classes.tables import SCANNET
 from clip2scene.config import DataConfig
-from clip2scene.datasets.rgbd import RgbdSequences
-from clip2scene.datasets.rgbd_files import FrameChoice
-from clip2scene.datasets.scannet import ScanNet
-from clip2scene.labels import SCANNET
-from clip2scene.scannet200 import SCANNET_200
+from clip2scene.datasets.rooms.frames import FrameChoice
+from clip2scene.datasets.rooms.rgbd import RgbdSequences
+from clip2scene.datasets.rooms.scannet import ScanNet
 
 Rooms = ScanNet | RgbdSequences
 

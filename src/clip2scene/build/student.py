@@ -5,7 +5,6 @@ from typing import Any
 import torch
 
 from clip2scene.config import OptimiserConfig, Recipe, TuningConfig
-from clip2scene.student.embedder import Embedder, Heads
 from clip2scene.student.minkunet import (
     minkunet14a,
     minkunet18,
@@ -13,6 +12,7 @@ from clip2scene.student.minkunet import (
     minkunet34,
     spunet34,
 )
+from clip2scene.student.model import Embedder, Heads
 from clip2scene.student.spvcnn import SPVCNN, CornerSPVCNN
 
 CONTRAST_CHANNELS = 64

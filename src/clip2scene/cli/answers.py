@@ -23,7 +23,7 @@ def segment(
         words: Table of text embeddings (see embed-words) to take the prompts from. Without it, the text
             encoder that the run was taught with.
     """
-    from clip2scene.showcase import segment_files
+    from clip2scene.inference.figures import segment_files
 
     for path in segment_files(run, clouds, prompts.split(","), out, words=words):
         print(f"wrote {path}")
@@ -40,7 +40,7 @@ def export_labels(
         out: Folder for sequences/XX/predictions/NNNNNN.label. An interrupted export in it is resumed.
         split: Which split to answer for.
     """
-    from clip2scene.export import export_labels as run_export
+    from clip2scene.inference.export_kitti import export_labels as run_export
 
     paths = run_export(run, data_root=data_root, split=split, out=out)
     print(f"wrote {len(paths)} label files to {out / 'sequences'}")
@@ -63,7 +63,7 @@ def export_lidarseg(
         split: Which split; the challenge judges test.
         use_external: Whether to declare that data from elsewhere were used, as the teacher's model's are.
     """
-    from clip2scene.export_lidarseg import export_lidarseg as run_export
+    from clip2scene.inference.export_lidarseg import export_lidarseg as run_export
 
     counts = run_export(run, data_root=data_root, split=split, out=out, use_external=use_external)
     print(f"labelled {counts.sum()} points: submit {out / 'lidarseg'} and {out / split} in one zip file")
@@ -85,8 +85,8 @@ def embed_words(
             the small model in the package.
         run: A run, whose model and sentences to use instead.
     """
-    from clip2scene.word_tables import embed_words as run_embed_words
-    from clip2scene.word_tables import read_words
+    from clip2scene.inference.text_embeddings import embed_words as run_embed_words
+    from clip2scene.inference.text_embeddings import read_words
 
     if out.suffix != ".safetensors":
         raise ValueError(f"{out} must end in .safetensors; rename it")

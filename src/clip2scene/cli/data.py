@@ -38,14 +38,14 @@ def make_toytown(
         layout: nuScenes with six cameras, SemanticKITTI with the one in front, the layout of own
             recordings with six, or ScanNet: furnished rooms, with a colour and a depth camera in the hand.
     """
-    from clip2scene.toytown.drive import Recording
-    from clip2scene.toytown.room_scan import Walk
-    from clip2scene.toytown.writers import (
+    from clip2scene.toytown.rooms.room_scan import Walk
+    from clip2scene.toytown.writers.datasets import (
         write_drive_log,
         write_nuscenes,
         write_scannet,
         write_semantic_kitti,
     )
+    from clip2scene.toytown.writers.drive import Recording
 
     numbers = {"num_scenes": scenes, "num_val_scenes": val_scenes, "seed": seed, "workers": workers}
     if layout == "scannet":
@@ -92,10 +92,10 @@ def doctor(
         json: File to write the findings to.
         pictures: Folder for a picture of each camera of one sample, with the points that it sees.
     """
-    from clip2scene.doctor import examine
-    from clip2scene.doctor_pictures import draw_overlays
-    from clip2scene.doctor_report import report_json, report_text
-    from clip2scene.files import write_json
+    from clip2scene.doctor.examine import examine
+    from clip2scene.doctor.overlays import draw_overlays
+    from clip2scene.doctor.report import report_json, report_text
+    from clip2scene.io import write_json
 
     if samples < 0:
         raise ValueError(f"samples must not be negative, got {samples}; 0 looks at all")
@@ -117,7 +117,7 @@ def convert_pandaset(sequence: Path, out: Path) -> None:
         sequence: Folder of one sequence.
         out: New folder.
     """
-    from clip2scene.datasets.pandaset_pickles import convert_pandaset as run_convert
+    from clip2scene.datasets.convert.pandaset_pickles import convert_pandaset as run_convert
 
     run_convert(sequence, out)
     print(f"wrote {out}")
@@ -155,9 +155,9 @@ def convert_recording(
         axes: Where the lidar's x, y and z point, such as FLU; by default what the transforms say.
         most_apart_ms: The farthest that an image may be from its cloud, in milliseconds.
     """
-    from clip2scene.datasets.kitti_to_log import convert_kitti, is_kitti
-    from clip2scene.datasets.ros_bag import open_bag
-    from clip2scene.datasets.ros_to_log import Wanted, convert_bag
+    from clip2scene.datasets.convert.kitti_to_log import convert_kitti, is_kitti
+    from clip2scene.datasets.convert.ros_bag import open_bag
+    from clip2scene.datasets.convert.ros_to_log import Wanted, convert_bag
 
     if list_topics:
         with open_bag(recording) as bag:

@@ -50,8 +50,8 @@ def finetune(
         device: As torch names it. Only cpu has been tested.
         save_every: Steps between checkpoints, which are what a holdout chooses among.
     """
-    from clip2scene.finetuning import Changes, prepare
-    from clip2scene.train import finetune as run_finetune
+    from clip2scene.training.finetune import Changes, prepare
+    from clip2scene.training.train import finetune as run_finetune
 
     changes = Changes(
         teacher_weights=teacher_weights,
@@ -99,7 +99,7 @@ def rank_scenes(
         split: Which split is to be labelled.
         by: Whether scenes are ranked, or single keyframes.
     """
-    from clip2scene.ranking import rank
+    from clip2scene.inference.rank_scenes import rank
 
     ranked = rank(run, data_root=data_root, split=split, by=by, out=out)
     for name, score in list(zip(ranked.units[ranked.labelled :], ranked.scores, strict=True))[:10]:
@@ -139,8 +139,8 @@ def label_efficiency(
         teacher_weights: As for pretrain.
         device: As torch names it. Only cpu has been tested.
     """
-    from clip2scene.label_efficiency import AMOUNTS
-    from clip2scene.label_efficiency import label_efficiency as run_table
+    from clip2scene.experiments.label_efficiency import AMOUNTS
+    from clip2scene.experiments.label_efficiency import label_efficiency as run_table
 
     base = named(recipe) if steps is None else replace(named(recipe), steps=steps)
     path = run_table(

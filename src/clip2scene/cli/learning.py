@@ -22,7 +22,7 @@ def demo(out: Path | None = None, *, data: str = "nuscenes", seed: int = 0) -> N
             which has rooms.
         seed: Fixes the training; the towns and rooms are always the same.
     """
-    from clip2scene.demo import run_demo
+    from clip2scene.experiments.demo import run_demo
 
     out = out or Path("demo" if data == "nuscenes" else f"demo-{data}")
     print(run_demo(out, data=data, seed=seed))
@@ -47,7 +47,7 @@ def look(
         split: Whose images.
         teacher_weights: As for pretrain.
     """
-    from clip2scene.looking import look as run_look
+    from clip2scene.training.precompute import look as run_look
 
     run_look(
         recipe,
@@ -82,7 +82,7 @@ def pretrain(
         device: As torch names it. Only cpu has been tested.
         save_every: Steps between checkpoints.
     """
-    from clip2scene.train import pretrain as run_pretrain
+    from clip2scene.training.train import pretrain as run_pretrain
 
     run_pretrain(
         recipe,
@@ -113,9 +113,9 @@ def evaluate(
         teacher_cache: Folder that look filled, or that is filled now: what the teacher saw in each image.
         pictures: Samples to draw.
     """
-    from clip2scene.evaluate import evaluate as run_evaluate
-    from clip2scene.metrics import table
-    from clip2scene.showcase import draw_samples
+    from clip2scene.evaluation.evaluate import evaluate as run_evaluate
+    from clip2scene.evaluation.metrics import table
+    from clip2scene.inference.figures import draw_samples
 
     print(table(run_evaluate(run, data_root=data_root, split=split, teacher_cache=teacher_cache)))
     print(f"wrote {run / 'metrics.json'}")
@@ -134,8 +134,8 @@ def evaluate_point_clip(
         recipe: Name of the recipe that says what the data set is.
         teacher_weights: Folder or hub id of a CLIP or SigLIP model. Without it, the small one in the package.
     """
-    from clip2scene.evaluate import evaluate_point_clip as run_point_clip
-    from clip2scene.metrics import table
+    from clip2scene.evaluation.evaluate import evaluate_point_clip as run_point_clip
+    from clip2scene.evaluation.metrics import table
 
     scores = run_point_clip(
         named(recipe).data,
@@ -174,8 +174,8 @@ def ablate(
         teacher_weights: As for pretrain.
         device: As torch names it. Only cpu has been tested.
     """
-    from clip2scene.ablation import ablate as run_ablate
-    from clip2scene.tables import TABLES
+    from clip2scene.experiments.ablation import ablate as run_ablate
+    from clip2scene.experiments.variants import TABLES
 
     base = named(recipe) if steps is None else replace(named(recipe), steps=steps)
     whole = TABLES[table](base)
@@ -200,7 +200,7 @@ def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
         steps: Optimiser steps.
         seed: Fixes views and weights.
     """
-    from clip2scene.smallclip import train_small_clip
+    from clip2scene.toytown.clip.smallclip import train_small_clip
 
     train_small_clip(out, steps=steps, seed=seed)
     print(f"trained a small CLIP: {out}")
@@ -213,7 +213,7 @@ def evaluate_clip(weights: Path | None = None) -> None:
         weights: Its folder; the one in the package when left out.
     """
     from clip2scene.build import SMALL_CLIP
-    from clip2scene.smallclip import evaluate_small_clip
+    from clip2scene.toytown.clip.smallclip import evaluate_small_clip
 
     for name, value in evaluate_small_clip(weights or SMALL_CLIP).items():
         print(f"{name:32} {100 * value:5.1f}")

@@ -8,7 +8,7 @@ from clip2scene.config.require import require
 
 @dataclass(frozen=True)
 class LabelsConfig:
-    """Which true labels are seen, where any are (:mod:`clip2scene.subsets`)."""
+    """Which true labels are seen, where any are (:mod:`clip2scene.datasets.label_subset`)."""
 
     by: Literal["scene", "keyframe"] = "scene"
     """Whether whole scenes are labelled (SLidR's protocol) or single keyframes (CLIP2Scene's)."""

@@ -12,8 +12,8 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clip2scene.student.layers import Ascent, ConvNorm, Descent, check_widths
-from clip2scene.student.points import VoxelizedPoints
+from clip2scene.student.blocks import Ascent, ConvNorm, Descent, check_widths
+from clip2scene.student.point_voxel import VoxelizedPoints
 from clip2scene.student.sparse import SparseTensor
 
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clip2scene.student.layers import Ascent, ConvNorm, Descent, RowNorm, check_widths
-from clip2scene.student.points import VoxelizedPoints
+from clip2scene.student.blocks import Ascent, ConvNorm, Descent, RowNorm, check_widths
+from clip2scene.student.point_voxel import VoxelizedPoints
 
 
 class PointLayer(nn.Module):

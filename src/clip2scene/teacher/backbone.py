@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from clip2scene.files import read_json
-from clip2scene.teacher.clip import Clip, load_clip, resize
+from clip2scene.io import read_json
+from clip2scene.teacher.clip.folder import WEIGHTS, listing, three_numbers
+from clip2scene.teacher.clip.load import Clip, load_clip, resize
 from clip2scene.teacher.maskclip import dense_resnet, dense_siglip, dense_vit
-from clip2scene.teacher.model_folder import WEIGHTS, listing, three_numbers
 
 Space = Literal["text", "features"]
 IMAGE_TEXT_MODELS = ("clip_resnet", "clip", "siglip")
@@ -86,7 +86,7 @@ def load_backbone(
     Args:
         folder: A vision model as ``transformers`` saves it (ViT, DINOv2, ResNet, Swin, ConvNeXt, ...):
             ``config.json``, ``preprocessor_config.json``, safetensors. Or an image-text model in any layout
-            that :func:`~clip2scene.teacher.clip.load_clip` reads, of which the image tower is taken.
+            that :func:`~clip2scene.teacher.clip.load.load_clip` reads, of which the image tower is taken.
         space: For image-text models, see :func:`backbone_of_clip`; other models have ``features`` only.
         working_size: See :class:`ImageBackbone`.
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from clip2scene.teacher.clip import Clip, resize
-from clip2scene.teacher.resnet import ClipResNet
+from clip2scene.teacher.clip.load import Clip, resize
+from clip2scene.teacher.clip.resnet import ClipResNet
 from clip2scene.types import Pairs, Sample
 
 INVERSE_TEMPERATURE = 100.0  # of the softmax that both refinements look at (MaskCLIP's code)
@@ -129,7 +129,7 @@ def sample_maps(
 
 @dataclass(frozen=True)
 class MaskClip:
-    """A teacher that needs no labels at all: MaskCLIP over any :class:`~clip2scene.teacher.clip.Clip`.
+    """A teacher that needs no labels at all: MaskCLIP over any :class:`~clip2scene.teacher.clip.load.Clip`.
 
     Attributes:
         clip: The image-text model.

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clip2scene.files import read_json, write_atomically
+from clip2scene.io import read_json, write_atomically
 from clip2scene.types import Prompts
 
 _MEDIUMS = (
@@ -203,7 +203,8 @@ class TextTable:
     Attributes:
         names: What the rows stand for; distinct.
         vectors: Unit rows.
-        space: Fingerprint of the text space (:attr:`clip2scene.teacher.clip.Clip.space`); empty if not known.
+        space: Fingerprint of the text space (:attr:`clip2scene.teacher.clip.load.Clip.space`); empty if not
+            known.
     """
 
     names: tuple[str, ...]

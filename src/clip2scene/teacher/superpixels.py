@@ -1,7 +1,7 @@
 """Superpixels: pieces of an image that are alike in place and colour (SLIC, Achanta et al. 2012).
 
 SLidR contrasts the mean feature of a superpixel with that of the points that fall into it. What comes of them
-is kept on disk with the teacher's other answers: see :mod:`clip2scene.carry`.
+is kept on disk with the teacher's other answers: see :mod:`clip2scene.distill.lift`.
 """
 
 import numpy as np

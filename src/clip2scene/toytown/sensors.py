@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from clip2scene.toytown.shading import shade
-from clip2scene.toytown.world import Snapshot, Strikes, Town
+from clip2scene.toytown.town.shading import shade
+from clip2scene.toytown.town.world import Snapshot, Strikes, Town
 from clip2scene.types import IGNORE_LABEL
 
 RINGS = 32

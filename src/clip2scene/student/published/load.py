@@ -9,7 +9,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clip2scene.student.layers import ConvNorm
+from clip2scene.student.blocks import ConvNorm
 from clip2scene.student.minkunet import MinkUNet
 from clip2scene.student.published.archive import read_archive, settings, tensor_groups
 from clip2scene.student.published.layout import Layout

@@ -6,7 +6,7 @@ several times faster on a CPU than gathering everything at once. With
 ``torch.set_float32_matmul_precision("medium")`` the products run twice as fast on many CPUs; that is a
 choice for the program to make, not for a library.
 
-This is the readable truth; :mod:`clip2scene.student.sparse.compiled` is its faster twin for the CPU.
+This is the readable truth; :mod:`clip2scene.student.sparse.cpu_kernels` is its faster twin for the CPU.
 """
 
 import math
@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clip2scene.student.sparse import compiled
-from clip2scene.student.sparse.maps import KernelMap
+from clip2scene.student.sparse import cpu_kernels as compiled
+from clip2scene.student.sparse.kernel_map import KernelMap
 from clip2scene.student.sparse.tensor import SparseTensor
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene.student.sparse import keys as packed
-from clip2scene.student.sparse.maps import KernelMap, downsampling_map, submanifold_map
+from clip2scene.student.sparse.kernel_map import KernelMap, downsampling_map, submanifold_map
 
 
 @dataclass(frozen=True)

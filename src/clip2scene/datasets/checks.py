@@ -1,0 +1,285 @@
+"""Files of a data set, read with suspicion: every fault is one ValueError that names the file."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped, UInt8
+from PIL import Image
+from torch import Tensor
+
+from clip2scene.datasets.clouds import FARTHEST_M
+from clip2scene.geometry.projection import transform_points
+from clip2scene.io import read_json
+from clip2scene.parallel import in_a_sentence
+from clip2scene.types import PointCloud
+
+CLOUD_FROM_SENSOR = torch.tensor(
+    [[0.0, 1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
+    dtype=torch.float64,
+)
+"""Turns a frame with x right, y forward, z up (nuScenes' LIDAR_TOP, PandaSet's ego) to x forward, y left, z
+up."""
+
+MAX_SWEEPS = 10
+"""Most sweeps of one sample, the keyframe included."""
+
+_IMAGE_MODES = ("RGB", "RGBA", "L", "P", "1")
+
+
+def check_labelled(folder: Path, lacking: Sequence[str], *, of: int, chosen: bool, otherwise: str) -> None:
+    """Refuse to go on without label files that are to be read.
+
+    Args:
+        folder: Where they should be.
+        lacking: Those that are not there.
+        of: How many are to be read.
+        chosen: Whether these are of some samples that were chosen, or of a whole split.
+        otherwise: What to do where they are of a whole split.
+
+    Raises:
+        ValueError: If one is lacking.
+    """
+    if not lacking:
+        return
+    whose, what_to_do = "split", otherwise
+    if chosen:
+        whose = "samples that are chosen to be labelled"
+        what_to_do = (
+            "label these too, or choose among what is labelled: fewer (--labels.count, --amounts), or an "
+            "order of your own (--order)"
+        )
+    raise ValueError(
+        f"{folder} lacks {lacking[0]}, in all {len(lacking)} of {of} label files of the {whose}; {what_to_do}"
+    )
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Join a path from a table to the data set's folder, refusing to leave that folder.
+
+    Raises:
+        ValueError: If the path is absolute or climbs with ``..``; tables come from strangers.
+    """
+    path = Path(relative)
+    if path.is_absolute() or ".." in path.parts or "\\" in relative or "\0" in relative:
+        raise ValueError(f"a table of {root} names the file {relative!r}; expected a path inside that folder")
+    return root / path
+
+
+def read_image(path: Path, width: int, height: int) -> UInt8[Tensor, "height width 3"]:
+    """Read an image as RGB.
+
+    Args:
+        path: JPEG or PNG.
+        width: Expected width in pixels; the calibration belongs to this size.
+        height: Expected height in pixels.
+
+    Raises:
+        ValueError: If the file is missing, broken, of another size, or of other pixels than 8 bits of colour
+            or grey.
+    """
+    try:
+        with Image.open(path) as image:
+            size, mode = image.size, image.mode
+            pixels = np.array(image.convert("RGB")) if size == (width, height) else None
+    except FileNotFoundError:
+        raise ValueError(f"image {path} is missing; restore it") from None
+    except Exception as error:  # Pillow and its decoders have many
+        raise ValueError(f"image {path} cannot be read ({in_a_sentence(error)}); restore it") from None
+    if pixels is None:
+        raise ValueError(
+            f"image {path} is {size[0]}x{size[1]}, expected {width}x{height}; its calibration belongs to "
+            "that size"
+        )
+    if mode not in _IMAGE_MODES:  # 16 bits would be cut to white
+        raise ValueError(
+            f"image {path} has {mode} pixels, expected 8 bits of colour or grey ({', '.join(_IMAGE_MODES)}); "
+            "write it anew"
+        )
+    return torch.from_numpy(pixels)
+
+
+def read_records(path: Path, dtype: str, columns: int = 1) -> Shaped[np.ndarray, "rows columns"]:
+    """Read a headerless binary file of fixed-size records.
+
+    Raises:
+        ValueError: If the file is missing, empty, or ends within a record.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); restore it") from None
+    record = np.dtype(dtype).itemsize * columns
+    if not content:
+        raise ValueError(f"{path} is empty; restore it")
+    if len(content) % record:
+        raise ValueError(
+            f"{path} is truncated: {len(content)} bytes are not a whole number of records of {record} bytes; "
+            "restore it"
+        )
+    return np.frombuffer(content, dtype=dtype).reshape(-1, columns)
+
+
+def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:
+    """Refuse a cloud that cannot be worked with.
+
+    Raises:
+        ValueError: If there is no point, or a coordinate is NaN, infinite, or farther away than any sensor
+            sees.
+    """
+    if not len(positions):
+        raise ValueError(f"{path} holds no points; leave this sample out or restore the file")
+    bad = int((~positions.isfinite()).any(dim=1).sum())
+    if bad:
+        raise ValueError(
+            f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; "
+            "drop those points or restore the file"
+        )
+    far = int((positions.abs() > FARTHEST_M).any(dim=1).sum())
+    if far:
+        raise ValueError(
+            f"{path} holds {far} points of {len(positions)} with coordinates beyond "
+            f"{FARTHEST_M / 1000:g} km; expected metres in the sensor's frame: drop those points or restore "
+            "the file"
+        )
+
+
+def check_intensities(intensities: Shaped[Tensor, "points *_"], highest: float, path: Path) -> None:
+    """Refuse intensities that the sensor cannot have measured.
+
+    Args:
+        intensities: As the file has them.
+        highest: The sensor's own maximum.
+        path: The file.
+
+    Raises:
+        ValueError: If one is NaN, negative or above ``highest``.
+    """
+    strange = int((~((intensities >= 0) & (intensities <= highest))).sum())  # NaN is strange too
+    if strange:
+        raise ValueError(
+            f"{path} holds {strange} intensities of {len(intensities)} that are not in 0..{highest:g}; "
+            "restore the file"
+        )
+
+
+def check_labels(raw: Int[Tensor, "points"], last: int, path: Path) -> None:
+    """Refuse labels that the data set does not have.
+
+    Args:
+        raw: As the file has them.
+        last: The data set's highest raw id; the lowest is 0.
+        path: The file.
+
+    Raises:
+        ValueError: If one is another.
+    """
+    strange = raw[(raw < 0) | (raw > last)]
+    if len(strange):
+        raise ValueError(
+            f"{path} holds the labels {strange.unique()[:5].tolist()} at {len(strange)} points of "
+            f"{len(raw)}, expected raw ids in 0..{last}; restore the file"
+        )
+
+
+def carry_sweep(
+    sweep: PointCloud,
+    cloud_from_sweep: Float[Tensor, "4 4"],
+    reach_m: float | tuple[float, float],
+    middle: tuple[float, float] = (0.0, 0.0),
+) -> PointCloud:
+    """Take an earlier sweep into the frame of a later cloud, less the recording vehicle's own points.
+
+    Args:
+        sweep: The sweep in its own frame.
+        cloud_from_sweep: The motion between them.
+        reach_m: Points this near to the middle along x and along y, in metres, lie on the vehicle.
+        middle: Where x and y are measured from.
+    """
+    offsets = (sweep.positions[:, :2] - sweep.positions.new_tensor(middle)).abs()
+    away = (offsets >= sweep.positions.new_tensor(reach_m)).any(dim=1)
+    positions = transform_points(cloud_from_sweep, sweep.positions[away].double()).float()
+    return PointCloud(positions, sweep.features[away])
+
+
+def check_sweeps(sweeps: int) -> None:
+    """Refuse a number of sweeps that makes no sample.
+
+    Raises:
+        ValueError: If it is not in 1..10.
+    """
+    if not 1 <= sweeps <= MAX_SWEEPS:
+        raise ValueError(
+            f"sweeps must lie in 1..{MAX_SWEEPS}, got {sweeps}; 1 is the keyframe's own sweep alone"
+        )
+
+
+def check_enough_sweeps(asked: int, found: int, where: str) -> None:
+    """Refuse to go on when no sample has as many sweeps as asked for.
+
+    Args:
+        asked: Sweeps of each sample, the keyframe included.
+        found: The most that any sample has.
+        where: Where they were looked for, for the message.
+
+    Raises:
+        ValueError: If ``found`` is less.
+    """
+    if found < asked:
+        raise ValueError(
+            f"more sweeps than recorded: asked for {asked}, found at most {found} (the keyframe included) in "
+            f"{where}; ask for at most {found} or restore the sweeps"
+        )
+
+
+def check_name(name: str, source: Path) -> None:
+    """Refuse a name that could lead out of the folder, or that is no file name everywhere.
+
+    Raises:
+        ValueError: If it holds anything but letters, digits, ``_``, ``-`` and inner dots.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", name):
+        raise ValueError(
+            f"{source} has the name {name!r}, expected a file's name without folder and suffix, made of "
+            "letters, digits, _ - and dots, not beginning with a dot; rename it"
+        )
+
+
+def read_own_split(path: Path, split: str) -> tuple[str, ...]:
+    """Read the names that a ``splits.json`` lists: ``{"train": ["a", "b"], "val": ["c"]}``.
+
+    Raises:
+        ValueError: If it is not as described, has no such split, or lists a name twice, or one that could
+            lead out of the folder.
+    """
+    splits = read_json(path)
+    if isinstance(splits, dict) and split not in splits:
+        raise ValueError(
+            f"unknown split {split!r}, expected one of {', '.join(splits) or 'none'} as in {path}; name "
+            "one of these, or add it"
+        )
+    if not isinstance(splits, dict) or not isinstance(splits[split], list):
+        raise ValueError(
+            f"{path} has no list of names for split {split!r}; expected for instance "
+            f"{{{split!r}: [names]}}: correct it"
+        )
+    return check_names(splits[split], path, split)
+
+
+def check_names(names: Sequence[object], source: Path, split: str) -> tuple[str, ...]:
+    """Refuse a list of names that could lead out of the folder, or that has one twice.
+
+    Raises:
+        ValueError: If it does.
+    """
+    checked = []
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"{source} lists {name!r} in split {split!r}, expected a name; correct the list")
+        check_name(name, source)
+        checked.append(name)
+    if len(set(checked)) < len(checked):
+        raise ValueError(f"{source} lists a name twice in split {split!r}; correct the list")
+    return tuple(checked)

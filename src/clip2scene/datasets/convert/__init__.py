@@ -1,0 +1,1 @@
+"""Recordings in other formats, turned into layouts that can be read."""

@@ -1,0 +1,221 @@
+"""One drive in a layout of KITTI's becomes a drive log, point for point and pixel for pixel."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from clip2scene.classes.tables import SEMANTIC_KITTI
+from clip2scene.datasets.checks import read_image
+from clip2scene.datasets.drive_log.classes import class_set_to_json
+from clip2scene.datasets.drive_log.writer import Converted, new_log, write_calibration, write_poses
+from clip2scene.datasets.kitti.files import (
+    CAMERA,
+    VEHICLE_REACH_M,
+    colour_camera,
+    list_names,
+    read_text,
+    read_velodyne,
+)
+from clip2scene.datasets.kitti.labels import read_labels
+from clip2scene.datasets.kitti.raw import read_fix, read_raw_calibration, world_from_imu
+from clip2scene.datasets.kitti.semantic import check_drive_labels, open_drive
+from clip2scene.geometry.projection import invert_rigid
+from clip2scene.io import write_json
+from clip2scene.types import Camera
+
+_PERIOD_US = 100_000  # KITTI's lidar turns ten times a second
+
+Pose = Callable[[str], Float[Tensor, "4 4"]]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A drive's files, in one of KITTI's layouts.
+
+    Attributes:
+        names: Of its clouds, in order.
+        clouds: Folder of the clouds.
+        images: Folder of the images.
+        labels: Folder of the labels; None where there are none.
+        intrinsics: Of the colour camera.
+        camera_from_lidar: Of the colour camera.
+        world_from_lidar: Where the lidar stood, by the cloud's name; None where it is not known.
+        times_us: When each cloud was taken.
+        notes: What was assumed.
+    """
+
+    names: tuple[str, ...]
+    clouds: Path
+    images: Path
+    labels: Path | None
+    intrinsics: Float[Tensor, "3 3"]
+    camera_from_lidar: Float[Tensor, "4 4"]
+    world_from_lidar: Pose | None
+    times_us: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def is_kitti(folder: Path) -> bool:
+    """Say whether a folder is one drive in a layout of KITTI's."""
+    return (folder / "velodyne").is_dir() or (folder / "velodyne_points").is_dir()
+
+
+def convert_kitti(folder: Path, out: Path) -> Converted:
+    """Turn one drive into a drive log; clouds, images and labels are copied byte for byte.
+
+    The lidar is the frame of the poses, whose world is the first cloud's frame. Images count as taken when
+    their clouds were: KITTI's camera is triggered by the lidar facing forward.
+
+    Args:
+        folder: A sequence of SemanticKITTI (``velodyne/``, ``calib.txt``, and maybe ``image_2/``,
+            ``labels/``, ``poses.txt``, ``times.txt``), or a drive of KITTI's raw recordings
+            (``velodyne_points/``, ``image_02/``, ``oxts/``, below a day with its calibration).
+        out: New folder for the log; it appears when it is whole.
+
+    Raises:
+        ValueError: If a file is missing or broken, or images differ in size.
+    """
+    folder, out = Path(folder), Path(out)
+    source = _semantic_kitti(folder) if (folder / "velodyne").is_dir() else _raw(folder)
+    if any(late <= early for early, late in zip(source.times_us, source.times_us[1:], strict=False)):
+        raise ValueError(
+            f"the times of the clouds of {folder} jump backwards, expected rising ones; restore them"
+        )
+    camera: Camera | None = None
+    poses = {}
+    with new_log(out) as log:
+        present = frozenset(list_names(source.images, ".png", len(source.names[0])))
+        for name, time_us in tqdm(
+            list(zip(source.names, source.times_us, strict=True)), desc=folder.name, unit="cloud"
+        ):
+            _copy_cloud(source, name, log)
+            if name in present:
+                camera = _copy_image(source, name, log, camera)
+            if source.world_from_lidar is not None:
+                poses[time_us] = source.world_from_lidar(name)
+        if source.labels is not None:
+            write_json(log / "classes.json", class_set_to_json(SEMANTIC_KITTI))
+        lidar = {"axes": "FLU", "intensity_max": 1, "vehicle_reach_m": max(VEHICLE_REACH_M)}
+        write_calibration(log, lidar, [camera] if camera else [])
+        if poses:
+            first = invert_rigid(poses[source.times_us[0]])
+            relative = {time_us: first @ pose for time_us, pose in poses.items()}
+            write_poses(log, relative, dict(zip(source.times_us, source.names, strict=True)))
+    return Converted(len(source.names), len(present & frozenset(source.names)), source.notes)
+
+
+def _copy_cloud(source: _Source, name: str, log: Path) -> None:
+    """Read a cloud and its labels once, so that broken ones are found, and copy them."""
+    path = source.clouds / f"{name}.bin"
+    points = len(read_velodyne(path))
+    shutil.copyfile(path, log / "lidar" / path.name)
+    if source.labels is not None:
+        labels = source.labels / f"{name}.label"
+        read_labels(labels, points)
+        (log / "labels").mkdir(exist_ok=True)
+        shutil.copyfile(labels, log / "labels" / labels.name)
+
+
+def _copy_image(source: _Source, name: str, log: Path, camera: Camera | None) -> Camera:
+    """Copy an image that has the size of those before it; return how it was seen."""
+    path = source.images / f"{name}.png"
+    found = colour_camera(path, CAMERA, source.intrinsics, source.camera_from_lidar)
+    exact = replace(found, intrinsics=source.intrinsics, camera_from_lidar=source.camera_from_lidar)
+    if camera is not None and (camera.width, camera.height) != (exact.width, exact.height):
+        raise ValueError(
+            f"image {path} is {exact.width}x{exact.height}, those before it {camera.width}x{camera.height}; "
+            "expected one size in a drive: restore it"
+        )
+    read_image(path, exact.width, exact.height)
+    target = log / "images" / CAMERA / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    return exact
+
+
+def _semantic_kitti(folder: Path) -> _Source:
+    """Open a sequence of SemanticKITTI."""
+    notes = []
+    labels = folder / "labels" if (folder / "labels").is_dir() else None
+    drive, times = open_drive(folder, with_poses=False).track
+    number_of = {name: number for number, name in enumerate(drive.names)}
+    if drive.poses is None:
+        notes.append("no poses.txt, so no poses: one sweep a sample")
+    if labels is not None:
+        check_drive_labels(drive, drive.names)
+    if times is None:
+        notes.append("no times.txt, so clouds count as taken every 0.1 s")
+    return _Source(
+        names=drive.names,
+        clouds=folder / "velodyne",
+        images=folder / CAMERA,
+        labels=labels,
+        intrinsics=drive.intrinsics,
+        camera_from_lidar=drive.camera_from_lidar,
+        world_from_lidar=None
+        if drive.poses is None
+        else lambda name: drive.world_from_lidar(number_of[name]),
+        times_us=times or _assumed(drive.names),
+        notes=tuple(notes),
+    )
+
+
+def _raw(folder: Path) -> _Source:
+    """Open a drive of KITTI's raw recordings."""
+    notes = ["the vehicle's motion while the lidar turns is left in the clouds"]
+    clouds = folder / "velodyne_points" / "data"
+    names = list_names(clouds, ".bin", 10)
+    if not names:
+        raise ValueError(f"{clouds} holds no NNNNNNNNNN.bin; restore the clouds of this drive")
+    with_poses = (folder / "oxts").is_dir()
+    calibration = read_raw_calibration(folder.parent, with_imu=with_poses)
+    pose: Pose | None = None
+    if calibration.lidar_from_imu is not None:
+        imu_from_lidar = invert_rigid(calibration.lidar_from_imu)
+        scale = float(torch.deg2rad(read_fix(clouds / f"{names[0]}.bin")[0]).cos())
+
+        def pose(name: str) -> Float[Tensor, "4 4"]:
+            return world_from_imu(read_fix(clouds / f"{name}.bin"), scale) @ imu_from_lidar
+    else:
+        notes.append("no oxts, so no poses: one sweep a sample")
+    times = _dates(clouds.parent / "timestamps.txt", names)
+    if times is None:
+        notes.append("no timestamps.txt that fits, so clouds count as taken every 0.1 s")
+    return _Source(
+        names=names,
+        clouds=clouds,
+        images=folder / "image_02" / "data",
+        labels=None,
+        intrinsics=calibration.intrinsics,
+        camera_from_lidar=calibration.camera_from_lidar,
+        world_from_lidar=pose,
+        times_us=times or _assumed(names),
+        notes=tuple(notes),
+    )
+
+
+def _assumed(names: tuple[str, ...]) -> tuple[int, ...]:
+    """Let the clouds be taken ten times a second, by their numbers."""
+    return tuple(int(name) * _PERIOD_US for name in names)
+
+
+def _dates(path: Path, names: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Read ``timestamps.txt``, a date for each number from 0 on; None where it does not fit."""
+    if not path.exists():
+        return None
+    lines = read_text(path, needs_end=False).splitlines()
+    start = datetime(1970, 1, 1)
+    try:
+        chosen = [lines[int(name)].strip() for name in names]
+        # datetime knows microseconds: three more digits are cut
+        passed = [datetime.strptime(line[:26], "%Y-%m-%d %H:%M:%S.%f") - start for line in chosen]
+    except (IndexError, ValueError):
+        return None
+    return tuple((each.days * 86_400 + each.seconds) * 1_000_000 + each.microseconds for each in passed)

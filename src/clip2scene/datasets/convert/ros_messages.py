@@ -1,0 +1,240 @@
+"""Messages of ROS 2 sensors as arrays: clouds, images and camera calibrations."""
+
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+from torch import Tensor
+
+from clip2scene.datasets.clouds import INTENSITIES
+from clip2scene.datasets.convert.ros_bag import Message
+from clip2scene.geometry.projection import check_rigid
+
+_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+"""Types of a cloud's fields, by the numbers of PointField."""
+
+_CHANNELS = {
+    **{"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "rgba8": (0, 1, 2), "bgra8": (2, 1, 0)},
+    **{"mono8": (0, 0, 0), "8UC1": (0, 0, 0)},
+}
+"""Where red, green and blue stand in a pixel, by encoding."""
+
+_WIDTHS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1}
+"""Bytes of a pixel, by encoding."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded image.
+
+    Attributes:
+        suffix: ``.png`` or ``.jpg``.
+        content: The file's bytes.
+        width: In pixels.
+        height: In pixels.
+    """
+
+    suffix: str
+    content: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What a ``CameraInfo`` says of a camera's images.
+
+    Attributes:
+        width: In pixels.
+        height: In pixels.
+        intrinsics: For these images.
+        camera_from_optical: From the frame that the message names; they differ where images are rectified.
+    """
+
+    width: int
+    height: int
+    intrinsics: Float[Tensor, "3 3"]
+    camera_from_optical: Float[Tensor, "4 4"]
+
+
+def stamp_us(message: Message, topic: str) -> int:
+    """Give the moment of a message by its sensor's own clock, in whole microseconds.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    stamp = message.header.stamp
+    time_us = (stamp.sec * 1_000_000_000 + stamp.nanosec + 500) // 1000
+    if time_us <= 0:
+        raise ValueError(f"{topic} has a message whose stamp is {time_us} us; expected when it was measured")
+    return time_us
+
+
+def frame_name(name: str) -> str:
+    """Name a frame as everybody does now, without ROS 1's leading slash."""
+    return name.removeprefix("/")
+
+
+def read_points(
+    message: Message, topic: str
+) -> tuple[Float32[np.ndarray, "points 3"], Float32[np.ndarray, "points"], int]:
+    """Read a ``PointCloud2``, whatever the order, types and gaps of its fields.
+
+    Returns:
+        Positions as they are; intensities as they are, 0 where the cloud has none or a negative one; and how
+        many points were dropped because they or their intensities are not finite, or because they lie exactly
+        at the sensor, which is how drivers write beams without an echo.
+
+    Raises:
+        ValueError: If it is big-endian, has no x, y or z, or its sizes do not fit together.
+    """
+    if message.is_bigendian:
+        raise ValueError(f"{topic}: a cloud is big-endian, expected little-endian; record it anew")
+    if not message.width * message.height:
+        return np.zeros((0, 3), np.float32), np.zeros(0, np.float32), 0
+    found = next((name for name in INTENSITIES if name in {each.name for each in message.fields}), None)
+    columns = _columns(message, ("x", "y", "z", *([found] if found else [])), topic)
+    kept = np.isfinite(columns).all(1) & (columns[:, :3] != 0).any(1)
+    columns = columns[kept]
+    intensity = columns[:, 3].clip(min=0) if found else np.zeros(len(columns), np.float32)
+    return columns[:, :3], intensity, int((~kept).sum())
+
+
+def _columns(message: Message, names: tuple[str, ...], topic: str) -> Float32[np.ndarray, "points columns"]:
+    """Read some fields of a cloud as columns."""
+    fields = {each.name: each for each in message.fields}
+    lacking = [axis for axis in names if axis not in fields]
+    if lacking:
+        raise ValueError(f"{topic}: a cloud has the fields {', '.join(fields) or 'none'}, it lacks {lacking}")
+    height, width, step = int(message.height), int(message.width), int(message.point_step)
+    chosen = [fields[name] for name in names]
+    for each in chosen:
+        kind = _NUMBERS.get(each.datatype)
+        if kind is None or each.offset + np.dtype(kind).itemsize > step:
+            raise ValueError(
+                f"{topic}: field {each.name} of a cloud has the type {each.datatype} at byte {each.offset} "
+                f"of {step}; expected a number (types 1 to 8) within the point"
+            )
+    row = int(message.row_step) if height > 1 and message.row_step else width * step
+    content = np.ascontiguousarray(message.data).view(np.uint8).reshape(-1)
+    if row < width * step or len(content) < row * height:
+        raise ValueError(
+            f"{topic}: a cloud of {height} x {width} points of {step} bytes has rows of {row} and "
+            f"{len(content)} bytes in all; it is cut short"
+        )
+    dtype = np.dtype(
+        {
+            "names": [f"f{number}" for number in range(len(chosen))],
+            "formats": ["<" + _NUMBERS[each.datatype] for each in chosen],
+            "offsets": [each.offset for each in chosen],
+            "itemsize": max(step, 1),
+        }
+    )
+    points = content[: row * height].reshape(height, row)[:, : width * step]
+    records = np.frombuffer(np.ascontiguousarray(points), dtype=dtype)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is dropped
+        return np.stack([records[name].astype(np.float32) for name in records.dtype.names or ()], axis=1)
+
+
+def read_picture(message: Message, topic: str) -> Picture:
+    """Encode an ``Image`` as PNG, or take a ``CompressedImage`` as it is, JPEG or PNG.
+
+    Raises:
+        ValueError: If its encoding is unknown, or it is broken or cut short.
+    """
+    if hasattr(message, "format"):
+        return _compressed(bytes(message.data), str(message.format), topic)
+    pixels = _pixels(message, topic)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    return Picture(".png", stream.getvalue(), pixels.shape[1], pixels.shape[0])
+
+
+def read_lens(message: Message, topic: str, *, rectified: bool) -> Lens:
+    """Read a ``CameraInfo``.
+
+    Args:
+        message: The message.
+        topic: Where it came from, for messages.
+        rectified: Whether the images are rectified, so that ``p`` and ``r`` describe them, not ``k`` and
+            ``d``.
+
+    Raises:
+        ValueError: If the images are distorted, cut or binned, belong to the right camera of a stereo pair,
+            or the numbers are no calibration.
+    """
+    width, height = int(message.width), int(message.height)
+    roi = message.roi
+    cut = (roi.x_offset, roi.y_offset, roi.width, roi.height)
+    if max(message.binning_x, message.binning_y) > 1 or cut not in ((0, 0, 0, 0), (0, 0, width, height)):
+        raise ValueError(
+            f"{topic}: the images are binned or cut out of larger ones, which is not supported; record whole "
+            "images"
+        )
+    motion = torch.eye(4, dtype=torch.float64)
+    if rectified:
+        projection = torch.from_numpy(np.array(message.p, dtype=np.float64).reshape(3, 4))
+        intrinsics = projection[:, :3]
+        motion[:3, :3] = torch.from_numpy(np.array(message.r, dtype=np.float64).reshape(3, 3))
+        if projection[:, 3].abs().max() > 1e-6:
+            raise ValueError(
+                f"{topic}: the last column of p is {projection[:, 3].tolist()}, so this is the right camera "
+                "of a stereo pair; use the left one"
+            )
+    else:
+        intrinsics = torch.from_numpy(np.array(message.k, dtype=np.float64).reshape(3, 3))
+        if np.any(np.asarray(message.d, dtype=np.float64) != 0):
+            raise ValueError(
+                f"{topic}: the images are distorted ({message.distortion_model}, d = "
+                f"{[float(number) for number in message.d]}), which a drive log cannot hold; name the topic "
+                "of the rectified images (image_rect, made by image_proc)"
+            )
+    check_rigid(motion, f"r of {topic}")
+    if not (width > 0 and height > 0 and intrinsics.isfinite().all() and intrinsics.diagonal().min() > 0):
+        raise ValueError(
+            f"{topic}: a camera of {width}x{height} with intrinsics {intrinsics.tolist()} is not calibrated; "
+            "calibrate it"
+        )
+    return Lens(width, height, intrinsics, motion)
+
+
+def _compressed(content: bytes, form: str, topic: str) -> Picture:
+    """Look at a compressed image's header and decode it once, as broken ones are found only so."""
+    if "compresseddepth" in form.lower():
+        raise ValueError(f"{topic} holds depths, not colours ({form}); name a topic of colour images")
+    suffixes = {"JPEG": ".jpg", "PNG": ".png"}
+    try:
+        with Image.open(io.BytesIO(content), formats=list(suffixes)) as image:
+            image.load()
+            kind, size, mode = image.format or "", image.size, image.mode
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{topic}: a compressed image ({form!r}) cannot be read as JPEG or PNG ({error}); restore the bag"
+        ) from None
+    if mode not in ("RGB", "RGBA", "L"):
+        raise ValueError(f"{topic}: a compressed image has {mode} pixels, expected 8 bits of colour or grey")
+    return Picture(suffixes[kind], content, *size)
+
+
+def _pixels(message: Message, topic: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Bring an ``Image`` to RGB."""
+    encoding, height, width = str(message.encoding), int(message.height), int(message.width)
+    if encoding not in _CHANNELS:
+        hint = "; debayer the images first (image_proc)" if re.match("bayer", encoding) else ""
+        raise ValueError(
+            f"{topic} has images of the unknown encoding {encoding!r}, expected one of "
+            f"{', '.join(_CHANNELS)}{hint}"
+        )
+    row, step = width * _WIDTHS[encoding], int(message.step)
+    content = np.asarray(message.data, dtype=np.uint8)
+    if not width or not height or step < row or len(content) < step * height:
+        raise ValueError(
+            f"{topic}: an image of {width}x{height} {encoding} pixels has rows of {step} and {len(content)} "
+            "bytes in all; it is cut short"
+        )
+    pixels = content[: step * height].reshape(height, step)[:, :row].reshape(height, width, -1)
+    return np.ascontiguousarray(pixels[:, :, list(_CHANNELS[encoding])])

@@ -1,0 +1,200 @@
+"""Recordings of ROS 2 become drive logs.
+
+A bag is read twice: first for moments, frames and calibrations, then for clouds and images. Only one message
+is held at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from clip2scene.datasets.convert.ros_bag import Bag, Message, open_bag
+from clip2scene.datasets.convert.ros_messages import read_picture, read_points, stamp_us
+from clip2scene.datasets.convert.ros_plan import Plan, Stream, Wanted, plan_log
+from clip2scene.datasets.drive_log.files import read_calibration
+from clip2scene.datasets.drive_log.writer import (
+    Converted,
+    new_log,
+    write_calibration,
+    write_cloud,
+    write_image,
+    write_image_times,
+    write_poses,
+)
+from clip2scene.types import Camera
+
+MOST_APART_MS = 50.0
+"""An image this near to a cloud in time may belong to it."""
+
+
+@dataclass
+class _Written:
+    """What has become of the bag so far.
+
+    Attributes:
+        poses: ``world_from_ego`` by moment.
+        names: Name of the cloud taken at a moment.
+        image_times: By camera and name.
+        dropped: Points that were left out.
+        intensity: The highest so far.
+        skipped: How many clouds and images were left out, by reason.
+    """
+
+    poses: dict[int, Float[Tensor, "4 4"]] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    image_times: dict[tuple[str, str], int] = field(default_factory=dict)
+    dropped: int = 0
+    intensity: float = 0.0
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+def convert_bag(
+    path: Path,
+    out: Path,
+    *,
+    wanted: Wanted = Wanted(),  # noqa: B008 - frozen
+    most_apart_ms: float = MOST_APART_MS,
+) -> Converted:
+    """Turn a ROS 2 bag into a drive log.
+
+    A cloud stays in its sensor's frame. Each image goes to the cloud nearest in time, and a cloud takes one
+    image of each camera: the nearest. Poses at the moments of clouds and images are written to ``poses.csv``;
+    what was taken when no pose is known is left out and counted. Points that are not finite, or whose
+    intensity is not, and those exactly at the sensor are dropped and counted.
+
+    Args:
+        path: The bag's folder, or its ``.mcap`` or ``.db3`` file.
+        out: New folder for the log; it appears when it is whole.
+        wanted: Topics and frames, where they cannot be chosen for you.
+        most_apart_ms: The farthest that an image may be from its cloud, in milliseconds.
+
+    Raises:
+        ValueError: If the bag cannot be read, topics cannot be chosen, a calibration or transform is missing,
+            a sensor's time jumps backwards, or nothing is left to write.
+    """
+    if not 0 <= most_apart_ms <= 1000:
+        raise ValueError(f"most_apart_ms must lie in 0..1000, got {most_apart_ms}")
+    with new_log(out) as log, open_bag(path) as bag:
+        plan = plan_log(bag, wanted, round(1000 * most_apart_ms))
+        written = _write_sensors(bag, plan, log)
+        if not written.names:
+            raise ValueError(
+                f"none of the {len(plan.clouds.times_us)} clouds of {plan.clouds.topic} in {bag.path} can be "
+                f"used: {_reasons(written.skipped)}; record what is missing, or choose other topics "
+                "(poses: none, if only poses are missing)"
+            )
+        _write_small_files(bag, plan, log, written)
+    notes = list(plan.notes)
+    if written.skipped:
+        notes.append(f"left out {_reasons(written.skipped)}")
+    if written.dropped:
+        notes.append(f"dropped {written.dropped} points that are not finite or lie exactly at the sensor")
+    return Converted(len(written.names), len(written.image_times), tuple(notes))
+
+
+def _write_small_files(bag: Bag, plan: Plan, log: Path, written: _Written) -> None:
+    """Write calibration and, if there are any, poses and times of images."""
+    lidar = {
+        "axes": plan.axes,
+        "intensity_max": _intensity_max(written.intensity),
+        "ego_from_lidar": plan.ego_from_lidar.tolist(),
+    }
+    write_calibration(log, lidar, [stream.camera for stream in plan.images if stream.camera])
+    try:
+        read_calibration(log / "calibration.json")
+    except ValueError as error:
+        raise ValueError(f"{bag.path}: {error}".replace(f"{log}/", "")) from None
+    if plan.world_from_ego is not None:
+        write_poses(log, written.poses, written.names)
+        write_image_times(log, written.image_times)
+
+
+def _write_sensors(bag: Bag, plan: Plan, log: Path) -> _Written:
+    """Read the bag for the second time and write clouds and images."""
+    written = _Written()
+    streams = {stream.topic: stream for stream in (plan.clouds, *plan.images)}
+    for topic, message, time_us in _fresh(bag, streams):
+        stream = streams[topic]
+        name = stream.names.get(time_us)
+        if name is None:
+            continue
+        if plan.world_from_ego is not None:
+            cloud_us = stream.cloud_times_us.get(time_us, time_us)
+            try:
+                poses = {moment: plan.world_from_ego(moment) for moment in (cloud_us, time_us)}
+            except ValueError:
+                what = "clouds" if stream.camera is None else f"images of {stream.camera.name}"
+                _count(written, f"{what} taken when no pose is known")
+                continue
+        else:
+            poses = {}
+        if stream.camera is None:
+            if not _write_points(message, topic, log, name, written):
+                continue
+            written.names[time_us] = name
+        else:
+            _write_picture(message, topic, log, name, stream.camera)
+            written.image_times[stream.camera.name, name] = time_us
+        written.poses.update(poses)
+    _drop_lonely_images(log, written)
+    return written
+
+
+def _write_points(message: Message, topic: str, log: Path, name: str, written: _Written) -> bool:
+    """Write a cloud unless it is empty; say whether it was written."""
+    positions, intensity, dropped = read_points(message, topic)
+    written.dropped += dropped
+    if not len(positions):
+        _count(written, "clouds without a point")
+        return False
+    write_cloud(log, name, positions, intensity)
+    written.intensity = max(written.intensity, float(intensity.max()))
+    return True
+
+
+def _write_picture(message: Message, topic: str, log: Path, name: str, camera: Camera) -> None:
+    """Write an image of the size that its calibration is for."""
+    picture = read_picture(message, topic)
+    if (picture.width, picture.height) != (camera.width, camera.height):
+        raise ValueError(
+            f"{topic} has images of {picture.width}x{picture.height}, but they are calibrated for "
+            f"{camera.width}x{camera.height}; name the topic of their own calibration with camera_infos"
+        )
+    write_image(log, camera.name, name, picture.suffix, picture.content)
+
+
+def _drop_lonely_images(log: Path, written: _Written) -> None:
+    """Remove the images whose cloud was left out."""
+    kept = set(written.names.values())
+    for camera, name in [key for key in written.image_times if key[1] not in kept]:
+        del written.image_times[camera, name]
+        for path in (log / "images" / camera).glob(f"{name}.*"):
+            path.unlink()
+
+
+def _fresh(bag: Bag, streams: dict[str, Stream]) -> Iterator[tuple[str, Message, int]]:
+    """Read messages with their moments, repeated ones once."""
+    last: dict[str, int] = {}
+    total = sum(bag.counts[topic] for topic in streams)
+    for topic, message in tqdm(bag.messages(streams), desc="writing", unit="message", total=total):
+        time_us = stamp_us(message, topic)
+        if last.get(topic) != time_us:
+            last[topic] = time_us
+            yield topic, message, time_us
+
+
+def _count(written: _Written, reason: str) -> None:
+    written.skipped[reason] = written.skipped.get(reason, 0) + 1
+
+
+def _reasons(skipped: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in skipped.items()) or "there are none"
+
+
+def _intensity_max(highest: float) -> float:
+    """Say what intensity is to become 1: the top of the range that sensors of such values have."""
+    return next((float(top) for top in (1, 255, 65535) if highest <= top), highest)

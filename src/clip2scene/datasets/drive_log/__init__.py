@@ -1,0 +1,1 @@
+"""Own recordings: clouds, images and one calibration file."""

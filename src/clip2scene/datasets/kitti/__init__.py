@@ -1,0 +1,1 @@
+"""KITTI's family: SemanticKITTI, object detection, raw drives."""

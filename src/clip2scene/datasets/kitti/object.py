@@ -1,0 +1,176 @@
+"""KITTI's object benchmark: one lidar, one colour camera, no labels of points.
+
+What it labels are boxes around some objects in the image; no point is judged by them here. Raw recordings of
+the same vehicle are read by :mod:`clip2scene.datasets.kitti.raw`.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
+from clip2scene.datasets.checks import check_enough_sweeps, check_sweeps, read_image
+from clip2scene.datasets.kitti.files import (
+    CAMERA,
+    VIEWPOINT,
+    colour_camera,
+    list_names,
+    read_matrices,
+    read_velodyne,
+    rigid,
+    split_projection,
+)
+from clip2scene.types import Camera, PointCloud, Sample
+
+SPLITS = {"train": "training", "test": "testing"}
+"""Folder of each split."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Intrinsics of the left colour camera, and where lidar and inertial unit stand to each other."""
+
+    intrinsics: Float[Tensor, "3 3"]
+    camera_from_lidar: Float[Tensor, "4 4"]
+    lidar_from_imu: Float[Tensor, "4 4"] | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sample's files lie; ``image`` is None where there is none."""
+
+    token: str
+    cloud: Path
+    image: Path | None
+
+
+class KittiObject:
+    """Clouds of KITTI's object benchmark; they are of many drives, so there are no earlier sweeps.
+
+    Attributes:
+        class_set: What points could be judged in.
+        tokens: ``training-NNNNNN`` or ``testing-NNNNNN``.
+        num_images: How many samples have an image. One that has none has no camera.
+        viewpoint: Where the lidar stands in the clouds' frame.
+    """
+
+    viewpoint = VIEWPOINT
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        split: str = "train",
+        with_labels: bool = False,
+        class_set: ClassSet = SEMANTIC_KITTI,
+        sweeps: int = 1,
+        need_images: bool = False,
+    ) -> None:
+        """Open a data set; names of files are listed and nothing is read.
+
+        Args:
+            root: The folder that holds ``training/`` or ``testing/``, with ``velodyne``, ``image_2``
+                and ``calib``.
+            split: ``train``, the folder ``training``, or ``test``, ``testing``.
+            with_labels: Must be False, as there are no labels of points.
+            class_set: Classes that words may be taken from.
+            sweeps: Must be 1.
+            need_images: Whether to leave out the samples that have no image.
+
+        Raises:
+            ValueError: If labels or sweeps are asked for, the split is unknown, or no sample is there.
+        """
+        refuse_labels(with_labels, "KITTI's object benchmark")
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
+        self.root = Path(root)
+        self.class_set = class_set
+        folder = self.root / SPLITS[split]
+        names = list_names(folder / "velodyne", ".bin", 6)
+        images = frozenset(list_names(folder / "image_2", ".png", 6))
+        places = [
+            Place(
+                f"{folder.name}-{name}",
+                folder / "velodyne" / f"{name}.bin",
+                folder / "image_2" / f"{name}.png" if name in images else None,
+            )
+            for name in names
+        ]
+        self._places = choose_places(places, need_images, f"{folder / 'velodyne'}/NNNNNN.bin")
+        self.tokens = tuple(self._places)
+        self.num_images = sum(place.image is not None for place in self._places.values())
+        check_sweeps(sweeps)
+        check_enough_sweeps(sweeps, 1, f"{folder}, whose clouds do not follow each other")
+
+    def __len__(self) -> int:
+        """Count the clouds."""
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read sample ``index``; its image is read when asked for.
+
+        Raises:
+            ValueError: If a file is missing, truncated or broken. The message names it.
+        """
+        place = self._places[self.tokens[index]]
+        path = place.cloud.parents[1] / "calib" / f"{place.cloud.stem}.txt"
+        shapes = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
+        matrices = read_matrices(path, shapes)
+        intrinsics, camera_from_rectified = split_projection(matrices["P2"], f"P2 of {path}")
+        rectified_from_camera = rigid(matrices["R0_rect"], f"R0_rect of {path}")
+        camera_from_lidar = rigid(matrices["Tr_velo_to_cam"], f"Tr_velo_to_cam of {path}")
+        chain = camera_from_rectified @ rectified_from_camera @ camera_from_lidar
+        return read_sample(place, Calibration(intrinsics, chain))
+
+    def label_map_path(self, token: str, view: int) -> Path:
+        """Return where a 2D segmenter's class map of one image is looked for.
+
+        Returns:
+            ``training/semantic_maps/NNNNNN.png`` below the root.
+        """
+        place = find_place(self._places, token, view)
+        return place.cloud.parents[1] / "semantic_maps" / f"{place.cloud.stem}.png"
+
+
+def refuse_labels(with_labels: bool, what: str, instead: str = "SemanticKITTI's") -> None:
+    """Refuse to open a data set with labels that it has not; ``instead`` names a layout that has."""
+    if with_labels:
+        raise ValueError(
+            f"{what} has no labels of points, so nothing can be judged by them; use {instead} layout, "
+            "or with_labels=False"
+        )
+
+
+def choose_places(places: list[Place], need_images: bool, where: str) -> dict[str, Place]:
+    """Key the samples by token, maybe without those that have no image."""
+    if not places:
+        raise ValueError(f"there is no cloud {where}; expected one of KITTI's layouts")
+    chosen = {place.token: place for place in places if place.image is not None or not need_images}
+    if not chosen:
+        raise ValueError(f"none of the {len(places)} clouds {where} has an image; restore the colour images")
+    return chosen
+
+
+def find_place(places: dict[str, Place], token: str, view: int) -> Place:
+    """Find a sample by its token."""
+    if token not in places or view != 0:
+        raise ValueError(f"no camera {view} of sample {token!r} here; expected one of this data set")
+    return places[token]
+
+
+def read_sample(place: Place, calibration: Calibration, sweeps: tuple[PointCloud, ...] = ()) -> Sample:
+    """Read a sample's cloud and the header of its image; labels there are none."""
+    cameras: tuple[Camera, ...] = ()
+    if place.image is not None:
+        cameras = (colour_camera(place.image, CAMERA, calibration.intrinsics, calibration.camera_from_lidar),)
+    cloud = read_velodyne(place.cloud)
+    return Sample(place.token, cloud, cameras, partial(_read_image, place, cameras), sweeps=sweeps)
+
+
+def _read_image(place: Place, cameras: tuple[Camera, ...], view: int) -> UInt8[Tensor, "height width 3"]:
+    if place.image is None or view != 0:
+        raise ValueError(f"sample {place.token} has no camera {view}, as its image is missing; restore it")
+    return read_image(place.image, cameras[0].width, cameras[0].height)

@@ -1,0 +1,248 @@
+"""KITTI's raw recordings, synced and rectified: one lidar, one colour camera, no labels of points."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
+from clip2scene.datasets.checks import carry_sweep, check_enough_sweeps, check_sweeps, read_own_split
+from clip2scene.datasets.kitti.files import (
+    VEHICLE_REACH_M,
+    VIEWPOINT,
+    list_names,
+    read_matrices,
+    read_text,
+    read_velodyne,
+    rigid,
+    split_projection,
+)
+from clip2scene.datasets.kitti.object import (
+    Calibration,
+    Place,
+    choose_places,
+    find_place,
+    read_sample,
+    refuse_labels,
+)
+from clip2scene.geometry.projection import invert_rigid
+from clip2scene.types import PointCloud, Sample
+
+EARTH_RADIUS_M = 6_378_137.0
+"""Of the sphere that positions are mapped from."""
+
+_OXTS_FIELDS = 30
+
+
+class KittiRaw:
+    """Clouds of KITTI's raw recordings, in the order of drives and time.
+
+    The vehicle's motion while the lidar turns is left in the clouds as they are recorded.
+
+    Attributes:
+        class_set: What points could be judged in.
+        tokens: ``DATE_drive_NNNN_sync-NNNNNNNNNN`` of each cloud.
+        num_images: How many samples have an image. One that has none has no camera.
+        viewpoint: Where the lidar stands in the clouds' frame.
+    """
+
+    viewpoint = VIEWPOINT
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        split: str = "train",
+        with_labels: bool = False,
+        class_set: ClassSet = SEMANTIC_KITTI,
+        sweeps: int = 1,
+        need_images: bool = False,
+    ) -> None:
+        """Open a data set: names of files are listed, and the calibrations of each day are read.
+
+        Args:
+            root: The folder that holds ``DATE/DATE_drive_NNNN_sync/`` with ``velodyne_points/data``,
+                ``image_02/data`` and ``oxts/data``, and ``DATE/calib_*.txt``.
+            split: A name in ``splits.json`` at the root, which lists drives; without one, ``train`` is all.
+            with_labels: Must be False, as there are no labels of points.
+            class_set: Classes that words may be taken from.
+            sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are those just
+                before, at 10 Hz, carried by the poses of ``oxts/data``; where a drive begins, or its
+                recording has a gap, there are fewer.
+            need_images: Whether to leave out the samples that have no image.
+
+        Raises:
+            ValueError: If labels are asked for, the split is unknown, a calibration is missing or wrong, or
+            no sample is there or has as many sweeps.
+        """
+        refuse_labels(with_labels, "KITTI's raw recordings")
+        check_sweeps(sweeps)
+        self.root = Path(root)
+        self.class_set = class_set
+        places: list[Place] = []
+        for drive in _choose_drives(self.root, split):
+            images = frozenset(list_names(drive / "image_02" / "data", ".png", 10))
+            places += [
+                Place(
+                    f"{drive.name}-{name}",
+                    drive / "velodyne_points" / "data" / f"{name}.bin",
+                    drive / "image_02" / "data" / f"{name}.png" if name in images else None,
+                )
+                for name in list_names(drive / "velodyne_points" / "data", ".bin", 10)
+            ]
+        self._earlier = _earlier_clouds(places, sweeps)
+        self._places = choose_places(
+            places, need_images, f"{self.root}/DATE/DRIVE/velodyne_points/data/*.bin"
+        )
+        self.tokens = tuple(self._places)
+        self.num_images = sum(place.image is not None for place in self._places.values())
+        dates = {place.cloud.parents[3] for place in self._places.values()}
+        self._calibrations = {date: read_raw_calibration(date, with_imu=sweeps > 1) for date in sorted(dates)}
+        most = 1 + max(len(self._earlier[place.cloud]) for place in self._places.values())
+        check_enough_sweeps(sweeps, most, f"{self.root}, split {split!r}")
+
+    def __len__(self) -> int:
+        """Count the clouds."""
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read sample ``index``; its image is read when asked for.
+
+        Raises:
+            ValueError: If a file is missing, truncated or broken. The message names it.
+        """
+        place = self._places[self.tokens[index]]
+        calibration = self._calibrations[place.cloud.parents[3]]
+        return read_sample(
+            place, calibration, _read_sweeps(place.cloud, calibration, self._earlier[place.cloud])
+        )
+
+    def label_map_path(self, token: str, view: int) -> Path:
+        """Return where a 2D segmenter's class map of one image is looked for.
+
+        Returns:
+            ``DATE/DRIVE/semantic_maps/NNNNNNNNNN.png`` below the root.
+        """
+        place = find_place(self._places, token, view)
+        return place.cloud.parents[2] / "semantic_maps" / f"{place.cloud.stem}.png"
+
+
+def world_from_imu(fix: Float[Tensor, "6"], scale: float) -> Float[Tensor, "4 4"]:
+    """Place the inertial unit on a map of the earth: Mercator's, with true lengths near one latitude.
+
+    On a sphere, Mercator's map stretches lengths by 1 / cos(latitude); multiplied by ``scale``, the cosine of
+    the latitude that a drive stays near, they are metres. East is x, north is y, up is z. Roll, pitch and yaw
+    turn around the unit's own x (forward), y (left) and z (up), yaw first; yaw 0 is east.
+
+    Args:
+        fix: Latitude and longitude in degrees, altitude in metres; roll, pitch and yaw in radians.
+        scale: Cosine of a latitude, the same for all poses that are compared.
+
+    Example:
+        >>> fix = torch.tensor([49.0, 8.0, 100.0, 0.0, 0.0, 0.0]).double()
+        >>> north = fix + torch.tensor([0.001, 0, 0, 0, 0, 0])
+        >>> scale = torch.deg2rad(fix[0]).cos().item()
+        >>> motion = invert_rigid(world_from_imu(fix, scale)) @ world_from_imu(north, scale)
+        >>> [round(metres, 1) for metres in motion[:3, 3].tolist()]
+        [0.0, 111.3, 0.0]
+    """
+    latitude, longitude, altitude, roll, pitch, yaw = fix.double()
+    east = torch.deg2rad(longitude)
+    north = torch.asinh(torch.tan(torch.deg2rad(latitude)))
+    turn = _turn(yaw, 0, 1) @ _turn(pitch, 2, 0) @ _turn(roll, 1, 2)
+    place = torch.stack([scale * EARTH_RADIUS_M * east, scale * EARTH_RADIUS_M * north, altitude])
+    return rigid(turn, "a pose", place)
+
+
+def _turn(angle: Float[Tensor, ""], first: int, second: int) -> Float[Tensor, "3 3"]:
+    """Turn one axis towards another."""
+    turn = torch.eye(3, dtype=torch.float64)
+    turn[first, first] = turn[second, second] = angle.cos()
+    turn[second, first], turn[first, second] = angle.sin(), -angle.sin()
+    return turn
+
+
+def _choose_drives(root: Path, split: str) -> list[Path]:
+    """List the folders of a split's drives."""
+    form = re.compile(r"[0-9]{4}_[0-9]{2}_[0-9]{2}_drive_[0-9]{4}_sync")
+    present = {path.name: path for path in sorted(root.glob("*/*_sync")) if form.fullmatch(path.name)}
+    own = root / "splits.json"
+    if not own.exists() and split != "train":
+        raise ValueError(
+            f"unknown split {split!r}: list its drives in {own}; without that file, train is all"
+        )
+    names = read_own_split(own, split) if own.exists() else tuple(present)
+    missing = [name for name in names if name not in present]
+    if missing or not names:
+        raise ValueError(
+            f"{root} lacks the drives {', '.join(missing) or 'of any day'}; expected "
+            "DATE/DATE_drive_NNNN_sync: restore them"
+        )
+    return [present[name] for name in names]
+
+
+def _earlier_clouds(places: list[Place], sweeps: int) -> dict[Path, tuple[Path, ...]]:
+    """List the clouds just before each, newest first, as far as the recording has no gap."""
+    known = {place.cloud for place in places}
+    earlier = {}
+    for cloud in known:
+        before: list[Path] = []
+        for back in range(1, sweeps):
+            path = cloud.with_name(f"{int(cloud.stem) - back:010d}.bin")
+            if path not in known:
+                break
+            before.append(path)
+        earlier[cloud] = tuple(before)
+    return earlier
+
+
+def read_raw_calibration(date: Path, *, with_imu: bool) -> Calibration:
+    """Read a day's calibration."""
+    path = date / "calib_cam_to_cam.txt"
+    matrices = read_matrices(path, {"R_rect_00": (3, 3), "P_rect_02": (3, 4)})
+    intrinsics, camera_from_rectified = split_projection(matrices["P_rect_02"], f"P_rect_02 of {path}")
+    rectified_from_camera = rigid(matrices["R_rect_00"], f"R_rect_00 of {path}")
+    chain = camera_from_rectified @ rectified_from_camera @ _read_motion(date / "calib_velo_to_cam.txt")
+    lidar_from_imu = _read_motion(date / "calib_imu_to_velo.txt") if with_imu else None
+    return Calibration(intrinsics, chain, lidar_from_imu)
+
+
+def _read_motion(path: Path) -> Float[Tensor, "4 4"]:
+    """Read a rotation R and a translation T."""
+    matrices = read_matrices(path, {"R": (3, 3), "T": (3,)})
+    return rigid(matrices["R"], f"R of {path}", matrices["T"])
+
+
+def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...]) -> tuple[PointCloud, ...]:
+    """Read earlier sweeps in the frame of a cloud."""
+    if not earlier:
+        return ()
+    assert calibration.lidar_from_imu is not None
+    fixes = [read_fix(path) for path in (cloud, *earlier)]
+    scale = float(torch.deg2rad(fixes[0][0]).cos())
+    imu_from_lidar = invert_rigid(calibration.lidar_from_imu)
+    poses = [world_from_imu(fix, scale) @ imu_from_lidar for fix in fixes]
+    lidar_from_world = invert_rigid(poses[0])
+    return tuple(
+        carry_sweep(read_velodyne(path), lidar_from_world @ pose, VEHICLE_REACH_M)
+        for path, pose in zip(earlier, poses[1:], strict=True)
+    )
+
+
+def read_fix(cloud: Path) -> Float[Tensor, "6"]:
+    """Read where the vehicle was when a cloud was taken: the first six of 30 numbers."""
+    path = cloud.parents[2] / "oxts" / "data" / f"{cloud.stem}.txt"
+    words = read_text(path, needs_end=False).split()
+    try:
+        values = np.array([float(word) for word in words])
+    except ValueError:
+        values = np.zeros(0)
+    if len(values) != _OXTS_FIELDS or not np.isfinite(values[:6]).all() or abs(values[0]) >= 90:
+        raise ValueError(
+            f"{path}: expected {_OXTS_FIELDS} numbers, the first a latitude, got {' '.join(words[:8])!r} "
+            "...; restore it"
+        )
+    return torch.from_numpy(values[:6])

@@ -1,0 +1,1 @@
+"""nuScenes, and the tables that it is made of."""

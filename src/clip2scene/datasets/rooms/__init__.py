@@ -1,0 +1,1 @@
+"""Rooms recorded with a depth camera: ScanNet, TUM, 7-Scenes."""

@@ -1,0 +1,224 @@
+"""One sample with its teacher's answers, in memory and in its file."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from clip2scene.distill.batch import Lesson, PixelLesson, Superpixels
+from clip2scene.geometry.superpoints import vote
+from clip2scene.sealed import load_sealed, save_sealed
+from clip2scene.teacher.maskclip import DenseEmbeddings
+from clip2scene.types import Pairs, PointCloud
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """The teacher's own features, beside the classes it names, and where the pairs look among them.
+
+    Attributes:
+        maps: Embeddings of every cell of every image.
+        pairs: Pixel of each pixel-point pair.
+        superpixels: Regions of the images, where the recipe contrasts those.
+    """
+
+    maps: DenseEmbeddings
+    pairs: Pairs
+    superpixels: Superpixels | None = None
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One sample with its teacher's answers.
+
+    Attributes:
+        cloud: The points of all sweeps, the keyframe's first, in the keyframe's frame.
+        pair_points: Index of the point of each pixel-point pair.
+        pair_logits: The teacher's logit of each class at each pair.
+        labels: True train ids, where the data set was opened with them; label-free learning never does.
+            Points of earlier sweeps have none.
+        superpoints: Number of the piece each point belongs to, -1 for the ground; None if nobody votes.
+        sweep_sizes: Points of each sweep, where sweeps are items of their own; empty where all are one.
+        gaze: The teacher's own features, where the recipe needs them.
+        keyframe_size: Points of the keyframe, where sweeps are merged with it.
+    """
+
+    cloud: PointCloud
+    pair_points: Int[Tensor, "pairs"]
+    pair_logits: Float[Tensor, "pairs classes"]
+    labels: Int[Tensor, "points"] | None
+    superpoints: Int[Tensor, "points"] | None = None
+    sweep_sizes: tuple[int, ...] = ()
+    gaze: Gaze | None = None
+    keyframe_size: int | None = None
+
+    def seen(self) -> Bool[Tensor, "points"]:
+        """Tell which points at least one camera sees."""
+        seen = torch.zeros(len(self.cloud), dtype=torch.bool)
+        seen[self.pair_points] = True
+        return seen
+
+    def teacher_labels(self) -> Int[Tensor, "points"]:
+        """Give each seen point the class with the highest summed logit over its pairs, others -1."""
+        summed = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
+        summed.index_add_(0, self.pair_points, self.pair_logits)
+        return torch.where(self.seen(), summed.argmax(1), -1)
+
+    def voted_labels(self) -> Int[Tensor, "points"]:
+        """Let the teacher's answers be voted on within superpoints; -1 where nobody can vote."""
+        if self.superpoints is None:
+            return self.teacher_labels()
+        logits = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
+        logits.index_add_(0, self.pair_points, self.pair_logits)
+        logits /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
+        return vote(self.superpoints, logits, self.seen())
+
+    def lesson_of_teacher(self, kept: Int[Tensor, "kept"] | None = None) -> Lesson:
+        """Ask for what the teacher says.
+
+        That is its class at every pair (released code: the argmax of the paired pixel); or, with superpoints,
+        what they voted for at every point. The pairs themselves come along.
+
+        Args:
+            kept: Which pairs come along; all if left out.
+        """
+        taught, targets = self.pair_points, self.pair_logits.argmax(1)
+        if self.superpoints is not None:
+            taught, targets = torch.arange(len(self.cloud)), self.voted_labels()
+        pixels = self._pixels(torch.arange(len(self.pair_points)) if kept is None else kept)
+        return Lesson(self.cloud, taught, targets, self.superpoints, pixels, item_sizes=self.sweep_sizes)
+
+    def _pixels(self, kept: Int[Tensor, "kept"]) -> PixelLesson:
+        """Give some of the pairs, with what their pixels or their regions look like."""
+        points, logits = self.pair_points[kept], self.pair_logits[kept]
+        if self.gaze is None:
+            return PixelLesson(points, logits)
+        regions = self.gaze.superpixels
+        if regions is not None:
+            return PixelLesson(points, logits, None, Superpixels(regions.of_pair[kept], regions.embeddings))
+        pairs = Pairs(*(each[kept] for each in vars(self.gaze.pairs).values()))
+        return PixelLesson(points, logits, self.gaze.maps.embeddings_at(pairs))
+
+    def lesson_of_labels(self) -> Lesson:
+        """Ask for the true label at every point.
+
+        Raises:
+            ValueError: If the sample was read without labels.
+        """
+        if self.labels is None:
+            raise ValueError("learning from labels needs a data set with labels; this one was read without")
+        everywhere = torch.arange(len(self.cloud))
+        return Lesson(self.cloud, everywhere, self.labels, self.superpoints, item_sizes=self.sweep_sizes)
+
+
+def save_carried(path: Path, carried: Carried) -> None:
+    """Write one sample's file, atomically."""
+    tensors = {
+        "positions": carried.cloud.positions,
+        "features": carried.cloud.features,
+        "pair_points": carried.pair_points.int(),
+        "pair_logits": carried.pair_logits.half(),
+        "sweep_sizes": torch.tensor(carried.sweep_sizes, dtype=torch.int32),
+    }
+    if carried.labels is not None:
+        tensors["labels"] = carried.labels.short()
+    if carried.superpoints is not None:
+        tensors["superpoints"] = carried.superpoints.int()
+    if carried.keyframe_size is not None:
+        tensors["keyframe_size"] = torch.tensor(carried.keyframe_size)
+    if carried.gaze is not None:
+        tensors |= _tensors_of(carried.gaze)
+    save_sealed(path, tensors)
+
+
+def hash_points(keyframe: Float[Tensor, "points 3"]) -> str:
+    """Hash the positions of a keyframe, so that it is known again wherever its data set lies.
+
+    Names are not enough: ``000000`` is in many drives, and one cloud may lie in two data sets. A cloud whose
+    points were turned, rounded or put in another order is another one.
+    """
+    return hashlib.sha256(keyframe.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def hash_clouds(paths: Iterable[Path]) -> dict[str, str]:
+    """Hash the keyframes of samples; of their files, nothing but the points is read.
+
+    Returns:
+        A hash by token.
+
+    Raises:
+        ValueError: If a file is missing or damaged.
+    """
+    return {path.stem: hash_points(_read_keyframe(path)) for path in paths}
+
+
+def _read_keyframe(path: Path) -> Float[Tensor, "points 3"]:
+    """Read the positions of a sample's keyframe."""
+    try:
+        with safe_open(path, "pt") as file:
+            positions, sizes = file.get_tensor("positions"), file.get_tensor("sweep_sizes").tolist()
+            if "keyframe_size" in file.keys():  # noqa: SIM118 - it is no dict
+                sizes = [int(file.get_tensor("keyframe_size"))]
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from None
+    return positions[: sizes[0]] if sizes else positions
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} cannot be read ({error}); delete it and run again")
+
+
+def load_carried(path: Path) -> Carried:
+    """Read what :func:`save_carried` wrote.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+    """
+    tensors = load_sealed(path)
+    try:
+        pair_points = tensors["pair_points"].long()
+        return Carried(
+            PointCloud(tensors["positions"], tensors["features"]),
+            pair_points,
+            tensors["pair_logits"].float(),
+            tensors["labels"].long() if "labels" in tensors else None,
+            tensors["superpoints"].long() if "superpoints" in tensors else None,
+            tuple(tensors["sweep_sizes"].tolist()),
+            _gaze_of(tensors, pair_points) if "image_sizes" in tensors else None,
+            int(tensors["keyframe_size"]) if "keyframe_size" in tensors else None,
+        )
+    except KeyError as error:
+        raise ValueError(f"{path} lacks {error}; delete it and run again") from None
+
+
+def _tensors_of(gaze: Gaze) -> dict[str, Tensor]:
+    """Lay out a gaze for its file; maps in half precision, one tensor an image."""
+    tensors = {
+        "image_sizes": torch.tensor(gaze.maps.sizes, dtype=torch.int32),
+        "pair_views": gaze.pairs.views.to(torch.uint8),  # config allows at most 255 views
+        "pair_pixels": gaze.pairs.pixels.float(),
+    }
+    tensors |= {f"map.{view}": each.half() for view, each in enumerate(gaze.maps.embeddings)}
+    if gaze.superpixels is not None:
+        tensors["superpixel_of_pair"] = gaze.superpixels.of_pair.int()
+        tensors["superpixel_embeddings"] = gaze.superpixels.embeddings.half()
+    return tensors
+
+
+def _gaze_of(tensors: dict[str, Tensor], pair_points: Int[Tensor, "pairs"]) -> Gaze:
+    """Read what :func:`_tensors_of` laid out."""
+    sizes = tuple((int(height), int(width)) for height, width in tensors["image_sizes"])
+    maps = tuple(tensors[f"map.{view}"].float() for view in range(len(sizes)))
+    pixels = tensors["pair_pixels"]
+    pairs = Pairs(pair_points, tensors["pair_views"].long(), pixels, torch.zeros(len(pixels)))
+    superpixels = None
+    if "superpixel_of_pair" in tensors:
+        superpixels = Superpixels(
+            tensors["superpixel_of_pair"].long(), tensors["superpixel_embeddings"].float()
+        )
+    return Gaze(DenseEmbeddings(maps, None, sizes), pairs, superpixels)

@@ -1,0 +1,1 @@
+"""Whether a data set is fit to learn from: files, times, calibration."""

@@ -1,0 +1,241 @@
+"""Checks that people need before they train: what is wrong with a data set, and what training on it costs."""
+
+import copy
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from clip2scene import build
+from clip2scene.classes.class_set import ClassSet
+from clip2scene.config import DataConfig, TeacherConfig
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.datasets.pandaset.loader import PandaSet
+from clip2scene.distill.lift import carry_split
+from clip2scene.doctor.calibration import check_calibration
+from clip2scene.doctor.report import Line
+from clip2scene.doctor.samples import Measured, count_labels, measure_sample, names_of_cameras
+from clip2scene.doctor.timing import check_times, find_places, find_velocities
+from clip2scene.types import IGNORE_LABEL, Sample
+
+_MOST_RAW_ID = 65_536
+
+
+def examine(
+    data: DataConfig,
+    root: Path,
+    *,
+    split: str = "train",
+    samples: int = 60,
+    calibration: bool = True,
+    costs: bool = True,
+) -> list[Line]:
+    """Examine a data set.
+
+    Args:
+        data: How it lies on the disk, and how points meet pixels.
+        root: Where it lies.
+        split: Which split to look at.
+        samples: How many samples, spread evenly over the split; 0 for all.
+        calibration: Whether to compare clouds with images.
+        costs: Whether to let the package's own image model look at two samples, to measure time and disk.
+
+    Returns:
+        The lines of the report.
+    """
+    try:
+        dataset, lines = _open(data, root, split)
+    except ValueError as error:
+        return [Line("fault", "files", f"cannot be opened: {error}")]
+    count = len(dataset.tokens)
+    numbers = np.unique(np.linspace(0, count - 1, min(samples or count, count)).round().astype(int)).tolist()
+    settings = _settings(data, dataset)
+    velocities, places = _motion(dataset, numbers)
+    measured = [
+        measure_sample(dataset, number, settings=settings, velocity=velocities.get(number), align=calibration)
+        for number in tqdm(numbers, desc="looking", unit="sample", disable=None)
+    ]
+    lines += [*_files(measured, count), *_clouds(measured), *_cameras(measured)]
+    lines += check_times(dataset, numbers)
+    if calibration:
+        lines += check_calibration(measured, places)
+    lines += _labels(measured, dataset, numbers)
+    whole = zip(numbers, measured, strict=True)
+    healthy = [number for number, each in whole if each.looks and not each.faults]
+    if costs and healthy:
+        lines += _costs(data, root, dataset, healthy[:2], measured)
+    return lines
+
+
+def _open(data: DataConfig, root: Path, split: str) -> tuple[build.DataSet, list[Line]]:
+    """Open a split with labels, or without if there are none or they are damaged."""
+    try:
+        return build.build_dataset(data, root, split=split, with_labels=True, sweeps=data.sweeps), []
+    except ValueError as error:
+        dataset = build.build_dataset(data, root, split=split, with_labels=False, sweeps=data.sweeps)
+        if _has_label_table(dataset):
+            return dataset, [Line("fault", "labels", f"cannot be read: {error}")]
+        return dataset, [Line("note", "labels", f"none to judge by: {error}")]
+
+
+def _has_label_table(dataset: build.DataSet) -> bool:
+    """Tell whether a table that labels need is there; then labels that cannot be opened are damaged."""
+    return isinstance(dataset, NuScenes) and (dataset.root / dataset.version / "lidarseg.json").exists()
+
+
+def _settings(data: DataConfig, dataset: build.DataSet) -> dict[str, Any]:
+    names = ("min_depth", "occlusion_test", "moved_test", "merge_sweeps")
+    chosen: dict[str, Any] = {name: getattr(data, name) for name in names}
+    return {**chosen, "viewpoint": tuple(dataset.viewpoint), "superpoint_vote": False, "keep": "classes"}
+
+
+def _motion(dataset: build.DataSet, numbers: Sequence[int]) -> tuple[dict[int, Any], list[int]]:
+    """Find out how fast the vehicle drove at some samples, and which of them were taken at one place."""
+    try:
+        return dict(find_velocities(dataset, numbers)), find_places(dataset, numbers)
+    except ValueError:  # check_times names it
+        return {}, list(numbers)
+
+
+def _files(measured: Sequence[Measured], count: int) -> list[Line]:
+    """Say how many samples can be read."""
+    bad = [each for each in measured if each.faults]
+    images = sum(len(each.looks) for each in measured)
+    looked = f"{len(measured)} of {count} samples"
+    if not bad:
+        return [Line("ok", "files", f"{looked} looked at: all clouds and {images} images can be read")]
+    lines = [Line("fault", "files", f"{len(bad)} of {looked} looked at cannot be read whole")]
+    return lines + [Line("fault", "files", fault) for each in bad[:3] for fault in each.faults[:2]]
+
+
+def _clouds(measured: Sequence[Measured]) -> list[Line]:
+    """Say how many points there are, and how far."""
+    read = [each for each in measured if each.num_points]
+    if not read:
+        return []
+    counts = np.array([each.num_points for each in read])
+    near, middle, far = np.median([each.ranges for each in read], axis=0)
+    text = f"{np.median(counts):.0f} points (median; {counts.min()} to {counts.max()}), all finite, "
+    text += f"range {near:.1f} to {far:.1f} m, half within {middle:.1f} m"
+    lines = [Line("ok", "clouds", text)]
+    is_room = any(look.depth is not None for each in read for look in each.looks)
+    if far < (0.5 if is_room else 5) or far > 500:
+        lines.append(Line("note", "clouds", f"range {far:.1f} m is unusual: are the units metres?"))
+    poor = [each.token for each in read if each.num_points < 0.25 * np.median(counts)]
+    if poor:
+        text = f"{len(poor)} clouds have less than a quarter of the usual points, the first is {poor[0]}"
+        lines.append(Line("note", "clouds", text))
+    return lines
+
+
+def _cameras(measured: Sequence[Measured]) -> list[Line]:
+    """Say what share of the points each camera sees."""
+    lines = []
+    for name in names_of_cameras(measured):
+        shares = [look.seen for each in measured for look in each.looks if look.camera == name]
+        text = f"{name}: sees {100 * np.median(shares):.1f} % of the points in {len(shares)} images"
+        if max(shares) == 0:
+            text = f"{name}: sees no point in any of {len(shares)} images: its calibration cannot be right"
+            lines.append(Line("fault", "cameras", text))
+        elif min(shares) == 0:
+            lines.append(Line("note", "cameras", f"{text}, in {shares.count(0)} of them none"))
+        else:
+            lines.append(Line("ok", "cameras", text))
+    if not lines:
+        lines.append(Line("fault", "cameras", "no image can be read, so there is nothing to learn from"))
+    return lines
+
+
+def _labels(measured: Sequence[Measured], dataset: build.DataSet, numbers: Sequence[int]) -> list[Line]:
+    """Say how often there is each class, and which raw ids are of none."""
+    found = sum((each.labels for each in measured), Counter())
+    total = found.total() if hasattr(found, "total") else sum(found.values())
+    if not total:
+        return []
+    names = dataset.class_set.classes
+    ranked = sorted(range(len(names)), key=lambda label: -found[label])
+    shares = [f"{names[label]} {100 * found[label] / total:.2g}" for label in ranked if found[label]]
+    lines = [Line("ok", "labels", f"share of points in percent: {', '.join(shares)}")]
+    missing = [name for label, name in enumerate(names) if not found[label]]
+    if missing:
+        lines.append(Line("note", "labels", f"no point of {', '.join(missing)} in the samples looked at"))
+    if found[IGNORE_LABEL]:
+        text = f"{100 * found[IGNORE_LABEL] / total:.2g} % of the points are of no class"
+        foreign = _foreign_ids(dataset, numbers[:5])
+        text += f"; raw ids {', '.join(map(str, foreign[:12]))}" if foreign else ""
+        only = found[IGNORE_LABEL] == total
+        lines.append(Line("fault" if only else "note", "labels", text))
+    return lines
+
+
+def _foreign_ids(dataset: build.DataSet, numbers: Sequence[int]) -> list[int]:
+    """List raw ids that stand for no class, in a few samples."""
+    if isinstance(dataset, PandaSet):  # its table is fixed
+        return []
+    names = tuple(str(raw) for raw in range(_MOST_RAW_ID))
+    raw = copy.copy(dataset)
+    raw.class_set = ClassSet(
+        "raw",
+        names,
+        tuple((name,) for name in names),
+        ((0, 0, 0),) * len(names),
+        {number: number for number in range(len(names))},
+    )
+    found: Counter[int] = Counter()
+    for number in numbers:
+        try:
+            labels = raw[number].labels
+        except ValueError:
+            continue
+        found += Counter() if labels is None else count_labels(labels)
+    return sorted(set(found) - set(dataset.class_set.train_id_of_raw) - {IGNORE_LABEL})
+
+
+@dataclass(frozen=True)
+class _Few:
+    """Some samples of a data set."""
+
+    dataset: build.DataSet
+    numbers: Sequence[int]
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        return tuple(self.dataset.tokens[number] for number in self.numbers)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.numbers[index]]
+
+
+def _costs(
+    data: DataConfig, root: Path, dataset: build.DataSet, numbers: Sequence[int], measured: Sequence[Measured]
+) -> list[Line]:
+    """Estimate what carrying a teacher's answers onto the split takes, from a few samples."""
+    teaching = TeacherConfig(templates="toytown")
+    count, read = len(dataset.tokens), np.median([each.seconds for each in measured if not each.faults])
+    try:
+        words = build.spoken_classes(data, Path(root))
+        space = build.open_text_space(teaching, None, words)
+        prompts = build.build_prompts(teaching, space, words, partly=True)
+        teacher = build.build_teacher(teaching, space, prompts, dataset)
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            paths = carry_split(
+                _Few(dataset, numbers), teacher, prompts, Path(folder), settings=_settings(data, dataset)
+            )
+            seconds = (time.perf_counter() - start) / len(paths)
+            size = sum(path.stat().st_size for path in paths) / len(paths)
+    except ValueError as error:
+        return [Line("note", "costs", f"not estimated: {error}")]
+    disk = f"{size / 1e6:.1f} MB a sample, {count * size / 1e9:.2g} GB for {count} samples"
+    lines = [Line("ok", "costs", f"disk for the teacher's answers: {disk}")]
+    text = (
+        f"reading takes {read:.2f} s a sample; with the package's own image model looking, {seconds:.2f} s, "
+    )
+    text += f"{count * seconds / 3600:.2g} hours for the split, once; a larger model takes longer"
+    return [*lines, Line("ok", "costs", text)]

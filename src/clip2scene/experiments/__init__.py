@@ -1,0 +1,1 @@
+"""Many runs: ablations, label efficiency, the demo, and their reports."""

@@ -1,0 +1,296 @@
+"""Tables of ablations: every variant of a recipe with every seed, trained, judged and compared.
+
+The folder of a table, which can be interrupted and taken up again at any time:
+
+======================  ================================================================================
+``runs/VARIANT/seed-S`` a run each; ``done.json`` in it says that it was trained and judged, and where
+``carried/``            the teacher's answers, and what it saw in each image, shared by all runs; may be
+                        deleted
+``calls.json``          the calls that worked on the table, and how long
+``table.md``            the table; rewritten after every run, as are ``table.csv`` and ``figure.png``
+======================  ================================================================================
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from clip2scene.config import Recipe
+from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.experiments.jobs import SPLIT, Job, check_data, check_device, check_folder, check_teachers
+from clip2scene.experiments.provenance import Calls, describe_machine, listed, today
+from clip2scene.experiments.report import write_report
+from clip2scene.experiments.results import Findings, Outcome, Row
+from clip2scene.io import read_json, write_json
+from clip2scene.parallel import one_at_a_time, run_apart
+from clip2scene.runs.checkpoint import versions
+from clip2scene.runs.folder import LOCK
+from clip2scene.training.train import pretrain
+
+
+def learn_and_judge(job: Job) -> None:
+    """Train a run, or what is left of it, and judge it."""
+    pretrain(
+        job.recipe,
+        data_root=job.data_root,
+        out=job.folder,
+        teacher_weights=job.teacher_weights,
+        device=job.device,
+        carried=job.carried,
+    )
+    evaluate(job.folder, data_root=job.data_root, split=SPLIT, carried=job.carried)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table.
+
+    Attributes:
+        name: Unique in its table.
+        recipe: What is trained; its seed does not matter.
+        published: The paper's mIoU in percent, by layout of the data set.
+        note: What it is, in a few words.
+    """
+
+    name: str
+    recipe: Recipe
+    published: Mapping[str, float] | None = None
+    note: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Make a folder's name of the variant's."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.")
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """Variants to compare.
+
+    Attributes:
+        name: What it is called on the command line.
+        title: Its heading.
+        baseline: Name of the variant that others are compared with.
+        variants: In the order shown.
+        work: What is done for a run; sent to other processes, so a function that a module defines.
+
+    Raises:
+        ValueError: If two variants share a name or a folder, or none is the baseline.
+    """
+
+    name: str
+    title: str
+    baseline: str
+    variants: tuple[Variant, ...]
+    work: Callable[[Job], None] = learn_and_judge
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        folders = [variant.folder for variant in self.variants]
+        for folder in folders:
+            if not folder or folders.count(folder) > 1:
+                raise ValueError(
+                    f"variants of table {self.name} need names that differ in their letters and digits, got "
+                    f"{', '.join(repr(variant.name) for variant in self.variants)}; rename some"
+                )
+        if self.baseline not in [variant.name for variant in self.variants]:
+            raise ValueError(
+                f"the baseline of table {self.name} must be one of its variants, got {self.baseline!r}; "
+                "name one of them"
+            )
+
+    def only(self, names: Sequence[str]) -> "AblationTable":
+        """Keep the baseline and the variants of these names.
+
+        Raises:
+            ValueError: If there is no variant of a name.
+        """
+        known = [variant.name for variant in self.variants]
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f"table {self.name} has no variant {name!r}; expected among {', '.join(known)}"
+                )
+        kept = tuple(each for each in self.variants if each.name in (self.baseline, *names))
+        return replace(self, variants=kept)
+
+
+def ablate(
+    table: AblationTable,
+    *,
+    data_root: Path,
+    out: Path,
+    seeds: Sequence[int] = (0, 1, 2),
+    workers: int = 1,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+    carried: Path | None = None,
+) -> Path:
+    """Train and judge every variant with every seed, and write the table.
+
+    All variants are run with the first seed, then with the second, so a whole table is there early; it is
+    written anew after every run. Runs that are done are kept, and interrupted ones go on where they stopped.
+
+    Args:
+        table: The variants.
+        data_root: The data set, with labels to judge by.
+        out: Folder of the table.
+        seeds: One run of each variant for each of them.
+        workers: How many runs at a time, each in a process with its share of the cores.
+        teacher_weights: Of all variants; as :func:`clip2scene.training.train.pretrain` takes them.
+        device: Where to compute, as torch names it.
+        carried: Folder of the teacher's answers, which other tables may share; in ``out`` by default.
+
+    Returns:
+        ``out/table.md``.
+
+    Raises:
+        ValueError: Before any training if a recipe, the data, the teacher, the device or ``out`` is unfit.
+            At the end if runs failed; the others are in the table then, and the same call tries these again.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or workers < 1:
+        raise ValueError(
+            f"expected one or more different seeds and one or more workers, got seeds {list(seeds)} and "
+            f"{workers} workers; correct these options"
+        )
+    data_root, out = Path(data_root), Path(out)
+    jobs = [
+        Job(
+            variant.name,
+            replace(variant.recipe, seed=seed),
+            out / "runs" / variant.folder / f"seed-{seed}",
+            carried or out / "carried",
+            data_root,
+            teacher_weights,
+            device,
+        )
+        for seed in seeds
+        for variant in table.variants
+    ]
+    check_device(device)
+    with one_at_a_time(out / LOCK, wait=False):  # first: another call's files are half there
+        for job in jobs:
+            check_folder(job)
+        layout = check_data(jobs)
+        check_teachers(jobs)
+        desk = _Desk(table, jobs, out, layout, workers)
+        desk.run(workers)
+    if desk.failures:
+        job, reason = next(iter(desk.failures.items()))
+        raise ValueError(
+            f"{len(desk.failures)} of {len(jobs)} runs failed, {job.variant} with seed {job.recipe.seed} "
+            f"because: {reason}. All reasons are in {out / 'table.md'}; the same command tries them again"
+        )
+    return out / "table.md"
+
+
+class _Desk:
+    """Where the runs of a table are done and written up.
+
+    Args:
+        table: The variants.
+        jobs: Every run, in the order they are done.
+        out: Folder of the table.
+        layout: Of the data set, if published values are for it.
+        workers: How many runs at a time.
+    """
+
+    def __init__(
+        self, table: AblationTable, jobs: Sequence[Job], out: Path, layout: str | None, workers: int
+    ) -> None:
+        self.table, self.jobs, self.out, self.layout = table, jobs, out, layout
+        self.calls = Calls(out / "calls.json", workers=workers)
+        self.failures: dict[Job, str] = {}
+
+    def run(self, workers: int) -> None:
+        """Do the runs that are not done."""
+        waiting = [job for job in self.jobs if not job.is_done]
+        steps = {job: job.steps_done() for job in self.jobs}
+        bar = tqdm(
+            total=sum(job.recipe.steps for job in self.jobs),
+            initial=sum(steps.values()),
+            desc=self.table.name,
+            unit="step",
+            smoothing=0,
+        )
+
+        def show() -> None:
+            steps.update({job: job.steps_done() for job in waiting})
+            bar.set_postfix(
+                runs=f"{sum(job.is_done for job in self.jobs)}/{len(self.jobs)}",
+                failed=len(self.failures),
+                refresh=False,
+            )
+            bar.update(sum(steps.values()) - bar.n)
+
+        self.calls.worked = bool(waiting)
+        self.write_up()
+        try:
+            with bar, closing(run_apart(self.table.work, waiting, workers=workers, meanwhile=show)) as ended:
+                for job, reason in ended:
+                    if reason:
+                        self.failures[job] = reason
+                    else:
+                        _mark_done(job)
+                    show()
+                    self.write_up()
+        finally:
+            self.calls.save()
+
+    def write_up(self) -> None:
+        """Write the table as it stands."""
+        outcomes = tuple(self._outcome(job) for job in self.jobs)
+        rows = tuple(self._row(variant) for variant in self.table.variants)
+        findings = Findings(self.table.title, self.table.baseline, rows, outcomes, self._facts())
+        write_report(findings, self.out)
+
+    def _outcome(self, job: Job) -> Outcome:
+        if job not in self.failures and job.is_done:
+            minutes = read_json(job.folder / "done.json")["minutes"]
+            metrics = read_json(job.folder / "metrics.json")
+            return Outcome(job.variant, job.recipe.seed, metrics, math.nan if minutes is None else minutes)
+        failure = self.failures.get(job, "")
+        for path in (self.out, job.data_root):  # the table is for others, who have no use for our paths
+            for shown in (str(path.resolve()), str(path)):
+                failure = failure.replace(shown, path.resolve().name)
+        return Outcome(job.variant, job.recipe.seed, failure=failure)
+
+    def _row(self, variant: Variant) -> Row:
+        return Row(
+            variant.name,
+            variant.note,
+            variant.recipe.supervision == "label-free",
+            variant.recipe.teacher.trained_on_2d_labels,
+            (variant.published or {}).get(self.layout or ""),
+        )
+
+    def _facts(self) -> dict[str, str]:
+        """Say how the table was made, without a path of the machine."""
+        done = [read_json(job.folder / "done.json") for job in self.jobs if job.is_done]
+        facts = self.calls.describe()
+        facts["data"] = f"{self.jobs[0].data_root.resolve().name}, judged on split {SPLIT}"
+        facts["seeds"] = listed(job.recipe.seed for job in self.jobs)
+        if done:
+            facts["machine"] = listed(each["machine"] for each in done)
+            facts["versions"] = listed(
+                (" ".join(f"{name} {number}" for name, number in each["versions"].items()) for each in done),
+                "or",
+            )
+            facts["date"] = listed(sorted(each["date"] for each in done))
+        return facts
+
+
+def _mark_done(job: Job) -> None:
+    minutes = job.minutes()
+    about = {
+        "minutes": None if math.isnan(minutes) else minutes,
+        "machine": describe_machine(job.device),
+        "versions": versions(),
+        "date": today(),
+    }
+    write_json(job.folder / "done.json", about)

@@ -1,0 +1,181 @@
+"""The whole path on the embedded world, in one call; in any of the layouts that it is written in."""
+
+import multiprocessing
+import os
+import textwrap
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from clip2scene.classes.tables import SCANNET
+from clip2scene.config import DataConfig, Recipe
+from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.evaluation.metrics import Scores, table
+from clip2scene.inference.figures import draw_samples, draw_words
+from clip2scene.recipes import rooms, supervised, toytown
+from clip2scene.runs.create import start_run
+from clip2scene.toytown.rooms.room_scan import Walk
+from clip2scene.toytown.writers.datasets import (
+    write_drive_log,
+    write_nuscenes,
+    write_scannet,
+    write_semantic_kitti,
+)
+from clip2scene.toytown.writers.drive import Recording
+from clip2scene.training.train import pretrain
+
+TOWNS = 1
+"""Seed of the towns: none of these was among those that the small CLIP was trained on (seed 0)."""
+
+STREET_WORDS = (
+    *("car", "bus", "truck", "bicycle", "person", "road", "sidewalk", "grass"),
+    *("tree", "bush", "house", "wall", "pole", "sign"),
+)
+"""Words that the small CLIP knows; several of them were taught as one class."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What one demo makes, and what is learnt there.
+
+    Attributes:
+        write: Writes the data set; the writers of :mod:`clip2scene.toytown.writers.datasets`.
+        records: What is recorded, as that writer takes it.
+        num_scenes: To learn from.
+        num_val_scenes: To judge on.
+        recipe: How it is learnt.
+        words: In which a cloud is shown.
+        caveat: What a reader of the scores must know, for the report.
+    """
+
+    write: Callable[..., None]
+    records: dict[str, Recording | Walk]
+    num_scenes: int
+    num_val_scenes: int
+    recipe: Recipe
+    words: tuple[str, ...] = STREET_WORDS
+    caveat: str = ""
+
+
+WORLDS = {
+    # Streets by the dozen teach more than long drives along a few.
+    "nuscenes": World(write_nuscenes, {"recording": Recording(2, 2)}, 100, 20, toytown()),
+    "semantic-kitti": World(
+        write_semantic_kitti,
+        {"recording": Recording(2, 1)},
+        150,
+        30,
+        replace(
+            toytown(),
+            name="toytown-semantic-kitti",
+            data=DataConfig(layout="semantic-kitti", classes="toytown"),
+            steps=1500,
+        ),
+        caveat=(
+            "This world is harder than the default demo's. One camera looks ahead in place of six around: "
+            "the teacher sees a ninth of the points, and none of the ground within some metres of the "
+            "vehicle, so nobody teaches what that is called. The schedule is shorter too, 1500 clouds in "
+            "place of 2700."
+        ),
+    ),
+    "drive-log": World(
+        write_drive_log,
+        {"recording": Recording(2, 2)},
+        50,
+        12,
+        replace(
+            toytown(), name="toytown-drive-log", data=DataConfig(layout="drive-log", sweeps=2), steps=700
+        ),
+        caveat=(
+            "Towns and cameras are the default demo's, but half as many streets are learnt from, in half as "
+            "many steps, and 12 in place of 20 are judged on: expect lower scores that vary more."
+        ),
+    ),
+    "scannet": World(
+        write_scannet,
+        {"walk": Walk(frames=16, points_per_m2=200.0, ground_truth=True)},
+        60,
+        15,
+        rooms(),
+        SCANNET.classes,  # without a text encoder, nothing else can be asked for
+        caveat=(
+            "The teacher is a stand-in that saw 2D labels: the small image-text model knows no furniture, so "
+            "each pixel's true class, painted by the world itself, takes its place. No real teacher is that "
+            "good. The scores show that the path works indoors; they belong to a class of their own, and say "
+            "nothing beside those of a teacher that saw no label."
+        ),
+    ),
+}
+"""The demos by layout. Those after the first have shorter schedules."""
+
+
+def run_demo(out: Path, *, data: str = "nuscenes", seed: int = 0) -> str:
+    """Make data, learn without labels and (to know the ceiling) with them, judge both, draw pictures.
+
+    Every part that is already there is kept, so an interrupted demo goes on where it stopped.
+
+    Args:
+        out: Folder for everything.
+        data: The layout of the data, one of :data:`WORLDS`.
+        seed: Fixes the training; the towns are the same for every seed.
+
+    Returns:
+        The report that is also written to ``report.txt``.
+
+    Raises:
+        ValueError: If there is no such world, or ``out`` holds the demo of another one or of another seed.
+    """
+    if data not in WORLDS:
+        raise ValueError(f"no demo has data {data!r}; choose one of {', '.join(WORLDS)}")
+    world, began = WORLDS[data], time.perf_counter()
+    root, label_free, ceiling = out / "toytown", out / "label-free", out / "supervised"
+    if not root.exists():
+        numbers = {"num_scenes": world.num_scenes, "num_val_scenes": world.num_val_scenes, "seed": TOWNS}
+        world.write(root, **numbers, **world.records)
+    recipe = replace(world.recipe, seed=seed)
+    run = start_run(recipe, data_root=root, out=label_free, teacher_weights=None)
+    run.carry(root, split="train", with_labels=False)  # with all cores, before each training has its share
+    _side_by_side((recipe, root, label_free), (supervised(recipe), root, ceiling))
+    scores = evaluate(label_free, data_root=root)
+    seen = evaluate(ceiling, data_root=root, carried=label_free / "carried")  # the teacher looked already
+    scores["supervised"] = seen["student"]
+    drawn = draw_samples(label_free, data_root=root, split="val", count=2)
+    drawn.append(draw_words(label_free, data_root=root, split="val", words=world.words))
+    report = "\n".join([_report(scores, world), "", *(f"picture: {path}" for path in drawn)])
+    report += f"\ntime: {(time.perf_counter() - began) / 60:.1f} minutes"
+    (out / "report.txt").write_text(report + "\n", encoding="utf-8")
+    return report
+
+
+def _side_by_side(*runs: tuple[Recipe, Path, Path]) -> None:
+    """Train several runs at once, each in a process with its share of the cores."""
+    cores = max(1, (os.cpu_count() or 1) // len(runs))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(runs), mp_context=spawn) as pool:
+        started = [pool.submit(_train, *run, cores) for run in runs]
+        for each in started:
+            each.result()
+
+
+def _train(recipe: Recipe, data: Path, out: Path, cores: int) -> None:
+    torch.set_num_threads(cores)
+    torch.set_float32_matmul_precision("medium")
+    pretrain(recipe, data_root=data, out=out)
+
+
+def _report(scores: dict[str, Scores], world: World) -> str:
+    """Lay the columns side by side, and say in sentences what distillation gained, and what to beware of."""
+    unseen, ceiling = (100 * scores[name].miou for name in ("student_unseen", "supervised"))
+    gain = 100 * (scores["student_seen"].miou - scores["teacher_seen"].miou)
+    unused = "No label of a point" if world.recipe.teacher.trained_on_2d_labels else "No label"
+    caveat = f"\n\n{textwrap.fill(world.caveat, 100, break_on_hyphens=False)}" if world.caveat else ""
+    return (
+        f"{table(scores)}\n\n"
+        f"{unused} was used. On points that a camera sees, the student is {gain:+.1f} points of mIoU from\n"
+        f"its teacher's labels; on those that none sees, it scores {unseen:.1f}.\n"
+        f"The same network taught by true labels scores {ceiling:.1f} on all points.{caveat}"
+    )

@@ -1,0 +1,218 @@
+"""The table of few labels: ways to begin, fine-tuned with more and more of the labels, over seeds.
+
+The folder of a table, which can be interrupted and taken up again at any time:
+
+======================  ================================================================================
+``pretraining/``        a table of ablations: every way's label-free training, judged without any label
+``1-percent/`` ...      a table of ablations for each amount of labels, compared with a start from chance
+``carried/``            clouds, labels and the teacher's answers, shared by all; may be deleted
+``table.md``            all together; beside it ``table.csv`` and ``figure.png``
+======================  ================================================================================
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from clip2scene import build
+from clip2scene.config import LabelsConfig, Recipe
+from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.experiments.ablation import AblationTable, Variant, ablate
+from clip2scene.experiments.efficiency_report import SCRATCH, Cell, write_efficiency
+from clip2scene.experiments.jobs import SPLIT, Job, check_data
+from clip2scene.experiments.variants import contrasting, full
+from clip2scene.io import read_json
+from clip2scene.recipes import fine_tuned
+from clip2scene.runs.run import open_start
+from clip2scene.training.train import finetune
+
+PROBE = "linear probe"
+"""The amount that trains a linear layer on all labels, and nothing below it."""
+AMOUNTS = (PROBE, "1 %", "5 %", "10 %", "25 %", "100 %")
+"""What the papers' tables have."""
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to begin.
+
+    Attributes:
+        name: Unique in the table.
+        pretraining: How it learns without labels; None begins from chance.
+        begins_with_words: Whether its classifier begins where its words stand, or from chance as in the
+            papers.
+    """
+
+    name: str
+    pretraining: Recipe | None
+    begins_with_words: bool = False
+
+
+def methods_of(recipe: Recipe) -> dict[str, Method]:
+    """Name the ways to begin: chance, the rivals, the paper's method, and the recipe itself.
+
+    PPKT and SLidR contrast with the teacher's image tower before its pooling, as their papers do with a
+    frozen backbone; class maps have none, so they contrast with the texts there (SLidR not at all).
+    """
+    tower = "own" if recipe.teacher.kind == "maskclip" else None
+    ways = [Method(SCRATCH, None), Method("PPKT", contrasting(recipe, "pixel-infonce", tower))]
+    if tower:
+        ways.append(Method("SLidR", contrasting(recipe, "superpixel-infonce", tower)))
+    ways += [Method("CLIP2Scene", full(recipe)), Method(OURS, recipe, begins_with_words=True)]
+    return {way.name: way for way in ways}
+
+
+def labels_of(amount: str, by: Literal["scene", "keyframe"]) -> LabelsConfig:
+    """Read an amount: ``1 %`` is a share, ``3`` a number of scenes or keyframes.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    base = LabelsConfig(by=by, draw=None, absent="allow")
+    if amount == PROBE:
+        return base
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?) ?%|(\d+)", amount)
+    if matched is None:
+        raise ValueError(
+            f"expected an amount of labels such as '1 %' or 3 or '{PROBE}', got {amount!r}; correct --amounts"
+        )
+    share, count = matched.groups()
+    return replace(base, fraction=float(share) / 100) if share else replace(base, count=int(count))
+
+
+def tuning_recipe(
+    recipe: Recipe, method: Method, amount: str, *, by: Literal["scene", "keyframe"], steps: int | None = None
+) -> Recipe:
+    """Say how a method learns from so many labels; all but the start is the same for all methods."""
+    tuned = fine_tuned(recipe, from_chance=method.pretraining is None)
+    begin: Literal["words", "random"] = "words" if method.begins_with_words else "random"
+    tuning = replace(tuned.tuning, start=begin, freeze=amount == PROBE)
+    return replace(
+        tuned,
+        name=method.name,
+        labels=labels_of(amount, by),
+        tuning=tuning,
+        steps=tuned.steps if steps is None else steps,
+    )
+
+
+def tune_and_judge(starts: Mapping[str, Path], job: Job) -> None:
+    """Fine-tune a run from its method's own run of the same seed, and judge it."""
+    folder = starts.get(job.variant)
+    finetune(
+        job.recipe,
+        data_root=job.data_root,
+        out=job.folder,
+        start=None if folder is None else open_start(folder / f"seed-{job.recipe.seed}"),
+        teacher_weights=job.teacher_weights,
+        device=job.device,
+        carried=job.carried,
+    )
+    evaluate(job.folder, data_root=job.data_root, split=SPLIT, carried=job.carried)
+
+
+def label_efficiency(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    methods: Sequence[str] | None = None,
+    amounts: Sequence[str] = AMOUNTS,
+    by: Literal["scene", "keyframe"] = "scene",
+    seeds: Sequence[int] = (0, 1, 2),
+    tuning_steps: int | None = None,
+    **calls: Any,  # noqa: ANN401
+) -> Path:
+    """Pretrain, fine-tune and judge every method with every amount of labels and every seed.
+
+    Each seed draws its own scenes, the same for all methods, and a smaller share is part of a larger one.
+
+    Args:
+        recipe: Ours; the others have its network, teacher, and schedule.
+        data_root: The data set, with labels.
+        out: Folder of the table.
+        methods: Some of :func:`methods_of`; all by default. Chance is always there.
+        amounts: See :func:`labels_of`.
+        by: Whether whole scenes are labelled, or keyframes.
+        seeds: One run of each method and amount for each.
+        tuning_steps: Of fine-tuning; by default those of :func:`clip2scene.recipes.fine_tuned`.
+        calls: ``workers``, ``teacher_weights`` and ``device``, as
+            :func:`clip2scene.experiments.ablation.ablate` takes them.
+
+    Returns:
+        ``out/table.md``.
+
+    Raises:
+        ValueError: If a name or an amount is unknown; and as
+            :func:`clip2scene.experiments.ablation.ablate` does.
+    """
+    known = methods_of(recipe)
+    wanted = list(dict.fromkeys([SCRATCH, *(known if methods is None else methods)]))
+    foreign = [name for name in wanted if name not in known]
+    if foreign or not amounts:
+        raise ValueError(
+            f"expected amounts of labels, and methods among {', '.join(known)}, got {foreign or 'no amount'}"
+        )
+    ways = [known[name] for name in wanted]
+    recipes = {
+        (way.name, amount): tuning_recipe(recipe, way, amount, by=by, steps=tuning_steps)
+        for amount in amounts
+        for way in ways
+    }
+
+    def run(table: AblationTable) -> None:
+        ablate(
+            table, data_root=data_root, out=out / table.name, seeds=seeds, carried=out / "carried", **calls
+        )
+
+    _check_amounts(recipe, recipes.values(), data_root, seeds)
+    layout = check_data([Job(OURS, recipe, out, out, Path(data_root), None, "cpu")])
+    taught = tuple(Variant(way.name, way.pretraining) for way in ways if way.pretraining is not None)
+    starts = {}
+    if taught:
+        run(AblationTable("pretraining", "Without labels", taught[-1].name, taught))
+        starts = {each.name: out / "pretraining" / "runs" / each.folder for each in taught}
+    for amount in amounts:
+        variants = tuple(Variant(way.name, recipes[way.name, amount]) for way in ways)
+        work = partial(tune_and_judge, starts)
+        title = f"Labels: {amount}, by {by}"
+        run(AblationTable(folder_of(amount), title, SCRATCH, variants, work))
+        write_efficiency(read_cells(out, wanted, amounts, seeds), out, by=by, layout=layout)
+    return out / "table.md"
+
+
+def _check_amounts(recipe: Recipe, tuned: Iterable[Recipe], data_root: Path, seeds: Sequence[int]) -> None:
+    """Refuse an amount that labels nothing, or what has no labels, before anything is trained."""
+    dataset = build.build_dataset(recipe.data, data_root, split="train", with_labels=False)
+    chosen = [build.choose_labels(replace(each, seed=seed), dataset) for each in tuned for seed in seeds]
+    tokens = {token for subset in chosen for token in subset.tokens}
+    build.require_labels(recipe.data, data_root, tokens)
+
+
+def folder_of(amount: str) -> str:
+    """Make a folder's name of an amount.
+
+    Example:
+        >>> folder_of("1 %"), folder_of("0.1%"), folder_of("30"), folder_of(PROBE)
+        ('1-percent', '0.1-percent', '30', 'linear-probe')
+    """
+    return re.sub(r"[^a-z0-9.]+", "-", amount.replace("%", " percent").lower()).strip("-")
+
+
+def read_cells(out: Path, methods: Sequence[str], amounts: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    """Read every run of a table that is done."""
+    cells = []
+    for amount in ("none", *amounts):
+        table = "pretraining" if amount == "none" else folder_of(amount)
+        for method in methods:
+            for seed in seeds:
+                run = out / table / "runs" / Variant(method, Recipe(method)).folder / f"seed-{seed}"
+                if (run / "done.json").exists():
+                    labels = read_json(run / "labels.json") if amount != "none" else {}
+                    done, metrics = read_json(run / "done.json"), read_json(run / "metrics.json")
+                    cells.append(Cell(method, amount, seed, metrics, done, labels))
+    return cells

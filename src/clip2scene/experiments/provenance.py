@@ -1,0 +1,108 @@
+"""Who worked on a folder of experiments, on which machine and how long."""
+
+import datetime
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clip2scene.io import read_json, write_json
+from clip2scene.parallel import count_cores
+
+
+class Calls:
+    """The calls that worked on a folder, this one the last.
+
+    Attributes:
+        worked: Whether this call does any work; one that only writes the table anew is not counted.
+
+    Args:
+        path: File that earlier calls left, and that this one is written to.
+        workers: How many runs at a time this call makes.
+    """
+
+    def __init__(self, path: Path, *, workers: int) -> None:
+        self.path = path
+        self.worked = True
+        self.began = time.perf_counter()
+        self.earlier: list[dict[str, Any]] = read_json(path) if path.exists() else []
+        self.this = {"command": shown_command(sys.argv), "workers": workers, "date": today()}
+
+    def all(self) -> list[dict[str, Any]]:
+        """List every call, with its seconds up to now."""
+        this = {**self.this, "seconds": time.perf_counter() - self.began}
+        return [*self.earlier, this] if self.worked or not self.earlier else self.earlier
+
+    def save(self) -> None:
+        """Write the calls down."""
+        write_json(self.path, self.all())
+
+    def describe(self) -> dict[str, str]:
+        """Say in words what was called and how long it took."""
+        calls = self.all()
+        seconds = sum(call["seconds"] for call in calls)
+        workers = listed(sorted({call["workers"] for call in calls}), "or")
+        return {
+            "command": listed(f"`{call['command']}`" for call in calls),
+            "time": f"{duration(seconds)} in {len(calls)} call{'s' * (len(calls) > 1)}, {workers} at a time",
+        }
+
+
+def shown_command(words: Sequence[str]) -> str:
+    """Write a command line without the machine's own paths: of these, the last part remains.
+
+    Example:
+        >>> shown_command(["/opt/bin/clip2scene", "ablate", "--out=/home/me/table", "--data-root", "/data/x"])
+        'clip2scene ablate --out=table --data-root x'
+    """
+    shown = []
+    for word in words:
+        option, equals, value = word.rpartition("=")
+        path = Path(value)
+        if len(path.parts) > 1 and (path.is_absolute() or value.startswith(("~", "..")) or path.exists()):
+            value = path.name
+        shown.append(option + equals + value)
+    return " ".join(f"'{word}'" if " " in word else word for word in shown)
+
+
+def describe_machine(device: str) -> str:
+    """Say what kind of machine computes.
+
+    Example:
+        >>> describe_machine("cpu").endswith("no GPU")
+        True
+    """
+    place = torch.device(device)
+    accelerator = torch.cuda.get_device_name(place) if place.type == "cuda" else None
+    cores = count_cores()
+    return f"{cores} core{'s' * (cores > 1)}, {accelerator or ('no GPU' if place.type == 'cpu' else device)}"
+
+
+def today() -> str:
+    """Give the date as year-month-day."""
+    return datetime.date.today().isoformat()
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people.
+
+    Example:
+        >>> duration(75.0), duration(11_520.0)
+        ('1.2 min', '3 h 12 min')
+    """
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 60 else f"{int(minutes // 60)} h {int(minutes % 60)} min"
+
+
+def listed(things: Iterable[object], word: str = "and") -> str:
+    """Put different things in a sentence, in the order they come in.
+
+    Example:
+        >>> listed([0, 1, 1, 2]), listed(["a"])
+        ('0, 1 and 2', 'a')
+    """
+    different = list(dict.fromkeys(str(thing) for thing in things))
+    return f" {word} ".join([", ".join(different[:-1]), different[-1]] if different[1:] else different)

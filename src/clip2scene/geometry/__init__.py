@@ -1,0 +1,1 @@
+"""Where things are: projection, depth, motion between moments, superpoints."""

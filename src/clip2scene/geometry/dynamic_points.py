@@ -1,0 +1,102 @@
+"""Which points of an earlier sweep lie on things that have moved away since."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def seen_through(
+    earlier: Float[Tensor, "points 3"],
+    keyframe: Float[Tensor, "key 3"],
+    *,
+    viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    cell: float = 0.25,
+    across: float = 0.75,
+    down: float = 1.5,
+    tolerance: float = 0.02,
+    slack: float = 0.2,
+) -> Bool[Tensor, "points"]:
+    """Tell which earlier points stand where the keyframe's beams now pass through.
+
+    The keyframe's returns are sorted into cells of direction around its lidar. An earlier point has moved
+    away when every return in the window around its direction lies clearly behind it, and there is a return
+    in the window's lower half: what stands on the ground blocks the beam below it too. Both rules err on the
+    side of keeping: one near return in the window keeps the point, and so does a window without returns.
+
+    Not caught: what moved and has only the sky or no return behind it; the lowest strip of a thing, where
+    the beam below meets the road in front of it; the edge of a thing's old place that lies within the window
+    of where it is now; and earlier points that the keyframe cannot see because something has moved in front
+    of them (see :func:`clip2scene.geometry.projection.drop_occluded`). A vehicle that slid along itself
+    still covers most of its old points: these are kept. Wrongly called are a few points of still things that
+    are thinner than the gap between beams, such as bicycles and poles.
+
+    Args:
+        earlier: Points of one earlier sweep, carried into the keyframe's frame, in metres.
+        keyframe: The keyframe's points.
+        viewpoint: Where the keyframe's lidar stands in that frame.
+        cell: Edge of a cell, in degrees.
+        across: Reach of the window to each side, in degrees; more than half the spacing of firings.
+        down: Reach of the window up and down, in degrees; more than the spacing of the lidar's rings.
+        tolerance: How much farther than the point a return must lie, as a fraction of the point's range.
+        slack: The same in metres, added.
+
+    Returns:
+        True for the points that have moved away.
+
+    Raises:
+        ValueError: If a position is not finite, ``cell`` is not within 0..10, a reach is not within 0..45, or
+            another number is negative.
+
+    Example:
+        >>> wall = torch.tensor([[20.0, y / 10, z / 10] for y in range(-30, 31) for z in range(-30, 31)])
+        >>> seen_through(torch.tensor([[10.0, 0.0, 0.0], [19.9, 0.0, 0.0]]), wall).tolist()
+        [True, False]
+    """
+    if not 0 < cell <= 10 or not 0 <= min(across, down) <= max(across, down) <= 45:
+        numbers = f"{cell}, {across} and {down}"
+        raise ValueError(f"expected a cell in 0..10 and reaches in 0..45 degrees, got {numbers}")
+    if min(tolerance, slack) < 0:
+        raise ValueError(f"expected tolerance and slack of 0 or more, got {tolerance} and {slack}")
+    if not (earlier.isfinite().all() and keyframe.isfinite().all()):
+        raise ValueError("positions hold numbers that are not finite; drop those points first")
+    rows, columns = round(180 / cell), round(360 / cell)
+    origin = keyframe.new_tensor(viewpoint)
+    key_ranges, key_cells = _directions(keyframe - origin, rows, columns)
+    buffer = keyframe.new_full((rows * columns,), torch.inf)
+    buffer.scatter_reduce_(0, key_cells, key_ranges, "amin")
+    below, above = _nearest_below_and_above(
+        buffer.view(rows, columns), round(down / cell), round(across / cell)
+    )
+    ranges, cells = _directions(earlier - origin, rows, columns)
+    nearest_below, nearest_above = below.flatten()[cells], above.flatten()[cells]
+    passed = torch.minimum(nearest_below, nearest_above) > ranges * (1 + tolerance) + slack
+    return passed & nearest_below.isfinite()
+
+
+def _directions(
+    offsets: Float[Tensor, "points 3"], rows: int, columns: int
+) -> tuple[Float[Tensor, "points"], Int[Tensor, "points"]]:
+    """Return the range of each point and the cell of its direction; rows count upwards from straight down."""
+    x, y, z = offsets.unbind(dim=1)
+    up = torch.atan2(z, torch.hypot(x, y)) / torch.pi + 0.5
+    around = torch.atan2(y, x) / (2 * torch.pi) + 0.5
+    row = (up * rows).long().clamp(max=rows - 1)
+    column = (around * columns).long() % columns
+    return offsets.norm(dim=1), row * columns + column
+
+
+def _nearest_below_and_above(
+    ranges: Float[Tensor, "rows columns"], reach_rows: int, reach_columns: int
+) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]:
+    """Find the least range in the lower and in the upper half of the window around each cell.
+
+    Both halves hold the cell's own row. The first and last columns are neighbours.
+    """
+    nearness = F.pad(-ranges[None, None], (reach_columns, reach_columns, 0, 0), mode="circular")
+    nearness = F.max_pool2d(nearness, (1, 2 * reach_columns + 1), stride=1)
+    halves = []
+    for pad in ((0, 0, reach_rows, 0), (0, 0, 0, reach_rows)):
+        padded = F.pad(nearness, pad, value=-torch.inf)
+        halves.append(-F.max_pool2d(padded, (reach_rows + 1, 1), stride=1)[0, 0])
+    return halves[0], halves[1]

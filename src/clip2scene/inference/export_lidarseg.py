@@ -1,0 +1,167 @@
+"""Submissions to nuScenes' lidar segmentation challenge.
+
+::
+
+    OUT/lidarseg/SPLIT/<token of the lidar's sample_data>_lidarseg.bin    one byte a point, 1 to 16
+    OUT/SPLIT/submission.json                                             what the method looks at
+    OUT/export.json                                                       which run answered; not submitted
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from tqdm import tqdm
+
+from clip2scene.classes.class_set import ClassSet
+from clip2scene.classes.tables import NUSCENES
+from clip2scene.datasets.checks import read_records
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.inference.export_kitti import claim, open_split, predictions
+from clip2scene.io import read_json, write_atomically, write_json
+from clip2scene.runs.run import open_run
+
+FLAGS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
+"""What the challenge asks of each method."""
+
+BYTES_A_POINT = 20
+"""Of nuScenes' lidar files."""
+
+
+def export_lidarseg(
+    run: Path, *, data_root: Path, split: str = "test", out: Path, use_external: bool = True
+) -> Int[np.ndarray, "classes"]:
+    """Label every keyframe of a split as the challenge wants it.
+
+    An interrupted call goes on where it stopped. The result is read back and checked.
+
+    Args:
+        run: Folder that ``pretrain`` wrote.
+        data_root: The data set, in nuScenes' layout.
+        split: Which of its splits; the challenge judges ``test``.
+        out: Folder for the submission.
+        use_external: Whether to declare that the method uses data from elsewhere: the teacher's image-text
+            model is trained on such, though the student in use sees the lidar alone.
+
+    Returns:
+        How many points got each of the challenge's classes, 0 to 16; none is 0.
+
+    Raises:
+        ValueError: If the run or the data cannot be read, the run knows classes that the challenge has not,
+            or ``out`` holds the answers of another run.
+    """
+    opened = open_run(run)
+    if opened.recipe.data.layout != "nuscenes":
+        raise ValueError(
+            f"run {run} is of data in the layout {opened.recipe.data.layout!r}; the challenge is nuScenes', "
+            "name a run of such data"
+        )
+    dataset = open_split(opened, data_root, split)
+    assert isinstance(dataset, NuScenes)
+    ids = challenge_ids(dataset.class_set)
+    paths = [label_path(out, dataset, token, split) for token in dataset.tokens]
+    claim(opened, out, holds="lidarseg")
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    with tqdm(
+        desc=f"label {split}", total=len(paths), initial=len(paths) - len(missing), unit="sample"
+    ) as bar:
+        for number, (_, answers) in zip(missing, predictions(opened, dataset, missing), strict=True):
+            with write_atomically(paths[number]) as temporary:
+                temporary.write_bytes(ids[answers].numpy().tobytes())
+            bar.update()
+    for leftover in (out / "lidarseg" / split).glob(".partial-*"):  # of a call that was killed while it wrote
+        leftover.unlink(missing_ok=True)
+    counts = _check_labels(
+        out, dataset, split
+    )  # first, so that a submission is described only when it is whole
+    looks_at = {"use_lidar": True, "use_external": use_external}
+    meta = {flag: looks_at.get(flag, False) for flag in FLAGS}
+    write_json(out / split / "submission.json", {"meta": meta})
+    _check_description(out / split / "submission.json")
+    return counts
+
+
+def challenge_ids(class_set: ClassSet) -> Tensor:
+    """Return the challenge's number of each class: its place among nuScenes' sixteen, from 1.
+
+    Raises:
+        ValueError: If a class is none of the sixteen.
+    """
+    unknown = [name for name in class_set.classes if name not in NUSCENES.classes]
+    if unknown:
+        raise ValueError(
+            f"the challenge has no class {', '.join(unknown)}; expected some of {', '.join(NUSCENES.classes)}"
+        )
+    return torch.tensor([NUSCENES.classes.index(name) + 1 for name in class_set.classes], dtype=torch.uint8)
+
+
+def label_path(out: Path, dataset: NuScenes, token: str, split: str) -> Path:
+    """Return where the labels of one keyframe belong.
+
+    Raises:
+        ValueError: If the split's or the file's name could lead elsewhere.
+    """
+    lidar_token, _ = dataset.lidar_file(token)
+    for name in (split, lidar_token):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
+            raise ValueError(f"{name!r} cannot name a file of a submission; expected letters and digits")
+    return out / "lidarseg" / split / f"{lidar_token}_lidarseg.bin"
+
+
+def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, "classes"]:
+    """Read a submission back and see that the challenge will take it.
+
+    Args:
+        out: Folder of the submission.
+        dataset: The split that it is about.
+        split: Its name.
+
+    Returns:
+        How many points got each of the challenge's classes, 0 to 16; none is 0.
+
+    Raises:
+        ValueError: If a keyframe's file is missing, has not one byte a point or a class that is none of 1 to
+            16, there are files of other samples, or ``submission.json`` is not as it should be.
+    """
+    _check_description(out / split / "submission.json")
+    return _check_labels(out, dataset, split)
+
+
+def _check_description(path: Path) -> None:
+    """Refuse a ``submission.json`` that is not as it should be."""
+    content = read_json(path)
+    meta = content.get("meta") if isinstance(content, dict) else None
+    if (
+        not isinstance(meta, dict)
+        or set(meta) != set(FLAGS)
+        or {type(flag) for flag in meta.values()} != {bool}
+    ):
+        raise ValueError(f'{path} is no description of a submission; expected "meta" with {", ".join(FLAGS)}')
+
+
+def _check_labels(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, "classes"]:
+    """Refuse label files that the challenge would refuse, and count the points of each class."""
+    counts = np.zeros(len(NUSCENES) + 1, dtype=np.int64)
+    paths = {token: label_path(out, dataset, token, split) for token in dataset.tokens}
+    others = sorted(set((out / "lidarseg" / split).glob("*")) - set(paths.values()))
+    if others:
+        raise ValueError(
+            f"{others[0]} is of no keyframe of split {split!r}; delete it, or give another --out"
+        )
+    for token, labels_at in paths.items():
+        labels = read_records(labels_at, "u1")[:, 0]
+        _, cloud = dataset.lidar_file(token)
+        expected = cloud.stat().st_size // BYTES_A_POINT
+        if len(labels) != expected:
+            raise ValueError(
+                f"{labels_at} holds {len(labels)} labels, but {cloud} {expected} points; delete it"
+            )
+        if labels.min() < 1 or labels.max() > len(NUSCENES):
+            raise ValueError(
+                f"{labels_at} holds classes outside 1..{len(NUSCENES)}; delete it and call again"
+            )
+        counts += np.bincount(labels, minlength=len(counts))
+    return counts

@@ -1,0 +1,136 @@
+"""Using a trained student: say the words once, then label any number of clouds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip2scene import build
+from clip2scene.inference.text_embeddings import words_of_table
+from clip2scene.runs.run import Run, open_run
+from clip2scene.student.model import Embedder
+from clip2scene.types import PointCloud, Prompts
+
+PlaceWords = Callable[[Sequence[str]], Prompts]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What the words say of a cloud.
+
+    Attributes:
+        names: The prompts, in the order they were given.
+        labels: Index of the prompt that fits each point best.
+        scores: Share of each prompt at each point; a point's scores sum to 1.
+        embeddings: Every point in the text space; compare with any text embedding by dot product.
+    """
+
+    names: tuple[str, ...]
+    labels: Int[Tensor, "points"]
+    scores: Float[Tensor, "points names"]
+    embeddings: Float[Tensor, "points channels"]
+
+
+class Segmenter:
+    """Label clouds with any words.
+
+    Args:
+        student: A trained network.
+        prompts: The words to begin with.
+        place_words: Gives further words their place in the text space the student was trained in.
+        in_channels: Features a point that the student was trained on.
+
+    Example:
+        >>> segmenter = Segmenter.load("demo/label-free")  # doctest: +SKIP
+        >>> segmenter.set_prompts(["car", "person", "tree"])  # doctest: +SKIP
+        >>> segmenter.segment(read_cloud("sweep.bin")).labels  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, student: Embedder, prompts: Prompts, place_words: PlaceWords, *, in_channels: int = 1
+    ) -> None:
+        self.student = student
+        self.prompts = self._taught = prompts
+        self.place_words = place_words
+        self.in_channels = in_channels
+
+    @classmethod
+    def load(cls, run: Path | str, *, words: Path | str | None = None) -> "Segmenter":
+        """Open a run's student, its words set to the classes it was trained with.
+
+        The text encoder is opened when :meth:`set_prompts` asks for other words; with a table, never.
+
+        Args:
+            run: Folder of the run.
+            words: A table of text embeddings to take words from, as ``clip2scene embed-words`` makes it.
+                Without one, they are placed by the text encoder that the run was taught with.
+
+        Raises:
+            ValueError: If the folder is no finished run, or the table is unreadable or of another model.
+        """
+        opened = open_run(Path(run))
+        place_words = _ask_encoder(opened) if words is None else words_of_table(Path(words), opened)
+        if not opened.knows_words:
+            place_words = _know_none(opened)
+        in_channels = opened.sources["in_channels"]
+        return cls(opened.student(), opened.prompts, place_words, in_channels=in_channels)
+
+    def set_prompts(self, names: Sequence[str]) -> None:
+        """Choose the words that points are labelled with from now on.
+
+        Args:
+            names: At least one word or phrase, all different.
+
+        Raises:
+            ValueError: If there is no word, one is repeated, the text encoder or table does not know one, the
+                encoder is not where it was, or the student has never learnt what words mean.
+        """
+        if isinstance(names, str):
+            raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
+        cleaned = [name.strip() for name in names]
+        if not cleaned or not all(cleaned) or len(set(cleaned)) < len(cleaned):
+            raise ValueError(f"expected at least one prompt, all different and not empty, got {list(names)}")
+        self.prompts = self.place_words(cleaned)
+
+    def segment(self, cloud: PointCloud) -> Segmentation:
+        """Label every point of a cloud.
+
+        Args:
+            cloud: Its features must be those the student was trained on: one channel of intensity, 0..1.
+
+        Raises:
+            ValueError: If the cloud is empty, holds numbers that are not finite, or has other features.
+        """
+        channels = cloud.features.shape[1]
+        if channels != self.in_channels:
+            raise ValueError(
+                f"the student was trained on {self.in_channels} channels of features, got {channels}; "
+                "give the cloud what the training clouds had"
+            )
+        if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
+            raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
+        answers = self.student.answer(cloud.positions, cloud.features, self.prompts)
+        scores = torch.softmax(answers.logits if self.prompts is self._taught else answers.by_words, dim=1)
+        return Segmentation(self.prompts.classes, scores.argmax(1), scores, answers.embeddings)
+
+
+def _know_none(run: Run) -> PlaceWords:
+    """Refuse all words: only labels have taught the run, and they taught its classifier."""
+
+    def refuse(names: Sequence[str]) -> Prompts:
+        raise ValueError(
+            f"{run.folder} learnt its classes from labels and has never learnt what words mean, so it cannot "
+            f"be asked for {', '.join(names)}; fine-tune from a label-free run to ask for words"
+        )
+
+    return refuse
+
+
+def _ask_encoder(run: Run) -> PlaceWords:
+    """Place words with the run's own text encoder, opened when the first are asked for."""
+    text_space = cache(run.text_space)
+    return lambda names: build.place_words(run.recipe.teacher, text_space(), names)

@@ -1,0 +1,111 @@
+"""Tables of text embeddings for students at work: words without a text encoder."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from clip2scene import build
+from clip2scene.config import TeacherConfig
+from clip2scene.runs.run import Run, open_run
+from clip2scene.teacher.clip.load import load_clip
+from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
+from clip2scene.teacher.vocabulary import add_short_names
+from clip2scene.types import Prompts
+
+_NEAREST = 0.5  # a name in two wordings of one model lies nearer, in two models it lies anywhere
+
+
+def embed_words(
+    words: Sequence[str], *, teacher_weights: str | None = None, run: Path | None = None
+) -> TextTable:
+    """Make a table of words: each in all sentences, averaged.
+
+    Args:
+        words: At least one word or phrase, all different.
+        teacher_weights: Folder or hub id of an image-text model, or a ``.pt`` file of OpenAI's; None takes
+            the small one in the package.
+        run: A run, whose text space and sentences to use instead.
+
+    Raises:
+        ValueError: If the model or the run cannot be opened, both are named, or a word is unknown.
+    """
+    names = [word.strip() for word in words]
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"expected at least one word, all different and not empty, got {list(words)}")
+    if run is not None and teacher_weights is not None:
+        raise ValueError("a run has its own image-text model; name either a run or teacher weights")
+    if run is not None:
+        opened = open_run(run)
+        teacher: TeacherConfig = opened.recipe.teacher
+        space: TextSpace = opened.text_space()
+    else:
+        teacher = TeacherConfig(templates="all" if teacher_weights else "toytown")
+        space = load_clip(teacher_weights or build.SMALL_CLIP)
+    placed = build.place_words(teacher, space, names)
+    return TextTable(tuple(names), placed.embeddings, getattr(space, "space", ""))
+
+
+def read_words(words: str) -> list[str]:
+    """Split words at commas; or read them from a ``.txt`` file, one a line.
+
+    Raises:
+        ValueError: If the file cannot be read.
+
+    Example:
+        >>> read_words("car, street sign")
+        ['car', 'street sign']
+    """
+    if not words.endswith(".txt"):
+        return [word.strip() for word in words.split(",")]
+    try:
+        lines = Path(words).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{words} cannot be read ({error}); give a text file of words, one a line") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def words_of_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
+    """Open a table whose words a run's student is to be asked for.
+
+    Args:
+        path: As :func:`~clip2scene.teacher.prompts.read_text_table` takes it; the names of an ``.npy`` lie
+            beside it.
+        run: The student's.
+
+    Returns:
+        What gives words their place.
+
+    Raises:
+        ValueError: If the table cannot be read, or lies in another text space than the run's.
+    """
+    table = add_short_names(read_text_table(path, path.with_name(build.names_of(path))))
+    check_space(table, run.prompts, run.sources.get("text_space", ""))
+    return partial(build.place_words, run.recipe.teacher, table)
+
+
+def check_space(table: TextTable, prompts: Prompts, space: str) -> None:
+    """Refuse a table that was not made by the model whose text space a student was taught in.
+
+    Args:
+        table: The words to ask for.
+        prompts: The words that the student was taught with.
+        space: Fingerprint of its text space; empty if not known. Then the names that both have tell.
+
+    Raises:
+        ValueError: If the table is of another model, as far as can be known.
+    """
+    taught, given = prompts.embeddings.shape[1], table.vectors.shape[1]
+    if taught != given:
+        raise ValueError(
+            f"the text table has vectors of {given} channels, but the student was taught in {taught}; "
+            "make the table with the image-text model of that run (clip2scene embed-words --run RUN)"
+        )
+    shared = [name for name in prompts.names if name in table.names]
+    rows = prompts.embeddings[[prompts.names.index(name) for name in shared]]
+    alike = (rows * table.encode_text(shared)).sum(1) if shared else None
+    other = space and table.space and space != table.space
+    if other or (alike is not None and alike.max() < _NEAREST):
+        raise ValueError(
+            "the text table was made by another image-text model than the one that taught the student; "
+            "make it with the model of that run (clip2scene embed-words --run RUN)"
+        )

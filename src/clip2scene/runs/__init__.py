@@ -1,0 +1,1 @@
+"""A run's folder: what it holds, how it is made, opened and resumed."""

@@ -1,0 +1,1 @@
+"""Image-text models: CLIP and SigLIP, from folders, hub ids or OpenAI's archives."""

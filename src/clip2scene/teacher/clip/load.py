@@ -1,0 +1,321 @@
+"""Image-text models, loaded from a folder or a hub: three families behind one face."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+
+from clip2scene.io import read_json, write_atomically, write_json
+from clip2scene.teacher.clip.bpe import read_clip_tokenizer
+from clip2scene.teacher.clip.folder import (
+    OPENAI_MEAN,
+    OPENAI_STD,
+    SIGLIP_GREY,
+    WORDS,
+    find_folder,
+    fit_weights,
+    listing,
+    read_normalisation,
+    read_tokenizer,
+    read_weights,
+    three_numbers,
+)
+from clip2scene.teacher.clip.openai import load_openai_model
+from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
+from clip2scene.teacher.clip.tokenizer import Reading, reading_of, reading_of_folder
+from clip2scene.teacher.prompts import TextTable, read_text_table
+
+Family = Literal["resnet", "vit", "siglip"]
+TEXTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A frozen image-text model, whatever its family.
+
+    Attributes:
+        family: ``resnet`` (OpenAI's layout, the small model too), ``vit`` (the CLIP of transformers) or
+            ``siglip``.
+        model: The towers, a torch module in evaluation mode.
+        tokenize: Turns texts into token ids, padded to one length.
+        unknown_words: Lists the parts of a text that the model has no token for.
+        mean: What is taken off each colour in 0..1 before the first layer.
+        std: What the rest is divided by.
+        image_size: Height and width of the images it was trained on, in pixels.
+        patch: Pixels per cell of its feature map.
+        table: Stands in for the text tower: the vectors of a fixed list of names. None uses the tower.
+    """
+
+    family: Family
+    model: Any
+    tokenize: Callable[[Sequence[str]], Int[Tensor, "texts tokens"]]
+    unknown_words: Callable[[str], list[str]]
+    mean: Float[Tensor, "3"]
+    std: Float[Tensor, "3"]
+    image_size: int
+    patch: int
+    table: TextTable | None = None
+
+    def __post_init__(self) -> None:
+        if self.table is None:
+            return
+        channels, mine = self._text_projection().shape[0], self.table.vectors.shape[1]
+        if mine != channels:
+            raise ValueError(
+                f"the text table has vectors of {mine} channels, the image tower beside it {channels}; "
+                "make the table with that model's text tower"
+            )
+        if self.table.space and self.table.space != self.space:
+            raise ValueError(
+                "the text table was made by another image-text model than the image tower beside it; "
+                "make it with that model's text tower"
+            )
+
+    @property
+    def space(self) -> str:
+        """Fingerprint of the text space: the same for every copy of a model, in any layout and precision."""
+        signs = np.packbits(self._text_projection().detach().float().cpu().signbit().numpy())
+        return hashlib.sha256(signs.tobytes()).hexdigest()[:16]
+
+    def _text_projection(self) -> Float[Tensor, "channels width"]:
+        if self.family == "resnet":
+            return self.model.text_projection.T
+        if self.family == "vit":
+            return self.model.text_projection.weight
+        return self.model.text_model.head.weight
+
+    def normalise(
+        self, images: UInt8[Tensor, "views height width 3"]
+    ) -> Float[Tensor, "views 3 height width"]:
+        """Turn pictures into what the first layer expects: the model's own mean and standard deviation."""
+        x = images.permute(0, 3, 1, 2).float().div(255)
+        return (x - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+
+    @torch.no_grad()
+    def encode_image(self, images: UInt8[Tensor, "views height width 3"]) -> Float[Tensor, "views channels"]:
+        """Embed whole pictures, shrunk or stretched to the square the model was trained on; unit rows."""
+        pixels = resize(self.normalise(images), (self.image_size, self.image_size))
+        if self.family == "resnet":
+            return F.normalize(self.model.encode_image(pixels), dim=-1)
+        return F.normalize(_pooled(self.model.get_image_features(pixel_values=pixels)), dim=-1)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
+        """Embed texts; unit rows."""
+        if self.table is not None:
+            return self.table.encode_text(texts)
+        rows = [
+            self._encode_tokens(self.tokenize(texts[at : at + TEXTS_AT_ONCE]))
+            for at in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        return F.normalize(torch.cat(rows).float(), dim=-1)
+
+    def _encode_tokens(self, tokens: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts channels"]:
+        if self.family == "resnet":
+            return self.model.encode_text(tokens)
+        return _pooled(self.model.get_text_features(input_ids=tokens))
+
+
+def _pooled(output: Any) -> Tensor:  # noqa: ANN401 - a tensor, or in transformers 5 an object that holds it
+    return getattr(output, "pooler_output", output)
+
+
+def resize(
+    pixels: Float[Tensor, "views 3 height width"], size: tuple[int, int]
+) -> Float[Tensor, "views 3 new_height new_width"]:
+    """Scale pictures to ``size`` (height, width), smoothing where they shrink."""
+    if tuple(pixels.shape[-2:]) == size:
+        return pixels
+    return F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def load_clip(source: str | Path) -> Clip:
+    """Load an image-text model from a folder, a ``.pt`` file of OpenAI's, or the Hugging Face hub by its id.
+
+    A folder holds ``config.json`` (or open_clip's ``open_clip_config.json``), weights as safetensors (or a
+    ``pytorch_model.bin`` of plain tensors) and a tokenizer. Which family it is stands in the config. OpenAI's
+    files need a tokenizer beside them, see :func:`~clip2scene.teacher.clip.bpe.read_clip_tokenizer`.
+
+    Raises:
+        ValueError: If the folder is not there, is of no known family, or its weights do not fit its config.
+    """
+    if Path(source).suffix == ".pt":
+        return _load_openai(Path(source))
+    folder = find_folder(source)
+    if (folder / "open_clip_config.json").exists():
+        return _load_open_clip(folder)
+    if not (folder / "config.json").exists():
+        raise ValueError(
+            f"{folder} is no image-text model: expected config.json, got {listing(folder)}; "
+            "name the folder that a CLIP or SigLIP model was saved to, or a .pt file of OpenAI's itself"
+        )
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind == "clip_resnet":
+        return _load_small(folder, config)
+    if kind in ("clip", "siglip"):
+        return _load_transformers(folder, kind)
+    if kind == "siglip2":
+        raise ValueError(
+            f"{folder} is a SigLIP 2 of the NaFlex kind, which cuts images up in its own way and is "
+            "not supported; take a SigLIP 2 of a fixed image size, such as siglip2-base-patch16-224"
+        )
+    raise ValueError(
+        f"{folder}/config.json describes a model of type {kind!r}; expected clip_resnet, clip or siglip "
+        "(SigLIP 2 of a fixed image size calls itself siglip). Name the folder of a model that has both an "
+        "image and a text tower"
+    )
+
+
+def clip_of_resnet(model: ClipResNet, tokenizer: Tokenizer, mean: Tensor, std: Tensor) -> Clip:
+    """Put a ResNet model and its tokenizer behind the common face."""
+    return _of_resnet(model, reading_of(tokenizer), None, (mean, std))
+
+
+def _of_resnet(
+    model: ClipResNet, words: Reading, table: TextTable | None, colours: tuple[Tensor, Tensor]
+) -> Clip:
+    config = model.config
+    model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
+    return Clip("resnet", model.eval(), *words, *colours, config.image_size, config.stride, table)
+
+
+def _words(folder: Path, read: Callable[[], Reading]) -> tuple[Reading, TextTable | None]:
+    """Say how texts are read: with the tokenizer, or without, where a table stands in for the text tower."""
+    if not (folder / WORDS).exists():
+        return read(), None
+    table = read_text_table(folder / WORDS)
+
+    def tokenize(texts: Sequence[str]) -> Tensor:
+        raise AssertionError("a table has no tokens")
+
+    return (tokenize, table.unknown_words), table
+
+
+def word_tokenizer(words: Sequence[str], context_length: int) -> Tokenizer:
+    """Make a tokenizer of whole lower-case words; the end token has the highest id, as in CLIP."""
+    vocabulary = ["[PAD]", "[UNK]", "[START]", *sorted(set(words)), "[END]"]
+    ids = {word: number for number, word in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [("[START]", ids["[START]"]), ("[END]", ids["[END]"])]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[START] $A [END]", special_tokens=ends)
+    tokenizer.enable_truncation(context_length)
+    tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
+    return tokenizer
+
+
+def save_clip(clip: Clip, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a ResNet model in the layout that :func:`load_clip` reads, in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = asdict(clip.model.config)
+    write_json(
+        folder / "config.json", {"model_type": "clip_resnet", "architectures": ["ClipResNet"], **config}
+    )
+    size = {"height": clip.image_size, "width": clip.image_size}
+    normalisation = {"image_mean": clip.mean.tolist(), "image_std": clip.std.tolist(), "size": size}
+    write_json(folder / "preprocessor_config.json", normalisation)
+    with write_atomically(folder / "tokenizer.json") as temporary:
+        temporary.write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+    state = {name: value.detach().cpu().contiguous() for name, value in clip.model.state_dict().items()}
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    with write_atomically(folder / "model.safetensors") as temporary:
+        save_file(halves, temporary, metadata={"format": "pt"})
+
+
+def _build_resnet(folder: Path, config: ResNetClipConfig, mean: Tensor, std: Tensor) -> Clip:
+    model = ClipResNet(config)
+    fit_weights(model, read_weights(folder), folder)
+    words = _words(folder, lambda: reading_of(read_tokenizer(folder, config.context_length)))
+    return _of_resnet(model.float(), *words, (mean, std))
+
+
+def _load_small(folder: Path, content: Mapping[str, Any]) -> Clip:
+    values: dict[str, Any] = {
+        name: content[name] for name in ResNetClipConfig.__dataclass_fields__ if name in content
+    }
+    missing = sorted(set(ResNetClipConfig.__dataclass_fields__) - set(values))
+    if missing:
+        raise ValueError(
+            f"{folder}/config.json lacks {', '.join(missing)}; take it from a saved clip_resnet model"
+        )
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    config = ResNetClipConfig(**{**values, **lists})
+    return _build_resnet(folder, config, *read_normalisation(folder))
+
+
+def _load_open_clip(folder: Path) -> Clip:
+    path = folder / "open_clip_config.json"
+    try:
+        content = read_json(path)
+        cfg, processing = content["model_cfg"], content.get("preprocess_cfg", {})
+        vision, text = cfg["vision_cfg"], cfg["text_cfg"]
+        if not isinstance(vision["layers"], list):
+            raise ValueError(
+                f"{path} describes a vision transformer; only ResNets are read in open_clip's layout. "
+                "Take the same model in the layout of transformers"
+            )
+        config = ResNetClipConfig(
+            embed_dim=cfg["embed_dim"],
+            image_size=vision["image_size"],
+            layers=tuple(vision["layers"]),
+            width=vision["width"],
+            image_heads=vision["width"] * 32 // 64,
+            vocab_size=text["vocab_size"],
+            context_length=text["context_length"],
+            text_width=text["width"],
+            text_heads=text["heads"],
+            text_layers=text["layers"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} lacks {error}; take it from a model saved by open_clip") from None
+    mean = three_numbers(processing.get("mean", OPENAI_MEAN), path)
+    std = three_numbers(processing.get("std", OPENAI_STD), path)
+    return _build_resnet(folder, config, mean, std)
+
+
+def _load_openai(path: Path) -> Clip:
+    model: Any = load_openai_model(path)
+    colours = torch.tensor(OPENAI_MEAN), torch.tensor(OPENAI_STD)
+    if isinstance(model, ClipResNet):
+        num_tokens, length = model.config.vocab_size, model.config.context_length
+    else:
+        text, vision = model.config.text_config, model.config.vision_config
+        num_tokens, length = text.vocab_size, text.max_position_embeddings
+
+    def read() -> Reading:
+        return reading_of(read_clip_tokenizer(path.parent, num_tokens=num_tokens, context_length=length))
+
+    words, table = _words(path.parent, read)
+    if isinstance(model, ClipResNet):
+        return _of_resnet(model, words, table, colours)
+    return Clip("vit", model, *words, *colours, vision.image_size, vision.patch_size, table)
+
+
+def _load_transformers(folder: Path, kind: Literal["clip", "siglip"]) -> Clip:
+    import transformers  # late: slow to import
+
+    try:
+        names = ("CLIPConfig", "CLIPModel") if kind == "clip" else ("SiglipConfig", "SiglipModel")
+        settings = getattr(transformers, names[0]).from_pretrained(folder)
+        model = getattr(transformers, names[1])(settings)
+    except Exception as error:  # the library raises many kinds, and all mean that the config is bad
+        raise ValueError(f"{folder} is no complete {kind} model ({error}); fetch it anew") from None
+    fit_weights(model, read_weights(folder), folder)
+    text, vision = settings.text_config, settings.vision_config
+    length, num_tokens = text.max_position_embeddings, text.vocab_size
+    words, table = _words(folder, lambda: reading_of_folder(folder, kind, length, num_tokens))
+    family: Family = "vit" if kind == "clip" else "siglip"
+    greys = {} if kind == "clip" else {"mean": SIGLIP_GREY, "std": SIGLIP_GREY}
+    colours = read_normalisation(folder, **greys)
+    return Clip(family, model.float().eval(), *words, *colours, vision.image_size, vision.patch_size, table)

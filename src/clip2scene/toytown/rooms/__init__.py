@@ -1,0 +1,1 @@
+"""Furnished rooms, and a walk through one with a depth camera."""

@@ -1,0 +1,1 @@
+"""Streets: their plan, the things in them, what they look like."""

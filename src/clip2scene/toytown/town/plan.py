@@ -1,0 +1,138 @@
+"""A street while it is being planned: what stands where, and patches of ground.
+
+Street coordinates are (s, d): metres along the main road's middle line and metres to its left. The world
+bends them by one curvature, so that straight plans make curved streets.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from clip2scene.toytown.town.shapes import Mesh
+from clip2scene.toytown.town.things import Part, Thing
+
+START, END = -100.0, 190.0
+"""The street's extent along s, in metres; the drive starts at s = 0."""
+
+
+REACH = 110.0
+"""The street's extent on either side, in metres."""
+
+
+KERB = 0.15
+
+
+EGO_CLEARANCE = 12.0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A thing in the street.
+
+    Attributes:
+        thing: What it is.
+        s: Metres along, at time 0.
+        d: Metres to the left, at time 0.
+        heading: Radians counter-clockwise from the street's direction.
+        height: Of the ground it stands on, metres.
+        speed: Along its heading, metres per second.
+    """
+
+    thing: Thing
+    s: float
+    d: float
+    heading: float = 0.0
+    height: float = 0.0
+    speed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A patch of ground; its part's mesh is in street coordinates (s, d, height)."""
+
+    label: int
+    noun: str
+    colour: str
+    part: Part
+
+
+@dataclass
+class Plan:
+    """A street while it is being planned.
+
+    Attributes:
+        rng: Draws everything.
+        curvature: Of the main road, 1/metres, positive to the left.
+        half_width: Of the main road, with its parking lanes.
+        lanes: Number of lanes each way.
+        lane: Lane width.
+        crossings: s of the middle of each crossing road.
+        cross_half: Half width of the crossing roads.
+        ego_speed: Metres per second.
+        placed: Things so far.
+        grounds: Ground so far.
+        taken: (s, d, radius) of what must not be overlapped.
+    """
+
+    rng: np.random.Generator
+    curvature: float
+    half_width: float
+    lanes: int
+    lane: float
+    crossings: tuple[float, ...]
+    cross_half: float
+    ego_speed: float
+    placed: list[Placed] = field(default_factory=list)
+    grounds: list[Ground] = field(default_factory=list)
+    taken: list[tuple[float, float, float]] = field(default_factory=list)
+
+    @property
+    def ego_lane(self) -> float:
+        """Where the ego drives: d of the middle of the rightmost lane."""
+        return -self.lane * (self.lanes - 0.5)
+
+    def is_free(self, s: float, d: float, radius: float) -> bool:
+        """Tell whether nothing stands within ``radius`` of a spot."""
+        if not self.taken:
+            return True
+        spots = np.array(self.taken)
+        return bool((np.hypot(spots[:, 0] - s, spots[:, 1] - d) > spots[:, 2] + radius).all())
+
+    def put(self, item: Placed, radius: float) -> bool:
+        """Place a thing unless its spot is taken."""
+        if not self.is_free(item.s, item.d, radius):
+            return False
+        self.placed.append(item)
+        self.taken.append((item.s, item.d, radius))
+        return True
+
+    def clear_of_crossings(self, s: float, margin: float = 2.0) -> bool:
+        """Tell whether a place along the street is not on a crossing road."""
+        return all(abs(s - middle) > self.cross_half + margin for middle in self.crossings)
+
+
+def patch(low: tuple[float, float], high: tuple[float, float], height: float, step: float = 5.0) -> Mesh:
+    """Level rectangle of street coordinates, fine enough along s to follow the curve."""
+    num_s = max(1, int(np.ceil((high[0] - low[0]) / step)))
+    num_d = max(1, int(np.ceil((high[1] - low[1]) / 40.0)))
+    s, d = np.meshgrid(
+        np.linspace(low[0], high[0], num_s + 1), np.linspace(low[1], high[1], num_d + 1), indexing="ij"
+    )
+    vertices = np.stack([s, d, np.full_like(s, height)], -1).reshape(-1, 3).astype(np.float32)
+    row, column = (g.ravel() for g in np.meshgrid(np.arange(num_s), np.arange(num_d), indexing="ij"))
+    corner = row * (num_d + 1) + column
+    a, b, c, d_ = corner, corner + 1, corner + num_d + 1, corner + num_d + 2
+    return Mesh(vertices, np.concatenate([np.stack([a, b, d_], 1), np.stack([a, d_, c], 1)]).astype(np.int32))
+
+
+def kerb(low: tuple[float, float], high: tuple[float, float], height: float, step: float = 5.0) -> Mesh:
+    """Upright strip along one side of a block, from the road up to ``height``."""
+    num = max(1, int(np.ceil(max(high[0] - low[0], high[1] - low[1]) / step)))
+    line = np.linspace(low, high, num + 1)
+    bottom, top = np.insert(line, 2, -0.05, axis=1), np.insert(line, 2, height, axis=1)
+    here = np.arange(num)
+    faces = [
+        np.stack([here, here + 1, here + num + 2], 1),
+        np.stack([here, here + num + 2, here + num + 1], 1),
+    ]
+    return Mesh(np.concatenate([bottom, top]).astype(np.float32), np.concatenate(faces).astype(np.int32))

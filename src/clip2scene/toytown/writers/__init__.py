@@ -1,0 +1,1 @@
+"""The embedded world as data sets, in the layouts of public ones."""

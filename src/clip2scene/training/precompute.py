@@ -1,0 +1,126 @@
+"""The teacher's look at every image of a data set, ahead of any training: paid for once."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from clip2scene import build
+from clip2scene.config import Recipe
+from clip2scene.parallel import share_out
+from clip2scene.teacher.cache import CachedTeacher
+from clip2scene.teacher.clip.load import load_clip
+from clip2scene.types import Dataset
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a look will take.
+
+    Attributes:
+        images: How many, if every sample has as many as the first.
+        bytes_per_image: On disk.
+        seconds: In all, with the processes that will share the work.
+        free_bytes: On the disk of the cache.
+    """
+
+    images: int
+    bytes_per_image: int
+    seconds: float
+    free_bytes: int
+
+    def __str__(self) -> str:
+        total = self.images * self.bytes_per_image
+        return (
+            f"{self.images:,} images, {self.bytes_per_image / 1e6:.2f} MB each: {total / 1e9:.2f} GB "
+            f"({self.free_bytes / 1e9:.0f} GB are free), about {self.seconds / 60:.1f} minutes"
+        )
+
+
+def look(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    teacher_cache: Path,
+    split: str = "train",
+    teacher_weights: str | None = None,
+    announce: Callable[[Estimate], None] = lambda estimate: None,
+) -> Estimate:
+    """Fill a teacher cache, or what is missing of it; say first what that takes.
+
+    Args:
+        recipe: How the teacher looks, and what the data set is.
+        data_root: The data set; its labels are not opened.
+        teacher_cache: Folder of what the teacher sees; several calls may fill it at once.
+        split: Whose images.
+        teacher_weights: As :func:`clip2scene.training.train.pretrain` takes them.
+        announce: Called with the estimate before the work begins.
+
+    Returns:
+        The estimate. Images that were seen already count as if they were not.
+
+    Raises:
+        ValueError: If the data or the teacher cannot be read, the teacher has nothing to look at (label maps
+            are on disk already), or the disk is too small.
+    """
+    if recipe.teacher.kind == "label-maps":
+        raise ValueError("label maps are on disk already; a teacher cache is for image-text models")
+    dataset = build.build_dataset(recipe.data, data_root, split=split, with_labels=False, need_images=True)
+    teacher = build.build_mask_clip(recipe.teacher, load_clip(teacher_weights or build.SMALL_CLIP))
+    weights_hash = build.hash_teacher(teacher_weights)
+    cached = CachedTeacher(teacher, weights_hash, teacher_cache, recipe.teacher.precision)
+    estimate = _estimate(dataset, cached, teacher_cache)
+    announce(estimate)
+    if not _fits(estimate, dataset, cached):
+        raise ValueError(
+            f"the teacher cache does not fit on the disk of {teacher_cache}: {estimate}; free some space, "
+            "take --teacher.precision int8, or a smaller --teacher.working-size"
+        )
+    work = partial(_look_at_sample, dataset, cached)
+    share_out(work, range(len(dataset.tokens)), title="teacher looks", unit="sample")
+    return estimate
+
+
+def _look_at_sample(dataset: Dataset, teacher: CachedTeacher, number: int) -> None:
+    teacher(dataset[number])
+
+
+def _fits(estimate: Estimate, dataset: Dataset, teacher: CachedTeacher) -> bool:
+    """Tell whether the disk has room; where it seems not to, only images count that are not kept yet."""
+    if estimate.images * estimate.bytes_per_image <= estimate.free_bytes:
+        return True
+    count = partial(_count_unseen, dataset, teacher)
+    unseen = sum(tqdm(map(count, range(len(dataset.tokens))), desc="images not kept yet", unit="sample"))
+    return unseen * estimate.bytes_per_image <= estimate.free_bytes
+
+
+def _count_unseen(dataset: Dataset, teacher: CachedTeacher, number: int) -> int:
+    sample = dataset[number]
+    return sum(not teacher.knows(sample.read_image(view)) for view in range(len(sample.cameras)))
+
+
+def _estimate(dataset: Dataset, teacher: CachedTeacher, folder: Path) -> Estimate:
+    """Time a look at a sample; the first image warms up."""
+    sample = dataset[0]
+    views = len(sample.cameras)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as each process will have
+    teacher.teacher.look_at(sample.read_image(0))
+    began = time.perf_counter()
+    maps = teacher.teacher.look_at(sample.read_image(views - 1))
+    seconds = time.perf_counter() - began
+    torch.set_num_threads(threads)
+    bytes_per_number = 1 if teacher.precision == "int8" else 2
+    images = views * len(dataset.tokens)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Estimate(
+        images=images,
+        bytes_per_image=sum(each.numel() for each in maps) * bytes_per_number,
+        seconds=images * seconds / threads,
+        free_bytes=shutil.disk_usage(folder).free,
+    )

@@ -1,0 +1,94 @@
+"""A student while it learns."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clip2scene import build
+from clip2scene.config import Recipe, to_dict
+from clip2scene.runs.checkpoint import Checkpoint, load_weights, versions
+from clip2scene.student.model import Embedder
+
+
+class Trainee:
+    """A student while it learns: weights, optimiser, running mean of the weights, and the step reached.
+
+    Args:
+        student: The network.
+        recipe: How it is optimised.
+    """
+
+    def __init__(self, student: Embedder, recipe: Recipe) -> None:
+        self.student = student
+        self.recipe = recipe
+        if recipe.tuning.freeze:
+            student.backbone.requires_grad_(False)
+        self.optimiser = build.build_optimiser(recipe.optimiser, student, recipe.tuning)
+        self.averaged = deepcopy(student).eval().requires_grad_(False)
+        self.step = 0
+
+    def prepare(self) -> None:
+        """Get ready for a step: batch statistics are gathered, but in a frozen backbone."""
+        self.student.train()
+        if self.recipe.tuning.freeze:
+            self.student.backbone.eval()
+
+    def update(self, loss: Float[Tensor, ""]) -> None:
+        """Move the weights one step down the loss.
+
+        Raises:
+            ValueError: If the loss or its gradient is not finite; the weights are left as they were.
+        """
+        self._require_finite("loss", loss)
+        for group in self.optimiser.param_groups:
+            rate = build.learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
+            group["lr"] = rate * group.get("scale", 1.0)  # older checkpoints have none
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        gradients = [each.grad for each in self.student.parameters() if each.grad is not None]
+        self._require_finite("length of the gradient", torch.nn.utils.get_total_norm(gradients))
+        self.optimiser.step()
+        self.step += 1
+        # The mean forgets its start quickly at first: (1 + step) / (10 + step) as is usual for running means.
+        keep = min(self.recipe.optimiser.average, (1 + self.step) / (10 + self.step))
+        averaged = self.averaged.state_dict()
+        for name, tensor in self.student.state_dict().items():
+            mean = averaged[name]
+            if tensor.is_floating_point():
+                mean.lerp_(tensor, 1 - keep)
+            else:
+                mean.copy_(tensor)
+
+    def _require_finite(self, what: str, value: Float[Tensor, ""]) -> None:
+        if not torch.isfinite(value):
+            raise ValueError(
+                f"the {what} is {value.item()} at step {self.step}; expected a finite number. "
+                "Lower the learning rate; the last checkpoint is intact"
+            )
+
+    def checkpoint(self) -> Checkpoint:
+        """Gather everything a resumed run needs; what is judged is the running mean.
+
+        Raises:
+            ValueError: If a weight is not finite, as after a step that was far too long.
+        """
+        weights = [each for each in self.student.state_dict().values() if each.is_floating_point()]
+        self._require_finite("length of the weights", torch.nn.utils.get_total_norm(weights))
+        state = {"optimiser": self.optimiser.state_dict(), "weights": dict(self.student.state_dict())}
+        return Checkpoint(
+            model=dict(self.averaged.state_dict()),
+            step=self.step,
+            config=to_dict(self.recipe),
+            provenance=versions(),
+            optimizer=state,
+        )
+
+    def restore(self, checkpoint: Checkpoint, source: Path) -> None:
+        """Go back to where a checkpoint was taken."""
+        load_weights(self.student, checkpoint.optimizer["weights"], source)
+        self.optimiser.load_state_dict(checkpoint.optimizer["optimiser"])
+        load_weights(self.averaged, checkpoint.model, source)
+        self.step = checkpoint.step

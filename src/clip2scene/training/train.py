@@ -1,0 +1,308 @@
+"""Learning: the step that fits a screen, and the loop around it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from clip2scene import build
+from clip2scene.config import LabelsConfig, Recipe
+from clip2scene.distill.batch import Batch, step_generator
+from clip2scene.distill.items import Lessons
+from clip2scene.distill.self_training import own_answers, switch_targets
+from clip2scene.experiments.jobs import check_device
+from clip2scene.parallel import count_cores, one_at_a_time, read_ahead
+from clip2scene.runs.create import start_run
+from clip2scene.runs.folder import LOCK, give_back
+from clip2scene.runs.init_weights import Start
+from clip2scene.runs.run import Run
+from clip2scene.student.model import Embedder
+from clip2scene.training.best_checkpoint import keep_best
+from clip2scene.training.state import Trainee
+from clip2scene.types import Prompts
+
+READERS = 4
+"""Processes that read samples ahead of a GPU's steps."""
+
+SelfTeaching = Callable[[Batch, Float[Tensor, "points hidden"]], Batch]
+
+
+def train_step(
+    student: Embedder,
+    batch: Batch,
+    prompts: Prompts,
+    objective: build.Objective,
+    teach_itself: SelfTeaching,
+    anchor: Embedder | None = None,
+) -> Float[Tensor, ""]:
+    """Compute the loss of one step.
+
+    What each target asks for (the class of a paired pixel, or a true label) was carried onto the points
+    before the first step: see :mod:`clip2scene.distill.lift`. ``anchor`` is the student as it began, where
+    its words are to be kept.
+    """
+    described = student(batch.positions, batch.features, batch.item_of_point)  # points hidden
+    batch = teach_itself(batch, described)  # S3: some targets become the student's own answers
+    loss = objective.consistency(student, described, batch, prompts)  # StCR
+    if objective.contrasts:  # PPKT, SLidR and KL learn from the pixels themselves
+        loss = loss + objective.contrast(student, described, batch, prompts)
+        described = described.detach()  # words that are learnt beside teach the network nothing
+    if objective.names_classes:
+        taught = described.index_select(0, batch.taught)
+        if student.classifier is None:
+            logits = prompts.best_name(student.compare(taught, prompts.embeddings))
+        else:
+            logits = student.classifier(taught)
+        loss = loss + objective.semantic(logits, batch.targets)  # SCR, or the supervised loss
+    if anchor is not None:
+        loss = loss + objective.keep_words(student.embed(described), anchor, batch)
+    return loss
+
+
+def pretrain(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+    save_every: int = 500,
+    carried: Path | None = None,
+    teacher_cache: Path | None = None,
+) -> Path:
+    """Teach a student from chance, or go on where an interrupted call stopped.
+
+    Args:
+        recipe: What to learn and how.
+        data_root: The data set; its labels are opened only if the recipe learns from labels.
+        out: Folder of the run. If it holds an unfinished run of the same recipe, that run is resumed; the
+            result is the same as if it had never stopped.
+        teacher_weights: Folder or hub id of the image-text model, or file of text embeddings for label
+            maps; None takes the model that ships with the package.
+        device: Where to compute, as torch names it. Only "cpu" has been tested.
+        save_every: Steps between checkpoints.
+        carried: Folder to keep the teacher's answers in, which other runs may share; the run's own by
+            default.
+        teacher_cache: Folder of what the teacher saw in each image; images that are not in it are looked at,
+            and added.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: If the data, the teacher, the folder, the device or an option is unfit; before the first
+            step. If the loss, its gradient or the weights are not finite; what was saved before is whole.
+    """
+    place = check_device(device)
+    _check_save_every(save_every)
+    with one_at_a_time(out / LOCK, wait=False):
+        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
+        teach(
+            run, data_root, device=place, save_every=save_every, carried=carried, teacher_cache=teacher_cache
+        )
+    return out
+
+
+def finetune(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    start: Start | None = None,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+    save_every: int = 500,
+    carried: Path | None = None,
+) -> Path:
+    """Teach a student from few labels, or many; from chance, or from what another run has learnt.
+
+    Args:
+        recipe: What to learn and how, with ``supervision="labels"``.
+        data_root: The data set. Of the labels, only those that ``recipe.labels`` allows are read.
+        out: Folder of the run; resumed as by :func:`pretrain`. ``labels.json`` in it names what was labelled.
+        start: Weights to begin with (:func:`clip2scene.runs.run.open_start`); None begins from chance.
+        teacher_weights: As for :func:`pretrain`; what opens the text space.
+        device: Where to compute.
+        save_every: Steps between checkpoints.
+        carried: Folder to keep clouds and labels in, which other runs may share.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: If the start is another network's, the labels that were asked for are none, or lack a
+            class, or anything else is unfit; before the first step.
+    """
+    if recipe.supervision != "labels":
+        raise ValueError(f"fine-tuning learns from labels, but recipe {recipe.name!r} learns without")
+    place = check_device(device)
+    _check_save_every(save_every)
+    with one_at_a_time(out / LOCK, wait=False):
+        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start)
+        teach(run, data_root, device=place, save_every=save_every, carried=carried)
+    return out
+
+
+def teach(
+    run: Run,
+    data_root: Path,
+    *,
+    device: torch.device,
+    save_every: int,
+    carried: Path | None = None,
+    teacher_cache: Path | None = None,
+) -> None:
+    """Gather what a run learns from, and let it learn; arguments as for :func:`pretrain`."""
+    labelled = run.recipe.supervision == "labels"
+    carry = partial(run.carry, data_root, split="train", with_labels=labelled, into=carried)
+    keep = None
+    if run.subset is None:
+        paths = carry(teacher_cache=teacher_cache)
+    else:
+        try:
+            paths, held_out = _carry_labels(run, carry)
+        except ValueError:
+            give_back(run.folder)  # where nothing has been learnt, other settings may begin
+            raise
+        run.note_seen([*paths, *held_out])
+        if held_out:
+            keep = partial(keep_best, run, held_out)
+            if run.checkpoint_path.exists():  # an interrupted call may not have judged it
+                keep(run.trainee(device))
+    ahead = 0 if device.type == "cpu" else min(READERS, count_cores() - 1)  # a CPU has no time to spare
+    learn(run, paths, device=device, save_every=save_every, workers=ahead, after_save=keep)
+
+
+def _carry_labels(run: Run, carry: Callable[..., list[Path]]) -> tuple[list[Path], list[Path]]:
+    """Carry what is learnt from and what is held out, and refuse labels that are too few for that."""
+    subset, visible = run.subset, run.visible_labels()
+    assert subset is not None
+    paths = carry(subset=subset.taught)
+    held_out = carry(subset=subset.held_out) if subset.held_out else []
+    taught, kept = (
+        dict(zip(run.prompts.classes, counts.tolist(), strict=True))
+        for counts in (
+            Lessons(each, run.recipe, visible).count_targets(len(run.prompts.classes))
+            for each in (paths, held_out)
+        )
+    )
+    check_classes(taught, kept, run.recipe.labels)
+    if held_out and not any(kept.values()):
+        raise ValueError(
+            f"the {len(held_out)} held-out samples have no label to choose by; label more, or set "
+            "labels.holdout to 0"
+        )
+    return paths, held_out
+
+
+def check_classes(taught: Mapping[str, int], held_out: Mapping[str, int], labels: LabelsConfig) -> None:
+    """Refuse labels that lack a class, unless the recipe allows it; and those that teach nothing at all.
+
+    Args:
+        taught: Points of each class that are learnt from.
+        held_out: Points of each class that are held out.
+        labels: What was asked for.
+
+    Raises:
+        ValueError: If a class that was asked for has no point to learn from.
+    """
+    wanted = labels.classes or tuple(taught)
+    absent = [name for name in wanted if not taught[name]]
+    apart = [name for name in absent if held_out[name]]
+    where = f" ({', '.join(apart)} only in what is held out)" if apart else ""
+    if len(absent) == len(wanted):
+        raise ValueError(
+            f"no labelled point is of {', '.join(labels.classes) or 'any class'}{where}, so there is nothing "
+            "to learn from; label more, or other scenes, or name classes that are there as labels.classes"
+        )
+    if absent and labels.absent == "refuse" and not labels.are_all:
+        raise ValueError(
+            f"no labelled point is of {', '.join(absent)}{where}; label more, name the others as "
+            "labels.classes, or learn without them: --labels.absent allow"
+        )
+
+
+def _check_save_every(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"--save-every is a number of steps, expected 1 or more, got {steps}; correct it")
+
+
+def learn(
+    run: Run,
+    paths: Sequence[Path],
+    *,
+    device: torch.device,
+    save_every: int,
+    workers: int = 0,
+    after_save: Callable[[Trainee], None] | None = None,
+) -> None:
+    """Take the steps that a run has left, saving now and then.
+
+    Args:
+        run: Where to save, and what to learn.
+        paths: Samples with the teacher's answers.
+        device: Where to compute.
+        save_every: Steps between checkpoints.
+        workers: Processes that read batches ahead of the steps, two each; the result is the same.
+        after_save: Called whenever a checkpoint was written.
+    """
+    recipe = run.recipe
+    lessons = Lessons(paths, recipe, run.visible_labels())
+    objective = build.Objective(recipe, lessons.target_histogram(len(run.prompts.classes)))
+    torch.manual_seed(recipe.seed)
+    trainee = run.trainee(device)
+    anchor = run.anchor(device)
+    prompts = run.prompts.to(device)
+    progress = tqdm(total=recipe.steps, initial=trainee.step, desc=recipe.name, unit="step", smoothing=0.02)
+    batches = read_ahead(
+        lessons.read_step,
+        range(trainee.step, recipe.steps),
+        processes=workers,
+        title="read ahead",
+        pin_memory=device.type == "cuda",
+    )
+    began = time.perf_counter()
+    for waiting in batches:
+        batch = waiting.to(device)
+        trainee.prepare()
+        teach_itself = partial(_teach_itself, trainee, prompts)
+        loss = train_step(trainee.student, batch, prompts, objective, teach_itself, anchor)
+        trainee.update(loss)
+        progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        progress.update()
+        run.log(step=trainee.step, loss=loss.item(), seconds=round(time.perf_counter() - began, 4))
+        began = time.perf_counter()
+        if trainee.step % save_every == 0 or trainee.step == recipe.steps:
+            run.save(trainee)
+            if after_save is not None:
+                after_save(trainee)
+    progress.close()
+
+
+def _teach_itself(
+    trainee: Trainee, prompts: Prompts, batch: Batch, described: Float[Tensor, "points hidden"]
+) -> Batch:
+    """Switch targets to the student's own answers, once the recipe says so."""
+    settings, recipe = trainee.recipe.self_training, trainee.recipe
+    if not settings.is_on or trainee.step < settings.start * recipe.steps:
+        return batch
+    student = trainee.student
+    if settings.source == "average":
+        student = trainee.averaged
+        with torch.no_grad():
+            described = student(batch.positions, batch.features, batch.item_of_point)
+    superpoints = batch.superpoints if settings.settle else None
+    own = own_answers(student, described.detach(), superpoints, prompts, confidence=settings.confidence)
+    return switch_targets(
+        batch,
+        own,
+        step_generator(recipe.seed, trainee.step, purpose=3),
+        probability=settings.probability,
+        switch=settings.switch,
+        unseen=settings.unseen,
+    )

@@ -1,0 +1,130 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from clip2scene.classes.class_set import ClassSet, keep_classes
+from clip2scene.classes.mapping import judge_map
+from clip2scene.classes.scannet200 import SCANNET_200
+from clip2scene.classes.tables import (
+    ALL,
+    CITYSCAPES,
+    CLASS_SETS,
+    NUSCENES,
+    PANDASET,
+    SCANNET,
+    SEMANTIC_KITTI,
+    TOYTOWN,
+)
+from clip2scene.types import IGNORE_LABEL
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "words.md"
+SPOKEN = [NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET, ALL]
+JUDGED = [NUSCENES, TOYTOWN, CITYSCAPES, PANDASET, SEMANTIC_KITTI]
+TITLES = {"nuScenes": NUSCENES, "SemanticKITTI": SEMANTIC_KITTI, "Cityscapes": CITYSCAPES, "ScanNet": SCANNET}
+
+
+def by_name(spoken, judged):
+    found = judge_map(spoken, judged).tolist()
+    return {word: judged.classes[i] if i >= 0 else "-" for word, i in zip(spoken.classes, found, strict=True)}
+
+
+def tables(text):
+    """Rows of every table of a Markdown text: heading above, header, cells."""
+    heading = ""
+    header = None
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading, header = line.lstrip("# "), None
+        elif line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if header is None:
+                header = cells
+            elif not re.fullmatch(r"-+:?", cells[0]):
+                yield heading, dict(zip(header, cells, strict=True))
+        else:
+            header = None
+
+
+@pytest.mark.parametrize("spoken", SPOKEN, ids=lambda each: each.name)
+@pytest.mark.parametrize("judged", JUDGED, ids=lambda each: each.name)
+def test_every_word_has_an_answer_or_none_in_every_street(spoken, judged):
+    found = judge_map(spoken, judged)
+    assert found.shape == (len(spoken),)
+    assert found.min() >= IGNORE_LABEL and found.max() < len(judged)
+
+
+@pytest.mark.parametrize("class_set", CLASS_SETS.values(), ids=CLASS_SETS)
+def test_a_set_judged_in_itself_stays_as_it_is(class_set):
+    assert judge_map(class_set, class_set).tolist() == list(range(len(class_set)))
+
+
+def test_finer_words_become_one_class():
+    found = by_name(SEMANTIC_KITTI, NUSCENES)
+    assert {found[word] for word in ("building", "fence", "pole", "traffic sign")} == {"manmade"}
+    assert found["trunk"] == found["vegetation"] == "vegetation"
+    assert found["road"] == found["parking"] == "driveable surface"
+    assert found["person"] == "pedestrian" and found["bicyclist"] == "bicycle"
+
+
+def test_a_word_means_the_same_in_the_union_as_in_its_own_set():
+    for judged in JUDGED:
+        union = by_name(ALL, judged)
+        for spoken in (NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET):
+            assert by_name(spoken, judged).items() <= union.items()
+
+
+def test_toytown_judges_as_nuscenes_does_where_it_has_the_class():
+    for spoken in SPOKEN:
+        whole, part = by_name(spoken, NUSCENES), by_name(spoken, TOYTOWN)
+        for word, answer in whole.items():
+            assert part[word] == (answer if answer in TOYTOWN.classes else "-")
+
+
+def test_pandaset_judges_as_cityscapes_does():
+    for spoken in SPOKEN:
+        assert by_name(spoken, PANDASET) == by_name(spoken, CITYSCAPES)
+
+
+def test_a_part_of_a_set_is_judged_as_the_whole():
+    part = keep_classes(SEMANTIC_KITTI, "semantic-kitti", {"pole": ("pole",), "car": ("car",)})
+    assert by_name(part, TOYTOWN) == {"pole": "manmade", "car": "car"}
+
+
+def test_words_without_a_table_are_refused():
+    mine = ClassSet("mine", ("car", "dragon"), (("car",), ("dragon",)), ((0, 0, 0), (1, 1, 1)), {})
+    with pytest.raises(ValueError, match="'dragon' of class set 'mine' is in 'nuscenes'"):
+        judge_map(mine, NUSCENES)
+    with pytest.raises(ValueError, match="'road' of class set 'cityscapes' is in 'scannet'"):
+        judge_map(CITYSCAPES, SCANNET)
+    cars = keep_classes(CITYSCAPES, "cars", {"car": ("car",)})
+    assert judge_map(cars, mine).tolist() == [0]
+
+
+def test_the_documents_tables_are_complete_and_true():
+    written = {judged: {} for judged in ("nuscenes", "toytown", "cityscapes", "semantic-kitti")}
+    for heading, row in tables(DOCS.read_text(encoding="utf-8")):
+        for judged, answers in written.items():
+            if f"in {judged}" in row:
+                answers.setdefault(heading, {})[row["word"]] = row[f"in {judged}"]
+    for judged, by_heading in written.items():
+        judged = CLASS_SETS[judged]
+        for heading, rows in by_heading.items():
+            spoken = TITLES.get(heading, ALL)
+            true = by_name(spoken, judged)
+            assert rows.items() <= true.items(), (judged.name, heading)
+            unsaid = {word: answer for word, answer in true.items() if word not in rows and answer != word}
+            furniture = set(SCANNET.classes) if spoken is ALL else set()
+            assert all(answer == "-" and word in furniture for word, answer in unsaid.items()), unsaid
+    assert set(written["nuscenes"]) == set(written["toytown"]) == set(TITLES)
+
+
+def test_the_documents_counts_are_true():
+    counts = {
+        row["set"].strip("`"): row for _, row in tables(DOCS.read_text(encoding="utf-8")) if "set" in row
+    }
+    known = {**CLASS_SETS, SCANNET_200.name: SCANNET_200}
+    assert counts.keys() == known.keys()
+    for name, row in counts.items():
+        names = sum(map(len, known[name].prompts))
+        assert (int(row["classes"]), int(row["names"])) == (len(known[name]), names), (name, names)

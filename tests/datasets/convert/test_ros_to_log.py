@@ -1,0 +1,92 @@
+"""ROS 2 bags of the embedded world become drive logs that hold the world exactly."""
+
+import numpy as np
+import pytest
+import torch
+from tests import ros_bags
+from tests.ros_bags import LEADS_US, RIG, START_US, SWEEPS_US, toytown_drive, write_bag
+
+from clip2scene.classes.tables import NUSCENES
+from clip2scene.datasets.convert.ros_to_log import Wanted, convert_bag
+from clip2scene.datasets.drive_log.loader import DriveLog
+from clip2scene.geometry.projection import project_points
+from clip2scene.toytown.sensors import ego_from_lidar
+
+VIEWS = ("front", "rear")
+
+
+def opened(log, **options):
+    return DriveLog(log, with_labels=False, class_set=NUSCENES, **options)
+
+
+@pytest.fixture(scope="module")
+def drive():
+    return toytown_drive()
+
+
+@pytest.fixture(scope="module", params=["mcap", "sqlite3"])
+def bag(request, tmp_path_factory, drive):
+    return write_bag(tmp_path_factory.mktemp("bags") / "drive", drive, storage=request.param)
+
+
+@pytest.fixture(scope="module", params=["odometry", "tf"])
+def log(request, tmp_path_factory, bag):
+    out = tmp_path_factory.mktemp("logs") / "log"
+    wanted = Wanted(poses="tf" if request.param == "tf" else None)
+    made = convert_bag(bag, out, wanted=wanted)
+    assert (made.clouds, made.images) == (3, 6), made.notes
+    return out
+
+
+def test_clouds_and_images_come_back_exactly(log, drive):
+    samples = opened(log)
+    assert samples.tokens == ("000000", "000001", "000002")
+    for sample, at_us in zip(samples, SWEEPS_US, strict=True):
+        sweep = drive.sweeps[START_US + at_us]
+        assert np.array_equal(sample.cloud.positions.numpy(), sweep.positions.astype(np.float32))
+        assert np.array_equal(sample.cloud.features[:, 0].numpy(), sweep.intensity.astype(np.float32))
+        assert [camera.name for camera in sample.cameras] == list(VIEWS)
+        for view, name in enumerate(VIEWS):
+            truth = drive.images[name, START_US + at_us - LEADS_US[name]]
+            assert np.array_equal(sample.read_image(view).numpy(), truth)
+
+
+@pytest.mark.parametrize("view", range(2))
+def test_pairs_are_those_of_the_town_itself(log, drive, view):
+    camera = RIG[VIEWS[view]]
+    for sample, at_us in zip(opened(log), SWEEPS_US, strict=True):
+        time_us = START_US + at_us
+        world_from_lidar = drive.world_from_ego(time_us) @ ego_from_lidar()
+        taken = drive.world_from_ego(time_us - LEADS_US[VIEWS[view]]) @ camera.ego_from_camera
+        positions = drive.sweeps[time_us].positions.astype(np.float64)
+        world = positions @ world_from_lidar[:3, :3].T + world_from_lidar[:3, 3]
+        rays = (world - taken[:3, 3]) @ taken[:3, :3] @ camera.intrinsics.T
+        with np.errstate(divide="ignore"):
+            pixels, depths = rays[:, :2] / rays[:, 2:], rays[:, 2]
+        inside = (pixels >= 1).all(1) & (pixels <= [ros_bags.WIDTH - 2, ros_bags.HEIGHT - 2]).all(1)
+        seen = (depths >= 1) & inside
+        pairs = project_points(sample.cloud.positions, [sample.cameras[view]])
+        assert len(pairs) > 20 and abs(seen.sum() - len(pairs)) <= 1  # one may lie on the border
+        assert np.allclose(pairs.pixels.numpy(), pixels[pairs.points.numpy()], atol=2e-3)
+        assert np.allclose(pairs.depths.numpy(), depths[pairs.points.numpy()], atol=2e-4)
+
+
+def test_the_motion_between_cloud_and_image_is_known(log):
+    """The truth would fail without: the vehicle drives further than the tolerance while the lidar waits."""
+    first, second = (sample.cameras for sample in list(opened(log))[:2])
+    rear = [cameras[1].camera_from_lidar for cameras in (first, second)]
+    still = torch.tensor(np.linalg.inv(RIG["rear"].ego_from_camera) @ ego_from_lidar())
+    assert (rear[0].double() - still)[:3, 3].norm() > 0.02
+
+
+def test_sweeps_are_carried_by_the_poses(log, drive):
+    sample = opened(log, sweeps=3)[2]
+    world_from_lidar = {
+        at_us: drive.world_from_ego(START_US + at_us) @ ego_from_lidar() for at_us in SWEEPS_US
+    }
+    for sweep, at_us in zip(sample.sweeps, SWEEPS_US[1::-1], strict=True):
+        way = np.linalg.inv(world_from_lidar[SWEEPS_US[2]]) @ world_from_lidar[at_us]
+        positions = drive.sweeps[START_US + at_us].positions
+        away = (np.abs(positions[:, :2]) >= 1).any(1)
+        truth = positions[away] @ way[:3, :3].T + way[:3, 3]
+        assert np.allclose(sweep.positions.numpy(), truth, atol=1e-3)

@@ -1,0 +1,286 @@
+import math
+import struct
+import sys
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from clip2scene.datasets.clouds import INTENSITIES, read_cloud, write_ply
+
+XYZ = np.array([[1.5, -2.0, 0.25], [10.0, 20.0, -1.0], [0.0, 0.0, 3.0]], np.float32)
+INTENSITY = np.array([0.0, 0.5, 1.0], np.float32)
+
+
+def pcd(data, body, fields="x y z intensity", size="4 4 4 4", kind="F F F F", points=3, extra=""):
+    count = " ".join("1" for _ in fields.split())
+    header = (
+        f"# .PCD v0.7\nVERSION 0.7\nFIELDS {fields}\nSIZE {size}\nTYPE {kind}\n{extra or f'COUNT {count}'}\n"
+        f"WIDTH {points}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {points}\nDATA {data}\n"
+    )
+    return header.encode() + body
+
+
+def records(width=4):
+    table = np.zeros((3, width), np.float32)
+    table[:, :3], table[:, 3] = XYZ, INTENSITY
+    return table
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def ascii_rows(scale=1.0):
+    return "".join(f"{x} {y} {z} {i * scale}\n" for (x, y, z), i in zip(XYZ, INTENSITY, strict=True)).encode()
+
+
+PLY_HEADER = (
+    "ply\nformat {form} 1.0\ncomment made by hand\nelement vertex 3\nproperty float x\nproperty float y\n"
+    "property float z\nproperty {kind} intensity\nelement face 0\nproperty list uchar int vertex_indices\n"
+    "end_header\n"
+)
+
+
+def every_format(folder):
+    """Write the same three points in each format."""
+    packed = b"".join(
+        struct.pack(">fffB", *xyz, round(i * 255))
+        for xyz, i in zip(XYZ.tolist(), INTENSITY.tolist(), strict=True)
+    )
+    np.save(folder / "a.npy", records().astype(np.float64))
+    np.savez(folder / "a.npz", xyz=XYZ, intensity=(INTENSITY * 255).astype(np.uint8))
+    yield write(folder / "a.bin", records().tobytes())
+    yield folder / "a.npy"
+    yield folder / "a.npz"
+    yield write(folder / "ascii.ply", PLY_HEADER.format(form="ascii", kind="float").encode() + ascii_rows())
+    yield write(
+        folder / "big.ply", PLY_HEADER.format(form="binary_big_endian", kind="uchar").encode() + packed
+    )
+    yield write(folder / "ascii.pcd", pcd("ascii", ascii_rows(65535.0)))
+    yield write(folder / "binary.pcd", pcd("binary", records().tobytes()))
+
+
+def test_every_format_gives_the_same_cloud(tmp_path):
+    seen = 0
+    for path in every_format(tmp_path):
+        cloud = read_cloud(path)
+        np.testing.assert_allclose(cloud.positions.numpy(), XYZ, err_msg=path.name)
+        np.testing.assert_allclose(cloud.features[:, 0].numpy(), INTENSITY, atol=1 / 255, err_msg=path.name)
+        assert cloud.features.shape == (3, 1), path.name
+        seen += 1
+    assert seen == 7
+
+
+def test_a_nuscenes_file_is_turned_forward_and_scaled(tmp_path):
+    table = records(5)
+    table[:, 3] = [0, 51, 102]  # never above 102, yet counts of 255
+    cloud = read_cloud(write(tmp_path / "a.pcd.bin", table.tobytes()))
+    np.testing.assert_allclose(cloud.positions[:, 0], XYZ[:, 1])
+    np.testing.assert_allclose(cloud.positions[:, 1], -XYZ[:, 0])
+    np.testing.assert_allclose(cloud.features[:, 0], [0, 0.2, 0.4], atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.1])
+@pytest.mark.parametrize("intensity_max", [None, 1.0])
+def test_an_intensity_that_nothing_can_have_is_refused(tmp_path, value, intensity_max):
+    np.savez(tmp_path / "a.npz", xyz=XYZ, intensity=np.array([0.5, value, 0.5], np.float32))
+    with pytest.raises(
+        ValueError, match=r"a\.npz holds 1 intensities of 3 that are NaN, infinite or negative"
+    ):
+        read_cloud(tmp_path / "a.npz", intensity_max=intensity_max)
+
+
+@pytest.mark.parametrize("name", INTENSITIES)
+def test_intensity_has_the_names_that_it_has_in_bags(tmp_path, name):
+    table = np.column_stack([XYZ, INTENSITY]).astype("<f4").tobytes()
+    path = write(tmp_path / "a.pcd", pcd("binary", table, fields=f"x y z {name}"))
+    np.testing.assert_allclose(read_cloud(path).features[:, 0], INTENSITY)
+
+
+def test_a_cloud_without_intensity_gets_zeros(tmp_path):
+    np.save(tmp_path / "a.npy", XYZ)
+    assert read_cloud(tmp_path / "a.npy").features.tolist() == [[0.0], [0.0], [0.0]]
+
+
+def test_pcd_padding_and_fields_of_several_numbers_are_skipped(tmp_path):
+    dtype = [("x", "f4"), ("p", "u1", 4), ("y", "f8"), ("z", "f4"), ("n", "f4", 3), ("intensity", "u2")]
+    table = np.zeros(3, dtype=dtype)
+    for axis, name in enumerate("xyz"):
+        table[name] = XYZ[:, axis]
+    table["n"], table["intensity"] = 7.0, INTENSITY * 65535
+    content = pcd(
+        "binary",
+        table.tobytes(),
+        fields="x _ y z normal intensity",
+        size="4 1 8 4 4 2",
+        kind="F U F F F U",
+        extra="COUNT 1 4 1 1 3 1",
+    )
+    cloud = read_cloud(write(tmp_path / "a.pcd", content))
+    np.testing.assert_allclose(cloud.positions.numpy(), XYZ)
+    np.testing.assert_allclose(cloud.features[:, 0].numpy(), INTENSITY, atol=1e-4)
+
+
+def test_what_write_ply_writes_others_read(tmp_path):
+    colours = torch.tensor([[255, 0, 0], [0, 128, 0], [1, 2, 3]], dtype=torch.uint8)
+    write_ply(tmp_path / "out" / "a.ply", torch.from_numpy(XYZ), colours)
+    loaded = trimesh.load(tmp_path / "out" / "a.ply")
+    np.testing.assert_allclose(loaded.vertices, XYZ)
+    assert loaded.colors[:, :3].tolist() == colours.tolist()
+    np.testing.assert_allclose(read_cloud(tmp_path / "out" / "a.ply").positions.numpy(), XYZ)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.ply"]
+
+
+def test_write_ply_without_colours_round_trips(tmp_path):
+    write_ply(tmp_path / "a.ply", torch.from_numpy(XYZ))
+    np.testing.assert_array_equal(read_cloud(tmp_path / "a.ply").positions.numpy(), XYZ)
+
+
+def test_what_trimesh_writes_we_read(tmp_path):
+    trimesh.PointCloud(XYZ).export(tmp_path / "a.ply")
+    np.testing.assert_allclose(read_cloud(tmp_path / "a.ply").positions.numpy(), XYZ)
+
+
+def test_every_format_is_refused_when_truncated(tmp_path):
+    for path in every_format(tmp_path):
+        content = path.read_bytes()
+        write(path, content[: len(content) - 9])
+        with pytest.raises(ValueError, match="truncated|cannot be read") as caught:
+            read_cloud(path)
+        assert path.name in str(caught.value)
+        write(path, b"")
+        with pytest.raises(ValueError, match=f"{path.name} is empty"):
+            read_cloud(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_coordinates_that_are_not_finite_are_counted(tmp_path, value):
+    table = records()
+    table[1, 2] = value
+    with pytest.raises(ValueError, match="a.bin holds 1 points of 3 with NaN or infinite"):
+        read_cloud(write(tmp_path / "a.bin", table.tobytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("a.e57", b"ASTM", "unknown suffix"),
+        ("a.ply", b"solid cube", "not a PLY"),
+        ("a.ply", b"ply\nformat ascii 1.0\nelement face 3\nend_header\n", "vertices first"),
+        (
+            "a.ply",
+            b"ply\nformat ascii 1.0\nelement vertex 1\nproperty list uchar int x\nend_header\n",
+            "plain numbers",
+        ),
+        (
+            "a.ply",
+            b"ply\nformat odd 1.0\nelement vertex 0\nproperty float x\nend_header\n",
+            "unknown encoding",
+        ),
+        ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", "no y z"),
+        (
+            "a.ply",
+            b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\nfoo\n",
+            "no number",
+        ),
+        ("a.pcd", b"VERSION 0.7\n", "not a PCD"),
+        ("a.pcd", pcd("binary_compressed", b"1234"), "compressed PCD"),
+        ("a.pcd", b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nDATA ascii\n1 2 3\n", "broken PCD header"),
+        ("a.pcd", pcd("ascii", b"1 2 3 4", points="many"), "broken PCD header"),
+        ("a.pcd", pcd("ascii", b"", points=0), "no points"),
+        ("a.pcd", pcd("ascii", b"1 2 3 4", size="4 4 4 4,f4"), "broken PCD header"),
+        ("a.pcd", pcd("binary", b"1234", extra="COUNT 1 1 1 999999999"), "broken PCD header"),
+        ("a.pcd", pcd("ascii", b"1 2 3 4", points="9" * 20), "truncated"),
+        (
+            "a.ply",
+            f"ply\nformat ascii 1.0\nelement vertex {'9' * 20}\nproperty float x\nend_header\n1".encode(),
+            "vertices first",
+        ),
+        (
+            "a.ply",
+            b"ply\nformat ascii 1.0\nelement vertex 999999999999999\nproperty float x\nend_header\n1",
+            "truncated",
+        ),
+        ("a.npy", b"not numpy at all", "NumPy"),
+        ("a.npz", b"not a zip", "cannot be read"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path, name, content, fault):
+    with pytest.raises(ValueError, match=fault):
+        read_cloud(write(tmp_path / name, content))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere.bin is missing"):
+        read_cloud(tmp_path / "nowhere.bin")
+
+
+class Canary:
+    def __reduce__(self):
+        return (print, ("the pickle ran",))
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_a_pickle_inside_an_array_file_never_runs(tmp_path, capsys, name):
+    array = np.array([Canary()], dtype=object)
+    if name == "a.npy":
+        np.save(tmp_path / name, array, allow_pickle=True)
+    else:
+        np.savez(tmp_path / name, xyz=array)
+    with pytest.raises(ValueError, match=name):
+        read_cloud(tmp_path / name)
+    assert "ran" not in capsys.readouterr().out
+
+
+@pytest.mark.real_data
+def test_real_recordings_are_read(real_data):
+    kitti = read_cloud(real_data / "kitti-object" / "training" / "velodyne" / "000000.bin")
+    assert len(kitti) > 10_000 and 0 <= kitti.features.min() and kitti.features.max() <= 1
+    nuscenes = read_cloud(next((real_data / "nuscenes-keyframe").glob("*.pcd.bin")))
+    assert len(nuscenes) == 34_688
+    drive = read_cloud(real_data / "pandaset-002" / "lidar" / "00.npz")
+    assert 0.5 < drive.features.max() <= 1
+
+
+def test_intensities_are_divided_by_what_is_asked_for(tmp_path):
+    np.save(tmp_path / "a.npy", np.column_stack([XYZ, np.full(len(XYZ), 0.5)]))
+    assert read_cloud(tmp_path / "a.npy", intensity_max=2.0).features.unique().tolist() == [0.25]
+    with pytest.raises(ValueError, match="an intensity of 0.5, expected at most 0.4"):
+        read_cloud(tmp_path / "a.npy", intensity_max=0.4)
+
+
+def test_las_without_its_library_is_said_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "laspy", None)
+    write(tmp_path / "a.las", b"LASF")
+    with pytest.raises(ValueError, match=r"needs the library laspy; install clip2scene\[las\]"):
+        read_cloud(tmp_path / "a.las")
+
+
+def write_las(path, positions, offsets):
+    laspy = pytest.importorskip("laspy")
+    header = laspy.LasHeader(point_format=3, version="1.2")
+    header.scales, header.offsets = np.full(3, 1e-3), np.array(offsets)
+    content = laspy.LasData(header)
+    content.x, content.y, content.z = positions.T
+    content.intensity = np.arange(len(positions), dtype=np.uint16) * 100
+    content.write(path)
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+def test_las_is_read_in_the_sensors_frame_alone(tmp_path, suffix):
+    positions = XYZ.astype(np.float64)
+    write_las(tmp_path / f"a{suffix}", positions, [0.0, 0, 0])
+    cloud = read_cloud(tmp_path / f"a{suffix}", intensity_max=65535.0)
+    np.testing.assert_allclose(cloud.positions.numpy(), XYZ, atol=6e-4)
+    assert torch.allclose(cloud.features[:, 0], torch.arange(len(XYZ)) * 100 / 65535)
+    whole = (tmp_path / f"a{suffix}").read_bytes()
+    for size in range(0, len(whole), 40):
+        write(tmp_path / f"cut{suffix}", whole[:size])
+        with pytest.raises(ValueError, match=r"is empty|cannot be read as LAS|holds no points"):
+            read_cloud(tmp_path / f"cut{suffix}")
+    write_las(tmp_path / f"map{suffix}", positions + [5e5, 5e6, 0], [5e5, 5e6, 0])
+    with pytest.raises(ValueError, match="beyond 100 km, so they are a map's"):
+        read_cloud(tmp_path / f"map{suffix}")

@@ -1,0 +1,144 @@
+import csv
+from dataclasses import replace
+
+import pytest
+
+from clip2scene.experiments.efficiency_report import Cell, markdown
+from clip2scene.experiments.label_efficiency import (
+    PROBE,
+    folder_of,
+    label_efficiency,
+    labels_of,
+    methods_of,
+    tuning_recipe,
+)
+from clip2scene.recipes import pandaset, toytown
+from clip2scene.viz.curves import draw_curves
+
+
+def test_every_method_differs_from_the_others_in_its_start_alone():
+    methods = methods_of(toytown())
+    assert list(methods) == ["scratch", "PPKT", "SLidR", "CLIP2Scene", "ours"]
+    tuned = [tuning_recipe(toytown(), way, "5 %", by="scene") for way in methods.values()]
+    started = [replace(each, name="", tuning=replace(each.tuning, start="words")) for each in tuned[1:]]
+    assert all(each == started[0] for each in started)
+    assert [each.tuning.start for each in tuned] == ["random"] * 4 + ["words"]
+    assert {(each.student, each.loss, each.steps, each.labels) for each in tuned} == {
+        (tuned[0].student, tuned[0].loss, tuned[0].steps, tuned[0].labels)
+    }
+
+
+def test_class_maps_have_no_image_tower_to_contrast_with():
+    assert list(methods_of(pandaset())) == ["scratch", "PPKT", "CLIP2Scene", "ours"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "fraction", "count"),
+    [("1 %", 0.01, None), ("0.1%", 0.001, None), ("30", 1.0, 30), (PROBE, 1.0, None)],
+)
+def test_amounts_are_shares_or_numbers(amount, fraction, count):
+    labels = labels_of(amount, "keyframe")
+    assert labels.fraction == pytest.approx(fraction)
+    assert [labels.count, labels.by, labels.draw] == [count, "keyframe", None]
+
+
+@pytest.mark.parametrize("amount", ["half", "1.5", "-3", "% 5", "0", "200 %"])
+def test_other_amounts_are_refused(amount):
+    with pytest.raises(ValueError, match="got"):
+        labels_of(amount, "scene")
+
+
+def test_amounts_have_folders_of_their_own():
+    amounts = ["1 %", "10 %", "0.1 %", "1", "10", PROBE]
+    assert len({folder_of(amount) for amount in amounts}) == len(amounts)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_recipe, tiny_toytown, tmp_path_factory):
+    out = tmp_path_factory.mktemp("efficiency")
+    recipe = replace(tiny_recipe, steps=2)
+    options = {
+        "methods": ["ours"],
+        "amounts": [PROBE, "1"],
+        "by": "keyframe",
+        "seeds": [0, 1],
+        "tuning_steps": 2,
+    }
+    label_efficiency(recipe, data_root=tiny_toytown, out=out, **options)
+    return out, recipe, options
+
+
+def test_the_table_shows_every_amount_and_the_gain_over_chance(finished):
+    out = finished[0]
+    text = (out / "table.md").read_text()
+    assert "no labels | linear probe" in " ".join(text.split())
+    assert "## Gain over scratch" in text
+    assert "Published" not in text  # toytown is not nuScenes
+    rows = list(csv.DictReader((out / "table.csv").read_text().splitlines()))
+    assert len(rows) == 2 + 2 * 2 * 2  # ours without labels; two ways, two amounts, two seeds
+    assert {row["labelled"] for row in rows if row["amount"] == "1"} == {"1"}
+    tuned = [row for row in rows if row["amount"] == "1"]
+    by_seed = {seed: {row["labels"] for row in tuned if row["seed"] == seed} for seed in "01"}
+    assert all(len(hashes) == 1 for hashes in by_seed.values())  # all methods see the same labels
+    assert (out / "figure.png").stat().st_size > 1000
+
+
+def test_a_finished_table_is_written_anew_without_any_training(finished, tiny_toytown, monkeypatch):
+    from clip2scene.experiments import label_efficiency as module
+
+    out, recipe, options = finished
+    before = (out / "table.csv").read_text()
+    (out / "table.csv").unlink()
+    monkeypatch.setattr(module, "finetune", None)
+    label_efficiency(recipe, data_root=tiny_toytown, out=out, **options)
+    assert (out / "table.csv").read_text() == before
+
+
+def test_unknown_methods_are_refused_before_any_work(tiny_recipe, tiny_toytown, tmp_path):
+    with pytest.raises(ValueError, match="methods among scratch, PPKT.*got .'Seal'"):
+        label_efficiency(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "out", methods=["Seal"])
+    assert not (tmp_path / "out").exists()
+
+
+def cell(method, amount, seed, miou):
+    labels = {"subset": {"units": ["a"], "tokens": ["a0", "a1"]}, "fingerprint": "f"}
+    done = {"machine": "2 cores", "date": "2026-11-21"}
+    return Cell(method, amount, seed, {"columns": {"student": {"miou": miou}}}, done, labels)
+
+
+def test_gains_are_paired_by_seed():
+    cells = [cell("scratch", "1 %", seed, 0.4 + seed / 10) for seed in (0, 1, 2)]
+    cells += [cell("ours", "1 %", seed, 0.5 + seed / 10 + seed / 1000) for seed in (0, 1, 2)]
+    text = markdown(cells, by="scene", layout=None)
+    assert "+10.1 (p 0.000)" in text or "+10.1 (p 0.001)" in text
+    assert "| scratch | 50.0 ± 10.0 |" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("layout", "by", "number", "other"),
+    [
+        ("nuscenes", "scene", "38.3", "56.3"),
+        ("nuscenes", "keyframe", "56.3", "38.3"),
+        ("semantic-kitti", "scene", "44.6", "42.6"),
+        ("semantic-kitti", "keyframe", "42.6", "44.6"),
+        ("scannet", "scene", "48.4", "56.3"),
+    ],
+)
+def test_published_values_of_the_right_protocol_stand_beside_the_papers_data(layout, by, number, other):
+    text = markdown([cell("scratch", "1 %", 0, 0.4)], by=by, layout=layout)
+    assert "## Published" in text
+    assert number in text and other not in text
+    assert "none of it was run here" in text
+
+
+def test_nothing_is_published_for_other_data():
+    for layout in (None, "pandaset"):
+        assert "Published" not in markdown([cell("scratch", "1 %", 0, 0.4)], by="scene", layout=layout)
+
+
+def test_curves_need_something_to_draw():
+    with pytest.raises(ValueError, match="expected 1 to 6 curves"):
+        draw_curves({"a": {}}, title="", across="", up="")
+    with pytest.raises(ValueError, match="over positive numbers"):
+        draw_curves({"a": {0.0: [1.0]}}, title="", across="", up="")
+    assert draw_curves({"a": {1.0: [50.0]}}, title="t", across="x", up="y").size == (1600, 900)

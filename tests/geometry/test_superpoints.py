@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from clip2scene.geometry.superpoints import average_within, find_superpoints, height_above_ground, vote
+
+
+def plane(slope=0.0, size=20.0, step=0.25):
+    x, y = torch.meshgrid(torch.arange(-size, size, step), torch.arange(-size, size, step), indexing="ij")
+    x, y = x.reshape(-1), y.reshape(-1)
+    return torch.stack([x, y, slope * x - 1.8], dim=1)
+
+
+def box(x, y, z, size=1.5, step=0.1):
+    """Points on the side of a cube that faces the sensor."""
+    across, up = torch.meshgrid(torch.arange(0, size, step), torch.arange(0, size, step), indexing="ij")
+    across, up = across.reshape(-1), up.reshape(-1)
+    return torch.stack([torch.full_like(across, x), y + across, z + up], dim=1)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.05])
+def test_a_road_is_ground_and_what_stands_on_it_is_not(slope):
+    road, thing = plane(slope), box(8.0, 2.0, 8.0 * slope - 1.8)
+    heights = height_above_ground(torch.cat([road, thing]))
+    assert heights[: len(road)].max() < 0.3
+    expected = thing[:, 2] - (slope * thing[:, 0] - 1.8)
+    assert torch.allclose(heights[len(road) :], expected, atol=0.2)
+
+
+def test_things_that_stand_apart_are_pieces_of_their_own():
+    road, near, far = plane(), box(8.0, 2.0, -1.8), box(14.0, -6.0, -1.8)
+    pieces = find_superpoints(torch.cat([road, near, far]))
+    first, second = pieces[len(road) : len(road) + len(near)], pieces[len(road) + len(near) :]
+    assert (pieces[: len(road)] == -1).all()
+    tops = [each[each >= 0].unique() for each in (first, second)]
+    assert [len(top) for top in tops] == [1, 1]
+    assert tops[0] != tops[1]
+
+
+def test_a_piece_settles_on_the_class_with_most_votes_and_the_ground_does_not_vote():
+    superpoints = torch.tensor([0, 0, 0, 0, -1, -1, 1])
+    shares = torch.eye(3)[[1, 1, 2, 0, 2, 0, 0]]
+    seen = torch.tensor([True, True, True, False, True, False, False])
+    assert vote(superpoints, shares, seen).tolist() == [1, 1, 1, 1, 2, -1, -1]
+
+
+def test_points_without_a_vote_do_not_count():
+    superpoints, seen = torch.zeros(3, dtype=torch.long), torch.tensor([True, False, False])
+    shares = torch.tensor([[0.6, 0.4], [0.0, 1.0], [0.0, 1.0]])
+    assert vote(superpoints, shares, seen).tolist() == [0, 0, 0]
+
+
+def test_a_cloud_of_ground_alone_or_of_nothing_has_no_piece():
+    assert (find_superpoints(plane()) == -1).all()
+    assert find_superpoints(torch.zeros(0, 3)).shape == (0,)
+
+
+def test_cells_without_size_are_refused():
+    with pytest.raises(ValueError, match="positive sizes"):
+        find_superpoints(plane(), across=0.0)
+
+
+def test_a_stray_point_far_out_costs_no_memory():
+    road, thing = plane(), box(8.0, 2.0, -1.8)
+    cloud = torch.cat([road, thing, torch.tensor([[90_000.0, 0.0, 0.0]])])
+    assert torch.equal(find_superpoints(cloud)[:-1], find_superpoints(cloud[:-1]))
+
+
+def test_the_mean_of_a_piece_replaces_its_points_values():
+    values = torch.tensor([[1.0], [3.0], [5.0], [7.0]])
+    assert average_within(torch.tensor([0, 0, -1, 1]), values).flatten().tolist() == [2, 2, 5, 7]

@@ -1,0 +1,108 @@
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from clip2scene.classes.tables import TOYTOWN
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.inference.figures import (
+    CUT_M,
+    _choose_views,
+    _look_down,
+    draw_above,
+    draw_samples,
+    draw_words,
+    word_colours,
+)
+from clip2scene.viz.raster import RIGHT, WRONG, class_colours
+
+
+def colours_of(picture):
+    return {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
+
+
+@pytest.fixture(scope="module")
+def sample(tiny_toytown):
+    return NuScenes(tiny_toytown, split="val", class_set=TOYTOWN)[0]
+
+
+def test_samples_are_drawn_from_above_and_over_their_cameras(tiny_run, tiny_toytown, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    drawn = draw_samples(run, data_root=tiny_toytown, split="val", count=1)
+    token = NuScenes(tiny_toytown, split="val", with_labels=False).tokens[0]
+    kinds = ("above", "cameras", "carried")
+    assert [path.name for path in drawn] == [f"{token}-{kind}.png" for kind in kinds]
+    for path in drawn:
+        with Image.open(path) as picture:
+            assert picture.width == 1600
+            assert picture.height > 400
+            assert len(colours_of(picture)) > 100
+
+
+def test_each_picture_is_drawn_once_however_many_are_asked_for(tiny_run, tiny_toytown, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    drawn = draw_samples(run, data_root=tiny_toytown, split="val", count=5)
+    assert len(set(drawn)) == len(drawn) == 6  # three pictures of each of the split's two samples
+    assert draw_samples(run, data_root=tiny_toytown, split="val", count=0) == []
+
+
+def test_a_perfect_student_is_all_green_and_a_wrong_one_has_red(sample):
+    def errors_of(student):
+        answers = {"student": student, "ground truth": sample.labels}
+        return colours_of(draw_above(sample, answers, TOYTOWN))
+
+    assert RIGHT in errors_of(sample.labels)
+    assert WRONG not in errors_of(sample.labels)
+    shifted = torch.where(sample.labels >= 0, (sample.labels + 1) % len(TOYTOWN), -1)
+    assert WRONG in errors_of(shifted)
+    assert RIGHT not in errors_of(shifted)
+
+
+def test_the_picture_from_above_shows_the_truth_in_its_classes_colours(sample):
+    answers = {"student": sample.labels, "ground truth": sample.labels}
+    shown = colours_of(draw_above(sample, answers, TOYTOWN))
+    road = torch.tensor([TOYTOWN.classes.index("driveable surface")])
+    assert tuple(class_colours(road, TOYTOWN)[0].tolist()) in shown
+
+
+def test_words_get_colours_that_can_be_told_apart_and_do_not_change_as_words_are_added():
+    colours = word_colours(12).int()
+    apart = (colours[:, None] - colours).abs().sum(2) + 1000 * torch.eye(12, dtype=torch.int)
+    assert apart.min() > 40
+    assert torch.equal(word_colours(3), word_colours(12)[:3])
+    assert (colours.amax(1) > 150).all()  # bright enough for a dark ground
+
+
+def test_a_room_is_drawn_without_its_ceiling_and_fills_the_picture():
+    gap, edge = torch.meshgrid(torch.linspace(0, 6, 120), torch.linspace(0, 4, 80), indexing="ij")
+    floor = torch.stack([gap, edge, torch.zeros_like(gap)], 2).reshape(-1, 3)
+    positions = torch.cat([floor, floor + torch.tensor([0.0, 0.0, CUT_M + 0.5])])
+    red, blue = torch.tensor([250, 0, 0], dtype=torch.uint8), torch.tensor([0, 0, 250], dtype=torch.uint8)
+    colours = torch.cat([red.expand(len(floor), 3), blue.expand(len(floor), 3)])
+    drawn = _look_down(positions, colours, indoors=True)
+    assert (0, 0, 250) not in colours_of(drawn)
+    reds = dict((colour, count) for count, colour in drawn.getcolors(1 << 24))[250, 0, 0]
+    assert (
+        reds > 0.5 * drawn.width * drawn.height
+    )  # a room of 6 by 4 m: two thirds of the square, less a margin
+    assert (0, 0, 250) in colours_of(_look_down(positions, colours, indoors=False))
+
+
+def test_of_a_walk_views_are_shown_that_lie_far_apart_and_of_a_vehicle_the_first():
+    assert _choose_views(16, indoors=True) == [0, 5, 10]
+    assert _choose_views(2, indoors=True) == [0, 1]
+    assert _choose_views(6, indoors=False) == [0, 1, 2]
+    assert _choose_views(1, indoors=False) == _choose_views(1, indoors=True) == [0]
+
+
+def test_a_cloud_is_shown_in_words_that_the_run_was_never_taught(tiny_run, tiny_toytown, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    path = draw_words(run, data_root=tiny_toytown, split="val", words=("house", "tree", "road"))
+    token = NuScenes(tiny_toytown, split="val", with_labels=False).tokens[0]
+    assert path == run / "pictures" / f"{token}-words.png"
+    with Image.open(path) as picture:
+        shown = colours_of(picture)
+    assert any(tuple(colour) in shown for colour in word_colours(3).tolist())
+    with pytest.raises(ValueError, match="zebra"):
+        draw_words(run, data_root=tiny_toytown, split="val", words=("zebra",))

@@ -1,0 +1,95 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clip2scene.inference.segmenter import Segmenter
+from clip2scene.student.model import Answers, Embedder
+from clip2scene.types import PointCloud, Prompts
+
+WORDS = {"car": [1.0, 0.0], "road": [0.0, 1.0], "both": [0.6, 0.8]}
+
+
+class Echo(Embedder):
+    """A student whose embedding of a point is that point's features."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.classifier = None
+
+    def answer(self, positions, features, prompts):
+        return Answers(features, prompts.class_logits(features))
+
+
+def place(names):
+    rows = torch.tensor([WORDS[name] for name in names])
+    return Prompts(tuple(names), tuple(names), torch.arange(len(names)), rows)
+
+
+@pytest.fixture
+def segmenter():
+    return Segmenter(Echo(), place(["car", "road"]), place, in_channels=2)
+
+
+CLOUD = PointCloud(torch.zeros(3, 3), torch.tensor([[2.0, 0.0], [0.0, 2.0], [3.0, 4.0]]))
+
+
+def test_each_point_gets_the_word_it_is_closest_to(segmenter):
+    segmenter.set_prompts(["road", "both", "car"])
+    found = segmenter.segment(CLOUD)
+    assert [found.names[label] for label in found.labels] == ["car", "road", "both"]
+    assert torch.equal(found.embeddings, CLOUD.features)
+
+
+def test_scores_are_the_softmax_over_the_words(segmenter):
+    found = segmenter.segment(CLOUD)
+    torch.testing.assert_close(found.scores, F.softmax(CLOUD.features, dim=1))
+    assert found.names == ("car", "road")
+
+
+def test_a_single_word_fits_everywhere(segmenter):
+    segmenter.set_prompts(["car"])
+    found = segmenter.segment(CLOUD)
+    assert found.labels.tolist() == [0, 0, 0]
+    assert found.scores.tolist() == [[1.0]] * 3
+
+
+@pytest.mark.parametrize("names", [[], [""], ["car", " "], ["car", "car"], ["car", "car "]])
+def test_no_words_and_repeated_words_are_refused_and_the_old_ones_stay(segmenter, names):
+    with pytest.raises(ValueError, match="all different and not empty"):
+        segmenter.set_prompts(names)
+    assert segmenter.prompts.classes == ("car", "road")
+
+
+def test_one_string_is_not_taken_for_a_list_of_letters(segmenter):
+    with pytest.raises(ValueError, match=r"a list of words.*\['car'\]"):
+        segmenter.set_prompts("car")
+
+
+def test_a_word_without_a_meaning_is_named(tiny_run):
+    segmenter = Segmenter.load(tiny_run)
+    with pytest.raises(ValueError, match="never taught zeppelin"):
+        segmenter.set_prompts(["car", "zeppelin"])
+    with pytest.raises(ValueError, match="'red zeppelin'|zeppelin"):
+        segmenter.set_prompts(["red zeppelin"])
+
+
+@pytest.mark.parametrize(
+    ("positions", "features", "fault"),
+    [
+        (torch.zeros(0, 3), torch.zeros(0, 1), "no points|empty|at least one"),
+        (torch.tensor([[0.0, torch.nan, 0.0]]), torch.zeros(1, 1), "NaN|finite"),
+        (torch.zeros(2, 3), torch.tensor([[0.5], [torch.inf]]), "NaN|finite"),
+        (torch.zeros(2, 3), torch.zeros(2, 3), "channel|features"),
+        (torch.zeros(2, 3), torch.zeros(2, 0), "channel|features"),
+        (torch.tensor([[0.0, 0.0, 0.0], [1e9, 0.0, 0.0]]), torch.zeros(2, 1), "too far"),
+    ],
+)
+def test_a_cloud_that_the_student_cannot_read_is_refused(tiny_run, positions, features, fault):
+    with pytest.raises(ValueError, match=fault):
+        Segmenter.load(tiny_run).segment(PointCloud(positions, features))
+
+
+def test_a_cloud_of_one_point_is_labelled(tiny_run):
+    found = Segmenter.load(tiny_run).segment(PointCloud(torch.ones(1, 3), torch.ones(1, 1)))
+    assert found.scores.isfinite().all()
+    assert found.labels.shape == (1,)

@@ -1,0 +1,98 @@
+"""What a run carries is carried anew as soon as what decides it has changed."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clip2scene import build
+from clip2scene.build.inputs import TABLES, stamp_inputs
+from clip2scene.distill import lift as carry
+from clip2scene.distill.lifted import load_carried
+from clip2scene.recipes import supervised
+from clip2scene.runs.create import start_run
+
+
+@pytest.fixture
+def town(tiny_toytown, tmp_path):
+    """A copy of toytown that a test may change."""
+    return shutil.copytree(tiny_toytown, tmp_path / "town")
+
+
+def labels_of(paths):
+    return [load_carried(path).labels for path in paths]
+
+
+def test_labels_that_were_corrected_in_place_are_read_anew(tiny_recipe, town, tmp_path):
+    run = start_run(supervised(tiny_recipe), data_root=town, out=tmp_path / "run", teacher_weights=None)
+    words = {"split": "train", "with_labels": True}
+    paths = run.carry(town, **words)
+    assert run.carry(town, **words) == paths
+    assert any((labels >= 0).any() for labels in labels_of(paths))
+    for path in (town / "lidarseg").rglob("*.bin"):
+        path.write_bytes(bytes(path.stat().st_size))  # the same size: raw label 0, which is no class
+    assert all((labels == -1).all() for labels in labels_of(run.carry(town, **words)))
+
+
+@pytest.mark.parametrize("what", ["calibration", "format"])
+def test_answers_of_another_calibration_or_format_are_not_taken(
+    what, tiny_recipe, town, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(build, "count_images", lambda dataset: 0)  # no teacher need look
+    run = start_run(tiny_recipe, data_root=town, out=tmp_path / "run", teacher_weights=None)
+    before = run.carry(town, split="val", with_labels=False)
+    if what == "format":
+        monkeypatch.setattr(carry, "FORMAT", 2)
+    else:
+        (table,) = town.glob("*/calibrated_sensor.json")
+        rows = json.loads(table.read_text())
+        rows[0]["translation"][0] += 0.5
+        table.write_text(json.dumps(rows))
+    assert not set(run.carry(town, split="val", with_labels=False)) & set(before)
+
+
+def test_runs_that_are_judged_in_other_classes_share_no_labels(tiny_recipe, town, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "count_images", lambda dataset: 0)
+    for classes in ("toytown", "own"):
+        data = replace(tiny_recipe.data, classes=classes, words="nuscenes")
+        recipe = replace(tiny_recipe, data=data)
+        run = start_run(recipe, data_root=town, out=tmp_path / classes, teacher_weights=None)
+        paths = run.carry(town, split="val", with_labels=True, into=tmp_path / "shared")
+        truth = build.build_dataset(data, town, split="val", with_labels=True)
+        for labels, sample in zip(labels_of(paths), truth, strict=True):
+            assert torch.equal(labels, sample.labels)
+
+
+def test_class_maps_and_labels_count_only_where_they_are_read(tmp_path):
+    files = {"poses.csv": "always", "labels/a.npy": "with_labels", "semantic_maps/front/a.png": "class_maps"}
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    (tmp_path / "lidar").mkdir()
+
+    def stamps():
+        return {
+            "always": stamp_inputs("drive-log", tmp_path, with_labels=False, class_maps=False),
+            "with_labels": stamp_inputs("drive-log", tmp_path, with_labels=True, class_maps=False),
+            "class_maps": stamp_inputs("drive-log", tmp_path, with_labels=False, class_maps=True),
+        }
+
+    before = stamps()
+    (tmp_path / "lidar" / "a.bin").write_text("1")
+    assert stamps() == before
+    for name, when in files.items():
+        (tmp_path / name).write_text("22")
+        after = stamps()
+        changed = {each for each in after if after[each] != before[each]}
+        assert changed == (set(after) if when == "always" else {when})
+        before = after
+
+
+def test_every_layout_has_tables():
+    from typing import get_args, get_type_hints
+
+    from clip2scene.config import DataConfig
+
+    assert set(TABLES) == set(get_args(get_type_hints(DataConfig)["layout"]))

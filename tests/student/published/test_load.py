@@ -1,0 +1,291 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from clip2scene.student import (
+    SPVCNN,
+    CornerSPVCNN,
+    MinkUNet,
+    minkunet14a,
+    minkunet18_spvnas,
+    minkunet34,
+    spunet34,
+)
+from clip2scene.student.published import load_published
+from clip2scene.student.published.layout import x_fastest_to_slowest
+from clip2scene.student.published.load import LAYOUTS
+
+ENGINES = Path(__file__).parents[2] / "data" / "engines"
+PLANES, LAYERS_34 = (4, 5, 6, 8, 7, 6, 5, 4), (2, 3, 4, 6, 2, 2, 2, 2)
+BACKBONES = {
+    "minkowski": lambda: MinkUNet(1, LAYERS_34, PLANES, voxel_size=1.0, stem_channels=3),
+    "minkowski-stem5": lambda: MinkUNet(3, (1,) * 8, PLANES, voxel_size=1.0, stem_channels=3, stem_kernel=5),
+    "torchsparse": lambda: minkunet18_spvnas(4, width=0.05, voxel_size=1.0),
+    "spvcnn": lambda: CornerSPVCNN(1, 0.05, voxel_size=1.0),
+    "spconv": lambda: MinkUNet(
+        4, LAYERS_34, PLANES, voxel_size=1.0, stem_channels=3, stem_kernel=5, widens_first=True
+    ),
+}
+STORED = sorted(path.stem for path in ENGINES.glob("*.safetensors"))
+
+
+def stored(network):
+    tensors = load_file(ENGINES / f"{network}.safetensors")
+    state = {
+        name.removeprefix("state/"): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+        if name.startswith("state/")
+    }
+    return state, tensors
+
+
+@torch.inference_mode()
+def answer_of(backbone, tensors):
+    coordinates = tensors["coordinates"].long()
+    return backbone.eval()(coordinates[:, 1:] + 0.5, tensors["features"], coordinates[:, 0])
+
+
+def saved(folder, content, name="weights.pt"):
+    torch.save(content, folder / name)
+    return folder / name
+
+
+def loaded(folder, network, content, backbone=None):
+    backbone = backbone or BACKBONES[network]()
+    return load_published(saved(folder, content), backbone), backbone
+
+
+def assert_close(ours, theirs):
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
+
+
+def test_an_answer_of_every_engine_is_stored():
+    assert set(STORED) == set(BACKBONES)
+
+
+@pytest.mark.parametrize("network", STORED)
+def test_our_forward_is_the_original_engines_up_to_rounding(tmp_path, network):
+    state, tensors = stored(network)
+    report, backbone = loaded(tmp_path, network, state)
+    ours = answer_of(backbone, tensors)
+    assert_close(ours, tensors["expected"])
+    assert report.tensors == len(backbone.state_dict())
+    (head,) = report.heads.values()
+    assert_close(torch.nn.functional.linear(ours, head.weight, head.bias), tensors["answer"])
+
+
+def test_points_where_they_are_differ_from_points_at_corners_and_the_report_says_so(tmp_path):
+    state, tensors = stored("spvcnn")
+    report, backbone = loaded(tmp_path, "spvcnn", state, SPVCNN(1, 0.05, voxel_size=1.0))
+    apart = (answer_of(backbone, tensors) - tensors["expected"]).abs().max()
+    assert apart > 0.01 * tensors["expected"].abs().max()
+    assert "at its corner" in report.describe()
+    assert "at its corner" not in loaded(tmp_path, "spvcnn", state)[0].describe()
+
+
+def test_at_corners_all_points_of_a_voxel_share_what_the_lone_point_would_have(tmp_path):
+    state, tensors = stored("spvcnn")
+    backbone = loaded(tmp_path, "spvcnn", state)[1].eval()
+    coordinates = tensors["coordinates"].long()
+    twice = coordinates.repeat(2, 1)
+    inside = torch.rand(len(twice), 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        out = backbone(twice[:, 1:] + inside, tensors["features"].repeat(2, 1), twice[:, 0])
+    assert_close(out, tensors["expected"].repeat(2, 1))
+
+
+def test_offsets_counted_x_first_become_z_first():
+    kernel = torch.arange(27.0)[:, None, None]
+    ours = x_fastest_to_slowest(kernel, torch.Size((27, 1, 1)))
+    for x in range(3):
+        for y in range(3):
+            for z in range(3):
+                assert ours[9 * x + 3 * y + z] == x + 3 * y + 9 * z
+
+
+def test_files_of_spconv_1_keep_the_outputs_last(tmp_path):
+    state, tensors = stored("spconv")
+    older = {
+        name: value
+        if value.ndim < 5
+        else value.reshape(1, 1, 1, value.shape[-1], value.shape[0])
+        if value.shape[1] == 1
+        else value.permute(1, 2, 3, 4, 0)
+        for name, value in state.items()
+    }
+    report, backbone = loaded(tmp_path, "spconv", older)
+    assert_close(answer_of(backbone, tensors), tensors["expected"])
+    assert torch.equal(
+        report.heads["final"].weight, loaded(tmp_path, "spconv", state)[0].heads["final"].weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrap", "left_out"),
+    [
+        (lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}}, ()),
+        (
+            lambda state: {
+                "model_points": state,
+                "model_images": {"encoder.weight": torch.ones(2), "encoder.bias": torch.ones(2)},
+                "epoch": 49,
+                "config": {"cylindrical_coordinates": True, "voxel_size": 0.1},
+            },
+            ("model_images (2 tensors)",),
+        ),
+        (
+            lambda state: {
+                "state_dict": {f"model_points.{name}": value for name, value in state.items()}
+                | {"model_images.weight": torch.ones(2)},
+                "optimizer_states": {"state": {0: {"momentum_buffer": torch.ones(2)}}},
+            },
+            ("state_dict/model_images (1 tensors)", "optimizer_states (1 tensors)"),
+        ),
+        (lambda state: {"model_state": state, "it": 7}, ()),
+    ],
+)
+def test_prefixes_and_wrappers_do_not_matter_and_other_networks_are_named(tmp_path, wrap, left_out):
+    state, tensors = stored("torchsparse")
+    report, backbone = loaded(tmp_path, "torchsparse", wrap(state))
+    assert_close(answer_of(backbone, tensors), tensors["expected"])
+    assert report.left_out == (*left_out, "point_transforms, never used")
+    if report.settings:
+        assert "cylindrical" in report.describe() and "voxels of 0.1 m" in report.describe()
+    assert "head classifier.0, (5, 5): not loaded" in report.describe()
+
+
+def test_safetensors_are_read_too(tmp_path):
+    state, tensors = stored("spconv")
+    save_file(state, tmp_path / "weights.safetensors")
+    backbone = BACKBONES["spconv"]()
+    load_published(tmp_path / "weights.safetensors", backbone)
+    assert_close(answer_of(backbone, tensors), tensors["expected"])
+
+
+def test_all_that_does_not_fit_is_counted_and_named_and_nothing_is_loaded(tmp_path):
+    state, _ = stored("torchsparse")
+    for name in ("up1.0.net.0.kernel", "up1.0.net.1.bias"):
+        del state[name]
+    state["stem.0.kernel"] = state["stem.0.kernel"][:, :1]
+    state["stage1.1.net.0.kernel"] = torch.ones(8, 2, 2)
+    state["stem.1.bias"] = torch.full_like(state["stem.1.bias"], float("nan"))
+    state["stage9.extra"] = torch.ones(1)
+    backbone = BACKBONES["torchsparse"]()
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    with pytest.raises(ValueError, match="does not fit this MinkUNet") as caught:
+        load_published(saved(tmp_path, state), backbone)
+    said = str(caught.value)
+    assert "2 missing (up1.0.net.0.kernel, up1.0.net.1.bias)" in said
+    assert "2 of another shape (stem.0.kernel [27, 1, 2], here [27, 4, 2], " in said
+    assert "1 with numbers that are not finite (stem.1.bias)" in said
+    assert "1 unknown (stage9.extra)" in said
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_a_long_list_is_cut_in_the_sentence_and_whole_below_it(tmp_path):
+    state, _ = stored("torchsparse")
+    lost = [f"stage{stage + 1}.0.net.0.kernel" for stage in range(4)]
+    for name in lost:
+        del state[name]
+    state["stage9.extra"] = torch.ones(1)
+    with pytest.raises(ValueError, match=r"4 missing \(.*, .*, .*, \.\.\. 1 more\)") as caught:
+        loaded(tmp_path, "torchsparse", state)
+    sentence, *listed = str(caught.value).splitlines()
+    assert sentence.endswith("of the file's network")
+    assert sorted(listed) == sorted([*(f"  missing: {name}" for name in lost), "  unknown: stage9.extra"])
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "tensor"),
+    [
+        ("minkowski", "classifier.kernel", torch.ones(27, 4, 5)),
+        ("torchsparse", "classifier.1.weight", torch.ones(5)),
+        ("spconv", "final.1.weight", torch.ones(5)),
+    ],
+)
+def test_what_stands_among_the_heads_and_is_no_matrix_is_named_as_left_out(tmp_path, network, name, tensor):
+    report, _ = loaded(tmp_path, network, stored(network)[0] | {name: tensor})
+    assert name in report.left_out
+    assert len(report.heads) == 1
+
+
+def test_files_of_the_wrong_kind_of_student_say_what_differs(tmp_path):
+    with pytest.raises(ValueError, match="have nothing like its stem.0;"):
+        loaded(tmp_path, "minkowski", stored("minkowski")[0], SPVCNN(1, 0.05))
+    with pytest.raises(ValueError, match=r"conv0p1s1.kernel \[27, 1, 3\], here \[27, 2, 3\]"):
+        other = MinkUNet(2, LAYERS_34, PLANES, stem_channels=3)
+        loaded(tmp_path, "minkowski", stored("minkowski")[0], other)
+    with pytest.raises(ValueError, match=r"conv0p1s1.kernel \[125, 3, 3\], here \[27, 3, 3\]"):
+        other = MinkUNet(3, (1,) * 8, PLANES, stem_channels=3)
+        loaded(tmp_path, "minkowski-stem5", stored("minkowski-stem5")[0], other)
+    with pytest.raises(ValueError, match=r"unknown \(block1.1.conv1.kernel"):
+        other = MinkUNet(1, (1,) * 8, PLANES, stem_channels=3)
+        loaded(tmp_path, "minkowski", stored("minkowski")[0], other)
+
+
+def test_counters_of_the_normalisations_may_be_missing(tmp_path):
+    state, tensors = stored("spconv")
+    without = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    assert_close(answer_of(loaded(tmp_path, "spconv", without)[1], tensors), tensors["expected"])
+
+
+def test_an_spvcnn_is_no_minkunet_even_where_all_names_fit(tmp_path):
+    state, _ = stored("spvcnn")
+    with pytest.raises(ValueError, match=r"21 unknown \(point_transforms"):
+        loaded(tmp_path, "spvcnn", state, minkunet18_spvnas(1, width=0.05))
+
+
+@pytest.mark.parametrize(
+    ("network", "backbone", "place"),
+    [
+        ("spconv", lambda: SPVCNN(1, 0.05), "stem.0"),
+        ("torchsparse", lambda: minkunet14a(4, width=0.05), "stem"),
+    ],
+)
+def test_a_network_of_another_plan_is_refused(tmp_path, network, backbone, place):
+    with pytest.raises(ValueError, match=f"have nothing like its {place};"):
+        loaded(tmp_path, network, stored(network)[0], backbone())
+
+
+def test_a_file_without_a_known_network_is_refused_and_one_with_two_as_well(tmp_path):
+    with pytest.raises(ValueError, match="got none among weight, bias"):
+        loaded(tmp_path, "spconv", {"weight": torch.ones(1), "bias": torch.ones(1)})
+    state, _ = stored("spconv")
+    with pytest.raises(ValueError, match=r"got 2: student/\*, teacher/\*; save one"):
+        loaded(tmp_path, "spconv", {"student": state, "teacher": state})
+
+
+def test_files_that_are_missing_or_damaged_or_hold_objects_are_refused(tmp_path):
+    backbone = BACKBONES["spconv"]()
+    with pytest.raises(ValueError, match="is no file"):
+        load_published(tmp_path / "nothing.pt", backbone)
+    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ValueError, match="or is damaged"):
+        load_published(tmp_path / "cut.pt", backbone)
+    (tmp_path / "cut.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_published(tmp_path / "cut.safetensors", backbone)
+    with pytest.raises(ValueError, match="something else than tensors"):
+        load_published(saved(tmp_path, {"net": backbone}), backbone)
+    with pytest.raises(ValueError, match="holds no state dict but a list"):
+        load_published(saved(tmp_path, [torch.ones(1)]), backbone)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "kind"),
+    [
+        (lambda: minkunet34(1), "MinkowskiEngine"),
+        (lambda: minkunet18_spvnas(4), "torchsparse"),
+        (lambda: SPVCNN(1), "torchsparse"),
+        (lambda: spunet34(6), "spconv"),
+    ],
+)
+def test_every_layer_of_the_published_networks_has_its_place_in_a_layout(backbone, kind):
+    (layout,) = (each for each in LAYOUTS if each.title.startswith(kind))
+    with torch.device("meta"):
+        modules = dict(backbone().named_modules())
+    places = [layout.rename(name.split(".")) for name, module in modules.items() if hasattr(module, "norm")]
+    assert all(places)
+    assert len({name for place in places for name in place}) == 2 * len(places)

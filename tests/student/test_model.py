@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torch import nn
+
+from clip2scene.student.model import Embedder
+
+
+class Heights(nn.Module):
+    """Describes each point by its inputs, so that a test can see them."""
+
+    out_channels = 2
+
+    def forward(self, positions, features, batch_of_point):
+        return features
+
+
+def make_embedder(**settings):
+    torch.manual_seed(0)
+    return Embedder(Heights(), 5, **settings)
+
+
+@pytest.mark.parametrize("cosine_temperature", [None, 0.1])
+def test_comparing_is_embedding_and_multiplying_by_the_texts(cosine_temperature):
+    embedder = make_embedder(cosine_temperature=cosine_temperature)
+    described, text = torch.randn(7, 2), torch.randn(3, 5)
+    slow = embedder.embed(described) @ text.T
+    assert torch.allclose(embedder.compare(described, text), slow, atol=1e-5)
+
+
+def test_a_cosine_embedding_has_the_length_that_its_temperature_asks_for():
+    lengths = make_embedder(cosine_temperature=0.1).embed(torch.randn(7, 2)).norm(dim=1)
+    assert torch.allclose(lengths, torch.full((7,), 10.0))
+
+
+def test_height_is_one_more_input():
+    positions, intensity = torch.tensor([[0.0, 0.0, 3.0], [1.0, 0.0, -1.0]]), torch.tensor([[0.1], [0.2]])
+    seen = make_embedder(sees_height=True)(positions, intensity, torch.zeros(2, dtype=torch.long))
+    assert torch.allclose(seen, torch.tensor([[0.1, 1.5], [0.2, -0.5]]))
+
+
+def test_points_of_a_piece_settle_on_one_embedding_and_ground_points_do_not():
+    x, y = torch.meshgrid(torch.arange(-8, 8, 0.25), torch.arange(-8, 8, 0.25), indexing="ij")
+    road = torch.stack([x.reshape(-1), y.reshape(-1), torch.full((x.numel(),), -1.8)], dim=1)
+    pole = torch.tensor([5.0, 0.0, 0.0]).repeat(40, 1)
+    pole[:, 2] = torch.linspace(-1.2, 1.0, 40)
+    positions, features = torch.cat([road, pole]), torch.rand(len(road) + 40, 2)
+    loose = make_embedder().embed_cloud(positions, features)
+    settled = make_embedder(settles=True).embed_cloud(positions, features)
+    assert torch.equal(settled[: len(road)], loose[: len(road)])
+    mean = loose[len(road) :].mean(0).expand(40, -1)
+    assert torch.allclose(settled[len(road) :], mean, atol=1e-5)

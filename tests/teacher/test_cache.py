@@ -1,0 +1,161 @@
+import pytest
+import torch
+
+from clip2scene import sealed
+from clip2scene.build import SMALL_CLIP
+from clip2scene.teacher import cache
+from clip2scene.teacher.cache import CachedTeacher
+from clip2scene.teacher.clip.load import load_clip
+from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.types import Camera, PointCloud, Sample
+
+CLIP = load_clip(SMALL_CLIP)
+
+
+class CountingMaskClip(MaskClip):
+    """Counts the images that it really looks at."""
+
+    looks = 0
+
+    def look_at(self, image):
+        CountingMaskClip.looks += 1
+        return super().look_at(image)
+
+
+@pytest.fixture(autouse=True)
+def start_counting():
+    CountingMaskClip.looks = 0
+
+
+def make_sample(*seeds):
+    images = [
+        torch.randint(0, 255, (40, 48, 3), generator=torch.Generator().manual_seed(seed)).byte()
+        for seed in seeds
+    ]
+    camera = Camera(
+        "front", torch.eye(3), torch.eye(4), 96, 80
+    )  # pixels of pairs may be finer than the image's
+    cloud = PointCloud(torch.zeros(1, 3), torch.ones(1, 1))
+    return Sample("a", cloud, (camera,) * len(seeds), images.__getitem__)
+
+
+def remember(folder, weights_hash="w", precision="float16", **settings):
+    return CachedTeacher(CountingMaskClip(CLIP, **settings), weights_hash, folder, precision)
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.embeddings, other.embeddings, strict=True))
+
+
+def test_no_image_is_looked_at_twice_and_nothing_depends_on_whether_it_was_kept(tmp_path):
+    sample = make_sample(0, 1)
+    first = remember(tmp_path)(sample)
+    assert CountingMaskClip.looks == 2
+    again = remember(tmp_path)(sample)
+    assert CountingMaskClip.looks == 2
+    without = remember(None)(sample)
+    assert CountingMaskClip.looks == 4
+    assert same(first, again) and same(first, without)
+    assert first.sizes == again.sizes == ((80, 96), (80, 96))
+    exact = MaskClip(CLIP)(sample)
+    for kept, true in zip(first.embeddings, exact.embeddings, strict=True):
+        torch.testing.assert_close(kept, true, atol=1e-3, rtol=0)
+
+
+def test_an_image_is_known_by_its_pixels_wherever_it_comes_from(tmp_path):
+    remember(tmp_path)(make_sample(0, 1))
+    remember(tmp_path)(make_sample(1, 1, 0))
+    assert CountingMaskClip.looks == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scales": (0.5,)},
+        {"window": 32},
+        {"window": 32, "overlap": 0.0},
+        {"working_size": (32, 32)},
+        {"positions": False},
+        {"precision": "int8"},
+    ],
+)
+def test_another_way_of_looking_is_another_look(tmp_path, change):
+    sample = make_sample(0)
+    remember(tmp_path)(sample)
+    remember(tmp_path, **change)(sample)
+    assert CountingMaskClip.looks == 2
+
+
+def test_eight_bits_take_half_the_space_and_keep_the_direction_of_every_cell(tmp_path):
+    sample = make_sample(0)
+    (exact,) = MaskClip(CLIP)(sample).embeddings
+    sizes = {}
+    for precision, alike in (("float16", 1 - 1e-6), ("int8", 1 - 1e-4)):
+        (kept,) = remember(tmp_path / precision, precision=precision)(sample).embeddings
+        (again,) = remember(tmp_path / precision, precision=precision)(sample).embeddings
+        (without,) = remember(None, precision=precision)(sample).embeddings
+        assert torch.equal(kept, again) and torch.equal(kept, without)
+        assert (kept * exact).sum(0).min() > alike
+        torch.testing.assert_close(kept.norm(dim=0), torch.ones(kept.shape[1:]))
+        sizes[precision] = sum(path.stat().st_size for path in tmp_path.rglob(f"{precision}/*/*"))
+    assert sizes["int8"] < 0.55 * sizes["float16"]
+
+
+def test_other_weights_are_another_look(tmp_path):
+    remember(tmp_path)(make_sample(0))
+    remember(tmp_path, weights_hash="v")(make_sample(0))
+    assert CountingMaskClip.looks == 2
+
+
+def test_other_code_is_another_look(tmp_path, monkeypatch):
+    remember(tmp_path)(make_sample(0))
+    monkeypatch.setattr(cache, "FORMAT", 2)
+    remember(tmp_path)(make_sample(0))
+    assert CountingMaskClip.looks == 2
+
+
+def test_refinements_by_words_share_a_look_and_keys_are_kept_where_they_are_of_use(tmp_path):
+    sample = make_sample(0)
+    plain = remember(tmp_path)(sample)
+    denoised = remember(tmp_path, prompt_denoising=0.5)(sample)
+    assert CountingMaskClip.looks == 1
+    assert same(plain, denoised) and denoised.prompt_denoising == 0.5
+    smoothed = remember(tmp_path, key_smoothing=1.0)(sample)
+    again = remember(tmp_path, key_smoothing=0.5)(sample)
+    assert CountingMaskClip.looks == 2
+    assert torch.equal(smoothed.keys[0], again.keys[0])
+    assert plain.keys is None
+
+
+def test_a_damaged_file_is_made_anew(tmp_path):
+    sample = make_sample(0)
+    first = remember(tmp_path)(sample)
+    (path,) = (each for each in tmp_path.rglob("*") if each.is_file())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
+    assert same(remember(tmp_path)(sample), first)
+    assert CountingMaskClip.looks == 2 and path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_a_file_with_one_changed_bit_is_made_anew(tmp_path, precision):
+    sample = make_sample(0)
+    first = remember(tmp_path, precision=precision)(sample)
+    (path,) = (each for each in tmp_path.rglob("*") if each.is_file())
+    whole = path.read_bytes()
+    for number in range(30):
+        bits = bytearray(whole)
+        bits[-1 - number * 37] ^= 1 << number % 8
+        path.write_bytes(bits)
+        assert same(remember(tmp_path, precision=precision)(sample), first)
+        assert CountingMaskClip.looks == 2 + number and path.read_bytes() == whole
+
+
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sealed, "save_file", stop)
+    with pytest.raises(KeyboardInterrupt):
+        remember(tmp_path)(make_sample(0))
+    assert not [each for each in tmp_path.rglob("*") if each.is_file()]

@@ -1,0 +1,162 @@
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clip2scene.io import new_folder, read_array, read_arrays, read_json, write_atomically, write_json
+
+
+def test_a_file_appears_only_when_its_writing_ends_well(tmp_path):
+    path = tmp_path / "deep" / "er" / "a.tar.gz"
+    with write_atomically(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffixes == [".tar", ".gz"]
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path, fault):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(fault), write_atomically(path) as temporary:
+        temporary.write_bytes(b"half of the n")
+        raise fault
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_first_writing_leaves_no_file(tmp_path):
+    with pytest.raises(RuntimeError), write_atomically(tmp_path / "a.bin"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_written_file_can_be_read_by_those_the_umask_allows(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with write_atomically(tmp_path / "a") as temporary:
+            temporary.write_bytes(b"")
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+    finally:
+        assert os.umask(before) == 0o027
+
+
+def test_json_comes_back_as_it_was_written(tmp_path):
+    content = {"name": "Köln", "numbers": [1, 0.1, None, True], "nested": {"a": {}}}
+    write_json(tmp_path / "a.json", content)
+    assert read_json(tmp_path / "a.json") == content
+    assert (tmp_path / "a.json").read_text(encoding="utf-8").endswith("}\n")
+
+
+def test_what_is_not_json_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", object())
+    assert read_json(tmp_path / "a.json") == 1
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.json is missing"):
+        read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", json.dumps({"a": 1}).encode("utf-16")])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.json is not valid JSON"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_arrays_come_back_and_those_that_may_lack_are_left_out(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(3, dtype=">i2"))
+    assert read_array(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    np.savez_compressed(tmp_path / "a.npz", x=np.eye(2), y=np.arange(3), z=np.array(["text"]))
+    arrays = read_arrays(tmp_path / "a.npz", ("x",), perhaps=("y", "nowhere"))
+    assert {name: array.tolist() for name, array in arrays.items()} == {"x": [[1, 0], [0, 1]], "y": [0, 1, 2]}
+    with pytest.raises(ValueError, match=r"a.npz lacks an array \(nowhere\); expected x, nowhere"):
+        read_arrays(tmp_path / "a.npz", ("x", "nowhere"))
+
+
+def header(text):
+    content = text.encode("latin1")
+    return b"\x93NUMPY\x01\x00" + len(content).to_bytes(2, "little") + content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no numbers",
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), "),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "(" * 90),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999999999,)}"),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}"),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (-3,)}"),
+        header("{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
+        header("{'descr': '<U2', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
+        header("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
+        header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}") + bytes(4),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_named(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(
+        ValueError, match="a.npy (cannot be read as a NumPy array|should be an array of numbers)"
+    ):
+        read_array(tmp_path / "a.npy")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", content)
+    with pytest.raises(ValueError, match="a.npz cannot be read|array x of .*a.npz should hold numbers"):
+        read_arrays(tmp_path / "a.npz", ("x",))
+
+
+def test_a_missing_array_file_is_named(tmp_path):
+    for read in (read_array, lambda path: read_arrays(path, ("x",))):
+        with pytest.raises(ValueError, match="nowhere cannot be read"):
+            read(tmp_path / "nowhere")
+
+
+def test_a_folder_appears_only_when_its_making_ends_well(tmp_path):
+    for out in (tmp_path / "deep" / "new", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(RuntimeError), new_folder(out) as folder:
+            (folder / "a").write_text("half")
+            raise RuntimeError
+        assert not out.exists() or not list(out.iterdir())
+        with new_folder(out) as folder:
+            (folder / "a").write_text("whole")
+            assert not (out / "a").exists()
+        assert [path.name for path in out.parent.iterdir() if path.name.startswith(".")] == []
+        assert (out / "a").read_text() == "whole"
+        with pytest.raises(ValueError, match="already exists"), new_folder(out):
+            pass
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_an_empty_or_absent_folder_stays_a_link(tmp_path, there):
+    if there:
+        (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("whole")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "a").read_text() == "whole"
+
+
+def test_what_cannot_be_replaced_is_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in (Path("."), tmp_path):
+        with pytest.raises(ValueError, match="is the current folder or a disk"), new_folder(out):
+            pytest.fail("the work began")
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr("pathlib.Path.is_mount", lambda path: path.name == "disk")
+    with pytest.raises(ValueError, match="disk cannot be replaced"), new_folder(tmp_path / "disk"):
+        pytest.fail("the work began")
+    assert [path.name for path in tmp_path.iterdir()] == ["disk"]

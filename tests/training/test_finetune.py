@@ -1,0 +1,540 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clip2scene.cli.answers import segment
+from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
+from clip2scene.datasets.label_subset import choose
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.distill.lifted import load_carried
+from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.inference.segmenter import Segmenter
+from clip2scene.io import read_json, write_json
+from clip2scene.recipes import RECIPES, USUAL_TUNING, fine_tuned
+from clip2scene.runs.checkpoint import load_checkpoint
+from clip2scene.runs.run import open_run, open_start
+from clip2scene.student.published import Loaded
+from clip2scene.training import best_checkpoint as holdout
+from clip2scene.training import finetune as finetuning
+from clip2scene.training import train
+from clip2scene.training.finetune import Changes, Plan, prepare
+from clip2scene.training.train import finetune
+from clip2scene.types import IGNORE_LABEL
+
+SMALL = StudentConfig(network="minkunet14a", width=0.25, voxel_size=0.5)
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_recipe):
+    labels = LabelsConfig(by="keyframe", absent="allow")
+    return replace(fine_tuned(tiny_recipe), labels=labels, steps=4)
+
+
+@pytest.fixture(scope="module")
+def start(tiny_run):
+    return open_start(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory):
+    return tmp_path_factory.mktemp("carried")
+
+
+@pytest.fixture
+def tune(recipe, start, tiny_toytown, tmp_path, carried):
+    def run(
+        name="run",
+        begin=start,
+        tuning=None,
+        labels=None,
+        rate=None,
+        save_every=500,
+        root=tiny_toytown,
+        into=carried,
+        **changes,
+    ):
+        optimiser = recipe.optimiser if rate is None else replace(recipe.optimiser, learning_rate=rate)
+        changed = replace(
+            recipe,
+            optimiser=optimiser,
+            tuning=replace(recipe.tuning, **(tuning or {})),
+            labels=replace(recipe.labels, **(labels or {})),
+            **changes,
+        )
+        options = {"data_root": root, "carried": into, "save_every": save_every}
+        finetune(changed, out=tmp_path / name, start=begin, **options)
+        return open_run(tmp_path / name)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def label_files():
+    """Find the label file of each keyframe of a train split."""
+
+    def find(root):
+        tokens = NuScenes(root, split="train", with_labels=False).tokens
+        tables = root / "v1.0-trainval"
+        sample_of = {row["token"]: row["sample_token"] for row in read_json(tables / "sample_data.json")}
+        rows = read_json(tables / "lidarseg.json")
+        files = {sample_of[row["sample_data_token"]]: root / row["filename"] for row in rows}
+        return {token: files[token] for token in tokens}
+
+    return find
+
+
+@pytest.fixture
+def painted(tiny_toytown, tmp_path, label_files):
+    """Copy the data, and give each keyframe of the train split one raw id: the taught one, the other one."""
+
+    def paint(*raw_ids):
+        root = tmp_path / "painted"
+        if not root.exists():
+            shutil.copytree(tiny_toytown, root)
+        files = label_files(root)
+        subset = choose({token: token for token in files}, holdout=0.5)
+        for token, raw_id in zip([*subset.taught, *subset.held_out], raw_ids, strict=True):
+            files[token].write_bytes(bytes([raw_id]) * files[token].stat().st_size)
+        return root
+
+    return paint
+
+
+NOISE, PEDESTRIAN, CAR = 0, 2, 17
+
+
+def learnt(run):
+    """The weights that learn, not their running mean."""
+    return load_checkpoint(run.checkpoint_path).optimizer["weights"]
+
+
+def moved(run, start):
+    """How far each of the start's tensors has gone."""
+    now = learnt(run)
+    return {name: float((now[name] - tensor).abs().max()) for name, tensor in start.weights.items()}
+
+
+def test_a_run_begins_with_the_weights_of_its_start(tune, start):
+    run = tune(rate=1e-12)
+    assert (
+        max(far for name, far in moved(run, start).items() if "running" not in name and "num" not in name)
+        < 1e-9
+    )
+    assert run.sources["start"]["knows_words"]
+    chance = learnt(tune("chance", begin=None, rate=1e-12, tuning={"start": "random"}))
+    assert not torch.allclose(chance["head.weight"], start.weights["head.weight"])
+
+
+def test_the_classifier_begins_where_the_words_stand(tune, tiny_toytown, carried):
+    run = tune(rate=1e-12, tuning={"freeze": True})
+    cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+    answers = run.student().answer(cloud.positions, cloud.features, run.prompts)
+    single = torch.bincount(run.prompts.class_of_name) == 1
+    torch.testing.assert_close(
+        answers.by_classifier[:, single], answers.by_words[:, single], rtol=1e-3, atol=1e-3
+    )
+    drawn = tune("random", rate=1e-12, tuning={"freeze": True, "start": "random"}).student()
+    assert not torch.allclose(drawn.classifier.weight, run.student().classifier.weight, atol=1e-3)
+
+
+def test_linear_probing_moves_the_classifier_and_nothing_else(tune, start):
+    run = tune(tuning={"freeze": True}, rate=0.05)
+    assert max(moved(run, start).values()) == 0.0  # batch statistics too
+    before = tune("before", tuning={"freeze": True}, rate=1e-12)
+    assert not torch.allclose(
+        learnt(run)["classifier.weight"], learnt(before)["classifier.weight"], atol=1e-3
+    )
+
+
+def test_the_heads_rate_reaches_the_head(tune):
+    slow = learnt(tune("slow", rate=1e-3, tuning={"head_rate": 1.0}, steps=1))
+    fast = learnt(tune("fast", rate=1e-3, tuning={"head_rate": 100.0}, steps=1))
+    begun = learnt(tune("begun", rate=1e-12, steps=1))
+    name = "classifier.weight"
+    far_slow, far_fast = ((each[name] - begun[name]).abs().mean() for each in (slow, fast))
+    assert far_fast > 50 * far_slow > 0
+    assert torch.equal(slow["backbone.stem.conv.weight"], fast["backbone.stem.conv.weight"])
+
+
+def test_earlier_layers_move_less_by_layer_decay(tune, start):
+    far = moved(tune(rate=1e-3, tuning={"layer_decay": 0.5}, steps=1), start)
+    last, first = far["backbone.ascents.3.up.conv.weight"], far["backbone.stem.conv.weight"]
+    assert 0 < 100 * first < last
+
+
+def test_words_are_kept_if_that_is_asked_for(tune, tiny_toytown, carried, start):
+    def likeness(run):
+        cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+        now = run.student().embed_cloud(cloud.positions, cloud.features)
+        before = begun.student().embed_cloud(cloud.positions, cloud.features)
+        return float(torch.nn.functional.cosine_similarity(now, before).mean())
+
+    begun = tune("begun", rate=1e-12, tuning={"freeze": True})
+    faded = likeness(tune("faded", rate=0.02, steps=12))
+    kept = likeness(tune("kept", rate=0.02, steps=12, tuning={"keep_words": 50.0}))
+    assert kept > faded + 0.02
+
+
+@pytest.mark.parametrize("tuning", [{}, {"keep_words": 1.0}, {"freeze": True}])
+def test_an_interrupted_fine_tuning_ends_like_an_uninterrupted_one(tune, tmp_path, monkeypatch, tuning):
+    whole = tune("whole", tuning=tuning)
+    read = train.Lessons.read_step
+
+    def stop(lessons, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return read(lessons, step)
+
+    monkeypatch.setattr(train.Lessons, "read_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tune("cut", tuning=tuning, save_every=1)
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "cut" / "checkpoint.safetensors").step == 2
+    cut = tune("cut", tuning=tuning)
+    for name, tensor in learnt(whole).items():
+        assert torch.equal(tensor, learnt(cut)[name]), name
+
+
+def test_only_the_chosen_keyframes_are_read(tune, painted, label_files):
+    root = painted(CAR, CAR)
+    run = tune(labels={"count": 1}, root=root, steps=1)
+    assert set(run.seen().values()) == set(run.subset.tokens)
+    (token,) = run.subset.tokens
+    (other,) = set(label_files(root)) - {token}
+    label_files(root)[other].write_bytes(b"no labels")  # whoever opens it complains
+    tune("anew", labels={"count": 1}, root=root, steps=1)
+    with pytest.raises(ValueError, match="holds 9 labels"):
+        tune("both", labels={"count": 2}, root=root, steps=1)
+
+
+def test_single_points_and_single_classes_are_learnt(tune, tiny_toytown, carried):
+    run = tune(labels={"count": 1, "points_per_scene": 7})
+    path = run.carry(tiny_toytown, split="train", with_labels=True, into=carried, subset=run.subset.tokens)[0]
+    labels = load_carried(path).labels
+    assert int((run.visible_labels()(path.stem, labels) != IGNORE_LABEL).sum()) == 7
+    two = tune("two", labels={"classes": ("car", "manmade")})
+    seen = two.visible_labels()(path.stem, labels)
+    wanted = {run.prompts.classes.index(name) for name in ("car", "manmade")}
+    assert set(seen[seen != IGNORE_LABEL].tolist()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"fraction": 0.1}, "is no choice among these"),
+        ({"by": "scene", "count": 2}, "split has 1 scenes or keyframes"),
+        ({"absent": "refuse", "points_per_scene": 1}, "no labelled point is of .*--labels.absent allow"),
+        ({"classes": ("car", "spaceship")}, "labels.classes names 'spaceship'"),
+        ({"ranking": ("scene-nowhere",)}, "which is not in the split"),
+        ({"holdout": 0.5, "count": 1}, "none would be left"),
+    ],
+)
+def test_labels_that_teach_nothing_are_refused(tune, labels, message):
+    with pytest.raises(ValueError, match=message):
+        tune(labels=labels)
+
+
+def test_the_checkpoint_that_is_best_on_held_out_labels_is_kept(tune):
+    run = tune(labels={"holdout": 0.5})
+    scores = read_json(run.folder / "choice.json")
+    assert set(scores) == {"4"}
+    chosen = load_checkpoint(run.folder / "chosen.safetensors")
+    assert chosen.step == 4
+    assert not set(run.subset.taught) & set(run.subset.held_out)
+    used = run.student().state_dict()
+    assert all(torch.equal(chosen.model[name], tensor) for name, tensor in used.items())
+
+
+def test_a_worse_checkpoint_does_not_take_the_chosen_ones_place(tune, monkeypatch):
+    class Score:
+        def __init__(self, miou):
+            self.miou = miou
+
+    given = iter([0.2, 0.5, 0.4])
+    monkeypatch.setattr(holdout, "judge", lambda *_: {"student": Score(next(given))})
+    run = tune(labels={"holdout": 0.5})
+    trainee = run.trainee(torch.device("cpu"))
+    for step in (5, 6):
+        trainee.step = step
+        holdout.keep_best(run, [], trainee)
+    assert load_checkpoint(run.folder / "chosen.safetensors").step == 5
+    assert read_json(run.folder / "choice.json") == {"4": 0.2, "5": 0.5, "6": 0.4}
+
+
+def test_a_run_is_not_judged_by_what_it_learnt_from(tune, tiny_toytown, carried):
+    run = tune()
+    with pytest.raises(ValueError, match="learnt from the labels of 2 of these 2 samples"):
+        evaluate(run.folder, data_root=tiny_toytown, split="train", carried=carried)
+
+
+def test_words_are_judged_beside_the_classifier(tune, tiny_toytown, carried):
+    run = tune(rate=0.05, tuning={"start": "random"})
+    scores = evaluate(run.folder, data_root=tiny_toytown, carried=carried)
+    assert {"student", "words", "words_seen"} <= set(scores)
+    assert scores["student"].miou != scores["words"].miou
+    assert "words" in read_json(run.folder / "metrics.json")["columns"]
+
+
+def test_the_segmenter_answers_by_the_classifier_until_other_words_are_asked_for(tune, tiny_toytown, carried):
+    run = tune(rate=0.05, tuning={"start": "random"})
+    cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+    answers = run.student().answer(cloud.positions, cloud.features, run.prompts)
+    segmenter = Segmenter.load(run.folder)
+    assert torch.equal(segmenter.segment(cloud).labels, answers.by_classifier.argmax(1))
+    segmenter.set_prompts(["car", "road"])
+    assert set(segmenter.segment(cloud).labels.tolist()) <= {0, 1}
+
+
+def test_a_start_of_another_network_is_refused_and_nothing_is_begun(tune, start, tmp_path):
+    lost = replace(start, weights={k: v for k, v in start.weights.items() if "ascents.3" not in k})
+    with pytest.raises(ValueError, match="another network's: tensors .* missing"):
+        tune("lost", begin=lost)
+    wide = {**start.weights, "backbone.stem.conv.weight": torch.zeros(3, 3)}
+    with pytest.raises(ValueError, match="of another shape .such as backbone.stem.conv.weight"):
+        tune("wide", begin=replace(start, weights=wide))
+    assert not (tmp_path / "wide" / "recipe.json").exists()
+
+
+def test_another_start_does_not_resume_a_run(tune, start):
+    tune()
+    with pytest.raises(ValueError, match="began with other weights"):
+        tune(begin=None)
+
+
+def test_a_label_free_recipe_is_refused(tiny_recipe, tiny_toytown, tmp_path):
+    with pytest.raises(ValueError, match="learns without"):
+        finetune(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "run")
+
+
+def test_a_run_of_one_data_set_starts_another(tiny_run, tiny_kitti, tmp_path):
+    """Cross-domain: from nuScenes' layout and classes to SemanticKITTI's."""
+    labels = LabelsConfig(by="keyframe", absent="allow")
+    changes = Changes(layout="semantic-kitti", labels=labels, steps=2)
+    plan = prepare(None, tiny_run, changes)
+    plan = replace(plan, recipe=replace(plan.recipe, augment=AugmentConfig()))
+    finetune(
+        plan.recipe,
+        data_root=tiny_kitti,
+        out=tmp_path,
+        start=plan.start,
+        teacher_weights=plan.teacher_weights,
+    )
+    run = open_run(tmp_path)
+    assert run.judged.classes != open_run(tiny_run).judged.classes
+    scores = evaluate(tmp_path, data_root=tiny_kitti)
+    assert 0 <= scores["student"].miou <= 1
+
+
+def test_from_chance_nothing_learns_slower(tiny_run):
+    chance, started = prepare("toytown", None, Changes()), prepare(None, tiny_run, Changes())
+    assert prepare(None, None, Changes()) == chance
+    assert [each.recipe.tuning.start for each in (chance, started)] == ["random", "words"]
+    assert chance.recipe.tuning.head_rate == 1.0
+    assert chance.start is None
+    assert started.recipe.tuning.head_rate == pytest.approx(5.0)
+    slower = prepare("toytown", None, Changes(tuning=TuningConfig(head="classifier", layer_decay=0.8)))
+    assert slower.recipe.tuning.head_rate == 1.0
+    fast, slow = (plan.recipe.optimiser.learning_rate for plan in (chance, started))
+    assert slow == pytest.approx(fast / 5)
+    with pytest.raises(ValueError, match="unknown recipe 'toyville'"):
+        prepare("toyville", None, Changes())
+
+
+@pytest.mark.parametrize("name", ["toytown", "toyville"])
+def test_a_recipe_beside_a_run_is_refused(tiny_run, name):
+    with pytest.raises(ValueError, match=f"--recipe names '{name}' beside it; leave --recipe out"):
+        prepare(name, tiny_run, Changes())
+
+
+def test_what_labels_have_taught_goes_on_at_the_same_rates_as_other_starts(
+    tiny_recipe, tiny_toytown, tmp_path, carried
+):
+    labels = LabelsConfig(by="keyframe", absent="allow")
+    fast = tiny_recipe.optimiser.learning_rate
+    plan = Plan(replace(fine_tuned(tiny_recipe, from_chance=True), labels=labels, steps=1))
+    for name in ("from chance", "once more"):
+        out = tmp_path / name
+        finetune(plan.recipe, data_root=tiny_toytown, out=out, start=plan.start, carried=carried)
+        again = prepare(None, out, Changes()).recipe
+        assert again.optimiser.learning_rate == pytest.approx(fast / 5)
+        assert (again.tuning.head_rate, again.steps) == (pytest.approx(5.0), 600)
+        assert again.name == "toytown-finetuned"
+        plan = prepare(
+            None, out, Changes(labels=labels, steps=1, tuning=replace(USUAL_TUNING, head_rate=40.0))
+        )
+
+
+def test_a_published_backbone_starts_a_run_and_its_head_is_left_out(
+    recipe, tiny_toytown, tmp_path, monkeypatch
+):
+    def fill(path, backbone):
+        with torch.no_grad():
+            for parameter in backbone.parameters():
+                parameter.fill_(0.25)
+        return Loaded("someone's layout", 3, left_out=("queue (1 tensors)",))
+
+    monkeypatch.setattr(finetuning, "load_published", fill)
+    (tmp_path / "weights.pt").write_bytes(b"")
+    begun = finetuning.open_published(tmp_path / "weights.pt", replace(recipe, student=SMALL))
+    assert not begun.knows_words
+    assert all(name.startswith("backbone.") for name in begun.weights)
+    assert begun.report == ("3 tensors loaded, layout someone's layout", "left out: queue (1 tensors)")
+    still = replace(recipe.optimiser, learning_rate=1e-12)
+    random = replace(recipe.tuning, start="random")
+    tuned = replace(recipe, student=SMALL, optimiser=still, tuning=random, steps=1)
+    finetune(tuned, data_root=tiny_toytown, out=tmp_path / "run", start=begun)
+    assert open_run(tmp_path / "run").sources["start"]["report"] == list(begun.report)
+    weights = learnt(open_run(tmp_path / "run"))
+    torch.testing.assert_close(
+        weights["backbone.stem.conv.weight"], torch.full_like(weights["backbone.stem.conv.weight"], 0.25)
+    )
+
+
+def test_a_file_of_another_network_is_refused_in_a_sentence(tmp_path):
+    published = Path(__file__).parents[1] / "data" / "engines" / "minkowski.safetensors"
+    with pytest.raises(ValueError, match="minkowski.safetensors"):
+        prepare("slidr", published, Changes())
+    with pytest.raises(ValueError, match="unknown recipe"):
+        prepare("nobodys", published, Changes())
+
+
+def test_a_run_starts_its_own_network_alone(tiny_run):
+    plan = prepare("toytown", None, Changes(network="spunet34"))
+    assert plan.recipe.student.network == "spunet34"
+    with pytest.raises(ValueError, match="learnt with network minkunet14a"):
+        prepare(None, tiny_run, Changes(network="spvcnn"))
+
+
+def test_every_recipe_is_fine_tuned_with_cross_entropy_and_lovasz():
+    for recipe in RECIPES.values():
+        loss = fine_tuned(recipe).loss
+        assert (loss.form, loss.lovasz) == ("point-cross-entropy", 1.0)
+        assert fine_tuned(recipe).optimiser.average == 0.99
+
+
+def test_the_mean_of_the_weights_of_a_short_run_is_nearer_to_its_end_than_to_its_start(tune, start):
+    run = tune(rate=1e-3, steps=6)
+    end, mean = learnt(run), load_checkpoint(run.checkpoint_path).model
+    name = "backbone.stem.conv.weight"
+    assert run.recipe.optimiser.average == 0.99
+    assert (end[name] - mean[name]).norm() < 0.5 * (end[name] - start.weights[name]).norm()
+
+
+def test_refused_labels_leave_the_folder_to_other_settings(tune):
+    """What was carried before they were refused lies in the run's own folder and stays there."""
+    with pytest.raises(ValueError, match="no labelled point is of"):
+        tune(labels={"absent": "refuse", "points_per_scene": 1}, into=None)
+    tune(labels={"absent": "allow", "points_per_scene": 1}, into=None, steps=1)
+
+
+def test_a_class_without_any_point_is_named_and_the_folder_left_to_others(tune, painted):
+    root = painted(CAR, CAR)
+    with pytest.raises(ValueError, match="no labelled point is of pedestrian, so .* nothing to learn from"):
+        tune(labels={"classes": ("pedestrian",)}, root=root, into=None)
+    with pytest.raises(ValueError, match="no labelled point is of pedestrian; label more"):
+        tune(labels={"classes": ("pedestrian", "car"), "absent": "refuse"}, root=root, into=None)
+    tune(labels={"classes": ("car",), "absent": "refuse"}, root=root, into=None, steps=1)
+    with pytest.raises(ValueError, match="no labelled point is of any class, so there is nothing"):
+        tune("none", root=painted(NOISE, NOISE))
+
+
+def test_a_class_that_is_only_held_out_is_refused(tune, painted):
+    root = painted(CAR, PEDESTRIAN)
+    with pytest.raises(ValueError, match=r"is of .*pedestrian.* \(pedestrian only in what is held out\)"):
+        tune(labels={"holdout": 0.5, "absent": "refuse"}, root=root)
+
+
+def test_held_out_samples_without_labels_are_refused_before_the_first_step(tune, painted):
+    root = painted(CAR, NOISE)
+    with pytest.raises(ValueError, match="1 held-out samples have no label to choose by"):
+        tune("run", labels={"holdout": 0.5}, root=root, save_every=1, into=None)
+    run = tune("run", labels={"holdout": 0.0}, root=root, into=None, steps=1)
+    assert len((run.folder / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_finished_run_stays_a_run_when_its_labels_lose_a_class(tune, painted):
+    labels = {"classes": ("car", "pedestrian"), "absent": "refuse"}
+    run = tune(labels=labels, root=painted(CAR, PEDESTRIAN), into=None, steps=1)
+    before = (run.folder / "recipe.json").read_bytes()
+    with pytest.raises(ValueError, match="no labelled point is of pedestrian"):
+        tune(labels=labels, root=painted(CAR, CAR), into=None, steps=1)
+    assert (run.folder / "recipe.json").read_bytes() == before
+    assert open_run(run.folder).student()
+
+
+def test_who_never_learnt_words_is_not_asked_for_any(tune, tiny_toytown, tmp_path, carried, start):
+    run = tune(begin=None, tuning={"start": "random"}, steps=1)
+    scores = evaluate(run.folder, data_root=tiny_toytown, carried=carried)
+    assert "student" in scores and not {"words", "words_seen"} & set(scores)
+    cloud = tmp_path / "cloud.npy"
+    np.save(cloud, np.random.default_rng(0).random((50, 4), dtype=np.float32))
+    with pytest.raises(ValueError, match="never learnt what words mean, so it cannot be asked for car, tree"):
+        segment(run.folder, (cloud,), prompts="car,tree", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    begun = open_start(run.folder)
+    assert not begun.knows_words
+    for tuning in ({"keep_words": 1.0, "start": "random"}, {"start": "words"}):
+        with pytest.raises(ValueError, match="needs a start that has learnt words"):
+            tune("next", begin=begun, tuning=tuning)
+    again = tune("next", begin=begun, tuning={"start": "random"}, steps=1)
+    assert not again.knows_words and not open_start(again.folder).knows_words
+    taught = tune("taught", begin=None, tuning={"head": "words"}, steps=1)
+    assert taught.knows_words and open_start(taught.folder).knows_words
+    assert prepare(None, again.folder, Changes()).recipe.tuning.start == "random"
+    assert open_start(tune("kept", steps=1).folder).knows_words
+
+
+def test_an_interrupted_choice_is_made_once_more(tune, monkeypatch):
+    """Killed after the checkpoint, before it was judged: the resumed call judges it."""
+    whole = tune("whole", labels={"holdout": 0.5}, save_every=2)
+    monkeypatch.setattr(train, "keep_best", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        tune("cut", labels={"holdout": 0.5}, save_every=2)
+    monkeypatch.undo()
+    cut = tune("cut", labels={"holdout": 0.5}, save_every=2)
+    assert read_json(cut.folder / "choice.json") == read_json(whole.folder / "choice.json")
+    assert set(read_json(cut.folder / "choice.json")) == {"2", "4"}
+
+
+def test_held_out_samples_are_judged_by_the_labels_that_may_be_seen(tune, monkeypatch):
+    judged = []
+    real = holdout.judge
+
+    def judge(student, prompts, samples, classes):
+        samples = list(samples)
+        judged.extend(int((sample.labels != IGNORE_LABEL).sum()) for sample in samples)
+        return real(student, prompts, samples, classes)
+
+    monkeypatch.setattr(holdout, "judge", judge)
+    tune(labels={"holdout": 0.5, "points_per_scene": 9})
+    assert judged == [9]
+
+
+def test_words_can_be_kept_only_where_there_are_any(tune):
+    with pytest.raises(ValueError, match="a start that has learnt words"):
+        tune(begin=None, tuning={"keep_words": 1.0})
+
+
+def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toytown, tmp_path, carried):
+    first = tune("first")
+    second = tune("second", begin=open_start(first.folder), labels={"count": 1}, rate=1e-12)
+    assert set(second.seen().values()) == set(first.subset.tokens)
+    classifier = learnt(second)["classifier.weight"]
+    torch.testing.assert_close(classifier, first.student().classifier.weight, rtol=0, atol=1e-6)
+    moved_data = tmp_path / "elsewhere"
+    shutil.copytree(tiny_toytown, moved_data)
+    with pytest.raises(ValueError, match="learnt from the labels of 2 of these 2"):
+        evaluate(second.folder, data_root=moved_data, split="train")
+
+
+def test_a_list_of_labels_that_was_edited_is_refused(tune):
+    run = tune(labels={"count": 1})
+    labels = read_json(run.folder / "labels.json")
+    labels["subset"]["tokens"] = ["another"]
+    write_json(run.folder / "labels.json", labels)
+    with pytest.raises(ValueError, match="does not fit its own hash"):
+        _ = run.subset

@@ -1,0 +1,317 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clip2scene import build
+from clip2scene.config import (
+    ConsistencyConfig,
+    LossConfig,
+    OptimiserConfig,
+    Recipe,
+    SelfTrainingConfig,
+    StudentConfig,
+    TeacherConfig,
+)
+from clip2scene.distill.batch import Superpixels, collate
+from clip2scene.distill.items import augment_items
+from clip2scene.distill.lifted import Carried, Gaze, save_carried
+from clip2scene.evaluation.evaluate import judge
+from clip2scene.parallel import read_ahead
+from clip2scene.runs.checkpoint import load_checkpoint, previous_path
+from clip2scene.runs.prompts import save_prompts
+from clip2scene.runs.run import Run, open_run
+from clip2scene.teacher.maskclip import DenseEmbeddings
+from clip2scene.training import train
+from clip2scene.types import Pairs, PointCloud, Prompts
+
+PROMPTS = Prompts(("ground", "wall"), ("ground", "wall"), torch.arange(2), torch.eye(2))
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    name="tiny",
+    student=StudentConfig(network="minkunet14a", width=0.25, voxel_size=0.5),
+    loss=LossConfig(class_balance=0.5),
+    optimiser=OptimiserConfig(name="adamw", learning_rate=0.02, schedule="one-cycle", average=0.9),
+    steps=12,
+    batch_size=2,
+)
+
+
+def make_corner(number):
+    """A floor and a wall; the teacher sees most of the points and errs on a tenth of those."""
+    generator = torch.Generator().manual_seed(number)
+    flat = torch.rand(400, 3, generator=generator) * torch.tensor([8.0, 8.0, 0.02])
+    upright = torch.rand(400, 3, generator=generator) * torch.tensor([0.02, 8.0, 4.0])
+    truth = torch.arange(2).repeat_interleave(400)
+    wrong = torch.rand(800, generator=generator) < 0.1
+    answers = torch.nn.functional.one_hot(torch.where(wrong, 1 - truth, truth), 2).float()
+    seen = torch.rand(800, generator=generator) < 0.8
+    cloud = PointCloud(torch.cat([flat, upright]), torch.ones(800, 1))
+    return Carried(cloud, seen.nonzero()[:, 0], answers[seen], truth)
+
+
+def make_run(folder, recipe=RECIPE):
+    run = Run(folder, recipe, PROMPTS, {"in_channels": 1})
+    save_prompts(folder, PROMPTS)
+    paths = [folder / "carried" / f"{number}.safetensors" for number in range(3)]
+    for number, path in enumerate(paths):
+        save_carried(path, make_corner(number))
+    return run, paths
+
+
+def learn(folder, recipe=RECIPE):
+    run, paths = make_run(folder, recipe)
+    train.learn(run, paths, device=CPU, save_every=5)
+    return run
+
+
+def weights(run):
+    return load_checkpoint(run.checkpoint_path).model
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    return learn(tmp_path_factory.mktemp("run"), replace(RECIPE, steps=40))
+
+
+def test_a_student_without_labels_ends_better_than_its_teacher(learned):
+    scores = judge(learned.student(), PROMPTS, [make_corner(number) for number in range(10, 14)])
+    assert scores["teacher_seen"].accuracy < 0.93
+    assert scores["student_seen"].miou > scores["teacher_seen"].miou + 0.05
+    assert scores["student_unseen"].miou > 0.9
+    assert scores["teacher"].miou < scores["teacher_seen"].miou  # points it does not see count as wrong
+
+
+def test_the_loss_falls_and_every_step_is_logged(learned):
+    lines = [json.loads(line) for line in (learned.folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 41))
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
+    first, again = learn(tmp_path / "a"), learn(tmp_path / "b")
+    other = learn(tmp_path / "c", replace(RECIPE, seed=1))
+    assert same(weights(first), weights(again))
+    assert not same(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_that_read_ahead_change_nothing(tmp_path, workers):
+    plain = learn(tmp_path / "plain")
+    run, paths = make_run(tmp_path / "ahead")
+    train.learn(run, paths, device=CPU, save_every=5, workers=workers)
+    assert same(weights(plain), weights(run))
+
+
+def test_a_damaged_sample_is_named_by_the_process_that_reads_ahead(tmp_path):
+    run, paths = make_run(tmp_path)
+    lessons = train.Lessons(paths, RECIPE)
+    paths[0].write_bytes(paths[0].read_bytes()[:50])
+    steps = read_ahead(lessons.read_step, range(RECIPE.steps), processes=1, title="steps")
+    with pytest.raises(ValueError, match="delete it and run again") as raised:
+        list(steps)
+    assert "Traceback" not in str(raised.value)
+
+
+def test_a_run_whose_newest_checkpoint_is_missing_goes_on_from_the_one_before(tmp_path):
+    whole = learn(tmp_path / "whole")
+    run = learn(tmp_path / "lost")
+    assert load_checkpoint(previous_path(run.checkpoint_path)).step == 10
+    run.checkpoint_path.unlink()
+    (run.folder / "log.jsonl").unlink()
+    train.learn(run, make_run(run.folder)[1], device=CPU, save_every=5)
+    lines = (run.folder / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [11, 12]
+    assert same(weights(whole), weights(run))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, name):
+    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, name=name))
+    whole = learn(tmp_path / "whole", recipe)
+    run, paths = make_run(tmp_path / "stopped", recipe)
+    step = train.train_step
+    steps_left = iter(range(7))  # stops between two checkpoints, so that two steps are taken anew
+
+    def stop_after_seven(*args):
+        if next(steps_left, None) is None:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    monkeypatch.setattr(train, "train_step", stop_after_seven)
+    with pytest.raises(KeyboardInterrupt):
+        train.learn(run, paths, device=CPU, save_every=5)
+    monkeypatch.setattr(train, "train_step", step)
+    assert load_checkpoint(run.checkpoint_path).step == 5
+    train.learn(run, paths, device=CPU, save_every=5)
+    assert same(weights(whole), weights(run))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    run = learn(tmp_path)
+    longer = Run(run.folder, replace(RECIPE, steps=20), PROMPTS, run.sources)
+    monkeypatch.setattr(train, "train_step", lambda *args: torch.tensor(torch.nan, requires_grad=True))
+    before = run.checkpoint_path.read_bytes()
+    with pytest.raises(ValueError, match="the loss is nan at step 12"):
+        train.learn(longer, make_run(tmp_path)[1], device=CPU, save_every=5)
+    assert run.checkpoint_path.read_bytes() == before
+
+
+class SteepAtZero(torch.autograd.Function):
+    """Zero, with a slope that is not a number: what the square root of a length has at no length."""
+
+    @staticmethod
+    def forward(context, weight):
+        context.shape = weight.shape
+        return weight.new_zeros(())
+
+    @staticmethod
+    def backward(context, slope):
+        return slope.new_full(context.shape, torch.nan)
+
+
+def test_a_gradient_that_is_not_finite_moves_no_weight(tmp_path, monkeypatch):
+    run, paths = make_run(tmp_path)
+    step = train.train_step
+
+    def steep(student, *others):
+        return step(student, *others) + SteepAtZero.apply(student.head.weight)
+
+    trainee = run.trainee(CPU)
+    before = {name: each.clone() for name, each in trainee.student.named_parameters()}
+    monkeypatch.setattr(Run, "trainee", lambda self, device: trainee)
+    monkeypatch.setattr(train, "train_step", steep)
+    with pytest.raises(ValueError, match="the length of the gradient is nan at step 0.*checkpoint is intact"):
+        train.learn(run, paths, device=CPU, save_every=1)
+    assert same(before, dict(trainee.student.named_parameters()))
+    assert not run.checkpoint_path.exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    run, _ = make_run(tmp_path)
+    trainee = run.trainee(CPU)
+    with torch.no_grad():
+        trainee.student.head.weight[0, 0] = torch.inf
+    with pytest.raises(ValueError, match="the length of the weights is inf at step 0"):
+        run.save(trainee)
+    assert not run.checkpoint_path.exists()
+
+
+def test_a_split_that_teaches_nothing_is_refused_before_the_first_step(tmp_path):
+    run, paths = make_run(tmp_path)
+    for path in paths:
+        save_carried(
+            path, Carried(make_corner(0).cloud, torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), None)
+        )
+    with pytest.raises(ValueError, match="teaches nothing"):
+        train.learn(run, paths, device=CPU, save_every=5)
+    assert not run.checkpoint_path.exists()
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
+    with pytest.raises(ValueError, match="is not a run: it has no recipe.json"):
+        open_run(tmp_path)
+
+
+def make_seen_corner(number):
+    """A corner in three sweeps, whose pixels have features and regions too; regions are small cubes."""
+    corner = make_corner(number)
+    points = corner.pair_points
+    generator = torch.Generator().manual_seed(number)
+    feature = torch.nn.functional.normalize(torch.rand(2, 10, 10, generator=generator), dim=0)
+    pixels = torch.rand(len(points), 2, generator=generator) * 99
+    pairs = Pairs(points, torch.zeros_like(points), pixels, torch.ones(len(points)))
+    regions = Superpixels(points // 100, torch.rand(8, 2, generator=generator))
+    gaze = Gaze(DenseEmbeddings((feature,), None, ((100, 100),)), pairs, regions)
+    pieces = torch.arange(2).repeat_interleave(400)
+    return replace(corner, superpoints=pieces, sweep_sizes=(500, 200, 100), gaze=gaze)
+
+
+S3 = SelfTrainingConfig(
+    probability=0.5, start=0.0, switch="point", source="average", settle=True, unseen=True
+)
+VOTE = TeacherConfig(superpoint_vote=True)
+KINDS = {
+    "stcr": {"consistency": ConsistencyConfig(weight=1.0, cell_size=0.5)},
+    "stcr alone": {"consistency": ConsistencyConfig(weight=1.0), "loss": LossConfig(weight=0.0)},
+    "stcr, released": {"consistency": ConsistencyConfig(weight=1.0, form="released-code")},
+    "s3": {"self_training": S3, "teacher": VOTE},
+    "kl": {"loss": LossConfig(form="kl-divergence")},
+    "ppkt": {"loss": LossConfig(form="pixel-infonce")},
+    "slidr": {"loss": LossConfig(form="superpixel-infonce")},
+    "ppkt, another backbone": {"loss": LossConfig(form="pixel-infonce", backbone="own")},
+    "slidr, another backbone": {"loss": LossConfig(form="superpixel-infonce", backbone="own")},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_path, monkeypatch, kind):
+    recipe = replace(RECIPE, steps=6, **KINDS[kind])
+    runs = []
+    for name in ("whole", "stopped"):
+        run, paths = make_run(tmp_path / name, recipe)
+        if recipe.loss.backbone is not None:
+            run.sources["pixel_channels"] = 2
+        for number, path in enumerate(paths):
+            carried = make_seen_corner(number)
+            if recipe.keep == "maps":
+                carried = replace(carried, gaze=replace(carried.gaze, superpixels=None))
+            save_carried(path, carried)
+        runs.append((run, paths))
+    train.learn(*runs[0], device=CPU, save_every=3)
+    step, steps_left = train.train_step, iter(range(4))
+
+    def stop_after_four(*args):
+        if next(steps_left, None) is None:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    monkeypatch.setattr(train, "train_step", stop_after_four)
+    with pytest.raises(KeyboardInterrupt):
+        train.learn(*runs[1], device=CPU, save_every=3)
+    monkeypatch.setattr(train, "train_step", step)
+    train.learn(*runs[1], device=CPU, save_every=3)
+    assert same(weights(runs[0][0]), weights(runs[1][0]))
+    losses = [json.loads(line)["loss"] for line in (runs[0][0].folder / "log.jsonl").read_text().splitlines()]
+    assert min(losses[3:]) < losses[0]
+
+
+def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
+    loss = LossConfig(form="pixel-infonce", backbone="own")
+    run, _ = make_run(tmp_path, replace(RECIPE, loss=loss))
+    run.sources["pixel_channels"] = 2
+    lesson = make_corner(0).lesson_of_teacher()
+    seen = replace(lesson.pixels, embeddings=torch.rand(len(lesson.pixels.points), 2))
+    batch = collate([replace(lesson, pixels=seen)])
+    student = run.new_student()
+    objective = build.Objective(run.recipe, torch.tensor([1, 1]))
+    train.train_step(student, batch, PROMPTS, objective, lambda batch, _: batch).backward()
+    both = {name: each.grad.clone() for name, each in student.named_parameters() if each.grad is not None}
+    assert both["head.weight"].any() and both["local.points.weight"].any()
+    student.zero_grad()
+    described = student(batch.positions, batch.features, batch.item_of_point)
+    objective.contrast(student, described, batch, PROMPTS).backward()
+    for name, each in student.backbone.named_parameters():
+        torch.testing.assert_close(each.grad, both[f"backbone.{name}"])
+    assert student.head.weight.grad is None
+
+
+def test_sweeps_are_items_that_move_on_their_own():
+    carried = replace(make_corner(0), sweep_sizes=(400, 400))
+    lesson = carried.lesson_of_teacher()
+    moved = augment_items(lesson, torch.Generator().manual_seed(0), rotate=True, flip=True, scale=0.0)
+    before, after = lesson.cloud.positions, moved.cloud.positions
+
+    def distances(cloud):
+        return torch.cdist(cloud[::40], cloud[::40])
+
+    one, other = slice(0, 400), slice(400, 800)
+    torch.testing.assert_close(distances(before[one]), distances(after[one]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(distances(before[other]), distances(after[other]), atol=1e-3, rtol=0)
+    assert (distances(before) - distances(after)).abs().max() > 1
+    assert collate([moved]).item_of_point.tolist() == [0] * 400 + [1] * 400
