@@ -20,7 +20,7 @@ import torch
 
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.doctor.edge_score import AXES, UNITS, fits_nowhere, judge, misplace, score_image
-from clip2scene.doctor.lidar_edges import find_silhouettes
+from clip2scene.doctor.lidar_edges import find_lidar_edges
 from clip2scene.doctor.timing import find_velocities
 from clip2scene.toytown.writers.datasets import write_nuscenes
 from clip2scene.toytown.writers.drive import Recording
@@ -44,7 +44,7 @@ def score(dataset: NuScenes, numbers: list[int]) -> torch.Tensor:
     for number in numbers:
         sample, velocity = dataset[number], velocities[number]
         assert velocity is not None
-        silhouettes = find_silhouettes(sample.cloud.positions)
+        silhouettes = find_lidar_edges(sample.cloud.positions)
         images = [sample.read_image(view) for view in range(len(sample.cameras))]
         for axis, size in faults():
             for view, (camera, image) in enumerate(zip(sample.cameras, images, strict=True)):

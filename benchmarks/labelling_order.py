@@ -26,13 +26,13 @@ from clip2scene.experiments.significance import spread
 from clip2scene.inference.rank_scenes import rank, read_ranking
 from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
-from clip2scene.runs.run import open_start
+from clip2scene.runs.run import init_weights_of
 from clip2scene.training.train import finetune
 
 RANKED = "ranked"
 
 
-def learn(start: Path, data_root: Path, out: Path, count: int, who: str, steps: int, carried: Path) -> None:
+def learn(start: Path, data_root: Path, out: Path, count: int, who: str, steps: int, lifted: Path) -> None:
     """Fine-tune a label-free run with so many scenes, ranked or of a random draw, and judge it."""
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")
@@ -43,8 +43,8 @@ def learn(start: Path, data_root: Path, out: Path, count: int, who: str, steps: 
     if who == RANKED:
         labels = replace(labels, ranking=read_ranking(out / f"{start.name}.json")[1])
     recipe = replace(fine_tuned(from_dict(read_json(start / "recipe.json"))), labels=labels, steps=steps)
-    finetune(recipe, data_root=data_root, out=run, start=open_start(start), carried=carried)
-    evaluate(run, data_root=data_root, carried=carried)
+    finetune(recipe, data_root=data_root, out=run, start=init_weights_of(start), lifted=lifted)
+    evaluate(run, data_root=data_root, lifted=lifted)
 
 
 def folder(out: Path, start: Path, count: int, who: str) -> Path:
@@ -87,10 +87,10 @@ def main() -> None:
         if not (asked.out / f"{start.name}.json").exists():
             rank(start, data_root=asked.data_root, out=asked.out / f"{start.name}.json")
     draws = [str(draw) for draw in range(asked.draws)]
-    carried = asked.carried or asked.out / "carried"
+    lifted = asked.lifted or asked.out / "carried"
     with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
         jobs = [
-            pool.submit(learn, start, asked.data_root, asked.out, count, who, asked.steps, carried)
+            pool.submit(learn, start, asked.data_root, asked.out, count, who, asked.steps, lifted)
             for start in starts
             for who in [RANKED, *draws]
             for count in asked.counts

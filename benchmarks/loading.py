@@ -31,11 +31,11 @@ import torch
 
 from clip2scene import build
 from clip2scene.config import AugmentConfig, DataConfig, Recipe, TeacherConfig
-from clip2scene.distill.items import Lessons
-from clip2scene.distill.lift import carry_split, find_pairs, gather_sweeps
-from clip2scene.distill.lifted import load_carried
+from clip2scene.distill.items import TrainSet
+from clip2scene.distill.lift import find_pairs, gather_sweeps, lift_split
+from clip2scene.distill.lifted import load_lifted
 from clip2scene.experiments.provenance import describe_machine, today
-from clip2scene.parallel import read_ahead
+from clip2scene.parallel import prefetch
 from clip2scene.toytown.rooms.room_scan import Walk
 from clip2scene.toytown.writers import datasets as writers
 from clip2scene.toytown.writers.drive import Recording
@@ -177,29 +177,29 @@ def carry(
     teaching = TeacherConfig(templates="toytown")
     if place.layout == PANDASET:
         teaching = TeacherConfig(kind="label-maps", trained_on_2d_labels=True)
-    words = build.spoken_classes(place.data, Path(place.root))
+    words = build.prompt_classes(place.data, Path(place.root))
     space = build.open_text_space(teaching, None, words)
     prompts = build.build_prompts(teaching, space, words, partly=True)
     teacher = build.build_teacher(teaching, space, prompts, few.dataset)
     teacher(few[0])  # warm
     with timed(rates, "carry", len(few.tokens)):
-        paths = carry_split(few, teacher, prompts, folder, settings=chosen)
+        paths = lift_split(few, teacher, prompts, folder, settings=chosen)
     with timed(rates, "read", len(paths)):
         for path in paths:
-            load_carried(path)
+            load_lifted(path)
     return paths
 
 
 def measure_batches(paths: list[Path], rates: dict[str, float]) -> None:
     """Build training batches, here and in processes that read ahead."""
     recipe = replace(Recipe(name="loading"), batch_size=BATCH, augment=AugmentConfig(scale=0.05))
-    lessons = Lessons(paths, recipe)
+    train_items = TrainSet(paths, recipe)
     steps = max(2 * len(paths) // BATCH, 20)
     with timed(rates, "batch", steps * BATCH):
         for step in range(steps):
-            lessons.read_step(step)
+            train_items.read_step(step)
     for readers in READERS:
-        batches = read_ahead(lessons.read_step, range(steps + 2), processes=readers, title="steps")
+        batches = prefetch(train_items.read_step, range(steps + 2), processes=readers, title="steps")
         next(batches), next(batches)  # the processes have started
         began = time.perf_counter()
         for _ in batches:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from clip2scene import build
-from clip2scene.distill.lifted import load_carried
+from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.metrics import Confusion
 from clip2scene.runs.run import open_run
 from clip2scene.types import Prompts
@@ -47,7 +47,7 @@ def main() -> None:
         asked.append((word, class_name, replace_names(run.prompts, class_name, placed.embeddings, word)))
     confusions = [Confusion(len(run.prompts.classes)) for _ in asked]
     for path in run.carry(args.data_root, split=args.split, with_labels=True):
-        sample = load_carried(path)
+        sample = load_lifted(path)
         assert sample.labels is not None
         embeddings = student.embed_cloud(sample.cloud.positions, sample.cloud.features)
         for (_, _, prompts), confusion in zip(asked, confusions, strict=True):

@@ -33,9 +33,9 @@ def main() -> None:
     torch.set_float32_matmul_precision("medium")
     recipe = RECIPES[options.recipe]
     dataset = build.build_dataset(recipe.data, options.data_root, split="val", with_labels=False)
-    spoken = build.spoken_classes(recipe.data, options.data_root)
-    space = build.open_text_space(recipe.teacher, None, spoken)
-    prompts = build.build_prompts(recipe.teacher, space, spoken)
+    prompted = build.prompt_classes(recipe.data, options.data_root)
+    space = build.open_text_space(recipe.teacher, None, prompted)
+    prompts = build.build_prompts(recipe.teacher, space, prompted)
     samples = [dataset[number] for number in range(options.samples)]
     print(f"{describe_machine('cpu')}, one of them used, {today()}")
     for precision in ("float16", "int8"):

@@ -177,7 +177,7 @@ def toytown_drive():
     three transforms long. The world of both kinds of poses is the town's own.
     """
     town, messages, sweeps, images = build_town(0), [], {}, {}
-    moments = set()
+    timestamps = set()
     for at_us in SWEEPS_US:
         time_us = START_US + at_us
         rng = np.random.default_rng([1, at_us])
@@ -186,7 +186,7 @@ def toytown_drive():
         columns = {"y": (0, 7, y), "z": (4, 7, z), "x": (8, 7, x), "intensity": (14, 7, sweep.intensity)}
         columns |= {"ring": (18, 4, np.zeros(len(x))), "time": (20, 8, np.linspace(0, 0.1, len(x)))}
         messages.append(("/points", time_us + 30_000, cloud_message(time_us, columns)))
-        moments.add(time_us)
+        timestamps.add(time_us)
         for name, camera in RIG.items():
             taken_us = time_us - LEADS_US[name]
             world_from_ego = town.world_from_ego((taken_us - START_US) / 1e6)
@@ -199,7 +199,7 @@ def toytown_drive():
                 np.random.default_rng([2, taken_us]),
             ).rgb
             images[name, taken_us] = rgb
-            moments.add(taken_us)
+            timestamps.add(taken_us)
             frame = f"{name}_optical"
             if name == "front":
                 shot = "/front/image_raw", image_message(taken_us, rgb, frame=frame)
@@ -216,7 +216,7 @@ def toytown_drive():
         for name, camera in RIG.items()
     ]
     messages.append(("/tf_static", START_US, transform_message(lasting)))
-    for time_us in sorted(moments | set(range(START_US + 400_000, START_US + 800_000, 50_000))):
+    for time_us in sorted(timestamps | set(range(START_US + 400_000, START_US + 800_000, 50_000))):
         world_from_ego = town.world_from_ego((time_us - START_US) / 1e6)
         odom_from_ego = np.linalg.inv(MAP_FROM_ODOM) @ world_from_ego
         ways = [(time_us, "odom", "base_link", odom_from_ego)]

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from clip2scene.parallel import count_cores, one_at_a_time, read_ahead, run_apart, share_out
+from clip2scene.parallel import count_cores, file_lock, parallel_for, prefetch, run_isolated
 
 
 def act(task):
@@ -39,21 +39,21 @@ def is_running(pid):
 
 def test_one_worker_works_here_in_order_and_a_fault_does_not_stop_the_others(tmp_path):
     tasks = [("refuse", tmp_path), ("break", tmp_path), ("nothing", tmp_path)]
-    ended = list(run_apart(act, tasks, workers=1))
+    ended = list(run_isolated(act, tasks, workers=1))
     assert [task for task, _ in ended] == tasks
     assert [reason for _, reason in ended] == ["the data are missing", "KeyError: 'lidar'", ""]
 
 
 def test_an_interruption_here_reaches_the_caller(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        list(run_apart(act, [("interrupt", tmp_path)], workers=1))
+        list(run_isolated(act, [("interrupt", tmp_path)], workers=1))
 
 
 def test_each_process_has_its_share_of_the_cores_and_takes_nothing_along_when_it_dies(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     names = ("sleep", "tell", "die", "refuse")
     tasks = [(name, tmp_path / name) for name in names]
-    running = run_apart(act, tasks, workers=3)  # refuse starts when another has ended
+    running = run_isolated(act, tasks, workers=3)  # refuse starts when another has ended
     reasons = {}
     while len(reasons) < 3:
         (name, _), reasons[name] = next(running)
@@ -86,15 +86,15 @@ def test_a_block_is_entered_one_at_a_time_and_left_open_by_a_fault(tmp_path):
     order = []
 
     def enter(name):
-        with one_at_a_time(tmp_path / "new" / "lock"):
+        with file_lock(tmp_path / "new" / "lock"):
             order.append(name)
             time.sleep(0.05)
             order.append(name)
 
-    with pytest.raises(ValueError, match="fault"), one_at_a_time(tmp_path / "new" / "lock"):
+    with pytest.raises(ValueError, match="fault"), file_lock(tmp_path / "new" / "lock"):
         raise ValueError("fault")
-    with one_at_a_time(tmp_path / "new" / "lock"):
-        late = one_at_a_time(tmp_path / "new" / "lock", wait=False)
+    with file_lock(tmp_path / "new" / "lock"):
+        late = file_lock(tmp_path / "new" / "lock", wait=False)
         with pytest.raises(ValueError, match="another process works in .*new; wait until it is done"), late:
             pass
     threads = [threading.Thread(target=enter, args=(name,)) for name in "abc"]
@@ -110,7 +110,7 @@ def test_many_that_wait_for_one_file_enter_one_at_a_time_though_each_removes_it(
 
     def enter():
         for _ in range(50):
-            with one_at_a_time(tmp_path / "new" / "lock"):
+            with file_lock(tmp_path / "new" / "lock"):
                 inside.append(1)
                 time.sleep(0.0001)
                 most.append(len(inside))
@@ -126,7 +126,7 @@ def test_many_that_wait_for_one_file_enter_one_at_a_time_though_each_removes_it(
 
 
 def test_a_folder_keeps_what_else_was_written_in_the_block(tmp_path):
-    with one_at_a_time(tmp_path / "new" / "lock"):
+    with file_lock(tmp_path / "new" / "lock"):
         (tmp_path / "new" / "answer").touch()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["answer"]
 
@@ -141,13 +141,13 @@ def test_a_killed_process_among_those_that_share_is_a_sentence():
     torch.set_num_threads(2)
     try:
         with pytest.raises(ValueError, match="a process of 'look' was killed.*what is done is kept"):
-            share_out(die_at_three, range(8), title="look", unit="image")
+            parallel_for(die_at_three, range(8), title="look", unit="image")
     finally:
         torch.set_num_threads(before)
 
 
 def test_there_may_be_nothing_to_share():
-    share_out(die_at_three, [], title="look", unit="image")
+    parallel_for(die_at_three, [], title="look", unit="image")
 
 
 def fill_the_disk(number):
@@ -161,10 +161,10 @@ def err(number):
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_full_disk_is_a_sentence_wherever_the_work_is_done(processes):
     with pytest.raises(ValueError, match=r"No space left on device: '0\.safetensors'") as raised:
-        list(read_ahead(fill_the_disk, range(2), processes=processes, title="look"))
+        list(prefetch(fill_the_disk, range(2), processes=processes, title="look"))
     assert "Traceback" not in str(raised.value)
 
 
 def test_a_fault_of_ours_in_another_process_is_not_said_to_be_a_killed_process():
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        list(read_ahead(err, range(2), processes=1, title="look"))
+        list(prefetch(err, range(2), processes=1, title="look"))

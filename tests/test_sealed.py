@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from clip2scene.sealed import load_sealed, save_sealed
+from clip2scene.sealed import load_checksummed, save_checksummed
 
 TENSORS = {
     "b": torch.arange(6).reshape(2, 3).half(),
@@ -19,21 +19,21 @@ def same(found):
 
 
 def test_tensors_come_back(tmp_path):
-    save_sealed(tmp_path / "a.safetensors", TENSORS)
-    assert same(load_sealed(tmp_path / "a.safetensors"))
+    save_checksummed(tmp_path / "a.safetensors", TENSORS)
+    assert same(load_checksummed(tmp_path / "a.safetensors"))
 
 
 def test_whatever_bit_changes_nothing_wrong_is_read(tmp_path):
     """A change in the checksum's own name, or in a space, leaves the tensors what they were."""
     path = tmp_path / "a.safetensors"
-    save_sealed(path, TENSORS)
+    save_checksummed(path, TENSORS)
     whole, harmless = path.read_bytes(), 0
     for number in range(8 * len(whole)):
         bits = bytearray(whole)
         bits[number // 8] ^= 1 << number % 8
         path.write_bytes(bits)
         try:
-            found = load_sealed(path)
+            found = load_checksummed(path)
         except ValueError as error:
             assert "a.safetensors" in str(error) and "delete it and run again" in str(error)
             continue
@@ -44,18 +44,18 @@ def test_whatever_bit_changes_nothing_wrong_is_read(tmp_path):
 
 def test_names_that_are_swapped_are_found_out(tmp_path):
     path = tmp_path / "a.safetensors"
-    save_sealed(path, {"a": torch.zeros(3), "b": torch.ones(3)})
+    save_checksummed(path, {"a": torch.zeros(3), "b": torch.ones(3)})
     text = path.read_bytes()
     path.write_bytes(text.replace(b'"a"', b'"c"').replace(b'"b"', b'"a"').replace(b'"c"', b'"b"'))
     with pytest.raises(ValueError, match="is damaged: it is not what was written"):
-        load_sealed(path)
+        load_checksummed(path)
 
 
 def test_files_of_earlier_versions_are_read_unchecked(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "old.safetensors")
-    assert load_sealed(tmp_path / "old.safetensors")["a"].tolist() == [1, 1]
+    assert load_checksummed(tmp_path / "old.safetensors")["a"].tolist() == [1, 1]
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no\.safetensors cannot be read"):
-        load_sealed(tmp_path / "no.safetensors")
+        load_checksummed(tmp_path / "no.safetensors")

@@ -24,9 +24,9 @@ class Block(nn.Module):
 
     def forward(self, voxels: Any) -> Any:  # noqa: ANN401 - the engine's tensor
         """Return the rectified sum of the two ways."""
-        carried = self.downsample(voxels) if hasattr(self, "downsample") else voxels
+        lifted = self.downsample(voxels) if hasattr(self, "downsample") else voxels
         inner = self.relu(self.norm1(self.conv1(voxels)))
-        return self.relu(self.norm2(self.conv2(inner)) + carried)
+        return self.relu(self.norm2(self.conv2(inner)) + lifted)
 
 
 def chain(source: int, target: int, count: int) -> nn.Sequential:

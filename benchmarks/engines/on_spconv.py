@@ -32,10 +32,10 @@ class Block(nn.Module):
 
     def forward(self, voxels: Any) -> Any:  # noqa: ANN401 - the engine's tensor
         """Return the rectified sum of the two ways."""
-        carried = self.proj(voxels) if hasattr(self, "proj") else voxels
+        lifted = self.proj(voxels) if hasattr(self, "proj") else voxels
         inner = self.conv1(voxels)
         inner = self.conv2(inner.replace_feature(torch.relu(self.bn1(inner.features))))
-        return inner.replace_feature(torch.relu(self.bn2(inner.features) + carried.features))
+        return inner.replace_feature(torch.relu(self.bn2(inner.features) + lifted.features))
 
 
 class Chain(nn.Module):

@@ -34,7 +34,7 @@ _WORTH_A_PROCESS = 4  # parts; for fewer, none is started
 _TORCH_SAYS_OF_THE_KILLED = ("exited unexpectedly", "is killed by signal")
 
 
-def run_apart(
+def run_isolated(
     work: Callable[[Task], None],
     tasks: Sequence[Task],
     *,
@@ -79,7 +79,7 @@ def run_apart(
             process.join()
 
 
-def share_out(work: Callable[[int], None], parts: Sequence[int], *, title: str, unit: str) -> None:
+def parallel_for(work: Callable[[int], None], parts: Sequence[int], *, title: str, unit: str) -> None:
     """Do the parts of a piece of work, shared among as many processes as torch may use threads here.
 
     Each process computes with one thread: over many images that is faster than many threads over each.
@@ -95,12 +95,12 @@ def share_out(work: Callable[[int], None], parts: Sequence[int], *, title: str, 
             died.
     """
     processes = min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
-    done = read_ahead(work, parts, processes=processes if processes > 1 else 0, title=title)
+    done = prefetch(work, parts, processes=processes if processes > 1 else 0, title=title)
     for _ in tqdm(done, desc=title, unit=unit, total=len(parts)) if parts else ():
         pass
 
 
-def read_ahead(
+def prefetch(
     read: Callable[[int], Result],
     numbers: Sequence[int],
     *,
@@ -159,7 +159,7 @@ class _Readings:
 
 
 @contextmanager
-def one_at_a_time(path: Path, *, wait: bool = True) -> Iterator[None]:
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Let one process at a time into the block, for work that the next one then finds done.
 
     A process that dies in the block lets the next one in. Where the system has no file locks, all go in.
@@ -243,7 +243,7 @@ def _start(work: Callable[[Task], None], task: Task, threads: int) -> tuple[Spaw
     spawn = multiprocessing.get_context("spawn")
     answer, ours = spawn.Pipe(duplex=False)
     precision = torch.get_float32_matmul_precision()
-    process = spawn.Process(target=_work_apart, args=(ours, work, task, precision))
+    process = spawn.Process(target=_work_isolated, args=(ours, work, task, precision))
     with _environment(threads):
         process.start()
     ours.close()  # the other process has it; with ours open, its end would never be noticed
@@ -270,7 +270,7 @@ def _environment(threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work_apart(answer: Connection, work: Callable[[Any], None], task: Any, precision: str) -> None:  # noqa: ANN401
+def _work_isolated(answer: Connection, work: Callable[[Any], None], task: Any, precision: str) -> None:  # noqa: ANN401
     """Do one task in a process of its own, and answer how it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides when to stop
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -17,15 +17,15 @@ from clip2scene.io import write_atomically
 _KEY = "crc32"
 
 
-def save_sealed(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_checksummed(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors with their checksum, atomically."""
     own = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with write_atomically(path) as temporary:
         save_file(own, temporary, metadata={_KEY: _checksum(own)})
 
 
-def load_sealed(path: Path) -> dict[str, Tensor]:
-    """Read what :func:`save_sealed` wrote. A file without a checksum, of an earlier version, is not checked.
+def load_checksummed(path: Path) -> dict[str, Tensor]:
+    """Read what :func:`save_checksummed` wrote; a file of an earlier version has no checksum to check.
 
     Raises:
         ValueError: If the file is missing or damaged.

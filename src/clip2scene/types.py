@@ -107,7 +107,7 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
-class Moments:
+class Timestamps:
     """When and where the parts of a sample were recorded, as far as its data set tells.
 
     Attributes:

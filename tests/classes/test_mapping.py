@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from clip2scene.classes.class_set import ClassSet, keep_classes
-from clip2scene.classes.mapping import judge_map
+from clip2scene.classes.mapping import map_classes
 from clip2scene.classes.scannet200 import SCANNET_200
 from clip2scene.classes.tables import (
     ALL,
@@ -24,9 +24,11 @@ JUDGED = [NUSCENES, TOYTOWN, CITYSCAPES, PANDASET, SEMANTIC_KITTI]
 TITLES = {"nuScenes": NUSCENES, "SemanticKITTI": SEMANTIC_KITTI, "Cityscapes": CITYSCAPES, "ScanNet": SCANNET}
 
 
-def by_name(spoken, judged):
-    found = judge_map(spoken, judged).tolist()
-    return {word: judged.classes[i] if i >= 0 else "-" for word, i in zip(spoken.classes, found, strict=True)}
+def by_name(prompted, judged):
+    found = map_classes(prompted, judged).tolist()
+    return {
+        word: judged.classes[i] if i >= 0 else "-" for word, i in zip(prompted.classes, found, strict=True)
+    }
 
 
 def tables(text):
@@ -48,15 +50,15 @@ def tables(text):
 
 @pytest.mark.parametrize("spoken", SPOKEN, ids=lambda each: each.name)
 @pytest.mark.parametrize("judged", JUDGED, ids=lambda each: each.name)
-def test_every_word_has_an_answer_or_none_in_every_street(spoken, judged):
-    found = judge_map(spoken, judged)
-    assert found.shape == (len(spoken),)
+def test_every_word_has_an_answer_or_none_in_every_street(prompted, judged):
+    found = map_classes(prompted, judged)
+    assert found.shape == (len(prompted),)
     assert found.min() >= IGNORE_LABEL and found.max() < len(judged)
 
 
 @pytest.mark.parametrize("class_set", CLASS_SETS.values(), ids=CLASS_SETS)
 def test_a_set_judged_in_itself_stays_as_it_is(class_set):
-    assert judge_map(class_set, class_set).tolist() == list(range(len(class_set)))
+    assert map_classes(class_set, class_set).tolist() == list(range(len(class_set)))
 
 
 def test_finer_words_become_one_class():
@@ -70,20 +72,20 @@ def test_finer_words_become_one_class():
 def test_a_word_means_the_same_in_the_union_as_in_its_own_set():
     for judged in JUDGED:
         union = by_name(ALL, judged)
-        for spoken in (NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET):
-            assert by_name(spoken, judged).items() <= union.items()
+        for prompted in (NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET):
+            assert by_name(prompted, judged).items() <= union.items()
 
 
 def test_toytown_judges_as_nuscenes_does_where_it_has_the_class():
-    for spoken in SPOKEN:
-        whole, part = by_name(spoken, NUSCENES), by_name(spoken, TOYTOWN)
+    for prompted in SPOKEN:
+        whole, part = by_name(prompted, NUSCENES), by_name(prompted, TOYTOWN)
         for word, answer in whole.items():
             assert part[word] == (answer if answer in TOYTOWN.classes else "-")
 
 
 def test_pandaset_judges_as_cityscapes_does():
-    for spoken in SPOKEN:
-        assert by_name(spoken, PANDASET) == by_name(spoken, CITYSCAPES)
+    for prompted in SPOKEN:
+        assert by_name(prompted, PANDASET) == by_name(prompted, CITYSCAPES)
 
 
 def test_a_part_of_a_set_is_judged_as_the_whole():
@@ -94,11 +96,11 @@ def test_a_part_of_a_set_is_judged_as_the_whole():
 def test_words_without_a_table_are_refused():
     mine = ClassSet("mine", ("car", "dragon"), (("car",), ("dragon",)), ((0, 0, 0), (1, 1, 1)), {})
     with pytest.raises(ValueError, match="'dragon' of class set 'mine' is in 'nuscenes'"):
-        judge_map(mine, NUSCENES)
+        map_classes(mine, NUSCENES)
     with pytest.raises(ValueError, match="'road' of class set 'cityscapes' is in 'scannet'"):
-        judge_map(CITYSCAPES, SCANNET)
+        map_classes(CITYSCAPES, SCANNET)
     cars = keep_classes(CITYSCAPES, "cars", {"car": ("car",)})
-    assert judge_map(cars, mine).tolist() == [0]
+    assert map_classes(cars, mine).tolist() == [0]
 
 
 def test_the_documents_tables_are_complete_and_true():
@@ -110,11 +112,11 @@ def test_the_documents_tables_are_complete_and_true():
     for judged, by_heading in written.items():
         judged = CLASS_SETS[judged]
         for heading, rows in by_heading.items():
-            spoken = TITLES.get(heading, ALL)
-            true = by_name(spoken, judged)
+            prompted = TITLES.get(heading, ALL)
+            true = by_name(prompted, judged)
             assert rows.items() <= true.items(), (judged.name, heading)
             unsaid = {word: answer for word, answer in true.items() if word not in rows and answer != word}
-            furniture = set(SCANNET.classes) if spoken is ALL else set()
+            furniture = set(SCANNET.classes) if prompted is ALL else set()
             assert all(answer == "-" and word in furniture for word, answer in unsaid.items()), unsaid
     assert set(written["nuscenes"]) == set(written["toytown"]) == set(TITLES)
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch.utils.data._utils.pin_memory import pin_memory as pin_what_was_read
 
 from clip2scene.distill.batch import (
-    Lesson,
-    PixelLesson,
+    PixelTargets,
     Superpixels,
+    TrainItem,
     collate,
     draw_cells,
     sample_order,
@@ -18,34 +18,36 @@ from clip2scene.distill.batch import (
 from clip2scene.types import IGNORE_LABEL, PointCloud
 
 
-def make_lesson(num_points, taught, targets):
+def make_lesson(num_points, target_points, targets):
     cloud = PointCloud(torch.arange(num_points * 3.0).reshape(-1, 3), torch.full((num_points, 1), 0.5))
-    return Lesson(cloud, torch.tensor(taught, dtype=torch.long), torch.tensor(targets, dtype=torch.long))
+    return TrainItem(
+        cloud, torch.tensor(target_points, dtype=torch.long), torch.tensor(targets, dtype=torch.long)
+    )
 
 
 def test_targets_keep_pointing_at_their_points():
     first, second = make_lesson(3, [2, 0], [5, 6]), make_lesson(2, [1, 1], [7, 8])
     batch = collate([first, second])
-    assert batch.taught.tolist() == [2, 0, 4, 4]
+    assert batch.target_points.tolist() == [2, 0, 4, 4]
     assert batch.targets.tolist() == [5, 6, 7, 8]
     assert batch.item_of_point.tolist() == [0, 0, 0, 1, 1]
-    assert torch.equal(batch.positions[batch.taught[2]], second.cloud.positions[1])
+    assert torch.equal(batch.positions[batch.target_points[2]], second.cloud.positions[1])
 
 
 def test_targets_that_teach_nothing_are_dropped_and_their_points_kept():
     batch = collate([make_lesson(3, [0, 1, 2], [IGNORE_LABEL, 4, IGNORE_LABEL])])
-    assert (batch.taught.tolist(), batch.targets.tolist(), len(batch.positions)) == ([1], [4], 3)
+    assert (batch.target_points.tolist(), batch.targets.tolist(), len(batch.positions)) == ([1], [4], 3)
 
 
 def test_a_sample_that_no_camera_sees_still_has_its_points():
     batch = collate([make_lesson(2, [], []), make_lesson(1, [0], [3])])
-    assert batch.taught.tolist() == [2]
+    assert batch.target_points.tolist() == [2]
 
 
 def make_pixels(points, regions):
     logits = torch.arange(len(points) * 2.0).reshape(-1, 2)
     superpixels = Superpixels(torch.tensor(regions), torch.rand(max(regions) + 2, 3))  # the last has no pair
-    return PixelLesson(torch.tensor(points), logits, torch.rand(len(points), 3), superpixels)
+    return PixelTargets(torch.tensor(points), logits, torch.rand(len(points), 3), superpixels)
 
 
 def test_pieces_cells_and_pairs_of_two_samples_stay_apart():
@@ -74,7 +76,7 @@ def test_pieces_cells_and_pairs_of_two_samples_stay_apart():
 def test_a_sample_may_hold_several_items():
     batch = collate([replace(make_lesson(3, [0], [1]), item_sizes=(1, 2)), make_lesson(2, [0], [1])])
     assert batch.item_of_point.tolist() == [0, 1, 1, 2, 2]
-    assert batch.taught.tolist() == [0, 3]
+    assert batch.target_points.tolist() == [0, 3]
 
 
 def test_every_tensor_of_a_batch_is_pinned_by_torchs_loader(monkeypatch):

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene.distill.lift import carry_split
-from clip2scene.distill.lifted import Carried, hash_clouds, hash_points, load_carried
+from clip2scene.distill.lift import lift_split
+from clip2scene.distill.lifted import LiftedSample, hash_clouds, hash_points, load_lifted
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Camera, PointCloud, Prompts, Sample
@@ -56,29 +56,29 @@ class SaysCarThenBush:
 
 
 def test_answers_arrive_at_the_points_that_the_camera_sees(tmp_path):
-    (path,) = carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
-    carried = load_carried(path)
-    assert carried.pair_points.tolist() == [0, 2]
-    assert carried.pair_logits.tolist() == [[2, 1], [0, 1]]  # a class has the logit of its best name
-    assert carried.teacher_labels().tolist() == [0, -1, 1]
-    assert carried.seen().tolist() == [True, False, True]
-    assert carried.labels.tolist() == [0, 1, 1]
+    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    lifted = load_lifted(path)
+    assert lifted.pair_points.tolist() == [0, 2]
+    assert lifted.pair_logits.tolist() == [[2, 1], [0, 1]]  # a class has the logit of its best name
+    assert lifted.teacher_labels().tolist() == [0, -1, 1]
+    assert lifted.seen().tolist() == [True, False, True]
+    assert lifted.labels.tolist() == [0, 1, 1]
 
 
 def test_a_point_that_two_cameras_see_gets_the_class_both_like_best():
     cloud = PointCloud(torch.zeros(1, 3), torch.zeros(1, 1))
     logits = torch.tensor([[3.0, 2.9, 0.0], [0.0, 2.9, 3.0]])
-    carried = Carried(cloud, torch.tensor([0, 0]), logits, None)
-    assert carried.teacher_labels().tolist() == [1]
-    assert carried.lesson_of_teacher().targets.tolist() == [0, 2]
+    lifted = LiftedSample(cloud, torch.tensor([0, 0]), logits, None)
+    assert lifted.teacher_labels().tolist() == [1]
+    assert lifted.item_from_teacher().targets.tolist() == [0, 2]
 
 
 def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
     folder = tmp_path / "train"
-    first = carry_split(Drives("a", "b"), SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS)
+    first = lift_split(Drives("a", "b"), SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS)
     first[1].unlink()
     drives = Drives("a", "b")
-    assert carry_split(drives, SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS) == first
+    assert lift_split(drives, SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS) == first
     assert drives.reads == 1
 
 
@@ -101,10 +101,10 @@ def two_threads():
 
 def test_two_processes_share_the_samples(tmp_path, two_threads):
     drives = Drives(*"abcdefgh")
-    shared = carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "shared", settings=SETTINGS)
+    shared = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "shared", settings=SETTINGS)
     assert drives.reads == 0  # all were read elsewhere
     torch.set_num_threads(1)
-    alone = carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "alone", settings=SETTINGS)
+    alone = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "alone", settings=SETTINGS)
     assert [path.name for path in shared] == [path.name for path in alone]
     assert all(mine.read_bytes() == its.read_bytes() for mine, its in zip(shared, alone, strict=True))
 
@@ -112,47 +112,47 @@ def test_two_processes_share_the_samples(tmp_path, two_threads):
 def test_what_another_process_finds_wrong_is_said_in_its_own_words(tmp_path, two_threads):
     with pytest.raises(ValueError, match="^bad.bin is cut short$"):
         drives = ShortDrives("bad", *"abcdefg")
-        carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings=SETTINGS)
+        lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings=SETTINGS)
 
 
 @pytest.mark.parametrize("change", ["settings", "prompts"])
 def test_answers_made_another_way_are_not_reused(tmp_path, change):
     folder = tmp_path / "train"
-    carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS)
+    lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS)
     settings = {**SETTINGS, "min_depth": 2.0} if change == "settings" else SETTINGS
     prompts = replace(PROMPTS, embeddings=PROMPTS.embeddings.flip(0)) if change == "prompts" else PROMPTS
     drives = Drives("a")
-    carry_split(drives, SaysCarThenBush(), prompts, folder, settings=settings)
+    lift_split(drives, SaysCarThenBush(), prompts, folder, settings=settings)
     assert drives.reads == 1
 
 
 def test_a_split_that_no_camera_sees_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no camera sees any point.*check the calibration"):
         settings = {**SETTINGS, "min_depth": 100.0}
-        carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=settings)
+        lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=settings)
 
 
 def test_without_labels_nothing_can_be_learnt_from_them(tmp_path):
     drives = Drives("a", with_labels=False)
-    (path,) = carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    (path,) = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
     with pytest.raises(ValueError, match="read without"):
-        load_carried(path).lesson_of_labels()
+        load_lifted(path).item_from_labels()
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    (path,) = carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match=f"{path.name}.*delete it and run again"):
-        load_carried(path)
+        load_lifted(path)
 
 
 def test_a_changed_number_is_found_out(tmp_path):
-    (path,) = carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
     bits = bytearray(path.read_bytes())
     bits[-1] ^= 1
     path.write_bytes(bits)
     with pytest.raises(ValueError, match=f"{path.name} is damaged.*delete it and run again"):
-        load_carried(path)
+        load_lifted(path)
 
 
 class Sweeps(Drives):
@@ -171,35 +171,35 @@ class Sweeps(Drives):
 
 
 def carry_sweeps(folder, **settings):
-    paths = carry_split(Sweeps("a"), SaysCarThenBush(), PROMPTS, folder, settings={**SETTINGS, **settings})
-    return load_carried(paths[0])
+    paths = lift_split(Sweeps("a"), SaysCarThenBush(), PROMPTS, folder, settings={**SETTINGS, **settings})
+    return load_lifted(paths[0])
 
 
 def test_sweeps_stand_one_after_another_and_what_moved_away_is_in_no_pair(tmp_path):
-    carried = carry_sweeps(tmp_path)
+    lifted = carry_sweeps(tmp_path)
     number = 60 * 40
-    assert carried.sweep_sizes == (number, number, number)
-    assert len(carried.cloud) == 3 * number
-    assert (carried.labels[:number] == 1).all() and (carried.labels[number:] == -1).all()
-    sweep_of_pair = carried.pair_points // number
+    assert lifted.sweep_sizes == (number, number, number)
+    assert len(lifted.cloud) == 3 * number
+    assert (lifted.labels[:number] == 1).all() and (lifted.labels[number:] == -1).all()
+    sweep_of_pair = lifted.pair_points // number
     assert set(sweep_of_pair.tolist()) == {0, 2}
     assert 1 in set((carry_sweeps(tmp_path, moved_test=False).pair_points // number).tolist())
-    lesson = carried.lesson_of_teacher()
-    assert lesson.item_sizes == carried.sweep_sizes
+    train_item = lifted.item_from_teacher()
+    assert train_item.item_sizes == lifted.sweep_sizes
 
 
 def test_a_merged_cloud_is_one_item_without_what_moved_away(tmp_path):
-    carried = carry_sweeps(tmp_path, merge_sweeps=True)
-    assert carried.sweep_sizes == ()
-    assert len(carried.cloud) == len(carried.labels) == 2 * 60 * 40
-    assert carried.cloud.positions[:, 0].min() == 20
+    lifted = carry_sweeps(tmp_path, merge_sweeps=True)
+    assert lifted.sweep_sizes == ()
+    assert len(lifted.cloud) == len(lifted.labels) == 2 * 60 * 40
+    assert lifted.cloud.positions[:, 0].min() == 20
     everything = carry_sweeps(tmp_path, merge_sweeps=True, moved_test=False)
     assert len(everything.cloud) == 3 * 60 * 40
 
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_sample_is_known_by_its_keyframe_however_many_sweeps_come_along(tmp_path, merge):
-    paths = carry_split(
+    paths = lift_split(
         Sweeps("a"),
         SaysCarThenBush(),
         PROMPTS,
@@ -207,15 +207,15 @@ def test_a_sample_is_known_by_its_keyframe_however_many_sweeps_come_along(tmp_pa
         settings={**SETTINGS, "merge_sweeps": merge},
     )
     keyframe = Sweeps("a")[0].cloud.positions
-    assert len(load_carried(paths[0]).cloud) > len(keyframe)
+    assert len(load_lifted(paths[0]).cloud) > len(keyframe)
     assert hash_clouds(paths) == {"a": hash_points(keyframe)}
-    alone = carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "one", settings=SETTINGS)
+    alone = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "one", settings=SETTINGS)
     assert hash_clouds(alone) == {"a": hash_points(make_sample("a").cloud.positions)}
 
 
 def test_pieces_of_one_sweep_are_not_those_of_another(tmp_path):
-    carried = carry_sweeps(tmp_path, superpoint_vote=True)
-    pieces = [set(each[each >= 0].tolist()) for each in carried.superpoints.split(carried.sweep_sizes)]
+    lifted = carry_sweeps(tmp_path, superpoint_vote=True)
+    pieces = [set(each[each >= 0].tolist()) for each in lifted.superpoints.split(lifted.sweep_sizes)]
     assert pieces[0] and not pieces[0] & pieces[1] and not pieces[0] & pieces[2]
 
 
@@ -232,11 +232,11 @@ def test_the_teachers_features_come_back_as_they_were(tmp_path, keep, monkeypatc
     halves = torch.zeros(21, 21, dtype=torch.long)
     halves[:, 11:] = 1
     monkeypatch.setattr("clip2scene.distill.lift.slic_superpixels", lambda image: halves)
-    (path,) = carry_split(Drives("a"), Looks(), PROMPTS, tmp_path, settings={**SETTINGS, "keep": keep})
-    carried = load_carried(path)
-    pairs = carried.gaze.pairs
-    assert pairs.points.tolist() == carried.pair_points.tolist() == [0, 2]
-    pixels = carried.lesson_of_teacher().pixels
+    (path,) = lift_split(Drives("a"), Looks(), PROMPTS, tmp_path, settings={**SETTINGS, "keep": keep})
+    lifted = load_lifted(path)
+    pairs = lifted.teacher_features.pairs
+    assert pairs.points.tolist() == lifted.pair_points.tolist() == [0, 2]
+    pixels = lifted.item_from_teacher().pixels
     if keep == "superpixels":
         assert pixels.superpixels.of_pair.tolist() == [int(u >= 10.5) for u in pairs.pixels[:, 0]]
         assert pixels.superpixels.embeddings.shape == (2, 3)
@@ -246,18 +246,18 @@ def test_the_teachers_features_come_back_as_they_were(tmp_path, keep, monkeypatc
     torch.testing.assert_close(pixels.embeddings[0], torch.tensor([middle, middle, 0]), atol=2e-2, rtol=0)
     torch.testing.assert_close(pixels.logits.argmax(1), PROMPTS.class_logits(pixels.embeddings).argmax(1))
     assert pixels.superpixels is None
-    second = carried.lesson_of_teacher(torch.tensor([1])).pixels
+    second = lifted.item_from_teacher(torch.tensor([1])).pixels
     assert second.points.tolist() == [2]
     assert torch.equal(second.embeddings, pixels.embeddings[1:])
     assert torch.equal(second.logits, pixels.logits[1:])
 
 
 def test_runs_that_need_the_same_answers_share_them(tmp_path):
-    first = carry_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path, settings=SETTINGS)
+    first = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path, settings=SETTINGS)
     drives = Drives("a")
-    assert carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings=dict(SETTINGS)) == first
+    assert lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings=dict(SETTINGS)) == first
     assert drives.reads == 0
-    other = carry_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings={**SETTINGS, "min_depth": 2.0})
+    other = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings={**SETTINGS, "min_depth": 2.0})
     assert other != first and first[0].exists()
 
 
@@ -267,10 +267,10 @@ def test_another_backbone_stands_in_for_the_teachers_features_alone(tmp_path):
         ImageBackbone(lambda pixels: pixels[:, :2], 2, 1, torch.zeros(3), torch.ones(3)),
     )
     settings = {**SETTINGS, "keep": "maps"}
-    (path,) = carry_split(drives, Looks(), PROMPTS, tmp_path, settings=settings, backbone=tower)
-    (other,) = carry_split(drives, Looks(), PROMPTS, tmp_path / "own", settings=settings)
-    carried, own = load_carried(path), load_carried(other)
-    assert torch.equal(carried.pair_logits, own.pair_logits)
-    assert [len(each.gaze.maps.embeddings[0]) for each in (carried, own)] == [2, 3]
-    pixels = carried.lesson_of_teacher().pixels
+    (path,) = lift_split(drives, Looks(), PROMPTS, tmp_path, settings=settings, backbone=tower)
+    (other,) = lift_split(drives, Looks(), PROMPTS, tmp_path / "own", settings=settings)
+    lifted, own = load_lifted(path), load_lifted(other)
+    assert torch.equal(lifted.pair_logits, own.pair_logits)
+    assert [len(each.teacher_features.maps.embeddings[0]) for each in (lifted, own)] == [2, 3]
+    pixels = lifted.item_from_teacher().pixels
     torch.testing.assert_close(pixels.embeddings, torch.tensor([[0.6, 0.8]]).expand(2, 2), atol=2e-3, rtol=0)

@@ -2,17 +2,17 @@ import pytest
 import torch
 
 from clip2scene.distill.batch import Batch
-from clip2scene.distill.self_training import own_answers, switch_targets
+from clip2scene.distill.self_training import own_predictions, switch_targets
 from clip2scene.student.model import Embedder
 from clip2scene.types import IGNORE_LABEL, Prompts
 
 PROMPTS = Prompts(("ground", "wall"), ("ground", "wall"), torch.arange(2), torch.eye(2))
 
 
-def make_batch(num_points, taught, targets):
+def make_batch(num_points, target_points, targets):
     points = torch.zeros(num_points, 3)
     item = torch.zeros(num_points, dtype=torch.long)
-    return Batch(points, points[:, :1], item, torch.tensor(taught), torch.tensor(targets))
+    return Batch(points, points[:, :1], item, torch.tensor(target_points), torch.tensor(targets))
 
 
 def generator(seed=0):
@@ -46,9 +46,9 @@ def test_points_that_nobody_teaches_join_when_asked_to():
     batch = make_batch(5, [3, 3], [0, 1])
     own = torch.tensor([1, 0, IGNORE_LABEL, 1, 1])
     alone = switch_targets(batch, own, generator(), probability=0.0)
-    assert (alone.taught.tolist(), alone.targets.tolist()) == ([3, 3], [0, 1])
+    assert (alone.target_points.tolist(), alone.targets.tolist()) == ([3, 3], [0, 1])
     joined = switch_targets(batch, own, generator(), probability=0.0, unseen=True)
-    assert (joined.taught.tolist(), joined.targets.tolist()) == ([3, 3, 0, 1, 4], [0, 1, 1, 0, 1])
+    assert (joined.target_points.tolist(), joined.targets.tolist()) == ([3, 3, 0, 1, 4], [0, 1, 1, 0, 1])
 
 
 class Echo(torch.nn.Module):
@@ -66,20 +66,24 @@ def make_student():
 
 
 def test_an_answer_is_the_best_class_if_its_share_suffices():
-    described = torch.tensor([[3.0, 0.0], [0.0, 0.2], [0.0, 3.0]])
+    point_features = torch.tensor([[3.0, 0.0], [0.0, 0.2], [0.0, 3.0]])
     student = make_student()
-    assert own_answers(student, described, None, PROMPTS).tolist() == [0, 1, 1]
-    assert own_answers(student, described, None, PROMPTS, confidence=0.9).tolist() == [0, IGNORE_LABEL, 1]
+    assert own_predictions(student, point_features, None, PROMPTS).tolist() == [0, 1, 1]
+    assert own_predictions(student, point_features, None, PROMPTS, confidence=0.9).tolist() == [
+        0,
+        IGNORE_LABEL,
+        1,
+    ]
 
 
 def test_a_superpoint_settles_on_one_answer():
-    described = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    point_features = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     pieces = torch.tensor([0, 0, -1])
-    assert own_answers(make_student(), described, pieces, PROMPTS).tolist() == [0, 0, 1]
+    assert own_predictions(make_student(), point_features, pieces, PROMPTS).tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.5])
 def test_own_answers_carry_no_gradient(confidence):
-    described = torch.rand(3, 2, requires_grad=True)
-    answers = own_answers(make_student(), described, None, PROMPTS, confidence=confidence)
+    point_features = torch.rand(3, 2, requires_grad=True)
+    answers = own_predictions(make_student(), point_features, None, PROMPTS, confidence=confidence)
     assert not answers.requires_grad

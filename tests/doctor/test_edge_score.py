@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from clip2scene.doctor.edge_score import AXES, STEPS, judge, misplace, score_image, turn_about
-from clip2scene.doctor.lidar_edges import Silhouettes
+from clip2scene.doctor.lidar_edges import LidarEdges
 from clip2scene.types import Camera
 
 WIDTH, HEIGHT, FOCAL = 240, 160, 200.0
@@ -42,7 +42,7 @@ def scene(seed, scale=1):
                     ends.append((depth, -x, -y))
                     reaches.append((0.0, -to_u * depth / FOCAL, -to_v * depth / FOCAL))
     pixels = torch.from_numpy(image.clip(0, 255).astype(np.uint8))
-    return pixels, Silhouettes(torch.tensor(ends).float(), torch.tensor(reaches).float())
+    return pixels, LidarEdges(torch.tensor(ends).float(), torch.tensor(reaches).float())
 
 
 def findings(spoilt, frames=6):
@@ -100,7 +100,7 @@ def test_blank_images_and_empty_clouds_tell_nothing():
     blank = torch.full((HEIGHT, WIDTH, 3), 7, dtype=torch.uint8)
     scores = score_image(blank, camera(), torch.zeros(0, 3), silhouettes)
     assert float(scores.abs().max()) < 1e-2
-    none = Silhouettes(torch.zeros(0, 3), torch.zeros(0, 3))
+    none = LidarEdges(torch.zeros(0, 3), torch.zeros(0, 3))
     assert not score_image(scene(0)[0], camera(), torch.zeros(0, 3), none).any()
 
 

@@ -15,9 +15,9 @@ from clip2scene.doctor.calibration import check_calibration, verdict
 from clip2scene.doctor.edge_score import STEPS, Finding, judge, turn_about
 from clip2scene.doctor.overlays import draw_overlays
 from clip2scene.doctor.report import Line, report_json, report_text
-from clip2scene.doctor.samples import Look, Measured, measure_sample
+from clip2scene.doctor.samples import CameraView, Measured, measure_sample
 from clip2scene.doctor.timing import check_times, find_places, find_velocities
-from clip2scene.types import Moments
+from clip2scene.types import Timestamps
 
 TOYTOWN = DataConfig(classes="toytown")
 SETTINGS = {"min_depth": 1.0, "occlusion_test": True, "viewpoint": (0.0, 0.0, 0.0)}
@@ -31,13 +31,13 @@ class Recorded:
     def __init__(self, **changes):
         self.changes = changes
 
-    def moments(self, index):
+    def timestamps(self, index):
         pose = torch.eye(4, dtype=torch.float64)
         pose[0, 3] = 4.0 * index
-        moments = Moments(
+        timestamps = Timestamps(
             "drive", 500_000 * index, {"front": 500_000 * index - 30_000}, (500_000 * index - 50_000,), pose
         )
-        return replace(moments, **{name: change(index) for name, change in self.changes.items()})
+        return replace(timestamps, **{name: change(index) for name, change in self.changes.items()})
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_images_from_one_place_count_as_one():
     rng = torch.Generator().manual_seed(0)
     noise = [torch.randn(STEPS.shape, generator=rng) for _ in range(40)]
     measured = [
-        Measured(str(number), (), looks=(Look("front", 0.1, peaked(1, 15) + noise[number]),))
+        Measured(str(number), (), looks=(CameraView("front", 0.1, peaked(1, 15) + noise[number]),))
         for number in range(40)
     ]
     (driving,) = check_calibration(measured, range(40))
@@ -166,7 +166,9 @@ def test_images_from_one_place_count_as_one():
 @pytest.mark.parametrize(("places", "mark"), [(40, "fault"), (8, "note")])
 def test_a_camera_that_fits_nowhere_is_a_fault_once_enough_places_were_seen(places, mark):
     scores = -torch.ones(STEPS.shape)  # whatever is changed, edges are met less than by chance
-    measured = [Measured(str(number), (), looks=(Look("front", 0.5, scores),)) for number in range(places)]
+    measured = [
+        Measured(str(number), (), looks=(CameraView("front", 0.5, scores),)) for number in range(places)
+    ]
     (line,) = check_calibration(measured, range(places))
     assert line.mark == mark and "no more than by chance" in line.text
 
@@ -176,12 +178,12 @@ class Driven:
 
     tokens = tuple("abcdefghij")
 
-    def moments(self, index):
+    def timestamps(self, index):
         pose = torch.eye(4, dtype=torch.float64)
         pose[0, 3] = 0.5 * min(index, 5)
         if index >= 8:
             pose[:3, :3] = turn_about(2, 20.0 * (index - 8)).double()
-        return Moments("two" if index >= 8 else "one", index, {}, (), None if index in (6, 7) else pose)
+        return Timestamps("two" if index >= 8 else "one", index, {}, (), None if index in (6, 7) else pose)
 
 
 def test_places_are_those_where_the_vehicle_stood_two_metres_or_a_turn_apart():

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from clip2scene.doctor.lidar_edges import find_silhouettes
+from clip2scene.doctor.lidar_edges import find_lidar_edges
 
 STEP = np.radians(0.5)
 
@@ -32,7 +32,7 @@ def angles(silhouettes):
 
 
 def test_a_board_ends_half_a_beam_beyond_its_last_points_at_its_own_range():
-    found = find_silhouettes(sweep(board))
+    found = find_lidar_edges(sweep(board))
     azimuth, elevation = angles(found)
     torch.testing.assert_close(
         found.positions.norm(dim=1), torch.full((len(found),), 10.0), atol=0.01, rtol=0
@@ -44,7 +44,7 @@ def test_a_board_ends_half_a_beam_beyond_its_last_points_at_its_own_range():
 
 
 def test_a_board_before_the_open_sky_ends_too():
-    found = find_silhouettes(sweep(lambda azimuth, elevation: board(azimuth, elevation, far=np.nan)))
+    found = find_lidar_edges(sweep(lambda azimuth, elevation: board(azimuth, elevation, far=np.nan)))
     azimuth, _ = angles(found)
     assert int(((azimuth.abs() - 3.75).abs() < 0.1).sum()) == 2 * 11
 
@@ -53,17 +53,17 @@ def test_flat_ground_and_a_slanted_wall_end_nowhere():
     ground = sweep(
         lambda azimuth, elevation: np.where(elevation < -0.02, 1.8 / np.maximum(-elevation, 0.02), np.nan)
     )
-    assert not (angles(find_silhouettes(ground))[0].abs() < 13).any()
+    assert not (angles(find_lidar_edges(ground))[0].abs() < 13).any()
     wall = sweep(lambda azimuth, elevation: 10 / np.cos(azimuth + 1.0) / np.cos(elevation))
-    assert not (angles(find_silhouettes(wall))[0].abs() < 13).any()
+    assert not (angles(find_lidar_edges(wall))[0].abs() < 13).any()
 
 
 def test_a_cloud_of_few_or_no_points_has_no_silhouettes():
-    assert len(find_silhouettes(torch.zeros(0, 3))) == 0
-    assert len(find_silhouettes(torch.rand(5, 3) * 10)) == 0
+    assert len(find_lidar_edges(torch.zeros(0, 3))) == 0
+    assert len(find_lidar_edges(torch.rand(5, 3) * 10)) == 0
 
 
 def test_silhouettes_are_seen_from_where_the_lidar_stands():
     cloud, place = sweep(board), torch.tensor([1.0, 2.0, 0.5])
-    moved = find_silhouettes(cloud + place, place.tolist())
-    torch.testing.assert_close(moved.positions, find_silhouettes(cloud).positions + place, atol=1e-4, rtol=0)
+    moved = find_lidar_edges(cloud + place, place.tolist())
+    torch.testing.assert_close(moved.positions, find_lidar_edges(cloud).positions + place, atol=1e-4, rtol=0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clip2scene.config import Recipe, TeacherConfig
-from clip2scene.distill.lifted import Carried
+from clip2scene.distill.lifted import LiftedSample
 from clip2scene.evaluation.evaluate import COLUMNS, judge, predict, write_metrics
 from clip2scene.runs.run import Run
 from clip2scene.student.model import Answers, Embedder
@@ -38,7 +38,7 @@ def make_sample(student, truth, pairs, superpoints=None):
     points = torch.tensor([point for point, _ in pairs], dtype=torch.long)
     logits = torch.tensor([logits for _, logits in pairs]).reshape(-1, 2).float()
     pieces = None if superpoints is None else torch.tensor(superpoints)
-    return Carried(cloud, points, logits, torch.tensor(truth), pieces)
+    return LiftedSample(cloud, points, logits, torch.tensor(truth), pieces)
 
 
 def test_each_column_judges_its_answers_on_its_points():
@@ -96,7 +96,7 @@ def test_a_class_of_several_names_is_answered_by_the_best_of_them():
 def test_a_split_without_labels_cannot_be_judged():
     sample = make_sample([0], [0], [])
     with pytest.raises(ValueError, match="needs a data set with labels"):
-        judge(Echo(), PROMPTS, [Carried(sample.cloud, sample.pair_points, sample.pair_logits, None)])
+        judge(Echo(), PROMPTS, [LiftedSample(sample.cloud, sample.pair_points, sample.pair_logits, None)])
 
 
 def test_metrics_tell_how_the_answers_were_come_by(tmp_path):

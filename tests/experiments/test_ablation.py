@@ -5,10 +5,10 @@ import pytest
 
 from clip2scene.config import to_dict
 from clip2scene.experiments import ablation, jobs
-from clip2scene.experiments.ablation import AblationTable, Variant, ablate, learn_and_judge
-from clip2scene.experiments.provenance import Calls, shown_command
+from clip2scene.experiments.ablation import AblationTable, Variant, ablate, train_and_evaluate
+from clip2scene.experiments.provenance import Provenance, shown_command
 from clip2scene.io import read_json, write_json
-from clip2scene.parallel import one_at_a_time
+from clip2scene.parallel import file_lock
 from clip2scene.recipes import supervised
 
 NAMES = ("plain", "Two sweeps", "w/o S3")
@@ -180,7 +180,7 @@ def test_a_second_call_touches_nothing_while_the_first_one_works(call, tmp_path)
     own = tmp_path / "out" / "runs" / "plain" / "seed-0"
     write_json(own / "prompts.json", {})  # the first call is about to begin a run
     work = Pretence()
-    with one_at_a_time(tmp_path / "out" / "lock"), pytest.raises(ValueError, match="another process works"):
+    with file_lock(tmp_path / "out" / "lock"), pytest.raises(ValueError, match="another process works"):
         call(work)
     assert (own / "prompts.json").exists() and not work.did
     call(work)
@@ -272,7 +272,7 @@ def test_the_time_of_all_calls_is_added_up(tmp_path):
     write_json(
         tmp_path / "calls.json", [{"command": "x", "workers": 2, "date": "2026-01-02", "seconds": 7200.0}]
     )
-    calls = Calls(tmp_path / "calls.json", workers=3)
+    calls = Provenance(tmp_path / "calls.json", workers=3)
     assert calls.describe()["time"] == "2 h 0 min in 2 calls, 2 or 3 at a time"
     calls.save()
     assert len(read_json(tmp_path / "calls.json")) == 2
@@ -287,7 +287,7 @@ def test_a_table_of_real_runs_is_made_resumed_and_judged(tiny_recipe, tiny_toyto
     def stop_after_one(job):
         if done:
             raise KeyboardInterrupt
-        learn_and_judge(job)
+        train_and_evaluate(job)
         done.append(job)
 
     options = {"data_root": tiny_toytown, "out": tmp_path / "out", "seeds": (1,)}

@@ -8,7 +8,7 @@ from PIL import Image
 from clip2scene.experiments import demo
 from clip2scene.io import read_json
 from clip2scene.recipes import RECIPES
-from clip2scene.runs.create import start_run
+from clip2scene.runs.create import create_or_resume
 from clip2scene.toytown.clip.smallclip import FIRST_HELD_OUT_TOWN
 from clip2scene.toytown.writers.datasets import _plan
 from clip2scene.toytown.writers.drive import Recording
@@ -99,7 +99,7 @@ def test_an_unknown_world_is_refused_before_anything_is_made(tmp_path):
 def test_the_folder_of_another_worlds_demo_is_refused(small_demo, tiny_recipe):
     out = small_demo("nuscenes")
     (out / "label-free").mkdir()
-    start_run(tiny_recipe, data_root=out / "toytown", out=out / "label-free", teacher_weights=None)
+    create_or_resume(tiny_recipe, data_root=out / "toytown", out=out / "label-free", teacher_weights=None)
     with pytest.raises(ValueError, match="holds a run of another recipe"):
         demo.run_demo(out, data="scannet")
 

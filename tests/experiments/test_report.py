@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from clip2scene.experiments.report import JUDGED, figure, markdown, write_report
-from clip2scene.experiments.results import Findings, Outcome, Row
+from clip2scene.experiments.results import Results, Row, RunResult
 from clip2scene.viz.dotplot import DOT, Line, draw_dots
 from clip2scene.viz.raster import RIGHT, WRONG
 
@@ -33,12 +33,12 @@ def metrics(percent, *, seen=None, unseen=None, num_points=1000):
 def findings(scores=SCORES, **options):
     rows = tuple(Row(name, **options.get(name, {})) for name in scores)
     outcomes = tuple(
-        Outcome(name, seed, metrics(value), minutes=4.0 + seed)
+        RunResult(name, seed, metrics(value), minutes=4.0 + seed)
         for name, values in scores.items()
         for seed, value in enumerate(values)
         if value is not None
     )
-    return Findings("Ingredients", "plain", rows, outcomes)
+    return Results("Ingredients", "plain", rows, outcomes)
 
 
 def cells(text, row):
@@ -86,8 +86,8 @@ def test_one_seed_has_neither_a_spread_nor_a_comparison():
 def test_runs_that_failed_or_wait_are_named_and_counted_but_never_averaged():
     found = findings()
     kept = [each for each in found.outcomes if (each.row, each.seed) not in {("better", 2), ("worse", 1)}]
-    failed = Outcome("better", 2, metrics(99.0), failure="the loss is nan")
-    found = replace(found, outcomes=(*kept, failed, Outcome("worse", 1)))
+    failed = RunResult("better", 2, metrics(99.0), failure="the loss is nan")
+    found = replace(found, outcomes=(*kept, failed, RunResult("worse", 1)))
     text = markdown(found)
     assert cells(text, "better")[1] == "53.8 ± 1.1"
     assert cells(text, "better")[-2] == "2 of 3 (1 failed)"
@@ -98,8 +98,8 @@ def test_runs_that_failed_or_wait_are_named_and_counted_but_never_averaged():
 
 def test_a_table_of_which_nothing_is_finished_can_be_written(tmp_path):
     rows = (Row("plain"), Row("better"))
-    outcomes = tuple(Outcome(row.name, seed) for row in rows for seed in (0, 1))
-    write_report(Findings("Ingredients", "plain", rows, outcomes), tmp_path)
+    outcomes = tuple(RunResult(row.name, seed) for row in rows for seed in (0, 1))
+    write_report(Results("Ingredients", "plain", rows, outcomes), tmp_path)
     text = (tmp_path / "table.md").read_text()
     assert cells(text, "better")[1:-2] == ["-"] * 8
     assert "IoU by class" not in text
@@ -147,7 +147,7 @@ def test_runs_that_were_judged_on_different_points_are_called_out():
 
 def test_the_csv_has_a_line_for_every_run_and_every_class_of_every_column(tmp_path):
     found = findings()
-    found = replace(found, outcomes=(*found.outcomes[:-1], Outcome("worse", 2, failure="no, never")))
+    found = replace(found, outcomes=(*found.outcomes[:-1], RunResult("worse", 2, failure="no, never")))
     write_report(found, tmp_path)
     lines = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert len(lines) == 9
@@ -192,7 +192,7 @@ def test_a_figure_needs_a_line():
 
 
 def test_unknown_scores_are_nan_not_nought():
-    outcome = Outcome("plain", 0, metrics(50.0))
+    outcome = RunResult("plain", 0, metrics(50.0))
     assert math.isnan(outcome.percent("student_unseen"))
     assert math.isnan(outcome.percent("nobody"))
-    assert math.isnan(Outcome("plain", 0).percent("student"))
+    assert math.isnan(RunResult("plain", 0).percent("student"))

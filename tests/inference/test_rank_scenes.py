@@ -11,7 +11,7 @@ from clip2scene.inference import rank_scenes as ranking
 from clip2scene.inference.rank_scenes import ENOUGH_DOUBT, find_doubts, rank, rank_by, read_ranking
 from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
-from clip2scene.runs.run import open_run, open_start
+from clip2scene.runs.run import init_weights_of, open_run
 from clip2scene.training.train import finetune
 
 
@@ -74,7 +74,7 @@ def tuned(tiny_run, tiny_recipe, tiny_toytown, tmp_path_factory):
         folder = tmp_path_factory.mktemp("tuned") / "run"
         labels = LabelsConfig(by="keyframe", count=count, absent="allow")
         recipe = replace(fine_tuned(tiny_recipe), labels=labels, steps=1)
-        finetune(recipe, data_root=tiny_toytown, out=folder, start=open_start(tiny_run))
+        finetune(recipe, data_root=tiny_toytown, out=folder, start=init_weights_of(tiny_run))
         return folder
 
     return run

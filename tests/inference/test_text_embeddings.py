@@ -11,7 +11,7 @@ from tests import openai_clip
 from clip2scene import build, cli
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.inference.text_embeddings import check_space, embed_words, read_words
-from clip2scene.runs.create import start_run
+from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.run import open_run
 from clip2scene.teacher.clip.bpe import vocabulary_of
 from clip2scene.teacher.clip.load import load_clip
@@ -171,7 +171,7 @@ def test_a_table_beside_the_weights_stands_in_for_the_text_tower(tmp_path, tiny_
     torch.save(openai_clip.state_dict(openai_clip.make(**VIT)), tmp_path / "model.pt")
     with pytest.raises(ValueError, match="holds no tokenizer"):
         load_clip(tmp_path / "model.pt")
-    names = [name for each in build.spoken_classes(tiny_recipe.data).prompts for name in each]
+    names = [name for each in build.prompt_classes(tiny_recipe.data).prompts for name in each]
     vectors = F.normalize(torch.randn(len(names), 32, generator=torch.Generator().manual_seed(0)), dim=1)
     words = TextTable(tuple(names), vectors)
     words.save(tmp_path / "words.safetensors")
@@ -180,7 +180,7 @@ def test_a_table_beside_the_weights_stands_in_for_the_text_tower(tmp_path, tiny_
     assert clip.unknown_words("zeppelin") == ["zeppelin"]
     assert clip.encode_image(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)).shape == (1, 32)
     run = tmp_path / "run"
-    start_run(tiny_recipe, data_root=tiny_toytown, out=run, teacher_weights=str(tmp_path / "model.pt"))
+    create_or_resume(tiny_recipe, data_root=tiny_toytown, out=run, teacher_weights=str(tmp_path / "model.pt"))
     opened = open_run(run)
     torch.testing.assert_close(opened.prompts.embeddings, vectors)
     assert opened.sources["text_space"] == clip.space == opened.text_space().space

@@ -7,8 +7,8 @@ from clip2scene.build import SMALL_CLIP
 from clip2scene.config import to_dict
 from clip2scene.experiments.jobs import Job, check_folder
 from clip2scene.io import write_json
-from clip2scene.parallel import one_at_a_time
-from clip2scene.runs.create import start_run
+from clip2scene.parallel import file_lock
+from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.folder import clear_half_started, require_same, resolve_weights
 from clip2scene.training.train import pretrain
 
@@ -35,11 +35,11 @@ def test_a_run_goes_on_with_its_own_data_alone(tiny_run, tiny_recipe, tiny_toyto
     before = files_in(run)
     (tmp_path / "name").symlink_to(tiny_toytown)
     for root in (tiny_toytown, tmp_path / "name"):
-        assert start_run(tiny_recipe, data_root=root, out=run, teacher_weights=None).folder == run
+        assert create_or_resume(tiny_recipe, data_root=root, out=run, teacher_weights=None).folder == run
         check_folder(make_job(tiny_recipe, run, root))
     said = "another data set .*elsewhere.*name the same data.*correct data_root in its sources.json"
     with pytest.raises(ValueError, match=said):
-        start_run(tiny_recipe, data_root=tmp_path / "elsewhere", out=run, teacher_weights=None)
+        create_or_resume(tiny_recipe, data_root=tmp_path / "elsewhere", out=run, teacher_weights=None)
     with pytest.raises(ValueError, match=said):
         check_folder(make_job(tiny_recipe, run, tmp_path / "elsewhere"))
     assert files_in(run) == before
@@ -54,7 +54,7 @@ def test_a_run_begins_where_a_call_was_cut_short_at_whatever_file(
     for name in LEFT:
         (run / name).write_text("{}")
     if begin == "alone":
-        start_run(tiny_recipe, data_root=tiny_toytown, out=run, teacher_weights=None)
+        create_or_resume(tiny_recipe, data_root=tiny_toytown, out=run, teacher_weights=None)
         assert not set(files_in(run)) & set(LEFT[1:])  # labels of a run that was never begun would be obeyed
     else:
         check_folder(make_job(tiny_recipe, run, tiny_toytown))
@@ -95,7 +95,7 @@ def test_a_teacher_is_the_same_by_any_path_to_it_and_from_anywhere(
 def test_one_process_learns_in_a_folder_at_a_time(tiny_recipe, tiny_toytown, tmp_path):
     run = tmp_path / "run"
     words = {"data_root": tiny_toytown, "out": run}
-    with one_at_a_time(run / "lock"):
+    with file_lock(run / "lock"):
         write_json(run / "prompts.json", {})  # it is about to begin
         with pytest.raises(ValueError, match="another process works in .*run; wait until it is done"):
             pretrain(tiny_recipe, **words)
@@ -117,7 +117,7 @@ def test_a_run_finds_its_teacher_from_anywhere_and_refuses_a_backbone_that_has_c
     )
     recipe = replace(tiny_recipe, loss=loss, consistency=replace(tiny_recipe.consistency, weight=0.0))
     monkeypatch.chdir(tmp_path)
-    run = start_run(recipe, data_root=tiny_toytown, out=tmp_path / "run", teacher_weights="clip")
+    run = create_or_resume(recipe, data_root=tiny_toytown, out=tmp_path / "run", teacher_weights="clip")
     (tmp_path / "deeper").mkdir()
     monkeypatch.chdir(tmp_path / "deeper")
     assert run.text_space().unknown_words("car") == []

@@ -10,9 +10,9 @@ import torch
 from clip2scene import build
 from clip2scene.build.inputs import TABLES, stamp_inputs
 from clip2scene.distill import lift as carry
-from clip2scene.distill.lifted import load_carried
+from clip2scene.distill.lifted import load_lifted
 from clip2scene.recipes import supervised
-from clip2scene.runs.create import start_run
+from clip2scene.runs.create import create_or_resume
 
 
 @pytest.fixture
@@ -22,11 +22,13 @@ def town(tiny_toytown, tmp_path):
 
 
 def labels_of(paths):
-    return [load_carried(path).labels for path in paths]
+    return [load_lifted(path).labels for path in paths]
 
 
 def test_labels_that_were_corrected_in_place_are_read_anew(tiny_recipe, town, tmp_path):
-    run = start_run(supervised(tiny_recipe), data_root=town, out=tmp_path / "run", teacher_weights=None)
+    run = create_or_resume(
+        supervised(tiny_recipe), data_root=town, out=tmp_path / "run", teacher_weights=None
+    )
     words = {"split": "train", "with_labels": True}
     paths = run.carry(town, **words)
     assert run.carry(town, **words) == paths
@@ -41,7 +43,7 @@ def test_answers_of_another_calibration_or_format_are_not_taken(
     what, tiny_recipe, town, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(build, "count_images", lambda dataset: 0)  # no teacher need look
-    run = start_run(tiny_recipe, data_root=town, out=tmp_path / "run", teacher_weights=None)
+    run = create_or_resume(tiny_recipe, data_root=town, out=tmp_path / "run", teacher_weights=None)
     before = run.carry(town, split="val", with_labels=False)
     if what == "format":
         monkeypatch.setattr(carry, "FORMAT", 2)
@@ -58,7 +60,7 @@ def test_runs_that_are_judged_in_other_classes_share_no_labels(tiny_recipe, town
     for classes in ("toytown", "own"):
         data = replace(tiny_recipe.data, classes=classes, words="nuscenes")
         recipe = replace(tiny_recipe, data=data)
-        run = start_run(recipe, data_root=town, out=tmp_path / classes, teacher_weights=None)
+        run = create_or_resume(recipe, data_root=town, out=tmp_path / classes, teacher_weights=None)
         paths = run.carry(town, split="val", with_labels=True, into=tmp_path / "shared")
         truth = build.build_dataset(data, town, split="val", with_labels=True)
         for labels, sample in zip(labels_of(paths), truth, strict=True):

@@ -22,9 +22,9 @@ def make_embedder(**settings):
 @pytest.mark.parametrize("cosine_temperature", [None, 0.1])
 def test_comparing_is_embedding_and_multiplying_by_the_texts(cosine_temperature):
     embedder = make_embedder(cosine_temperature=cosine_temperature)
-    described, text = torch.randn(7, 2), torch.randn(3, 5)
-    slow = embedder.embed(described) @ text.T
-    assert torch.allclose(embedder.compare(described, text), slow, atol=1e-5)
+    point_features, text = torch.randn(7, 2), torch.randn(3, 5)
+    slow = embedder.embed(point_features) @ text.T
+    assert torch.allclose(embedder.compare(point_features, text), slow, atol=1e-5)
 
 
 def test_a_cosine_embedding_has_the_length_that_its_temperature_asks_for():

@@ -76,7 +76,7 @@ def test_poses_and_intrinsics_of_nuscenes_come_back(tiny_toytown, town):
             of_camera = world_from(town, time_us - EXPOSURE_LEAD_US[camera.name], camera.ego_from_camera)
             expected = np.linalg.inv(of_camera) @ world_from(town, time_us, ego_from_lidar())
             assert np.abs(mine.camera_from_lidar.numpy() - expected).max() < 2e-6
-    first, second = (data.moments(number) for number in range(2))
+    first, second = (data.timestamps(number) for number in range(2))
     assert second.cloud_us - first.cloud_us == 500_000
     way = np.linalg.inv(first.world_from_cloud.numpy()) @ second.world_from_cloud.numpy()
     truth = [world_from(town, time_us, ego_from_lidar()) for time_us in KEYFRAMES_US]

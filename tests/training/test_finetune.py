@@ -10,13 +10,13 @@ from clip2scene.cli.answers import segment
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
 from clip2scene.datasets.label_subset import choose
 from clip2scene.datasets.nuscenes.loader import NuScenes
-from clip2scene.distill.lifted import load_carried
+from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
 from clip2scene.recipes import RECIPES, USUAL_TUNING, fine_tuned
 from clip2scene.runs.checkpoint import load_checkpoint
-from clip2scene.runs.run import open_run, open_start
+from clip2scene.runs.run import init_weights_of, open_run
 from clip2scene.student.published import Loaded
 from clip2scene.training import best_checkpoint as holdout
 from clip2scene.training import finetune as finetuning
@@ -36,16 +36,16 @@ def recipe(tiny_recipe):
 
 @pytest.fixture(scope="module")
 def start(tiny_run):
-    return open_start(tiny_run)
+    return init_weights_of(tiny_run)
 
 
 @pytest.fixture(scope="module")
-def carried(tmp_path_factory):
+def lifted(tmp_path_factory):
     return tmp_path_factory.mktemp("carried")
 
 
 @pytest.fixture
-def tune(recipe, start, tiny_toytown, tmp_path, carried):
+def tune(recipe, start, tiny_toytown, tmp_path, lifted):
     def run(
         name="run",
         begin=start,
@@ -54,7 +54,7 @@ def tune(recipe, start, tiny_toytown, tmp_path, carried):
         rate=None,
         save_every=500,
         root=tiny_toytown,
-        into=carried,
+        into=lifted,
         **changes,
     ):
         optimiser = recipe.optimiser if rate is None else replace(recipe.optimiser, learning_rate=rate)
@@ -129,9 +129,9 @@ def test_a_run_begins_with_the_weights_of_its_start(tune, start):
     assert not torch.allclose(chance["head.weight"], start.weights["head.weight"])
 
 
-def test_the_classifier_begins_where_the_words_stand(tune, tiny_toytown, carried):
+def test_the_classifier_begins_where_the_words_stand(tune, tiny_toytown, lifted):
     run = tune(rate=1e-12, tuning={"freeze": True})
-    cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+    cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
     answers = run.student().answer(cloud.positions, cloud.features, run.prompts)
     single = torch.bincount(run.prompts.class_of_name) == 1
     torch.testing.assert_close(
@@ -166,9 +166,9 @@ def test_earlier_layers_move_less_by_layer_decay(tune, start):
     assert 0 < 100 * first < last
 
 
-def test_words_are_kept_if_that_is_asked_for(tune, tiny_toytown, carried, start):
+def test_words_are_kept_if_that_is_asked_for(tune, tiny_toytown, lifted, start):
     def likeness(run):
-        cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+        cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
         now = run.student().embed_cloud(cloud.positions, cloud.features)
         before = begun.student().embed_cloud(cloud.positions, cloud.features)
         return float(torch.nn.functional.cosine_similarity(now, before).mean())
@@ -182,14 +182,14 @@ def test_words_are_kept_if_that_is_asked_for(tune, tiny_toytown, carried, start)
 @pytest.mark.parametrize("tuning", [{}, {"keep_words": 1.0}, {"freeze": True}])
 def test_an_interrupted_fine_tuning_ends_like_an_uninterrupted_one(tune, tmp_path, monkeypatch, tuning):
     whole = tune("whole", tuning=tuning)
-    read = train.Lessons.read_step
+    read = train.TrainSet.read_step
 
-    def stop(lessons, step):
+    def stop(train_items, step):
         if step == 2:
             raise KeyboardInterrupt
-        return read(lessons, step)
+        return read(train_items, step)
 
-    monkeypatch.setattr(train.Lessons, "read_step", stop)
+    monkeypatch.setattr(train.TrainSet, "read_step", stop)
     with pytest.raises(KeyboardInterrupt):
         tune("cut", tuning=tuning, save_every=1)
     monkeypatch.undo()
@@ -211,10 +211,10 @@ def test_only_the_chosen_keyframes_are_read(tune, painted, label_files):
         tune("both", labels={"count": 2}, root=root, steps=1)
 
 
-def test_single_points_and_single_classes_are_learnt(tune, tiny_toytown, carried):
+def test_single_points_and_single_classes_are_learnt(tune, tiny_toytown, lifted):
     run = tune(labels={"count": 1, "points_per_scene": 7})
-    path = run.carry(tiny_toytown, split="train", with_labels=True, into=carried, subset=run.subset.tokens)[0]
-    labels = load_carried(path).labels
+    path = run.carry(tiny_toytown, split="train", with_labels=True, into=lifted, subset=run.subset.tokens)[0]
+    labels = load_lifted(path).labels
     assert int((run.visible_labels()(path.stem, labels) != IGNORE_LABEL).sum()) == 7
     two = tune("two", labels={"classes": ("car", "manmade")})
     seen = two.visible_labels()(path.stem, labels)
@@ -257,31 +257,31 @@ def test_a_worse_checkpoint_does_not_take_the_chosen_ones_place(tune, monkeypatc
     given = iter([0.2, 0.5, 0.4])
     monkeypatch.setattr(holdout, "judge", lambda *_: {"student": Score(next(given))})
     run = tune(labels={"holdout": 0.5})
-    trainee = run.trainee(torch.device("cpu"))
+    state = run.state(torch.device("cpu"))
     for step in (5, 6):
-        trainee.step = step
-        holdout.keep_best(run, [], trainee)
+        state.step = step
+        holdout.keep_best(run, [], state)
     assert load_checkpoint(run.folder / "chosen.safetensors").step == 5
     assert read_json(run.folder / "choice.json") == {"4": 0.2, "5": 0.5, "6": 0.4}
 
 
-def test_a_run_is_not_judged_by_what_it_learnt_from(tune, tiny_toytown, carried):
+def test_a_run_is_not_judged_by_what_it_learnt_from(tune, tiny_toytown, lifted):
     run = tune()
     with pytest.raises(ValueError, match="learnt from the labels of 2 of these 2 samples"):
-        evaluate(run.folder, data_root=tiny_toytown, split="train", carried=carried)
+        evaluate(run.folder, data_root=tiny_toytown, split="train", lifted=lifted)
 
 
-def test_words_are_judged_beside_the_classifier(tune, tiny_toytown, carried):
+def test_words_are_judged_beside_the_classifier(tune, tiny_toytown, lifted):
     run = tune(rate=0.05, tuning={"start": "random"})
-    scores = evaluate(run.folder, data_root=tiny_toytown, carried=carried)
+    scores = evaluate(run.folder, data_root=tiny_toytown, lifted=lifted)
     assert {"student", "words", "words_seen"} <= set(scores)
     assert scores["student"].miou != scores["words"].miou
     assert "words" in read_json(run.folder / "metrics.json")["columns"]
 
 
-def test_the_segmenter_answers_by_the_classifier_until_other_words_are_asked_for(tune, tiny_toytown, carried):
+def test_the_segmenter_answers_by_the_classifier_until_other_words_are_asked_for(tune, tiny_toytown, lifted):
     run = tune(rate=0.05, tuning={"start": "random"})
-    cloud = load_carried(run.carry(tiny_toytown, split="val", with_labels=True, into=carried)[0]).cloud
+    cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
     answers = run.student().answer(cloud.positions, cloud.features, run.prompts)
     segmenter = Segmenter.load(run.folder)
     assert torch.equal(segmenter.segment(cloud).labels, answers.by_classifier.argmax(1))
@@ -351,14 +351,14 @@ def test_a_recipe_beside_a_run_is_refused(tiny_run, name):
 
 
 def test_what_labels_have_taught_goes_on_at_the_same_rates_as_other_starts(
-    tiny_recipe, tiny_toytown, tmp_path, carried
+    tiny_recipe, tiny_toytown, tmp_path, lifted
 ):
     labels = LabelsConfig(by="keyframe", absent="allow")
     fast = tiny_recipe.optimiser.learning_rate
     plan = Plan(replace(fine_tuned(tiny_recipe, from_chance=True), labels=labels, steps=1))
     for name in ("from chance", "once more"):
         out = tmp_path / name
-        finetune(plan.recipe, data_root=tiny_toytown, out=out, start=plan.start, carried=carried)
+        finetune(plan.recipe, data_root=tiny_toytown, out=out, start=plan.start, lifted=lifted)
         again = prepare(None, out, Changes()).recipe
         assert again.optimiser.learning_rate == pytest.approx(fast / 5)
         assert (again.tuning.head_rate, again.steps) == (pytest.approx(5.0), 600)
@@ -466,26 +466,26 @@ def test_a_finished_run_stays_a_run_when_its_labels_lose_a_class(tune, painted):
     assert open_run(run.folder).student()
 
 
-def test_who_never_learnt_words_is_not_asked_for_any(tune, tiny_toytown, tmp_path, carried, start):
+def test_who_never_learnt_words_is_not_asked_for_any(tune, tiny_toytown, tmp_path, lifted, start):
     run = tune(begin=None, tuning={"start": "random"}, steps=1)
-    scores = evaluate(run.folder, data_root=tiny_toytown, carried=carried)
+    scores = evaluate(run.folder, data_root=tiny_toytown, lifted=lifted)
     assert "student" in scores and not {"words", "words_seen"} & set(scores)
     cloud = tmp_path / "cloud.npy"
     np.save(cloud, np.random.default_rng(0).random((50, 4), dtype=np.float32))
     with pytest.raises(ValueError, match="never learnt what words mean, so it cannot be asked for car, tree"):
         segment(run.folder, (cloud,), prompts="car,tree", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    begun = open_start(run.folder)
+    begun = init_weights_of(run.folder)
     assert not begun.knows_words
     for tuning in ({"keep_words": 1.0, "start": "random"}, {"start": "words"}):
         with pytest.raises(ValueError, match="needs a start that has learnt words"):
             tune("next", begin=begun, tuning=tuning)
     again = tune("next", begin=begun, tuning={"start": "random"}, steps=1)
-    assert not again.knows_words and not open_start(again.folder).knows_words
+    assert not again.knows_words and not init_weights_of(again.folder).knows_words
     taught = tune("taught", begin=None, tuning={"head": "words"}, steps=1)
-    assert taught.knows_words and open_start(taught.folder).knows_words
+    assert taught.knows_words and init_weights_of(taught.folder).knows_words
     assert prepare(None, again.folder, Changes()).recipe.tuning.start == "random"
-    assert open_start(tune("kept", steps=1).folder).knows_words
+    assert init_weights_of(tune("kept", steps=1).folder).knows_words
 
 
 def test_an_interrupted_choice_is_made_once_more(tune, monkeypatch):
@@ -519,9 +519,9 @@ def test_words_can_be_kept_only_where_there_are_any(tune):
         tune(begin=None, tuning={"keep_words": 1.0})
 
 
-def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toytown, tmp_path, carried):
+def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toytown, tmp_path, lifted):
     first = tune("first")
-    second = tune("second", begin=open_start(first.folder), labels={"count": 1}, rate=1e-12)
+    second = tune("second", begin=init_weights_of(first.folder), labels={"count": 1}, rate=1e-12)
     assert set(second.seen().values()) == set(first.subset.tokens)
     classifier = learnt(second)["classifier.weight"]
     torch.testing.assert_close(classifier, first.student().classifier.weight, rtol=0, atol=1e-6)

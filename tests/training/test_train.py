@@ -16,9 +16,9 @@ from clip2scene.config import (
 )
 from clip2scene.distill.batch import Superpixels, collate
 from clip2scene.distill.items import augment_items
-from clip2scene.distill.lifted import Carried, Gaze, save_carried
+from clip2scene.distill.lifted import LiftedSample, TeacherFeatures, save_lifted
 from clip2scene.evaluation.evaluate import judge
-from clip2scene.parallel import read_ahead
+from clip2scene.parallel import prefetch
 from clip2scene.runs.checkpoint import load_checkpoint, previous_path
 from clip2scene.runs.prompts import save_prompts
 from clip2scene.runs.run import Run, open_run
@@ -48,7 +48,7 @@ def make_corner(number):
     answers = torch.nn.functional.one_hot(torch.where(wrong, 1 - truth, truth), 2).float()
     seen = torch.rand(800, generator=generator) < 0.8
     cloud = PointCloud(torch.cat([flat, upright]), torch.ones(800, 1))
-    return Carried(cloud, seen.nonzero()[:, 0], answers[seen], truth)
+    return LiftedSample(cloud, seen.nonzero()[:, 0], answers[seen], truth)
 
 
 def make_run(folder, recipe=RECIPE):
@@ -56,7 +56,7 @@ def make_run(folder, recipe=RECIPE):
     save_prompts(folder, PROMPTS)
     paths = [folder / "carried" / f"{number}.safetensors" for number in range(3)]
     for number, path in enumerate(paths):
-        save_carried(path, make_corner(number))
+        save_lifted(path, make_corner(number))
     return run, paths
 
 
@@ -110,9 +110,9 @@ def test_processes_that_read_ahead_change_nothing(tmp_path, workers):
 
 def test_a_damaged_sample_is_named_by_the_process_that_reads_ahead(tmp_path):
     run, paths = make_run(tmp_path)
-    lessons = train.Lessons(paths, RECIPE)
+    train_items = train.TrainSet(paths, RECIPE)
     paths[0].write_bytes(paths[0].read_bytes()[:50])
-    steps = read_ahead(lessons.read_step, range(RECIPE.steps), processes=1, title="steps")
+    steps = prefetch(train_items.read_step, range(RECIPE.steps), processes=1, title="steps")
     with pytest.raises(ValueError, match="delete it and run again") as raised:
         list(steps)
     assert "Traceback" not in str(raised.value)
@@ -182,31 +182,32 @@ def test_a_gradient_that_is_not_finite_moves_no_weight(tmp_path, monkeypatch):
     def steep(student, *others):
         return step(student, *others) + SteepAtZero.apply(student.head.weight)
 
-    trainee = run.trainee(CPU)
-    before = {name: each.clone() for name, each in trainee.student.named_parameters()}
-    monkeypatch.setattr(Run, "trainee", lambda self, device: trainee)
+    state = run.state(CPU)
+    before = {name: each.clone() for name, each in state.student.named_parameters()}
+    monkeypatch.setattr(Run, "trainee", lambda self, device: state)
     monkeypatch.setattr(train, "train_step", steep)
     with pytest.raises(ValueError, match="the length of the gradient is nan at step 0.*checkpoint is intact"):
         train.learn(run, paths, device=CPU, save_every=1)
-    assert same(before, dict(trainee.student.named_parameters()))
+    assert same(before, dict(state.student.named_parameters()))
     assert not run.checkpoint_path.exists()
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     run, _ = make_run(tmp_path)
-    trainee = run.trainee(CPU)
+    state = run.state(CPU)
     with torch.no_grad():
-        trainee.student.head.weight[0, 0] = torch.inf
+        state.student.head.weight[0, 0] = torch.inf
     with pytest.raises(ValueError, match="the length of the weights is inf at step 0"):
-        run.save(trainee)
+        run.save(state)
     assert not run.checkpoint_path.exists()
 
 
 def test_a_split_that_teaches_nothing_is_refused_before_the_first_step(tmp_path):
     run, paths = make_run(tmp_path)
     for path in paths:
-        save_carried(
-            path, Carried(make_corner(0).cloud, torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), None)
+        save_lifted(
+            path,
+            LiftedSample(make_corner(0).cloud, torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), None),
         )
     with pytest.raises(ValueError, match="teaches nothing"):
         train.learn(run, paths, device=CPU, save_every=5)
@@ -227,9 +228,9 @@ def make_seen_corner(number):
     pixels = torch.rand(len(points), 2, generator=generator) * 99
     pairs = Pairs(points, torch.zeros_like(points), pixels, torch.ones(len(points)))
     regions = Superpixels(points // 100, torch.rand(8, 2, generator=generator))
-    gaze = Gaze(DenseEmbeddings((feature,), None, ((100, 100),)), pairs, regions)
+    teacher_features = TeacherFeatures(DenseEmbeddings((feature,), None, ((100, 100),)), pairs, regions)
     pieces = torch.arange(2).repeat_interleave(400)
-    return replace(corner, superpoints=pieces, sweep_sizes=(500, 200, 100), gaze=gaze)
+    return replace(corner, superpoints=pieces, sweep_sizes=(500, 200, 100), teacher_features=teacher_features)
 
 
 S3 = SelfTrainingConfig(
@@ -258,10 +259,10 @@ def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_pat
         if recipe.loss.backbone is not None:
             run.sources["pixel_channels"] = 2
         for number, path in enumerate(paths):
-            carried = make_seen_corner(number)
+            lifted = make_seen_corner(number)
             if recipe.keep == "maps":
-                carried = replace(carried, gaze=replace(carried.gaze, superpixels=None))
-            save_carried(path, carried)
+                lifted = replace(lifted, teacher_features=replace(lifted.teacher_features, superpixels=None))
+            save_lifted(path, lifted)
         runs.append((run, paths))
     train.learn(*runs[0], device=CPU, save_every=3)
     step, steps_left = train.train_step, iter(range(4))
@@ -285,27 +286,27 @@ def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
     loss = LossConfig(form="pixel-infonce", backbone="own")
     run, _ = make_run(tmp_path, replace(RECIPE, loss=loss))
     run.sources["pixel_channels"] = 2
-    lesson = make_corner(0).lesson_of_teacher()
-    seen = replace(lesson.pixels, embeddings=torch.rand(len(lesson.pixels.points), 2))
-    batch = collate([replace(lesson, pixels=seen)])
+    train_item = make_corner(0).item_from_teacher()
+    seen = replace(train_item.pixels, embeddings=torch.rand(len(train_item.pixels.points), 2))
+    batch = collate([replace(train_item, pixels=seen)])
     student = run.new_student()
     objective = build.Objective(run.recipe, torch.tensor([1, 1]))
     train.train_step(student, batch, PROMPTS, objective, lambda batch, _: batch).backward()
     both = {name: each.grad.clone() for name, each in student.named_parameters() if each.grad is not None}
     assert both["head.weight"].any() and both["local.points.weight"].any()
     student.zero_grad()
-    described = student(batch.positions, batch.features, batch.item_of_point)
-    objective.contrast(student, described, batch, PROMPTS).backward()
+    point_features = student(batch.positions, batch.features, batch.item_of_point)
+    objective.contrast(student, point_features, batch, PROMPTS).backward()
     for name, each in student.backbone.named_parameters():
         torch.testing.assert_close(each.grad, both[f"backbone.{name}"])
     assert student.head.weight.grad is None
 
 
 def test_sweeps_are_items_that_move_on_their_own():
-    carried = replace(make_corner(0), sweep_sizes=(400, 400))
-    lesson = carried.lesson_of_teacher()
-    moved = augment_items(lesson, torch.Generator().manual_seed(0), rotate=True, flip=True, scale=0.0)
-    before, after = lesson.cloud.positions, moved.cloud.positions
+    lifted = replace(make_corner(0), sweep_sizes=(400, 400))
+    train_item = lifted.item_from_teacher()
+    moved = augment_items(train_item, torch.Generator().manual_seed(0), rotate=True, flip=True, scale=0.0)
+    before, after = train_item.cloud.positions, moved.cloud.positions
 
     def distances(cloud):
         return torch.cdist(cloud[::40], cloud[::40])

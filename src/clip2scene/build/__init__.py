@@ -7,12 +7,12 @@ from clip2scene.build.data import (
     build_dataset,
     choose_labels,
     count_images,
-    judged_classes,
+    evaluation_classes,
     keep_own_files,
     own_calibration,
+    prompt_classes,
     require_labels,
     scenes_of,
-    spoken_classes,
 )
 from clip2scene.build.inputs import stamp_inputs
 from clip2scene.build.student import build_optimiser, build_student, learning_rate
@@ -47,7 +47,7 @@ __all__ = [
     "count_images",
     "hash_backbone",
     "hash_teacher",
-    "judged_classes",
+    "evaluation_classes",
     "keep_own_files",
     "own_calibration",
     "learning_rate",
@@ -56,6 +56,6 @@ __all__ = [
     "place_words",
     "require_labels",
     "scenes_of",
-    "spoken_classes",
+    "prompt_classes",
     "stamp_inputs",
 ]

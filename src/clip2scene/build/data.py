@@ -7,7 +7,7 @@ from typing import Any
 from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.build.indoor import Rooms, indoor_classes, open_rooms
 from clip2scene.classes.class_set import ClassSet
-from clip2scene.classes.mapping import judge_map
+from clip2scene.classes.mapping import map_classes
 from clip2scene.classes.tables import CLASS_SETS, NUSCENES, PANDASET, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI
 from clip2scene.config import DataConfig, Recipe
 from clip2scene.datasets.drive_log.classes import class_set_to_json, read_class_set
@@ -33,7 +33,7 @@ OWN_CALIBRATION = "calibration.json"
 """Where they keep how the lidar's clouds are to be read; a run's lists no cameras."""
 
 
-def judged_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
+def evaluation_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
     """Say which classes answers are judged in.
 
     Args:
@@ -70,7 +70,7 @@ def keep_own_files(data: DataConfig, root: Path, run: Path) -> None:
     write_json(run / OWN_CALIBRATION, HEADER | {"lidar": kept, "cameras": []})
     if (root / OWN_CLASSES).exists():
         class_set = read_class_set(root)
-        judge_map(spoken_classes(data, root), class_set)
+        map_classes(prompt_classes(data, root), class_set)
         write_json(run / OWN_CLASSES, class_set_to_json(class_set))
 
 
@@ -90,9 +90,9 @@ def own_calibration(data: DataConfig, run: Path) -> Calibration | None:
     return read_calibration(run / OWN_CALIBRATION)
 
 
-def spoken_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
-    """Say whose words teach; ``folder`` as for :func:`judged_classes`."""
-    return judged_classes(data, folder) if data.words == "own" else CLASS_SETS[data.words]
+def prompt_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
+    """Say whose words teach; ``folder`` as for :func:`evaluation_classes`."""
+    return evaluation_classes(data, folder) if data.words == "own" else CLASS_SETS[data.words]
 
 
 def build_dataset(
@@ -124,7 +124,7 @@ def build_dataset(
             need_images=need_images,
             labelled=labelled,
         )
-    class_set = judged_classes(data, root)
+    class_set = evaluation_classes(data, root)
     if data.layout == "drive-log":  # only its own file says what the numbers of its labels mean
         return DriveLog(
             root,

@@ -12,7 +12,7 @@ from clip2scene.student.minkunet import (
     minkunet34,
     spunet34,
 )
-from clip2scene.student.model import Embedder, Heads
+from clip2scene.student.model import Embedder, ProjectionHeads
 from clip2scene.student.spvcnn import SPVCNN, CornerSPVCNN
 
 CONTRAST_CHANNELS = 64
@@ -52,9 +52,9 @@ def build_student(
     temperature = loss.cosine_temperature if loss.cosine else None
     local = None
     if recipe.consistency.weight > 0:
-        local = Heads(backbone.out_channels, text_channels, text_channels)  # type: ignore[arg-type]
+        local = ProjectionHeads(backbone.out_channels, text_channels, text_channels)  # type: ignore[arg-type]
     elif pixel_channels is not None:
-        local = Heads(backbone.out_channels, pixel_channels, CONTRAST_CHANNELS)  # type: ignore[arg-type]
+        local = ProjectionHeads(backbone.out_channels, pixel_channels, CONTRAST_CHANNELS)  # type: ignore[arg-type]
     return Embedder(
         backbone,
         text_channels,

@@ -65,38 +65,38 @@ _JUDGED_AS: dict[str, tuple[str | None, str | None, str | None]] = {
 }
 
 
-def judge_map(spoken: ClassSet, judged: ClassSet) -> Int[Tensor, "spoken"]:
+def map_classes(prompted: ClassSet, judged: ClassSet) -> Int[Tensor, "spoken"]:
     """Say how answers in the words of one class set are judged in another.
 
     A finer class counts as the coarser one it is part of. A coarser class counts as the one part of it that
     the table names; the other parts are then never answered.
 
     Args:
-        spoken: The classes that answers name.
+        prompted: The classes that answers name.
         judged: The classes that the truth names.
 
     Returns:
-        Train id in ``judged`` of each class of ``spoken``; ``IGNORE_LABEL``, no answer and so wrong, where
+        Train id in ``judged`` of each class of ``prompted``; ``IGNORE_LABEL``, no answer and so wrong, where
         ``judged`` has no such class.
 
     Raises:
-        ValueError: If it is not known what a class of ``spoken`` is in ``judged``.
+        ValueError: If it is not known what a class of ``prompted`` is in ``judged``.
 
     Example:
         >>> from clip2scene.classes.tables import CITYSCAPES, TOYTOWN
-        >>> found = judge_map(CITYSCAPES, TOYTOWN)[torch.tensor([0, 2, 5, 10])]  # road, building, pole, sky
+        >>> found = map_classes(CITYSCAPES, TOYTOWN)[torch.tensor([0, 2, 5, 10])]  # road, building, pole, sky
         >>> [TOYTOWN.classes[number] if number >= 0 else None for number in found]
         ['driveable surface', 'manmade', 'manmade', None]
     """
     column = _COLUMN.get(judged.name)
-    answers = torch.full((len(spoken),), IGNORE_LABEL)
-    for number, word in enumerate(spoken.classes):
+    answers = torch.full((len(prompted),), IGNORE_LABEL)
+    for number, word in enumerate(prompted.classes):
         if word in judged.classes:
             answers[number] = judged.classes.index(word)
             continue
         if column is None or word not in _JUDGED_AS:
             raise ValueError(
-                f"it is not known what class {word!r} of class set {spoken.name!r} is in {judged.name!r}, "
+                f"it is not known what class {word!r} of class set {prompted.name!r} is in {judged.name!r}, "
                 f"whose classes are {', '.join(judged.classes)}; answers in words of the sets nuscenes, "
                 f"semantic-kitti, cityscapes and scannet are judged in {', '.join(_COLUMN)}"
             )
@@ -107,7 +107,7 @@ def judge_map(spoken: ClassSet, judged: ClassSet) -> Int[Tensor, "spoken"]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClassMapping:
     """The classes that answers are judged in, and what each class of the words is among them.
 
     Attributes:

@@ -25,7 +25,7 @@ class Superpixels:
 
 
 @dataclass(frozen=True)
-class PixelLesson:
+class PixelTargets:
     """The pixel-point pairs themselves.
 
     Attributes:
@@ -42,12 +42,12 @@ class PixelLesson:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainItem:
     """What one sample teaches: its cloud, and what the pixels or the labels say of its points.
 
     Attributes:
         cloud: The points.
-        taught: Index of the point of each target; a point seen by two cameras appears twice.
+        target_points: Index of the point of each target; a point seen by two cameras appears twice.
         targets: Train id asked for at each of them.
         superpoints: Piece of each point, from 0, -1 for the ground; None if nobody votes.
         pixels: The pairs, where more than a class is learnt from them.
@@ -56,10 +56,10 @@ class Lesson:
     """
 
     cloud: PointCloud
-    taught: Int[Tensor, "targets"]
+    target_points: Int[Tensor, "targets"]
     targets: Int[Tensor, "targets"]
     superpoints: Int[Tensor, "points"] | None = None
-    pixels: PixelLesson | None = None
+    pixels: PixelTargets | None = None
     cells: Int[Tensor, "points"] | None = None
     item_sizes: tuple[int, ...] = ()
 
@@ -73,20 +73,20 @@ class Batch:
         features: What the sensor measured beside the position.
         item_of_point: Number of each point's item in this batch, ascending; an item is a sample, or one of
             its sweeps.
-        taught: Index into the points of each target.
+        target_points: Index into the points of each target.
         targets: Train id asked for.
-        superpoints: See :class:`Lesson`; distinct between samples.
-        pixels: See :class:`Lesson`.
-        cells: See :class:`Lesson`; distinct between samples.
+        superpoints: See :class:`TrainItem`; distinct between samples.
+        pixels: See :class:`TrainItem`.
+        cells: See :class:`TrainItem`; distinct between samples.
     """
 
     positions: Float[Tensor, "points 3"]
     features: Float[Tensor, "points channels"]
     item_of_point: Int[Tensor, "points"]
-    taught: Int[Tensor, "targets"]
+    target_points: Int[Tensor, "targets"]
     targets: Int[Tensor, "targets"]
     superpoints: Int[Tensor, "points"] | None = None
-    pixels: PixelLesson | None = None
+    pixels: PixelTargets | None = None
     cells: Int[Tensor, "points"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
@@ -107,26 +107,28 @@ def _each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa
     return change(value)
 
 
-def collate(lessons: Sequence[Lesson]) -> Batch:
+def collate(train_items: Sequence[TrainItem]) -> Batch:
     """Put lessons side by side, dropping targets that teach nothing.
 
     What a lesson may lack (superpoints, pixels, cells) is there if the first lesson has it.
     """
-    counts = torch.tensor([len(lesson.cloud) for lesson in lessons])
+    counts = torch.tensor([len(train_item.cloud) for train_item in train_items])
     starts = (counts.cumsum(0) - counts).tolist()
-    taught = torch.cat([lesson.taught + start for lesson, start in zip(lessons, starts, strict=True)])
-    targets = torch.cat([lesson.targets for lesson in lessons])
+    target_points = torch.cat(
+        [train_item.target_points + start for train_item, start in zip(train_items, starts, strict=True)]
+    )
+    targets = torch.cat([train_item.targets for train_item in train_items])
     useful = targets != IGNORE_LABEL
-    items = torch.tensor([size for each in lessons for size in each.item_sizes or (len(each.cloud),)])
+    items = torch.tensor([size for each in train_items for size in each.item_sizes or (len(each.cloud),)])
     return Batch(
-        positions=torch.cat([lesson.cloud.positions for lesson in lessons]),
-        features=torch.cat([lesson.cloud.features for lesson in lessons]),
+        positions=torch.cat([train_item.cloud.positions for train_item in train_items]),
+        features=torch.cat([train_item.cloud.features for train_item in train_items]),
         item_of_point=torch.repeat_interleave(torch.arange(len(items)), items),
-        taught=taught[useful],
+        target_points=target_points[useful],
         targets=targets[useful],
-        superpoints=_number_on([lesson.superpoints for lesson in lessons]),
-        pixels=_join_pixels([lesson.pixels for lesson in lessons], starts),
-        cells=_number_on([lesson.cells for lesson in lessons]),
+        superpoints=_number_on([train_item.superpoints for train_item in train_items]),
+        pixels=_join_pixels([train_item.pixels for train_item in train_items], starts),
+        cells=_number_on([train_item.cells for train_item in train_items]),
     )
 
 
@@ -142,7 +144,7 @@ def _number_on(parts: Sequence[Int[Tensor, "_"] | None]) -> Int[Tensor, "_"] | N
     return torch.cat(joined)
 
 
-def _join_pixels(parts: Sequence[PixelLesson | None], starts: Sequence[int]) -> PixelLesson | None:
+def _join_pixels(parts: Sequence[PixelTargets | None], starts: Sequence[int]) -> PixelTargets | None:
     """Join the pairs of all samples."""
     present = [part for part in parts if part is not None]
     if not present:
@@ -155,7 +157,7 @@ def _join_pixels(parts: Sequence[PixelLesson | None], starts: Sequence[int]) -> 
         of_pair = [region.of_pair + first for region, first in zip(regions, firsts[:-1], strict=True)]
         superpixels = Superpixels(torch.cat(of_pair), torch.cat([region.embeddings for region in regions]))
     embeddings = [part.embeddings for part in present if part.embeddings is not None]
-    return PixelLesson(
+    return PixelTargets(
         torch.cat([part.points + start for part, start in zip(present, starts, strict=True)]),
         torch.cat([part.logits for part in present]),
         torch.cat(embeddings) if embeddings else None,

@@ -17,13 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clip2scene.distill.batch import Superpixels
-from clip2scene.distill.lifted import Carried, Gaze, load_carried, save_carried
+from clip2scene.distill.lifted import LiftedSample, TeacherFeatures, load_lifted, save_lifted
 from clip2scene.geometry.depth import drop_unconfirmed
 from clip2scene.geometry.dynamic_points import seen_through
 from clip2scene.geometry.projection import drop_occluded, project_points
 from clip2scene.geometry.superpoints import find_superpoints
 from clip2scene.io import write_json
-from clip2scene.parallel import one_at_a_time, share_out
+from clip2scene.parallel import file_lock, parallel_for
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
@@ -62,7 +62,7 @@ def find_pairs(positions: Float[Tensor, "points 3"], sample: Sample, settings: d
     return drop_occluded(pairs, sample.cameras)
 
 
-def carry_split(
+def lift_split(
     dataset: Dataset,
     teacher: Teacher | None,
     prompts: Prompts,
@@ -75,7 +75,7 @@ def carry_split(
 
     Files that an earlier call left behind are kept when they were made the same way, so an interrupted
     call goes on where it stopped, and runs that share a folder share the answers. Several processes share the
-    samples (:func:`~clip2scene.parallel.share_out`).
+    samples (:func:`~clip2scene.parallel.parallel_for`).
 
     Args:
         dataset: The samples.
@@ -105,11 +105,11 @@ def carry_split(
     folder /= hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     write_json(folder / "manifest.json", settings)
     paths = [folder / f"{token}.safetensors" for token in dataset.tokens]
-    work = partial(_carry_one, dataset, teacher, prompts, paths, settings, backbone)
-    with one_at_a_time(folder / "lock"):
+    work = partial(_lift_one, dataset, teacher, prompts, paths, settings, backbone)
+    with file_lock(folder / "lock"):
         missing = [number for number, path in enumerate(paths) if not path.exists()]
-        share_out(work, missing, title="teacher looks", unit="sample")
-    if teacher is not None and not any(len(load_carried(path).pair_points) for path in paths):
+        parallel_for(work, missing, title="teacher looks", unit="sample")
+    if teacher is not None and not any(len(load_lifted(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so the teacher can teach nothing; "
             "check the calibration (camera_from_lidar) and the image sizes"
@@ -117,7 +117,7 @@ def carry_split(
     return paths
 
 
-def _carry_one(
+def _lift_one(
     dataset: Dataset,
     teacher: Teacher | None,
     prompts: Prompts,
@@ -127,22 +127,22 @@ def _carry_one(
     number: int,
 ) -> None:
     """Carry the sample of a number, and save it."""
-    save_carried(paths[number], _carry_sample(dataset[number], teacher, prompts, settings, backbone))
+    save_lifted(paths[number], _lift_sample(dataset[number], teacher, prompts, settings, backbone))
 
 
-def _carry_sample(
+def _lift_sample(
     sample: Sample,
     teacher: Teacher | None,
     prompts: Prompts,
     settings: dict[str, Any],
     backbone: ImageBackbone | None,
-) -> Carried:
+) -> LiftedSample:
     """Gather a sample's sweeps, pair their points with pixels, and ask the teacher there."""
     cloud, labels, sizes, still = gather_sweeps(sample, settings)
     keyframe = len(sample.cloud) if settings["merge_sweeps"] else None
     if teacher is None or not sample.cameras:
         no_pairs, no_logits = torch.zeros(0, dtype=torch.long), torch.zeros(0, len(prompts.classes))
-        return Carried(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes, keyframe_size=keyframe)
+        return LiftedSample(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes, keyframe_size=keyframe)
     pairs = find_pairs(cloud.positions[still], sample, settings)
     pairs = replace(pairs, points=still.nonzero()[:, 0][pairs.points])
     seen = teacher(sample)
@@ -150,12 +150,14 @@ def _carry_sample(
     answered = logits.any(1)
     pairs = Pairs(*(each[answered] for each in vars(pairs).values()))
     superpoints = _superpoints_of_items(cloud, sizes) if settings["superpoint_vote"] else None
-    gaze = None
-    looked = seen if backbone is None else _look_with(backbone, sample)
+    teacher_features = None
+    looked = seen if backbone is None else _features_with(backbone, sample)
     if settings["keep"] != "classes" and isinstance(looked, DenseEmbeddings):
         superpixels = _find_superpixels(sample, looked, pairs) if settings["keep"] == "superpixels" else None
-        gaze = Gaze(replace(looked, keys=None), pairs, superpixels)
-    return Carried(cloud, pairs.points, logits[answered], labels, superpoints, sizes, gaze, keyframe)
+        teacher_features = TeacherFeatures(replace(looked, keys=None), pairs, superpixels)
+    return LiftedSample(
+        cloud, pairs.points, logits[answered], labels, superpoints, sizes, teacher_features, keyframe
+    )
 
 
 def gather_sweeps(
@@ -187,7 +189,7 @@ def gather_sweeps(
     return cloud, labels, tuple(len(c) for c in clouds) if sample.sweeps else (), still
 
 
-def _look_with(backbone: ImageBackbone, sample: Sample) -> DenseEmbeddings:
+def _features_with(backbone: ImageBackbone, sample: Sample) -> DenseEmbeddings:
     """Look at every image of a sample with another model than the teacher."""
     images = [sample.read_image(view) for view in range(len(sample.cameras))]
     sizes = tuple((camera.height, camera.width) for camera in sample.cameras)

@@ -10,15 +10,15 @@ from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from clip2scene.distill.batch import Lesson, PixelLesson, Superpixels
+from clip2scene.distill.batch import PixelTargets, Superpixels, TrainItem
 from clip2scene.geometry.superpoints import vote
-from clip2scene.sealed import load_sealed, save_sealed
+from clip2scene.sealed import load_checksummed, save_checksummed
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Pairs, PointCloud
 
 
 @dataclass(frozen=True)
-class Gaze:
+class TeacherFeatures:
     """The teacher's own features, beside the classes it names, and where the pairs look among them.
 
     Attributes:
@@ -33,7 +33,7 @@ class Gaze:
 
 
 @dataclass(frozen=True)
-class Carried:
+class LiftedSample:
     """One sample with its teacher's answers.
 
     Attributes:
@@ -44,7 +44,7 @@ class Carried:
             Points of earlier sweeps have none.
         superpoints: Number of the piece each point belongs to, -1 for the ground; None if nobody votes.
         sweep_sizes: Points of each sweep, where sweeps are items of their own; empty where all are one.
-        gaze: The teacher's own features, where the recipe needs them.
+        teacher_features: The teacher's own features, where the recipe needs them.
         keyframe_size: Points of the keyframe, where sweeps are merged with it.
     """
 
@@ -54,7 +54,7 @@ class Carried:
     labels: Int[Tensor, "points"] | None
     superpoints: Int[Tensor, "points"] | None = None
     sweep_sizes: tuple[int, ...] = ()
-    gaze: Gaze | None = None
+    teacher_features: TeacherFeatures | None = None
     keyframe_size: int | None = None
 
     def seen(self) -> Bool[Tensor, "points"]:
@@ -78,7 +78,7 @@ class Carried:
         logits /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
         return vote(self.superpoints, logits, self.seen())
 
-    def lesson_of_teacher(self, kept: Int[Tensor, "kept"] | None = None) -> Lesson:
+    def item_from_teacher(self, kept: Int[Tensor, "kept"] | None = None) -> TrainItem:
         """Ask for what the teacher says.
 
         That is its class at every pair (released code: the argmax of the paired pixel); or, with superpoints,
@@ -87,24 +87,26 @@ class Carried:
         Args:
             kept: Which pairs come along; all if left out.
         """
-        taught, targets = self.pair_points, self.pair_logits.argmax(1)
+        target_points, targets = self.pair_points, self.pair_logits.argmax(1)
         if self.superpoints is not None:
-            taught, targets = torch.arange(len(self.cloud)), self.voted_labels()
+            target_points, targets = torch.arange(len(self.cloud)), self.voted_labels()
         pixels = self._pixels(torch.arange(len(self.pair_points)) if kept is None else kept)
-        return Lesson(self.cloud, taught, targets, self.superpoints, pixels, item_sizes=self.sweep_sizes)
+        return TrainItem(
+            self.cloud, target_points, targets, self.superpoints, pixels, item_sizes=self.sweep_sizes
+        )
 
-    def _pixels(self, kept: Int[Tensor, "kept"]) -> PixelLesson:
+    def _pixels(self, kept: Int[Tensor, "kept"]) -> PixelTargets:
         """Give some of the pairs, with what their pixels or their regions look like."""
         points, logits = self.pair_points[kept], self.pair_logits[kept]
-        if self.gaze is None:
-            return PixelLesson(points, logits)
-        regions = self.gaze.superpixels
+        if self.teacher_features is None:
+            return PixelTargets(points, logits)
+        regions = self.teacher_features.superpixels
         if regions is not None:
-            return PixelLesson(points, logits, None, Superpixels(regions.of_pair[kept], regions.embeddings))
-        pairs = Pairs(*(each[kept] for each in vars(self.gaze.pairs).values()))
-        return PixelLesson(points, logits, self.gaze.maps.embeddings_at(pairs))
+            return PixelTargets(points, logits, None, Superpixels(regions.of_pair[kept], regions.embeddings))
+        pairs = Pairs(*(each[kept] for each in vars(self.teacher_features.pairs).values()))
+        return PixelTargets(points, logits, self.teacher_features.maps.embeddings_at(pairs))
 
-    def lesson_of_labels(self) -> Lesson:
+    def item_from_labels(self) -> TrainItem:
         """Ask for the true label at every point.
 
         Raises:
@@ -113,27 +115,27 @@ class Carried:
         if self.labels is None:
             raise ValueError("learning from labels needs a data set with labels; this one was read without")
         everywhere = torch.arange(len(self.cloud))
-        return Lesson(self.cloud, everywhere, self.labels, self.superpoints, item_sizes=self.sweep_sizes)
+        return TrainItem(self.cloud, everywhere, self.labels, self.superpoints, item_sizes=self.sweep_sizes)
 
 
-def save_carried(path: Path, carried: Carried) -> None:
+def save_lifted(path: Path, lifted: LiftedSample) -> None:
     """Write one sample's file, atomically."""
     tensors = {
-        "positions": carried.cloud.positions,
-        "features": carried.cloud.features,
-        "pair_points": carried.pair_points.int(),
-        "pair_logits": carried.pair_logits.half(),
-        "sweep_sizes": torch.tensor(carried.sweep_sizes, dtype=torch.int32),
+        "positions": lifted.cloud.positions,
+        "features": lifted.cloud.features,
+        "pair_points": lifted.pair_points.int(),
+        "pair_logits": lifted.pair_logits.half(),
+        "sweep_sizes": torch.tensor(lifted.sweep_sizes, dtype=torch.int32),
     }
-    if carried.labels is not None:
-        tensors["labels"] = carried.labels.short()
-    if carried.superpoints is not None:
-        tensors["superpoints"] = carried.superpoints.int()
-    if carried.keyframe_size is not None:
-        tensors["keyframe_size"] = torch.tensor(carried.keyframe_size)
-    if carried.gaze is not None:
-        tensors |= _tensors_of(carried.gaze)
-    save_sealed(path, tensors)
+    if lifted.labels is not None:
+        tensors["labels"] = lifted.labels.short()
+    if lifted.superpoints is not None:
+        tensors["superpoints"] = lifted.superpoints.int()
+    if lifted.keyframe_size is not None:
+        tensors["keyframe_size"] = torch.tensor(lifted.keyframe_size)
+    if lifted.teacher_features is not None:
+        tensors |= _tensors_of(lifted.teacher_features)
+    save_checksummed(path, tensors)
 
 
 def hash_points(keyframe: Float[Tensor, "points 3"]) -> str:
@@ -173,44 +175,44 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(f"{path} cannot be read ({error}); delete it and run again")
 
 
-def load_carried(path: Path) -> Carried:
-    """Read what :func:`save_carried` wrote.
+def load_lifted(path: Path) -> LiftedSample:
+    """Read what :func:`save_lifted` wrote.
 
     Raises:
         ValueError: If the file is missing or damaged.
     """
-    tensors = load_sealed(path)
+    tensors = load_checksummed(path)
     try:
         pair_points = tensors["pair_points"].long()
-        return Carried(
+        return LiftedSample(
             PointCloud(tensors["positions"], tensors["features"]),
             pair_points,
             tensors["pair_logits"].float(),
             tensors["labels"].long() if "labels" in tensors else None,
             tensors["superpoints"].long() if "superpoints" in tensors else None,
             tuple(tensors["sweep_sizes"].tolist()),
-            _gaze_of(tensors, pair_points) if "image_sizes" in tensors else None,
+            _features_of(tensors, pair_points) if "image_sizes" in tensors else None,
             int(tensors["keyframe_size"]) if "keyframe_size" in tensors else None,
         )
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}; delete it and run again") from None
 
 
-def _tensors_of(gaze: Gaze) -> dict[str, Tensor]:
+def _tensors_of(teacher_features: TeacherFeatures) -> dict[str, Tensor]:
     """Lay out a gaze for its file; maps in half precision, one tensor an image."""
     tensors = {
-        "image_sizes": torch.tensor(gaze.maps.sizes, dtype=torch.int32),
-        "pair_views": gaze.pairs.views.to(torch.uint8),  # config allows at most 255 views
-        "pair_pixels": gaze.pairs.pixels.float(),
+        "image_sizes": torch.tensor(teacher_features.maps.sizes, dtype=torch.int32),
+        "pair_views": teacher_features.pairs.views.to(torch.uint8),  # config allows at most 255 views
+        "pair_pixels": teacher_features.pairs.pixels.float(),
     }
-    tensors |= {f"map.{view}": each.half() for view, each in enumerate(gaze.maps.embeddings)}
-    if gaze.superpixels is not None:
-        tensors["superpixel_of_pair"] = gaze.superpixels.of_pair.int()
-        tensors["superpixel_embeddings"] = gaze.superpixels.embeddings.half()
+    tensors |= {f"map.{view}": each.half() for view, each in enumerate(teacher_features.maps.embeddings)}
+    if teacher_features.superpixels is not None:
+        tensors["superpixel_of_pair"] = teacher_features.superpixels.of_pair.int()
+        tensors["superpixel_embeddings"] = teacher_features.superpixels.embeddings.half()
     return tensors
 
 
-def _gaze_of(tensors: dict[str, Tensor], pair_points: Int[Tensor, "pairs"]) -> Gaze:
+def _features_of(tensors: dict[str, Tensor], pair_points: Int[Tensor, "pairs"]) -> TeacherFeatures:
     """Read what :func:`_tensors_of` laid out."""
     sizes = tuple((int(height), int(width)) for height, width in tensors["image_sizes"])
     maps = tuple(tensors[f"map.{view}"].float() for view in range(len(sizes)))
@@ -221,4 +223,4 @@ def _gaze_of(tensors: dict[str, Tensor], pair_points: Int[Tensor, "pairs"]) -> G
         superpixels = Superpixels(
             tensors["superpixel_of_pair"].long(), tensors["superpixel_embeddings"].float()
         )
-    return Gaze(DenseEmbeddings(maps, None, sizes), pairs, superpixels)
+    return TeacherFeatures(DenseEmbeddings(maps, None, sizes), pairs, superpixels)

@@ -37,21 +37,21 @@ def switch_targets(
         The batch with new targets; points without a target come last.
     """
     draws = torch.rand(len(batch.targets) if switch == "point" else 1, generator=generator)
-    mine = own[batch.taught]
+    mine = own[batch.target_points]
     switched = (draws < probability).to(mine.device) & (mine != IGNORE_LABEL)
-    taught, targets = batch.taught, torch.where(switched, mine, batch.targets)
+    target_points, targets = batch.target_points, torch.where(switched, mine, batch.targets)
     if unseen:
         free = own != IGNORE_LABEL
-        free[taught] = False
+        free[target_points] = False
         more = free.nonzero()[:, 0]
-        taught, targets = torch.cat([taught, more]), torch.cat([targets, own[more]])
-    return replace(batch, taught=taught, targets=targets)
+        target_points, targets = torch.cat([target_points, more]), torch.cat([targets, own[more]])
+    return replace(batch, target_points=target_points, targets=targets)
 
 
 @torch.no_grad()
-def own_answers(
+def own_predictions(
     student: Embedder,
-    described: Float[Tensor, "points hidden"],
+    point_features: Float[Tensor, "points hidden"],
     superpoints: Int[Tensor, "points"] | None,
     prompts: Prompts,
     *,
@@ -62,7 +62,7 @@ def own_answers(
     Args:
         student: The network that learns, or the running mean of its weights (an EMA teacher, Tarvainen and
             Valpola 2017).
-        described: What that network made of the points.
+        point_features: What that network made of the points.
         superpoints: Pieces to average the answers within; None leaves every point its own.
         prompts: The classes.
         confidence: Least softmax share of the best class.
@@ -70,7 +70,7 @@ def own_answers(
     Returns:
         A train id for each point; ``IGNORE_LABEL`` where the best class has too small a share.
     """
-    logits = prompts.best_name(student.compare(described, prompts.embeddings))
+    logits = prompts.best_name(student.compare(point_features, prompts.embeddings))
     if superpoints is not None:
         logits = average_within(superpoints, logits)
     share, best = logits.softmax(1).max(1)

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from clip2scene.doctor.lidar_edges import Silhouettes
+from clip2scene.doctor.lidar_edges import LidarEdges
 from clip2scene.geometry.projection import drop_occluded, project_points
 from clip2scene.types import Camera
 
@@ -79,7 +79,7 @@ def score_image(
     image: UInt8[Tensor, "height width 3"],
     camera: Camera,
     cloud: Float[Tensor, "points 3"],
-    silhouettes: Silhouettes,
+    silhouettes: LidarEdges,
     velocity: Velocity | None = None,
 ) -> Float[Tensor, "axes steps"]:
     """Tell how well silhouettes lie on the edges of an image, for each change of the calibration.

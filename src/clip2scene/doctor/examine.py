@@ -17,7 +17,7 @@ from clip2scene.classes.class_set import ClassSet
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.datasets.pandaset.loader import PandaSet
-from clip2scene.distill.lift import carry_split
+from clip2scene.distill.lift import lift_split
 from clip2scene.doctor.calibration import check_calibration
 from clip2scene.doctor.report import Line
 from clip2scene.doctor.samples import Measured, count_labels, measure_sample, names_of_cameras
@@ -219,13 +219,13 @@ def _costs(
     teaching = TeacherConfig(templates="toytown")
     count, read = len(dataset.tokens), np.median([each.seconds for each in measured if not each.faults])
     try:
-        words = build.spoken_classes(data, Path(root))
+        words = build.prompt_classes(data, Path(root))
         space = build.open_text_space(teaching, None, words)
         prompts = build.build_prompts(teaching, space, words, partly=True)
         teacher = build.build_teacher(teaching, space, prompts, dataset)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            paths = carry_split(
+            paths = lift_split(
                 _Few(dataset, numbers), teacher, prompts, Path(folder), settings=_settings(data, dataset)
             )
             seconds = (time.perf_counter() - start) / len(paths)

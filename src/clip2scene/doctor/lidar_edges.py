@@ -25,7 +25,7 @@ _NEIGHBOURS = 8
 
 
 @dataclass(frozen=True)
-class Silhouettes:
+class LidarEdges:
     """Ends of things.
 
     Attributes:
@@ -63,9 +63,9 @@ class _Beams:
         return np.maximum(np.arccos(np.clip(cosine, -1, 1)), 1e-4)
 
 
-def find_silhouettes(
+def find_lidar_edges(
     positions: Float[Tensor, "points 3"], viewpoint: Sequence[float] = (0.0, 0.0, 0.0)
-) -> Silhouettes:
+) -> LidarEdges:
     """Find the ends of things around and above each other.
 
     A point ends something when the next beam outwards meets something at least a tenth and 0.5 m farther
@@ -97,7 +97,7 @@ def find_silhouettes(
                 last, reach = _ends(beams, outer, inner, axis, step)
                 ends.append(directions[last] * ranges[last, None] + reach + np.asarray(viewpoint))
                 reaches.append(reach)
-    return Silhouettes(
+    return LidarEdges(
         torch.from_numpy(np.concatenate(ends)).float(), torch.from_numpy(np.concatenate(reaches)).float()
     )
 

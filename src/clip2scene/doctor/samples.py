@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from clip2scene.doctor.edge_score import Velocity, score_image
-from clip2scene.doctor.lidar_edges import Silhouettes, find_silhouettes
+from clip2scene.doctor.lidar_edges import LidarEdges, find_lidar_edges
 from clip2scene.geometry.depth import count_contradicted, drop_unconfirmed
 from clip2scene.geometry.projection import drop_occluded, project_points
 from clip2scene.types import Dataset, Sample
@@ -22,7 +22,7 @@ MOVING_CAMERA = "the moving camera"
 
 
 @dataclass(frozen=True)
-class Look:
+class CameraView:
     """What was found in one image.
 
     Attributes:
@@ -58,7 +58,7 @@ class Measured:
     faults: tuple[str, ...]
     num_points: int = 0
     ranges: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    looks: tuple[Look, ...] = ()
+    looks: tuple[CameraView, ...] = ()
     labels: Counter[int] = field(default_factory=Counter)
     seconds: float = 0.0
 
@@ -88,7 +88,7 @@ def measure_sample(
     positions = sample.cloud.positions
     silhouettes = None
     if align and sample.read_depth is None:  # a room was not seen from one place, so has no silhouettes
-        silhouettes = find_silhouettes(positions, settings["viewpoint"])
+        silhouettes = find_lidar_edges(positions, settings["viewpoint"])
     for view in range(len(sample.cameras)):
         start = time.perf_counter()
         try:
@@ -128,10 +128,10 @@ def _look(
     sample: Sample,
     view: int,
     image: UInt8[Tensor, "height width 3"],
-    silhouettes: Silhouettes | None,
+    silhouettes: LidarEdges | None,
     velocity: Velocity | None,
     settings: dict[str, Any],
-) -> Look:
+) -> CameraView:
     """Say how much one camera sees, and how well it fits."""
     camera, positions = sample.cameras[view], sample.cloud.positions
     pairs = project_points(positions, [camera], min_depth=settings["min_depth"])
@@ -139,10 +139,10 @@ def _look(
     scores = None
     if silhouettes is not None:
         scores = score_image(image, camera, positions, silhouettes, velocity)
-    return Look(camera.name, len(pairs) / len(positions), scores)
+    return CameraView(camera.name, len(pairs) / len(positions), scores)
 
 
-def _look_with_depth(sample: Sample, view: int, settings: dict[str, Any]) -> Look:
+def _look_with_depth(sample: Sample, view: int, settings: dict[str, Any]) -> CameraView:
     """Say how much one frame of a room sees, and how well the depth measured there fits the cloud."""
     assert sample.read_depth is not None
     positions, image = sample.cloud.positions, sample.read_depth(view)
@@ -150,4 +150,4 @@ def _look_with_depth(sample: Sample, view: int, settings: dict[str, Any]) -> Loo
     if settings["occlusion_test"]:
         pairs = drop_unconfirmed(pairs, positions, lambda _: image)
     depth = count_contradicted(positions, image)
-    return Look(MOVING_CAMERA, len(pairs) / len(positions), depth=depth)
+    return CameraView(MOVING_CAMERA, len(pairs) / len(positions), depth=depth)

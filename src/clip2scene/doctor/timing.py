@@ -11,7 +11,7 @@ from torch import Tensor
 from clip2scene.doctor.edge_score import Velocity
 from clip2scene.doctor.report import Line
 from clip2scene.geometry.projection import invert_rigid
-from clip2scene.types import Moments
+from clip2scene.types import Timestamps
 
 LONG_GAP_MS = 100
 """An image this much older or younger than its cloud shows moving things elsewhere."""
@@ -31,7 +31,7 @@ class Timed(Protocol):
     def tokens(self) -> Sequence[str]:
         """Name the samples."""
 
-    def moments(self, index: int) -> Moments:
+    def timestamps(self, index: int) -> Timestamps:
         """Tell when and where a sample was recorded."""
 
 
@@ -58,7 +58,7 @@ def find_places(dataset: object, numbers: Sequence[int]) -> list[int]:
     places: list[int] = []
     known: list[tuple[int, str, Tensor]] = []
     for number in numbers:
-        own = dataset.moments(number)
+        own = dataset.timestamps(number)
         pose = own.world_from_cloud
         near = [
             place
@@ -102,11 +102,11 @@ def velocity_between(
 
 
 def _velocity(dataset: Timed, number: int) -> Velocity | None:
-    own = dataset.moments(number)
+    own = dataset.timestamps(number)
     for neighbour in (number + 1, number - 1):
         if not 0 <= neighbour < len(dataset.tokens):
             continue
-        other = dataset.moments(neighbour)
+        other = dataset.timestamps(neighbour)
         if own.drive != other.drive or own.cloud_us is None or other.cloud_us is None:
             continue
         if own.world_from_cloud is None or other.world_from_cloud is None:
@@ -130,25 +130,25 @@ def check_times(dataset: object, numbers: Sequence[int]) -> list[Line]:
     if not isinstance(dataset, Timed):
         return [Line("note", "times", "this layout tells no moments, so faults in time are hard to find")]
     try:
-        moments = {
-            number: dataset.moments(number)
+        timestamps = {
+            number: dataset.timestamps(number)
             for near in numbers
             for number in (near, near + 1)
             if number < len(dataset.tokens)
         }
     except ValueError as error:
         return [Line("fault", "times", str(error))]
-    told = [each for each in moments.values() if each.cloud_us is not None]
+    told = [each for each in timestamps.values() if each.cloud_us is not None]
     if not told:
         return [Line("note", "times", "no moment of a cloud is told, so faults in time are hard to find")]
-    return [*_order_of_clouds(dataset, moments), *_gaps_of_images(told), *_steps_of_sweeps(told)]
+    return [*_order_of_clouds(dataset, timestamps), *_gaps_of_images(told), *_steps_of_sweeps(told)]
 
 
-def _order_of_clouds(dataset: Timed, moments: dict[int, Moments]) -> list[Line]:
+def _order_of_clouds(dataset: Timed, timestamps: dict[int, Timestamps]) -> list[Line]:
     """Compare neighbouring samples of a drive."""
     steps_ms, backwards = [], []
-    for number, own in moments.items():
-        following = moments.get(number + 1)
+    for number, own in timestamps.items():
+        following = timestamps.get(number + 1)
         if following is None or following.drive != own.drive or None in (own.cloud_us, following.cloud_us):
             continue
         assert own.cloud_us is not None and following.cloud_us is not None
@@ -166,7 +166,7 @@ def _order_of_clouds(dataset: Timed, moments: dict[int, Moments]) -> list[Line]:
     return [Line("ok", "times", text)]
 
 
-def _gaps_of_images(told: Sequence[Moments]) -> list[Line]:
+def _gaps_of_images(told: Sequence[Timestamps]) -> list[Line]:
     """Compare images with their clouds, camera by camera."""
     lines = []
     gaps_of: dict[str, list[float]] = {}
@@ -187,7 +187,7 @@ def _gaps_of_images(told: Sequence[Moments]) -> list[Line]:
     return lines
 
 
-def _steps_of_sweeps(told: Sequence[Moments]) -> list[Line]:
+def _steps_of_sweeps(told: Sequence[Timestamps]) -> list[Line]:
     """Measure how far sweeps lie apart, where samples have several."""
     steps = [
         (late - early) / 1000

@@ -9,9 +9,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip2scene import build
-from clip2scene.classes.mapping import Judged
+from clip2scene.classes.mapping import ClassMapping
 from clip2scene.config import DataConfig, TeacherConfig
-from clip2scene.distill.lifted import Carried, hash_clouds, load_carried
+from clip2scene.distill.lifted import LiftedSample, hash_clouds, load_lifted
 from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
 from clip2scene.io import write_json
 from clip2scene.runs.run import Run, open_run
@@ -39,7 +39,7 @@ def evaluate(
     *,
     data_root: Path,
     split: str = "val",
-    carried: Path | None = None,
+    lifted: Path | None = None,
     teacher_cache: Path | None = None,
 ) -> dict[str, Scores]:
     """Score a run on a split and write ``metrics.json`` into its folder.
@@ -48,7 +48,7 @@ def evaluate(
         run: Folder that ``pretrain`` wrote.
         data_root: The data set, with labels.
         split: Which of its splits to judge.
-        carried: Folder with the teacher's answers, which other runs may share; the run's own by default.
+        lifted: Folder with the teacher's answers, which other runs may share; the run's own by default.
         teacher_cache: Folder of what the teacher saw in each image.
 
     Returns:
@@ -59,9 +59,9 @@ def evaluate(
     """
     opened = open_run(run)
     student = opened.student()  # first: without a checkpoint, the teacher need not look at anything
-    paths = opened.carry(data_root, split=split, with_labels=True, into=carried, teacher_cache=teacher_cache)
+    paths = opened.carry(data_root, split=split, with_labels=True, into=lifted, teacher_cache=teacher_cache)
     _refuse_overlap(opened, paths)
-    samples = (load_carried(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
+    samples = (load_lifted(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
     scores = judge(student, opened.prompts, samples, opened.judged, knows_words=opened.knows_words)
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {data_root} has no labelled point to judge by")
@@ -73,8 +73,8 @@ def evaluate(
 def judge(
     student: Embedder,
     prompts: Prompts,
-    samples: Iterable[Carried],
-    judged: Judged | None = None,
+    samples: Iterable[LiftedSample],
+    judged: ClassMapping | None = None,
     *,
     knows_words: bool = True,
 ) -> dict[str, Scores]:
@@ -87,7 +87,7 @@ def judge(
         judged: The classes of those labels, where they are others than the words'.
         knows_words: Whether its layer into the text space has learnt any; else it is not judged by words.
     """
-    judged = judged or Judged(prompts.classes, torch.arange(len(prompts.classes)))
+    judged = judged or ClassMapping(prompts.classes, torch.arange(len(prompts.classes)))
     columns = COLUMNS if student.classifier is None or not knows_words else (*COLUMNS, *WORD_COLUMNS)
     confusions = {column: Confusion(len(judged.classes)) for column in columns}
     for sample in samples:
@@ -138,7 +138,7 @@ def evaluate_point_clip(
     Raises:
         ValueError: If the data or the model cannot be read, or the split has no labels.
     """
-    classes = build.judged_classes(data, data_root)
+    classes = build.evaluation_classes(data, data_root)
     dataset = build.build_dataset(data, data_root, split=split, with_labels=True)
     clip = load_clip(teacher_weights or build.SMALL_CLIP)
     prompts = build.build_prompts(teacher, clip, classes)
@@ -158,7 +158,7 @@ def evaluate_point_clip(
 
 
 def predict(
-    student: Embedder, prompts: Prompts, sample: Carried
+    student: Embedder, prompts: Prompts, sample: LiftedSample
 ) -> tuple[Int[Tensor, "points"], Int[Tensor, "points"]]:
     """Give every point its class, and the class whose text it is closest to.
 

@@ -23,17 +23,17 @@ from tqdm import tqdm
 from clip2scene.config import Recipe
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.experiments.jobs import SPLIT, Job, check_data, check_device, check_folder, check_teachers
-from clip2scene.experiments.provenance import Calls, describe_machine, listed, today
+from clip2scene.experiments.provenance import Provenance, describe_machine, listed, today
 from clip2scene.experiments.report import write_report
-from clip2scene.experiments.results import Findings, Outcome, Row
+from clip2scene.experiments.results import Results, Row, RunResult
 from clip2scene.io import read_json, write_json
-from clip2scene.parallel import one_at_a_time, run_apart
+from clip2scene.parallel import file_lock, run_isolated
 from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.folder import LOCK
 from clip2scene.training.train import pretrain
 
 
-def learn_and_judge(job: Job) -> None:
+def train_and_evaluate(job: Job) -> None:
     """Train a run, or what is left of it, and judge it."""
     pretrain(
         job.recipe,
@@ -41,9 +41,9 @@ def learn_and_judge(job: Job) -> None:
         out=job.folder,
         teacher_weights=job.teacher_weights,
         device=job.device,
-        carried=job.carried,
+        lifted=job.lifted,
     )
-    evaluate(job.folder, data_root=job.data_root, split=SPLIT, carried=job.carried)
+    evaluate(job.folder, data_root=job.data_root, split=SPLIT, lifted=job.lifted)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class AblationTable:
     title: str
     baseline: str
     variants: tuple[Variant, ...]
-    work: Callable[[Job], None] = learn_and_judge
+    work: Callable[[Job], None] = train_and_evaluate
 
     def __post_init__(self) -> None:
         """Check the names."""
@@ -129,7 +129,7 @@ def ablate(
     workers: int = 1,
     teacher_weights: str | None = None,
     device: str = "cpu",
-    carried: Path | None = None,
+    lifted: Path | None = None,
 ) -> Path:
     """Train and judge every variant with every seed, and write the table.
 
@@ -144,7 +144,7 @@ def ablate(
         workers: How many runs at a time, each in a process with its share of the cores.
         teacher_weights: Of all variants; as :func:`clip2scene.training.train.pretrain` takes them.
         device: Where to compute, as torch names it.
-        carried: Folder of the teacher's answers, which other tables may share; in ``out`` by default.
+        lifted: Folder of the teacher's answers, which other tables may share; in ``out`` by default.
 
     Returns:
         ``out/table.md``.
@@ -164,7 +164,7 @@ def ablate(
             variant.name,
             replace(variant.recipe, seed=seed),
             out / "runs" / variant.folder / f"seed-{seed}",
-            carried or out / "carried",
+            lifted or out / "carried",
             data_root,
             teacher_weights,
             device,
@@ -173,12 +173,12 @@ def ablate(
         for variant in table.variants
     ]
     check_device(device)
-    with one_at_a_time(out / LOCK, wait=False):  # first: another call's files are half there
+    with file_lock(out / LOCK, wait=False):  # first: another call's files are half there
         for job in jobs:
             check_folder(job)
         layout = check_data(jobs)
         check_teachers(jobs)
-        desk = _Desk(table, jobs, out, layout, workers)
+        desk = _Runner(table, jobs, out, layout, workers)
         desk.run(workers)
     if desk.failures:
         job, reason = next(iter(desk.failures.items()))
@@ -189,7 +189,7 @@ def ablate(
     return out / "table.md"
 
 
-class _Desk:
+class _Runner:
     """Where the runs of a table are done and written up.
 
     Args:
@@ -204,7 +204,7 @@ class _Desk:
         self, table: AblationTable, jobs: Sequence[Job], out: Path, layout: str | None, workers: int
     ) -> None:
         self.table, self.jobs, self.out, self.layout = table, jobs, out, layout
-        self.calls = Calls(out / "calls.json", workers=workers)
+        self.calls = Provenance(out / "calls.json", workers=workers)
         self.failures: dict[Job, str] = {}
 
     def run(self, workers: int) -> None:
@@ -231,7 +231,10 @@ class _Desk:
         self.calls.worked = bool(waiting)
         self.write_up()
         try:
-            with bar, closing(run_apart(self.table.work, waiting, workers=workers, meanwhile=show)) as ended:
+            with (
+                bar,
+                closing(run_isolated(self.table.work, waiting, workers=workers, meanwhile=show)) as ended,
+            ):
                 for job, reason in ended:
                     if reason:
                         self.failures[job] = reason
@@ -246,19 +249,19 @@ class _Desk:
         """Write the table as it stands."""
         outcomes = tuple(self._outcome(job) for job in self.jobs)
         rows = tuple(self._row(variant) for variant in self.table.variants)
-        findings = Findings(self.table.title, self.table.baseline, rows, outcomes, self._facts())
+        findings = Results(self.table.title, self.table.baseline, rows, outcomes, self._facts())
         write_report(findings, self.out)
 
-    def _outcome(self, job: Job) -> Outcome:
+    def _outcome(self, job: Job) -> RunResult:
         if job not in self.failures and job.is_done:
             minutes = read_json(job.folder / "done.json")["minutes"]
             metrics = read_json(job.folder / "metrics.json")
-            return Outcome(job.variant, job.recipe.seed, metrics, math.nan if minutes is None else minutes)
+            return RunResult(job.variant, job.recipe.seed, metrics, math.nan if minutes is None else minutes)
         failure = self.failures.get(job, "")
         for path in (self.out, job.data_root):  # the table is for others, who have no use for our paths
             for shown in (str(path.resolve()), str(path)):
                 failure = failure.replace(shown, path.resolve().name)
-        return Outcome(job.variant, job.recipe.seed, failure=failure)
+        return RunResult(job.variant, job.recipe.seed, failure=failure)
 
     def _row(self, variant: Variant) -> Row:
         return Row(

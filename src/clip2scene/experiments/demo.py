@@ -17,7 +17,7 @@ from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.evaluation.metrics import Scores, table
 from clip2scene.inference.figures import draw_samples, draw_words
 from clip2scene.recipes import rooms, supervised, toytown
-from clip2scene.runs.create import start_run
+from clip2scene.runs.create import create_or_resume
 from clip2scene.toytown.rooms.room_scan import Walk
 from clip2scene.toytown.writers.datasets import (
     write_drive_log,
@@ -137,11 +137,11 @@ def run_demo(out: Path, *, data: str = "nuscenes", seed: int = 0) -> str:
         numbers = {"num_scenes": world.num_scenes, "num_val_scenes": world.num_val_scenes, "seed": TOWNS}
         world.write(root, **numbers, **world.records)
     recipe = replace(world.recipe, seed=seed)
-    run = start_run(recipe, data_root=root, out=label_free, teacher_weights=None)
+    run = create_or_resume(recipe, data_root=root, out=label_free, teacher_weights=None)
     run.carry(root, split="train", with_labels=False)  # with all cores, before each training has its share
     _side_by_side((recipe, root, label_free), (supervised(recipe), root, ceiling))
     scores = evaluate(label_free, data_root=root)
-    seen = evaluate(ceiling, data_root=root, carried=label_free / "carried")  # the teacher looked already
+    seen = evaluate(ceiling, data_root=root, lifted=label_free / "carried")  # the teacher looked already
     scores["supervised"] = seen["student"]
     drawn = draw_samples(label_free, data_root=root, split="val", count=2)
     drawn.append(draw_words(label_free, data_root=root, split="val", words=world.words))

@@ -32,7 +32,7 @@ class Job:
         variant: Name of the row.
         recipe: With the run's seed in it.
         folder: Of the run.
-        carried: Folder of the teacher's answers, shared by all runs.
+        lifted: Folder of the teacher's answers, shared by all runs.
         data_root: The data set.
         teacher_weights: As :func:`clip2scene.training.train.pretrain` takes them.
         device: Where to compute.
@@ -41,7 +41,7 @@ class Job:
     variant: str
     recipe: Recipe
     folder: Path
-    carried: Path
+    lifted: Path
     data_root: Path
     teacher_weights: str | None
     device: str
@@ -160,11 +160,11 @@ def check_teachers(jobs: Sequence[Job]) -> None:
     for job in _one_each(
         jobs, lambda job: (job.recipe.teacher, job.recipe.data, job.recipe.keep, job.recipe.loss.backbone)
     ):
-        spoken = build.spoken_classes(job.recipe.data, job.data_root)
+        prompted = build.prompt_classes(job.recipe.data, job.data_root)
         try:
-            space = build.open_text_space(job.recipe.teacher, job.teacher_weights, spoken)
+            space = build.open_text_space(job.recipe.teacher, job.teacher_weights, prompted)
             partly = job.recipe.data.words != "own"
-            build.build_prompts(job.recipe.teacher, space, spoken, partly=partly)
+            build.build_prompts(job.recipe.teacher, space, prompted, partly=partly)
             build.build_backbone(job.recipe.loss, space)
             if job.recipe.keep == "superpixels" and find_spec("skimage") is None:
                 raise ValueError("superpixels need scikit-image; install clip2scene[rivals]")

@@ -26,7 +26,7 @@ from clip2scene.experiments.jobs import SPLIT, Job, check_data
 from clip2scene.experiments.variants import contrasting, full
 from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
-from clip2scene.runs.run import open_start
+from clip2scene.runs.run import init_weights_of
 from clip2scene.training.train import finetune
 
 PROBE = "linear probe"
@@ -100,19 +100,19 @@ def tuning_recipe(
     )
 
 
-def tune_and_judge(starts: Mapping[str, Path], job: Job) -> None:
+def finetune_and_evaluate(starts: Mapping[str, Path], job: Job) -> None:
     """Fine-tune a run from its method's own run of the same seed, and judge it."""
     folder = starts.get(job.variant)
     finetune(
         job.recipe,
         data_root=job.data_root,
         out=job.folder,
-        start=None if folder is None else open_start(folder / f"seed-{job.recipe.seed}"),
+        start=None if folder is None else init_weights_of(folder / f"seed-{job.recipe.seed}"),
         teacher_weights=job.teacher_weights,
         device=job.device,
-        carried=job.carried,
+        lifted=job.lifted,
     )
-    evaluate(job.folder, data_root=job.data_root, split=SPLIT, carried=job.carried)
+    evaluate(job.folder, data_root=job.data_root, split=SPLIT, lifted=job.lifted)
 
 
 def label_efficiency(
@@ -165,9 +165,7 @@ def label_efficiency(
     }
 
     def run(table: AblationTable) -> None:
-        ablate(
-            table, data_root=data_root, out=out / table.name, seeds=seeds, carried=out / "carried", **calls
-        )
+        ablate(table, data_root=data_root, out=out / table.name, seeds=seeds, lifted=out / "carried", **calls)
 
     _check_amounts(recipe, recipes.values(), data_root, seeds)
     layout = check_data([Job(OURS, recipe, out, out, Path(data_root), None, "cpu")])
@@ -178,7 +176,7 @@ def label_efficiency(
         starts = {each.name: out / "pretraining" / "runs" / each.folder for each in taught}
     for amount in amounts:
         variants = tuple(Variant(way.name, recipes[way.name, amount]) for way in ways)
-        work = partial(tune_and_judge, starts)
+        work = partial(finetune_and_evaluate, starts)
         title = f"Labels: {amount}, by {by}"
         run(AblationTable(folder_of(amount), title, SCRATCH, variants, work))
         write_efficiency(read_cells(out, wanted, amounts, seeds), out, by=by, layout=layout)

@@ -13,7 +13,7 @@ from clip2scene.io import read_json, write_json
 from clip2scene.parallel import count_cores
 
 
-class Calls:
+class Provenance:
     """The calls that worked on a folder, this one the last.
 
     Attributes:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from clip2scene.experiments.results import COMPARED, Findings, Outcome, Row
+from clip2scene.experiments.results import COMPARED, Results, Row, RunResult
 from clip2scene.experiments.significance import Difference, reach_of_interval, spread
 from clip2scene.io import write_atomically
 from clip2scene.viz.dotplot import Line, draw_dots
@@ -22,7 +22,7 @@ JUDGED = ("student", "student_seen", "student_unseen", "teacher_seen")
 """The columns of ``metrics.json`` that a table shows."""
 
 
-def write_report(findings: Findings, out: Path) -> None:
+def write_report(findings: Results, out: Path) -> None:
     """Write ``table.md``, ``table.csv`` and ``figure.png`` into a folder, each one whole or not at all."""
     with write_atomically(out / "table.md") as temporary:
         temporary.write_text(markdown(findings), encoding="utf-8")
@@ -30,7 +30,7 @@ def write_report(findings: Findings, out: Path) -> None:
     save_png(out / "figure.png", figure(findings))
 
 
-def markdown(findings: Findings) -> str:
+def markdown(findings: Results) -> str:
     """Lay a report out for reading."""
     parts = [f"# {findings.title}", "\n".join(f"* {name}: {text}" for name, text in findings.facts.items())]
     groups = findings.groups()
@@ -50,7 +50,7 @@ def markdown(findings: Findings) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _main_table(findings: Findings, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def _main_table(findings: Results, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Give titles and cells: scores, the gain over the teacher, and the comparison with the baseline."""
     titles = ["", "all points", "seen", "unseen", "teacher, seen", "student - teacher, seen"]
     titles += [f"minus {findings.baseline}", "p", "p (Holm)", "seeds", "min"]
@@ -76,7 +76,7 @@ def _main_table(findings: Findings, rows: Sequence[Row]) -> tuple[list[str], lis
     return titles, lines
 
 
-def _class_table(findings: Findings, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def _class_table(findings: Results, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     classes = findings.classes()
     lines = []
     for row in rows:
@@ -86,7 +86,7 @@ def _class_table(findings: Findings, rows: Sequence[Row]) -> tuple[list[str], li
     return ["", *classes], lines
 
 
-def _caption(findings: Findings) -> str:
+def _caption(findings: Results) -> str:
     """Say what the numbers are, and what they cannot say."""
     differences = findings.differences()
     compared = [each for each in differences.values() if each.num_seeds > 1]
@@ -124,7 +124,7 @@ def _caption(findings: Findings) -> str:
     return "\n\n".join(text)
 
 
-def write_csv(findings: Findings, path: Path) -> None:
+def write_csv(findings: Results, path: Path) -> None:
     """Write one line a run: what it is, the mIoU of every column, the IoU of every class in it; percent."""
     named = (name for each in findings.outcomes for name in (each.metrics or {}).get("columns", ()))
     columns = list(dict.fromkeys([*JUDGED, *named]))
@@ -152,12 +152,12 @@ def write_csv(findings: Findings, path: Path) -> None:
         writer.writerows(lines)
 
 
-def figure(findings: Findings) -> Image.Image:
+def figure(findings: Results) -> Image.Image:
     """Draw every seed of every row, and what it differs from the baseline by."""
     return draw_dots(list(_lines(findings)), title=findings.title, notes=_notes(findings))
 
 
-def _lines(findings: Findings) -> Iterator[Line]:
+def _lines(findings: Results) -> Iterator[Line]:
     differences, corrected = findings.differences(), findings.corrected()
     for group, rows in findings.groups().items():
         for row in rows:
@@ -172,7 +172,7 @@ def _lines(findings: Findings) -> Iterator[Line]:
             yield line
 
 
-def _notes(findings: Findings) -> list[str]:
+def _notes(findings: Results) -> list[str]:
     """Explain the figure in three short sentences."""
     several = max((len(findings.of(row)) for row in findings.rows), default=0) > 1
     if not several:
@@ -234,7 +234,7 @@ def _p(value: float) -> str:
     return "-" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _seeds(findings: Findings, row: Row) -> str:
+def _seeds(findings: Results, row: Row) -> str:
     """Say how many of a row's runs are finished, and how many failed."""
     runs = [each for each in findings.outcomes if each.row == row.name]
     finished, failed = (sum(each.status == status for each in runs) for status in ("finished", "failed"))
@@ -242,5 +242,5 @@ def _seeds(findings: Findings, row: Row) -> str:
     return f"{text} ({failed} failed)" if failed else text
 
 
-def _why(outcome: Outcome) -> str:
+def _why(outcome: RunResult) -> str:
     return f"failed: {outcome.failure}" if outcome.failure else "not run yet"

@@ -42,7 +42,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """How one run of an experiment ended.
 
     Attributes:
@@ -72,7 +72,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Results:
     """Repeated experiments, finished or not.
 
     Attributes:
@@ -86,10 +86,10 @@ class Findings:
     title: str
     baseline: str
     rows: tuple[Row, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RunResult, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, row: Row) -> list[Outcome]:
+    def of(self, row: Row) -> list[RunResult]:
         """Give the finished runs of a row."""
         return [each for each in self.outcomes if each.row == row.name and each.status == "finished"]
 

@@ -90,7 +90,7 @@ def export_labels(run: Path, *, data_root: Path, split: str, out: Path) -> list[
             f"{run} was trained on data in the layout {data.layout!r}; label files are for runs of "
             "semantic-kitti: train one with --data.layout semantic-kitti"
         )
-    classes = build.judged_classes(data)
+    classes = build.evaluation_classes(data)
     raw_ids(classes)
     dataset = open_split(opened, data_root, split)
     claim(opened, out, holds="sequences")

@@ -18,7 +18,7 @@ from clip2scene.datasets.drive_log.files import Calibration
 from clip2scene.datasets.drive_log.loader import read_log_cloud
 from clip2scene.datasets.rooms.scene import COLOUR_CHANNELS, read_vertices
 from clip2scene.distill.lift import find_pairs
-from clip2scene.distill.lifted import load_carried
+from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import predict
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import write_atomically
@@ -54,13 +54,13 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
     drawn = []
     count = min(count, len(paths))
     for number in np.linspace(0, len(paths) - 1, count, dtype=int):
-        carried = load_carried(paths[number])
-        assert carried.labels is not None
+        lifted = load_lifted(paths[number])
+        assert lifted.labels is not None
         judged, sample = opened.judged, dataset[int(number)]
         answers = {
-            student_sees: judged.translate(predict(student, opened.prompts, carried)[0]),
-            TEACHER: judged.translate(carried.teacher_labels()),
-            TRUTH: carried.labels,
+            student_sees: judged.translate(predict(student, opened.prompts, lifted)[0]),
+            TEACHER: judged.translate(lifted.teacher_labels()),
+            TRUTH: lifted.labels,
         }
         keyframe = len(sample.cloud)  # the points of earlier sweeps come after it
         answers = {who: answer[:keyframe] for who, answer in answers.items()}

@@ -23,19 +23,19 @@ from clip2scene.runs.folder import (
     require_same,
     resolve_weights,
 )
-from clip2scene.runs.init_weights import Start
+from clip2scene.runs.init_weights import InitWeights
 from clip2scene.runs.prompts import save_prompts
 from clip2scene.runs.run import Run, open_run
 from clip2scene.teacher.prompts import TextTable
 
 
-def start_run(
+def create_or_resume(
     recipe: Recipe,
     *,
     data_root: Path,
     out: Path,
     teacher_weights: str | None,
-    start: Start | None = None,
+    start: InitWeights | None = None,
 ) -> Run:
     """Make a run's folder, or open the one that an interrupted call left.
 
@@ -68,10 +68,10 @@ def start_run(
         sweeps=recipe.data.sweeps,
         need_images=recipe.supervision == "label-free",
     )
-    spoken = build.spoken_classes(recipe.data, data_root)
-    space = build.open_text_space(recipe.teacher, teacher_weights, spoken)
+    prompted = build.prompt_classes(recipe.data, data_root)
+    space = build.open_text_space(recipe.teacher, teacher_weights, prompted)
     partly = recipe.data.words != "own"
-    prompts = build.build_prompts(recipe.teacher, space, spoken, partly=partly)
+    prompts = build.build_prompts(recipe.teacher, space, prompted, partly=partly)
     unknown = [name for name in recipe.labels.classes if name not in prompts.classes]
     if unknown:
         raise ValueError(
@@ -108,12 +108,12 @@ def start_run(
         sources["teacher_hash"] = build.hash_teacher(teacher_weights)
     write_json(out / "sources.json", sources)
     run = Run(out, recipe, prompts, sources)
-    run._beginner()  # noqa: SLF001 - weights that do not fit are refused before anything is learnt
+    run.initial_student()  # noqa: SLF001 - weights that do not fit are refused before anything is learnt
     write_json(out / "recipe.json", to_dict(recipe))
     return run
 
 
-def _check_words(recipe: Recipe, start: Start | None) -> None:
+def _check_words(recipe: Recipe, start: InitWeights | None) -> None:
     """Refuse to keep, or to begin with, words that the start has never learnt."""
     tuning = recipe.tuning
     if start is not None and start.knows_words:
@@ -130,7 +130,7 @@ def _check_words(recipe: Recipe, start: Start | None) -> None:
         )
 
 
-def _about(start: Start | None) -> dict[str, Any]:
+def _about(start: InitWeights | None) -> dict[str, Any]:
     """Say where weights come from, and which they are."""
     if start is None:
         return {}

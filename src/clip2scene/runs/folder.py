@@ -12,7 +12,7 @@ SEEN = "seen_by_hash"
 CARRIED = "carried"
 """What a run carried of its data: kept by how it was made, so any run may begin beside it."""
 LOCK = "lock"
-"""Who learns in the folder holds this file (:func:`clip2scene.parallel.one_at_a_time`)."""
+"""Who learns in the folder holds this file (:func:`clip2scene.parallel.file_lock`)."""
 
 _WRITTEN_FIRST = {"prompts.json", "prompts.safetensors", "sources.json", WORDS, LABELS, START}
 _WRITTEN_FIRST |= {OWN_CLASSES, OWN_CALIBRATION}
@@ -36,7 +36,7 @@ def clear_half_started(folder: Path) -> bool:
     return True
 
 
-def give_back(folder: Path) -> None:
+def release_folder(folder: Path) -> None:
     """Leave a folder to other settings, if nothing was learnt in it; a run that has begun stays as it is."""
     if not any((folder / name).exists() for name in _LEARNT):
         (folder / "recipe.json").unlink(missing_ok=True)

@@ -15,7 +15,7 @@ BACKBONE, HEAD, CLASSIFIER = "backbone.", "head.", "classifier."
 
 
 @dataclass(frozen=True)
-class Start:
+class InitWeights:
     """Weights to begin with.
 
     Attributes:
@@ -39,14 +39,14 @@ class Start:
         return any(name.startswith(HEAD) for name in self.weights)
 
 
-def begin_with(
+def load_init(
     student: Embedder, weights: Mapping[str, Tensor], text: Float[Tensor, "classes channels"] | None = None
 ) -> None:
     """Put weights into a network.
 
     Args:
         student: Its other layers stay as they are.
-        weights: As :class:`Start` has them; without a classifier's, if it is to know other classes.
+        weights: As :class:`InitWeights` has them; without a classifier's, if it is to know other classes.
         text: Direction of each class in the text space. With it, a classifier begins where the layer into the
             text space stands: the same answers, but for classes of several names.
 
@@ -68,7 +68,7 @@ def begin_with(
             student.classifier.bias.copy_(text @ student.head.bias)
 
 
-def parts_to_begin_with(model: Mapping[str, Tensor], *, words: bool) -> dict[str, Tensor]:
+def init_parts(model: Mapping[str, Tensor], *, words: bool) -> dict[str, Tensor]:
     """Take of a trained network what another begins with, and leave what only its own losses needed.
 
     Args:

@@ -30,10 +30,10 @@ from torch import Tensor
 
 from clip2scene import build
 from clip2scene.build.indoor import frame_settings
-from clip2scene.classes.mapping import Judged, judge_map
+from clip2scene.classes.mapping import ClassMapping, map_classes
 from clip2scene.config import Recipe, from_dict, to_dict
 from clip2scene.datasets.label_subset import Chosen, Subset
-from clip2scene.distill.lift import Teacher, carry_split
+from clip2scene.distill.lift import Teacher, lift_split
 from clip2scene.distill.lifted import hash_clouds
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.checkpoint import (
@@ -43,7 +43,7 @@ from clip2scene.runs.checkpoint import (
     save_checkpoint,
 )
 from clip2scene.runs.folder import CARRIED, LABELS, SEEN, START, WORDS
-from clip2scene.runs.init_weights import CLASSIFIER, Start, begin_with, parts_to_begin_with
+from clip2scene.runs.init_weights import CLASSIFIER, InitWeights, init_parts, load_init
 from clip2scene.runs.prompts import load_prompts
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.backbone import ImageBackbone
@@ -51,7 +51,7 @@ from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.prompts import TextSpace, read_text_table
-from clip2scene.training.state import Trainee
+from clip2scene.training.state import TrainState
 from clip2scene.types import IGNORE_LABEL, Prompts
 
 CHOSEN = "chosen.safetensors"
@@ -113,18 +113,18 @@ class Run:
         return taught or bool(self.sources.get("start", {}).get("knows_words"))
 
     @property
-    def judged(self) -> Judged:
+    def judged(self) -> ClassMapping:
         """The classes that answers are judged in."""
-        classes = build.judged_classes(self.recipe.data, self.folder)
-        spoken = build.spoken_classes(self.recipe.data, self.folder)
-        of_spoken = judge_map(spoken, classes)
-        return Judged(
-            classes.classes, of_spoken[[spoken.classes.index(name) for name in self.prompts.classes]]
+        classes = build.evaluation_classes(self.recipe.data, self.folder)
+        prompted = build.prompt_classes(self.recipe.data, self.folder)
+        of_spoken = map_classes(prompted, classes)
+        return ClassMapping(
+            classes.classes, of_spoken[[prompted.classes.index(name) for name in self.prompts.classes]]
         )
 
     @property
     def text_weights(self) -> str | None:
-        """What opens its text space once more, in :func:`start_run`'s terms."""
+        """What opens its text space once more, in :func:`create_or_resume`'s terms."""
         words = self.folder / WORDS
         return str(words) if words.exists() else self.sources["teacher_weights"]
 
@@ -172,7 +172,7 @@ class Run:
             need_images=taught,
             labelled=subset,
         )
-        judged = build.judged_classes(data, self.folder)
+        judged = build.evaluation_classes(data, self.folder)
         if with_labels and dataset.class_set.classes != judged.classes:
             raise ValueError(
                 f"{data_root} has the classes {', '.join(dataset.class_set.classes)}, but {self.folder} "
@@ -217,7 +217,7 @@ class Run:
             }
         folder = (into or self.folder / CARRIED) / split
         samples = dataset if subset is None else Chosen(dataset, subset)
-        return carry_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
+        return lift_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
 
     def _backbone(self) -> ImageBackbone | None:
         """Open the image model that the rivals contrast with, if there is one.
@@ -273,20 +273,20 @@ class Run:
         load_weights(student, load_checkpoint(path).model, path)
         return student.eval()
 
-    def trainee(self, device: torch.device) -> Trainee:
+    def state(self, device: torch.device) -> TrainState:
         """Make the student that learns, from the newest checkpoint if there is one."""
-        trainee = Trainee(self._beginner().to(device), self.recipe)
+        state = TrainState(self.initial_student().to(device), self.recipe)
         if self.checkpoint_path.exists() or previous_path(self.checkpoint_path).exists():
-            trainee.restore(load_checkpoint(self.checkpoint_path), self.checkpoint_path)
-        return trainee
+            state.restore(load_checkpoint(self.checkpoint_path), self.checkpoint_path)
+        return state
 
     def anchor(self, device: torch.device) -> Embedder | None:
         """Give the network as it began, where its words are to be kept."""
         if not self.recipe.tuning.keep_words:
             return None
-        return self._beginner().to(device).eval().requires_grad_(False)
+        return self.initial_student().to(device).eval().requires_grad_(False)
 
-    def _beginner(self) -> Embedder:
+    def initial_student(self) -> Embedder:
         """Make the network as it begins: from chance, or from what others learnt."""
         student, path = self.new_student(), self.folder / START
         if not path.exists():
@@ -296,10 +296,10 @@ class Run:
             weights = {name: each for name, each in weights.items() if not name.startswith(CLASSIFIER)}
             if self.recipe.tuning.start != "random" and about["knows_words"]:
                 text = self.prompts.class_directions()
-        begin_with(student, weights, text)
+        load_init(student, weights, text)
         return student
 
-    def note_seen(self, paths: Sequence[Path]) -> None:
+    def note_labels_used(self, paths: Sequence[Path]) -> None:
         """Add samples whose labels are learnt from to ``labels.json``, each under the hash of its points."""
         labels, before = read_json(self.folder / LABELS), self.seen()
         seen = before | {cloud: token for token, cloud in hash_clouds(paths).items() if cloud not in before}
@@ -315,9 +315,9 @@ class Run:
         labels = read_json(path) if path.exists() else {}
         return dict(labels.get(SEEN, {}))
 
-    def save(self, trainee: Trainee) -> None:
+    def save(self, state: TrainState) -> None:
         """Write a checkpoint, atomically."""
-        save_checkpoint(self.checkpoint_path, trainee.checkpoint())
+        save_checkpoint(self.checkpoint_path, state.checkpoint())
 
     def log(self, **values: float | int) -> None:
         """Append a line to the log."""
@@ -325,7 +325,7 @@ class Run:
             log.write(json.dumps(values) + "\n")
 
 
-def open_start(folder: Path) -> Start:
+def init_weights_of(folder: Path) -> InitWeights:
     """Take what another run begins with from a trained run.
 
     Raises:
@@ -334,8 +334,8 @@ def open_start(folder: Path) -> Start:
     run = open_run(folder)
     student = run.student()
     classes = () if student.classifier is None else run.prompts.classes
-    weights = parts_to_begin_with(student.state_dict(), words=run.knows_words)
-    return Start(folder, weights, classes, run.seen())
+    weights = init_parts(student.state_dict(), words=run.knows_words)
+    return InitWeights(folder, weights, classes, run.seen())
 
 
 def open_run(folder: Path) -> Run:

@@ -68,9 +68,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, inputs: SparseTensor) -> SparseTensor:
         """Return the rectified sum of the two ways."""
-        carried = inputs if self.shortcut is None else self.shortcut(inputs)
+        lifted = inputs if self.shortcut is None else self.shortcut(inputs)
         out = self.second(self.first(inputs))
-        return out.replace(F.relu_(out.features.add_(carried.features)))
+        return out.replace(F.relu_(out.features.add_(lifted.features)))
 
 
 def residual_blocks(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:

@@ -12,7 +12,7 @@ from clip2scene.types import Prompts
 HEIGHT_UNIT = 2.0  # metres: brings heights to about the size of intensities
 
 
-class Heads(nn.Module):
+class ProjectionHeads(nn.Module):
     """Second layers of points and of pixels, for a term that is not to share the first one (StCR).
 
     The paper found that the two terms need different learnable layers (Sec. 4.3). The released code's pixel
@@ -79,7 +79,7 @@ class Embedder(nn.Module):
         cosine_temperature: float | None = None,
         sees_height: bool = False,
         settles: bool = False,
-        local: Heads | None = None,
+        local: ProjectionHeads | None = None,
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
@@ -102,30 +102,30 @@ class Embedder(nn.Module):
             features = torch.cat([features, positions[:, 2:] / HEIGHT_UNIT], dim=1)
         return self.backbone(positions, features, batch_of_point)
 
-    def embed(self, described: Float[Tensor, "points hidden"]) -> Float[Tensor, "points text"]:
+    def embed(self, point_features: Float[Tensor, "points hidden"]) -> Float[Tensor, "points text"]:
         """Place described points in the text space; the dot product with a text embedding is its logit."""
-        embeddings = self.head(described)
+        embeddings = self.head(point_features)
         if self.cosine_temperature is None:
             return embeddings
         return nn.functional.normalize(embeddings, dim=1) / self.cosine_temperature
 
     def compare(
-        self, described: Float[Tensor, "points hidden"], text: Float[Tensor, "names text"]
+        self, point_features: Float[Tensor, "points hidden"], text: Float[Tensor, "names text"]
     ) -> Float[Tensor, "points names"]:
         """Give the logit of each name: ``embed(described) @ text.T``, at a fraction of its cost.
 
         Without normalisation the two products are one linear map, and names are far fewer than channels.
         """
         if self.cosine_temperature is None:
-            return nn.functional.linear(described, text @ self.head.weight, text @ self.head.bias)
-        return self.embed(described) @ text.T
+            return nn.functional.linear(point_features, text @ self.head.weight, text @ self.head.bias)
+        return self.embed(point_features) @ text.T
 
     @torch.inference_mode()
     def embed_cloud(
         self, positions: Float[Tensor, "points 3"], features: Float[Tensor, "points channels"]
     ) -> Float[Tensor, "points text"]:
         """Embed one cloud, as judged: batch statistics frozen, nothing kept for gradients."""
-        return self._settle(positions, self.embed(self._describe(positions, features)).cpu())
+        return self._superpoint_mean(positions, self.embed(self._describe(positions, features)).cpu())
 
     @torch.inference_mode()
     def answer(
@@ -135,11 +135,11 @@ class Embedder(nn.Module):
         prompts: Prompts,
     ) -> Answers:
         """Answer for every point of one cloud, as judged."""
-        described = self._describe(positions, features)
-        outputs = [self.embed(described).cpu()]
+        point_features = self._describe(positions, features)
+        outputs = [self.embed(point_features).cpu()]
         if self.classifier is not None:
-            outputs.append(self.classifier(described).cpu())
-        embeddings, *taught = self._settle(positions, torch.cat(outputs, dim=1)).split(
+            outputs.append(self.classifier(point_features).cpu())
+        embeddings, *taught = self._superpoint_mean(positions, torch.cat(outputs, dim=1)).split(
             [each.shape[1] for each in outputs], dim=1
         )
         return Answers(embeddings, prompts.class_logits(embeddings), *taught)
@@ -152,7 +152,7 @@ class Embedder(nn.Module):
         batch_of_point = torch.zeros(len(positions), dtype=torch.long, device=device)
         return self(positions.to(device), features.to(device), batch_of_point)
 
-    def _settle(
+    def _superpoint_mean(
         self, positions: Float[Tensor, "points 3"], values: Float[Tensor, "points channels"]
     ) -> Float[Tensor, "points channels"]:
         return average_within(find_superpoints(positions), values) if self.settles else values

@@ -15,7 +15,7 @@ from clip2scene.student.sparse import keys as packed
 
 
 @dataclass(frozen=True)
-class RowMixer:
+class SparseRowMatrix:
     """A fixed sparse matrix: each output row is a weighted sum of a few input rows.
 
     Attributes:
@@ -50,21 +50,21 @@ class RowMixer:
         )
 
     @cached_property
-    def transposed(self) -> "RowMixer":
+    def transposed(self) -> "SparseRowMatrix":
         """The transposed matrix, which is what the gradient needs."""
         num_outputs = len(self.ends) - 1
         outputs = torch.arange(num_outputs, device=self.rows.device).repeat_interleave(self.ends.diff())
         order = torch.argsort(self.rows, stable=True)
         ends = self.rows.new_zeros(self.num_inputs + 1)
         ends[1:] = torch.bincount(self.rows, minlength=self.num_inputs).cumsum(0)
-        return RowMixer(outputs[order], self.weights[order], ends, num_outputs)
+        return SparseRowMatrix(outputs[order], self.weights[order], ends, num_outputs)
 
 
 class _MixRows(torch.autograd.Function):
-    """:meth:`RowMixer.sum_up` with the transposed mixer as its gradient."""
+    """:meth:`SparseRowMatrix.sum_up` with the transposed mixer as its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, mixer: RowMixer) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, inputs: Tensor, mixer: SparseRowMatrix) -> Tensor:  # noqa: ANN401
         ctx.mixer = mixer
         return mixer.sum_up(inputs.contiguous())
 
@@ -109,8 +109,8 @@ class VoxelizedPoints:
         finest, self.voxel_of_point = torch.unique(self.key_of_point, return_inverse=True)
         self.pyramid = Pyramid(finest)
         self._rows = {0: self.voxel_of_point}
-        self._means: dict[int, RowMixer] = {}
-        self._interpolations: dict[int, RowMixer] = {}
+        self._means: dict[int, SparseRowMatrix] = {}
+        self._interpolations: dict[int, SparseRowMatrix] = {}
 
     def at_corners(self) -> "VoxelizedPoints":
         """Return the same voxels with one point each, at the voxel's lower corner.
@@ -144,7 +144,7 @@ class VoxelizedPoints:
             ends = F.pad(counts.cumsum(0), (1, 0))
             points = torch.argsort(rows, stable=True)
             weights = (1.0 / counts).to(features.dtype).repeat_interleave(counts)
-            self._means[level] = RowMixer(points, weights, ends, len(features))
+            self._means[level] = SparseRowMatrix(points, weights, ends, len(features))
         return SparseTensor(self._means[level](features), self.pyramid, level)
 
     def nearest(self, voxels: SparseTensor) -> Float[Tensor, "points channels"]:
@@ -162,7 +162,7 @@ class VoxelizedPoints:
             self._interpolations[level] = self._interpolation(level, voxels.features.dtype)
         return self._interpolations[level](voxels.features)
 
-    def _interpolation(self, level: int, dtype: torch.dtype) -> RowMixer:
+    def _interpolation(self, level: int, dtype: torch.dtype) -> SparseRowMatrix:
         keys = self.pyramid.keys(level)
         position = self.in_voxels / 2**level
         own = position.floor()
@@ -178,4 +178,4 @@ class VoxelizedPoints:
         weights = chosen.prod(2) * found
         weights = (weights / weights.sum(1, keepdim=True)).to(dtype)
         ends = torch.arange(0, rows.numel() + 1, 8, device=keys.device)
-        return RowMixer(rows.flatten(), weights.flatten(), ends, len(keys))
+        return SparseRowMatrix(rows.flatten(), weights.flatten(), ends, len(keys))

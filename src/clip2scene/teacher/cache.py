@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Int8, Num, UInt8
 from torch import Tensor
 
-from clip2scene.sealed import load_sealed, save_sealed
+from clip2scene.sealed import load_checksummed, save_checksummed
 from clip2scene.teacher.maskclip import Cells, DenseEmbeddings, Maps, MaskClip
 from clip2scene.types import Sample
 
@@ -95,13 +95,13 @@ def _to_bytes(cells: Cells) -> Int8[Tensor, "channels _ _"]:
 
 
 def _write(path: Path, maps: Kept) -> None:
-    save_sealed(path, {str(number): each for number, each in enumerate(maps)})
+    save_checksummed(path, {str(number): each for number, each in enumerate(maps)})
 
 
 def _read(path: Path) -> Kept | None:
     """Read what :func:`_write` wrote; None if it is absent or damaged, so that it is made anew."""
     try:
-        tensors = load_sealed(path)
+        tensors = load_checksummed(path)
     except ValueError:
         return None
     return tuple(tensors[name] for name in sorted(tensors))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from clip2scene.toytown.town.shading import shade
-from clip2scene.toytown.town.world import Snapshot, Strikes, Town
+from clip2scene.toytown.town.world import RayHits, Snapshot, Town
 from clip2scene.types import IGNORE_LABEL
 
 RINGS = 32
@@ -178,15 +178,15 @@ def render_views(
     """
     (width, height), views, fine = size, len(intrinsics), supersample
     origins, directions, slants = pixel_rays(world_from_cameras, intrinsics, (width, height), fine)
-    strikes = snapshot.cast(origins, directions)
+    ray_hits = snapshot.cast(origins, directions)
     focal = np.repeat(intrinsics[:, 0, 0].astype(np.float32) * fine, len(origins) // views)
-    light = shade(snapshot, strikes, origins, directions, 1.0 / focal)
+    light = shade(snapshot, ray_hits, origins, directions, 1.0 / focal)
     light = light.reshape(views, height, fine, width, fine, 3).mean((2, 4))
     noise = rng.standard_normal(light.shape, np.float32) * np.float32(0.012)
     rgb = (np.clip(np.sqrt(np.clip(light, 0, 1)) + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
     middle = (slice(None), slice(None), fine // 2, slice(None), fine // 2)
-    triangles = strikes.triangles.reshape(views, height, fine, width, fine)[middle]
-    depth = (strikes.distances * slants).reshape(views, height, fine, width, fine)[middle]
+    triangles = ray_hits.triangles.reshape(views, height, fine, width, fine)[middle]
+    depth = (ray_hits.distances * slants).reshape(views, height, fine, width, fine)[middle]
     instances = snapshot.instances_of(triangles)
     labels = np.where(instances >= 0, snapshot.town.instances.labels[instances], IGNORE_LABEL)
     return [Render(rgb[i], labels[i], depth[i], instances[i]) for i in range(views)]
@@ -272,9 +272,9 @@ def _sector(
     beams = np.stack([np.cos(up) * np.cos(around), np.cos(up) * np.sin(around), np.sin(up)], 1)
     directions = (beams @ pose[:3, :3].T).astype(np.float32)
     origins = np.broadcast_to(pose[:3, 3].astype(np.float32), directions.shape).copy()
-    strikes = snapshot.cast(origins, directions)
-    kept = np.flatnonzero((strikes.distances >= 1.0) & (strikes.distances <= max_range))
-    met = Strikes(strikes.distances[kept], strikes.triangles[kept], strikes.normals[kept])
+    ray_hits = snapshot.cast(origins, directions)
+    kept = np.flatnonzero((ray_hits.distances >= 1.0) & (ray_hits.distances <= max_range))
+    met = RayHits(ray_hits.distances[kept], ray_hits.triangles[kept], ray_hits.normals[kept])
     positions = origins[kept] + directions[kept] * met.distances[:, None]
     albedo, _ = snapshot.reflectances(met, positions, np.full(len(kept), 0.02, np.float32))
     facing = np.abs(np.einsum("ij,ij->i", met.normals, directions[kept]))

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from clip2scene.distill.lifted import load_carried
+from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import judge
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.checkpoint import save_checkpoint
 from clip2scene.runs.run import CHOSEN, Run
-from clip2scene.training.state import Trainee
+from clip2scene.training.state import TrainState
 
 
-def keep_best(run: Run, paths: Sequence[Path], trainee: Trainee) -> None:
+def keep_best(run: Run, paths: Sequence[Path], state: TrainState) -> None:
     """Keep the weights as they are now, if they are better on the held-out samples than any kept before.
 
     Of these samples, too, only the labels that may be seen are. A call for a step that was judged before
@@ -21,19 +21,19 @@ def keep_best(run: Run, paths: Sequence[Path], trainee: Trainee) -> None:
     Args:
         run: Where they are kept, and the score of each checkpoint in ``choice.json``.
         paths: The held-out samples; some of their points have labels that may be seen.
-        trainee: Judged by the running mean of its weights.
+        state: Judged by the running mean of its weights.
     """
     place = run.folder / "choice.json"
     scores = read_json(place) if place.exists() else {}
-    earlier = {step: score for step, score in scores.items() if int(step) < trainee.step}
+    earlier = {step: score for step, score in scores.items() if int(step) < state.step}
     visible = run.visible_labels()
     assert visible is not None
-    samples = (load_carried(path) for path in paths)
+    samples = (load_lifted(path) for path in paths)
     masked = (
         replace(sample, labels=None if sample.labels is None else visible(path.stem, sample.labels))
         for path, sample in zip(paths, samples, strict=True)
     )
-    miou = judge(trainee.averaged, run.prompts, masked, run.judged)["student"].miou
+    miou = judge(state.averaged, run.prompts, masked, run.judged)["student"].miou
     if not earlier or miou > max(earlier.values()):
-        save_checkpoint(run.folder / CHOSEN, trainee.checkpoint())
-    write_json(place, {**earlier, str(trainee.step): miou})
+        save_checkpoint(run.folder / CHOSEN, state.checkpoint())
+    write_json(place, {**earlier, str(state.step): miou})

@@ -8,8 +8,8 @@ from clip2scene import build
 from clip2scene.config import LabelsConfig, Layout, Network, Recipe, TuningConfig
 from clip2scene.inference.rank_scenes import read_ranking
 from clip2scene.recipes import SLOWED, USUAL_TUNING, fine_tuned, named
-from clip2scene.runs.init_weights import Start
-from clip2scene.runs.run import Run, open_run, open_start
+from clip2scene.runs.init_weights import InitWeights
+from clip2scene.runs.run import Run, init_weights_of, open_run
 from clip2scene.student.published import load_published
 
 USUAL_RECIPE = "toytown"
@@ -56,7 +56,7 @@ class Plan:
     """
 
     recipe: Recipe
-    start: Start | None = None
+    start: InitWeights | None = None
     teacher_weights: str | None = None
 
 
@@ -95,10 +95,10 @@ def prepare(name: str | None, start: Path | None, changes: Changes) -> Plan:
             f"{changes.network}; leave --network out"
         )
     recipe = _changed(fine_tuned(_before_tuning(run)), changes, knows_words=run.knows_words)
-    return Plan(recipe, open_start(start), run.text_weights)
+    return Plan(recipe, init_weights_of(start), run.text_weights)
 
 
-def open_published(path: Path, recipe: Recipe) -> Start:
+def open_published(path: Path, recipe: Recipe) -> InitWeights:
     """Read the weights of a published checkpoint into the network of a recipe.
 
     The head that follows the backbone in the file is left out: a new one learns the data's classes.
@@ -110,7 +110,7 @@ def open_published(path: Path, recipe: Recipe) -> Start:
     student = build.build_student(recipe, in_channels=1, text_channels=1)
     loaded = load_published(path, student.backbone)
     weights = {f"backbone.{name}": tensor for name, tensor in student.backbone.state_dict().items()}
-    return Start(path, weights, report=tuple(loaded.describe().splitlines()))
+    return InitWeights(path, weights, report=tuple(loaded.describe().splitlines()))
 
 
 def _before_tuning(run: Run) -> Recipe:

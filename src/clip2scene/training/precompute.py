@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.config import Recipe
-from clip2scene.parallel import share_out
+from clip2scene.parallel import parallel_for
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.types import Dataset
@@ -82,7 +82,7 @@ def look(
             "take --teacher.precision int8, or a smaller --teacher.working-size"
         )
     work = partial(_look_at_sample, dataset, cached)
-    share_out(work, range(len(dataset.tokens)), title="teacher looks", unit="sample")
+    parallel_for(work, range(len(dataset.tokens)), title="teacher looks", unit="sample")
     return estimate
 
 

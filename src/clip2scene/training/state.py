@@ -13,7 +13,7 @@ from clip2scene.runs.checkpoint import Checkpoint, load_weights, versions
 from clip2scene.student.model import Embedder
 
 
-class Trainee:
+class TrainState:
     """A student while it learns: weights, optimiser, running mean of the weights, and the step reached.
 
     Args:

@@ -13,23 +13,23 @@ from tqdm import tqdm
 from clip2scene import build
 from clip2scene.config import LabelsConfig, Recipe
 from clip2scene.distill.batch import Batch, step_generator
-from clip2scene.distill.items import Lessons
-from clip2scene.distill.self_training import own_answers, switch_targets
+from clip2scene.distill.items import TrainSet
+from clip2scene.distill.self_training import own_predictions, switch_targets
 from clip2scene.experiments.jobs import check_device
-from clip2scene.parallel import count_cores, one_at_a_time, read_ahead
-from clip2scene.runs.create import start_run
-from clip2scene.runs.folder import LOCK, give_back
-from clip2scene.runs.init_weights import Start
+from clip2scene.parallel import count_cores, file_lock, prefetch
+from clip2scene.runs.create import create_or_resume
+from clip2scene.runs.folder import LOCK, release_folder
+from clip2scene.runs.init_weights import InitWeights
 from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
 from clip2scene.training.best_checkpoint import keep_best
-from clip2scene.training.state import Trainee
+from clip2scene.training.state import TrainState
 from clip2scene.types import Prompts
 
 READERS = 4
 """Processes that read samples ahead of a GPU's steps."""
 
-SelfTeaching = Callable[[Batch, Float[Tensor, "points hidden"]], Batch]
+SelfTraining = Callable[[Batch, Float[Tensor, "points hidden"]], Batch]
 
 
 def train_step(
@@ -37,7 +37,7 @@ def train_step(
     batch: Batch,
     prompts: Prompts,
     objective: build.Objective,
-    teach_itself: SelfTeaching,
+    self_train: SelfTraining,
     anchor: Embedder | None = None,
 ) -> Float[Tensor, ""]:
     """Compute the loss of one step.
@@ -46,21 +46,21 @@ def train_step(
     before the first step: see :mod:`clip2scene.distill.lift`. ``anchor`` is the student as it began, where
     its words are to be kept.
     """
-    described = student(batch.positions, batch.features, batch.item_of_point)  # points hidden
-    batch = teach_itself(batch, described)  # S3: some targets become the student's own answers
-    loss = objective.consistency(student, described, batch, prompts)  # StCR
+    point_features = student(batch.positions, batch.features, batch.item_of_point)  # points hidden
+    batch = self_train(batch, point_features)  # S3: some targets become the student's own answers
+    loss = objective.consistency(student, point_features, batch, prompts)  # StCR
     if objective.contrasts:  # PPKT, SLidR and KL learn from the pixels themselves
-        loss = loss + objective.contrast(student, described, batch, prompts)
-        described = described.detach()  # words that are learnt beside teach the network nothing
+        loss = loss + objective.contrast(student, point_features, batch, prompts)
+        point_features = point_features.detach()  # words that are learnt beside teach the network nothing
     if objective.names_classes:
-        taught = described.index_select(0, batch.taught)
+        taught = point_features.index_select(0, batch.target_points)
         if student.classifier is None:
             logits = prompts.best_name(student.compare(taught, prompts.embeddings))
         else:
             logits = student.classifier(taught)
         loss = loss + objective.semantic(logits, batch.targets)  # SCR, or the supervised loss
     if anchor is not None:
-        loss = loss + objective.keep_words(student.embed(described), anchor, batch)
+        loss = loss + objective.keep_words(student.embed(point_features), anchor, batch)
     return loss
 
 
@@ -72,7 +72,7 @@ def pretrain(
     teacher_weights: str | None = None,
     device: str = "cpu",
     save_every: int = 500,
-    carried: Path | None = None,
+    lifted: Path | None = None,
     teacher_cache: Path | None = None,
 ) -> Path:
     """Teach a student from chance, or go on where an interrupted call stopped.
@@ -86,7 +86,7 @@ def pretrain(
             maps; None takes the model that ships with the package.
         device: Where to compute, as torch names it. Only "cpu" has been tested.
         save_every: Steps between checkpoints.
-        carried: Folder to keep the teacher's answers in, which other runs may share; the run's own by
+        lifted: Folder to keep the teacher's answers in, which other runs may share; the run's own by
             default.
         teacher_cache: Folder of what the teacher saw in each image; images that are not in it are looked at,
             and added.
@@ -100,10 +100,10 @@ def pretrain(
     """
     place = check_device(device)
     _check_save_every(save_every)
-    with one_at_a_time(out / LOCK, wait=False):
-        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
-        teach(
-            run, data_root, device=place, save_every=save_every, carried=carried, teacher_cache=teacher_cache
+    with file_lock(out / LOCK, wait=False):
+        run = create_or_resume(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
+        prepare_and_train(
+            run, data_root, device=place, save_every=save_every, lifted=lifted, teacher_cache=teacher_cache
         )
     return out
 
@@ -113,11 +113,11 @@ def finetune(
     *,
     data_root: Path,
     out: Path,
-    start: Start | None = None,
+    start: InitWeights | None = None,
     teacher_weights: str | None = None,
     device: str = "cpu",
     save_every: int = 500,
-    carried: Path | None = None,
+    lifted: Path | None = None,
 ) -> Path:
     """Teach a student from few labels, or many; from chance, or from what another run has learnt.
 
@@ -125,11 +125,11 @@ def finetune(
         recipe: What to learn and how, with ``supervision="labels"``.
         data_root: The data set. Of the labels, only those that ``recipe.labels`` allows are read.
         out: Folder of the run; resumed as by :func:`pretrain`. ``labels.json`` in it names what was labelled.
-        start: Weights to begin with (:func:`clip2scene.runs.run.open_start`); None begins from chance.
+        start: Weights to begin with (:func:`clip2scene.runs.run.init_weights_of`); None begins from chance.
         teacher_weights: As for :func:`pretrain`; what opens the text space.
         device: Where to compute.
         save_every: Steps between checkpoints.
-        carried: Folder to keep clouds and labels in, which other runs may share.
+        lifted: Folder to keep clouds and labels in, which other runs may share.
 
     Returns:
         ``out``.
@@ -142,43 +142,45 @@ def finetune(
         raise ValueError(f"fine-tuning learns from labels, but recipe {recipe.name!r} learns without")
     place = check_device(device)
     _check_save_every(save_every)
-    with one_at_a_time(out / LOCK, wait=False):
-        run = start_run(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start)
-        teach(run, data_root, device=place, save_every=save_every, carried=carried)
+    with file_lock(out / LOCK, wait=False):
+        run = create_or_resume(
+            recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start
+        )
+        prepare_and_train(run, data_root, device=place, save_every=save_every, lifted=lifted)
     return out
 
 
-def teach(
+def prepare_and_train(
     run: Run,
     data_root: Path,
     *,
     device: torch.device,
     save_every: int,
-    carried: Path | None = None,
+    lifted: Path | None = None,
     teacher_cache: Path | None = None,
 ) -> None:
     """Gather what a run learns from, and let it learn; arguments as for :func:`pretrain`."""
     labelled = run.recipe.supervision == "labels"
-    carry = partial(run.carry, data_root, split="train", with_labels=labelled, into=carried)
+    carry = partial(run.carry, data_root, split="train", with_labels=labelled, into=lifted)
     keep = None
     if run.subset is None:
         paths = carry(teacher_cache=teacher_cache)
     else:
         try:
-            paths, held_out = _carry_labels(run, carry)
+            paths, held_out = _lift_labels(run, carry)
         except ValueError:
-            give_back(run.folder)  # where nothing has been learnt, other settings may begin
+            release_folder(run.folder)  # where nothing has been learnt, other settings may begin
             raise
-        run.note_seen([*paths, *held_out])
+        run.note_labels_used([*paths, *held_out])
         if held_out:
             keep = partial(keep_best, run, held_out)
             if run.checkpoint_path.exists():  # an interrupted call may not have judged it
-                keep(run.trainee(device))
+                keep(run.state(device))
     ahead = 0 if device.type == "cpu" else min(READERS, count_cores() - 1)  # a CPU has no time to spare
-    learn(run, paths, device=device, save_every=save_every, workers=ahead, after_save=keep)
+    train(run, paths, device=device, save_every=save_every, workers=ahead, after_save=keep)
 
 
-def _carry_labels(run: Run, carry: Callable[..., list[Path]]) -> tuple[list[Path], list[Path]]:
+def _lift_labels(run: Run, carry: Callable[..., list[Path]]) -> tuple[list[Path], list[Path]]:
     """Carry what is learnt from and what is held out, and refuse labels that are too few for that."""
     subset, visible = run.subset, run.visible_labels()
     assert subset is not None
@@ -187,7 +189,7 @@ def _carry_labels(run: Run, carry: Callable[..., list[Path]]) -> tuple[list[Path
     taught, kept = (
         dict(zip(run.prompts.classes, counts.tolist(), strict=True))
         for counts in (
-            Lessons(each, run.recipe, visible).count_targets(len(run.prompts.classes))
+            TrainSet(each, run.recipe, visible).count_targets(len(run.prompts.classes))
             for each in (paths, held_out)
         )
     )
@@ -232,14 +234,14 @@ def _check_save_every(steps: int) -> None:
         raise ValueError(f"--save-every is a number of steps, expected 1 or more, got {steps}; correct it")
 
 
-def learn(
+def train(
     run: Run,
     paths: Sequence[Path],
     *,
     device: torch.device,
     save_every: int,
     workers: int = 0,
-    after_save: Callable[[Trainee], None] | None = None,
+    after_save: Callable[[TrainState], None] | None = None,
 ) -> None:
     """Take the steps that a run has left, saving now and then.
 
@@ -252,16 +254,16 @@ def learn(
         after_save: Called whenever a checkpoint was written.
     """
     recipe = run.recipe
-    lessons = Lessons(paths, recipe, run.visible_labels())
-    objective = build.Objective(recipe, lessons.target_histogram(len(run.prompts.classes)))
+    train_items = TrainSet(paths, recipe, run.visible_labels())
+    objective = build.Objective(recipe, train_items.target_histogram(len(run.prompts.classes)))
     torch.manual_seed(recipe.seed)
-    trainee = run.trainee(device)
+    state = run.state(device)
     anchor = run.anchor(device)
     prompts = run.prompts.to(device)
-    progress = tqdm(total=recipe.steps, initial=trainee.step, desc=recipe.name, unit="step", smoothing=0.02)
-    batches = read_ahead(
-        lessons.read_step,
-        range(trainee.step, recipe.steps),
+    progress = tqdm(total=recipe.steps, initial=state.step, desc=recipe.name, unit="step", smoothing=0.02)
+    batches = prefetch(
+        train_items.read_step,
+        range(state.step, recipe.steps),
         processes=workers,
         title="read ahead",
         pin_memory=device.type == "cuda",
@@ -269,39 +271,41 @@ def learn(
     began = time.perf_counter()
     for waiting in batches:
         batch = waiting.to(device)
-        trainee.prepare()
-        teach_itself = partial(_teach_itself, trainee, prompts)
-        loss = train_step(trainee.student, batch, prompts, objective, teach_itself, anchor)
-        trainee.update(loss)
+        state.prepare()
+        self_train = partial(_self_train, state, prompts)
+        loss = train_step(state.student, batch, prompts, objective, self_train, anchor)
+        state.update(loss)
         progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         progress.update()
-        run.log(step=trainee.step, loss=loss.item(), seconds=round(time.perf_counter() - began, 4))
+        run.log(step=state.step, loss=loss.item(), seconds=round(time.perf_counter() - began, 4))
         began = time.perf_counter()
-        if trainee.step % save_every == 0 or trainee.step == recipe.steps:
-            run.save(trainee)
+        if state.step % save_every == 0 or state.step == recipe.steps:
+            run.save(state)
             if after_save is not None:
-                after_save(trainee)
+                after_save(state)
     progress.close()
 
 
-def _teach_itself(
-    trainee: Trainee, prompts: Prompts, batch: Batch, described: Float[Tensor, "points hidden"]
+def _self_train(
+    state: TrainState, prompts: Prompts, batch: Batch, point_features: Float[Tensor, "points hidden"]
 ) -> Batch:
     """Switch targets to the student's own answers, once the recipe says so."""
-    settings, recipe = trainee.recipe.self_training, trainee.recipe
-    if not settings.is_on or trainee.step < settings.start * recipe.steps:
+    settings, recipe = state.recipe.self_training, state.recipe
+    if not settings.is_on or state.step < settings.start * recipe.steps:
         return batch
-    student = trainee.student
+    student = state.student
     if settings.source == "average":
-        student = trainee.averaged
+        student = state.averaged
         with torch.no_grad():
-            described = student(batch.positions, batch.features, batch.item_of_point)
+            point_features = student(batch.positions, batch.features, batch.item_of_point)
     superpoints = batch.superpoints if settings.settle else None
-    own = own_answers(student, described.detach(), superpoints, prompts, confidence=settings.confidence)
+    own = own_predictions(
+        student, point_features.detach(), superpoints, prompts, confidence=settings.confidence
+    )
     return switch_targets(
         batch,
         own,
-        step_generator(recipe.seed, trainee.step, purpose=3),
+        step_generator(recipe.seed, state.step, purpose=3),
         probability=settings.probability,
         switch=settings.switch,
         unseen=settings.unseen,

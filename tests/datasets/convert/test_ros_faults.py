@@ -323,7 +323,7 @@ def test_poses_are_those_of_the_frame_that_is_asked_for(drive, tmp_path):
     log = opened(tmp_path)
     for number, at_us in enumerate(SWEEPS_US):
         odom_from_ego = np.linalg.inv(MAP_FROM_ODOM) @ drive.world_from_ego(START_US + at_us)
-        found = log.moments(number).world_from_cloud.numpy()
+        found = log.timestamps(number).world_from_cloud.numpy()
         assert np.allclose(found, odom_from_ego @ ego_from_lidar(), atol=1e-6)
 
 

@@ -496,7 +496,7 @@ def test_moments_tell_when_and_where_clouds_and_images_were_taken(log):
     moved = calibration(ego_from_lidar=[[1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]])
     write(log, "calibration.json", moved)
     (log / "images" / "front" / "b.png").unlink()
-    told = [DriveLog(log, sweeps=3).moments(number) for number in range(3)]
+    told = [DriveLog(log, sweeps=3).timestamps(number) for number in range(3)]
     assert [each.cloud_us for each in told] == [0, 100_000, 200_000]
     assert [each.image_us for each in told] == [{"front": 20_000}, {}, {"front": 220_000}]
     assert [each.sweeps_us for each in told] == [(), (0,), (100_000, 0)]
@@ -508,7 +508,7 @@ def test_moments_tell_when_and_where_clouds_and_images_were_taken(log):
 def test_moments_without_poses_tell_nothing_but_the_cameras(log):
     for name in ("poses.csv", "images.csv"):
         (log / name).unlink()
-    told = DriveLog(log).moments(1)
+    told = DriveLog(log).timestamps(1)
     assert (told.cloud_us, told.image_us, told.sweeps_us) == (None, {"front": None}, ())
     assert told.world_from_cloud is None
 
@@ -521,10 +521,10 @@ def test_a_gap_in_time_makes_another_drive_whose_places_are_others(log):
     for time_us in (1_100_000, 1_100_001):
         write(log, "poses.csv", text.format(time_us))
         dataset = DriveLog(log)
-        drives[time_us] = [dataset.moments(number).drive for number in range(3)]
+        drives[time_us] = [dataset.timestamps(number).drive for number in range(3)]
         places = find_places(dataset, range(3))
         assert places == ([0, 0, 0] if time_us == 1_100_000 else [0, 0, 2])
     assert [len(set(names)) for names in drives.values()] == [1, 2]
     between = text.format("1100001").replace("c.5,", ",600000,1,0,0,1,0,0,0\nc.5,")
     write(log, "poses.csv", between)  # known all the way, so one drive
-    assert len({DriveLog(log).moments(number).drive for number in range(3)}) == 1
+    assert len({DriveLog(log).timestamps(number).drive for number in range(3)}) == 1

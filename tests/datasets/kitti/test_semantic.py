@@ -161,7 +161,7 @@ def test_sequences_never_borrow_sweeps_of_another(root):
 
 def test_moments_are_those_of_times_and_poses(root):
     (root / "sequences" / "08" / "times.txt").write_text("0.000000e+00\n1.037610e-01\n2.075210e-01\n")
-    told = [open_val(root).moments(number) for number in range(3)]
+    told = [open_val(root).timestamps(number) for number in range(3)]
     assert [each.cloud_us for each in told] == [0, 103_761, 207_521]
     assert all(each.drive == "08" and each.image_us == {"image_2": None} for each in told)
     ahead = invert_rigid(told[0].world_from_cloud) @ told[2].world_from_cloud
@@ -170,7 +170,7 @@ def test_moments_are_those_of_times_and_poses(root):
 
 def test_without_times_and_poses_nothing_is_told_of_moments(root):
     (root / "sequences" / "08" / "poses.txt").unlink()
-    told = open_val(root).moments(1)
+    told = open_val(root).timestamps(1)
     assert told.cloud_us is None and told.world_from_cloud is None
 
 
@@ -178,17 +178,17 @@ def test_without_times_and_poses_nothing_is_told_of_moments(root):
 def test_times_that_are_not_one_for_each_cloud_are_refused(root, times):
     (root / "sequences" / "08" / "times.txt").write_text(times)
     with pytest.raises(ValueError, match=r"times\.txt should hold the seconds of each cloud"):
-        open_val(root).moments(1)
+        open_val(root).timestamps(1)
 
 
 def test_moments_are_told_where_clouds_are_missing(root):
     """Poses and times go by the cloud's number: half a sequence is healthy as long as sweeps are single."""
     folder = root / "sequences" / "08"
     write(folder / "times.txt", "0.0e+00\n1.0e-01\n2.0e-01\n")
-    whole = [open_val(root).moments(number) for number in range(3)]
+    whole = [open_val(root).timestamps(number) for number in range(3)]
     (folder / "velodyne" / "000001.bin").unlink()
     for number, expected in enumerate((whole[0], whole[2])):
-        told = open_val(root).moments(number)
+        told = open_val(root).timestamps(number)
         assert told.cloud_us == expected.cloud_us
         assert torch.equal(told.world_from_cloud, expected.world_from_cloud)
     assert not [line for line in check_times(open_val(root), [0, 1]) if line.mark == "fault"]
@@ -206,7 +206,7 @@ def test_moments_of_damaged_poses_are_refused_with_advice_that_fits(root, poses,
     (folder / "velodyne" / "000001.bin").unlink()
     write(folder / "poses.txt", f"{STILL}\n" * poses if poses else f"{STILL}\n1 0\n{STILL}\n")
     with pytest.raises(ValueError, match=fault):
-        open_val(root).moments(1)
+        open_val(root).timestamps(1)
 
 
 def test_a_pose_is_named_by_its_line_where_clouds_are_missing(root):
@@ -214,7 +214,7 @@ def test_a_pose_is_named_by_its_line_where_clouds_are_missing(root):
     (folder / "velodyne" / "000001.bin").unlink()
     write(folder / "poses.txt", f"{STILL}\n{STILL}\n{STILL.replace('1', '2')}\n")
     with pytest.raises(ValueError, match="line 3 of .*poses.txt"):
-        open_val(root).moments(1)
+        open_val(root).timestamps(1)
 
 
 def test_poses_are_not_needed_for_single_sweeps(root):

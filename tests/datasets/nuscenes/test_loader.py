@@ -601,8 +601,8 @@ def distance_to_surface(snapshot, points, reach=0.05):
     nearest = np.full(len(points), np.inf)
     for axis in np.concatenate([np.eye(3), -np.eye(3)]):
         directions = np.tile(axis, (len(points), 1)).astype(np.float32)
-        strikes = snapshot.cast((points - reach * axis).astype(np.float32), directions)
-        nearest = np.minimum(nearest, np.abs(strikes.distances - reach))
+        ray_hits = snapshot.cast((points - reach * axis).astype(np.float32), directions)
+        nearest = np.minimum(nearest, np.abs(ray_hits.distances - reach))
     return nearest
 
 
@@ -652,7 +652,9 @@ def test_the_keyframe_alone_is_read_as_before(damaged):
 
 def test_a_scene_may_begin_with_fewer_sweeps_and_borrows_none_of_another(damaged):
     first = lidar_records(damaged)[0]
-    moments = {row["scene_token"]: [] for row in json.loads((damaged / VERSION / "sample.json").read_text())}
+    timestamps = {
+        row["scene_token"]: [] for row in json.loads((damaged / VERSION / "sample.json").read_text())
+    }
 
     def overlap(rows):
         """Let both scenes be recorded at the same time."""
@@ -660,7 +662,7 @@ def test_a_scene_may_begin_with_fewer_sweeps_and_borrows_none_of_another(damaged
         for row in rows:
             row["timestamp"] = start + (row["timestamp"] - start) % 100_000_000
 
-    assert len(moments) == 2
+    assert len(timestamps) == 2
     expected = NuScenes(damaged, split=None, sweeps=2)[2].sweeps[0].positions
     edit(damaged, "sample", overlap)
     edit(damaged, "sample_data", overlap)

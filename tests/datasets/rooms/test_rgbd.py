@@ -286,7 +286,7 @@ def test_what_a_teacher_said_of_frames_that_were_mended_since_is_not_taken_again
     pretrain(replace(tiny_recipe, data=data, steps=1), data_root=seven, out=tmp_path / "run")
     run, folder = open_run(tmp_path / "run"), seven / "flat" / "seq-01"
 
-    def carried():
+    def lifted():
         (path,) = run.carry(seven, split="train", with_labels=False)
         return path
 
@@ -310,8 +310,8 @@ def test_what_a_teacher_said_of_frames_that_were_mended_since_is_not_taken_again
         depths[:9] = 0
         Image.fromarray(depths).save(path)
 
-    seen = [carried()]
-    assert carried() == seen[0], "nothing was mended"
+    seen = [lifted()]
+    assert lifted() == seen[0], "nothing was mended"
     for mend, name in (
         (brighten, "frame-000002.color.png"),
         (measure_nothing, "frame-000002.depth.png"),
@@ -320,10 +320,10 @@ def test_what_a_teacher_said_of_frames_that_were_mended_since_is_not_taken_again
         (look_wider, "intrinsic_color.txt"),
     ):
         mend(folder / name)
-        assert carried() not in seen, name
-        seen.append(carried())
+        assert lifted() not in seen, name
+        seen.append(lifted())
     brighten(folder / "frame-000003.color.png")
-    assert carried() == seen[-1], "this frame is not looked at"
+    assert lifted() == seen[-1], "this frame is not looked at"
 
 
 def test_a_real_sequence_agrees_with_itself(real_data):

@@ -9,7 +9,7 @@ from clip2scene.distill.losses.consistency import (
     softmax_within,
     spatial_temporal_consistency,
 )
-from clip2scene.student.model import Heads
+from clip2scene.student.model import ProjectionHeads
 
 
 def draw(pairs, channels, num_cells, seed):
@@ -137,17 +137,17 @@ def learn_alone(guard):
     torch.manual_seed(0)
     cells = torch.arange(400) // 4
     meaning = torch.randn(100, 16)[cells]  # what a point's surroundings and a pixel's have in common
-    described, seen = meaning + 0.5 * torch.randn(400, 16), meaning + 0.5 * torch.randn(400, 16)
+    point_features, seen = meaning + 0.5 * torch.randn(400, 16), meaning + 0.5 * torch.randn(400, 16)
     text = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)
-    heads = Heads(16, 16, 16)
+    heads = ProjectionHeads(16, 16, 16)
     optimiser = torch.optim.AdamW(heads.parameters(), 0.02)
     for _ in range(200):
-        points = heads.points(described)
+        points = heads.points(point_features)
         loss = spatial_temporal_consistency(points, heads.pixels(seen), cells % 5, cells, text, guard=guard)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    unit = torch.nn.functional.normalize(heads.points(described).detach(), dim=1)
+    unit = torch.nn.functional.normalize(heads.points(point_features).detach(), dim=1)
     alike = unit @ unit.T
     same = cells[:, None] == cells
     within = alike[same & ~torch.eye(400, dtype=torch.bool)].mean()

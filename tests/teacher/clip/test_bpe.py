@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests import openai_clip
 
-from clip2scene.runs.create import start_run
+from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.run import open_run
 from clip2scene.teacher.clip.bpe import (
     clip_tokenizer,
@@ -190,7 +190,7 @@ def test_a_run_knows_its_archive_again_whatever_lies_beside_it(tmp_path, tiny_to
     path = openai_clip.save_archive(truth, tmp_path / "model.pt")
     write_openai(tmp_path)
     run = tmp_path / "run"
-    start_run(tiny_recipe, data_root=tiny_toytown, out=run, teacher_weights=str(path))
+    create_or_resume(tiny_recipe, data_root=tiny_toytown, out=run, teacher_weights=str(path))
     (tmp_path / "other.pt").write_bytes(b"another model")
     words = open_run(run).text_space().encode_text(["a car"])
     torch.testing.assert_close(words, load_clip(path).encode_text(["a car"]))

@@ -164,10 +164,10 @@ def test_the_lamp_lights_what_it_sees_and_nothing_else(room, surface):
     lines = places - pose[:3, 3].astype(np.float32)
     rays = (lines / np.linalg.norm(lines, axis=1, keepdims=True)).astype(np.float32)
     origins = np.broadcast_to(pose[:3, 3].astype(np.float32), rays.shape).copy()
-    strikes = snapshot.cast(origins, rays)
-    got = shade(snapshot, strikes, origins, rays, np.full(len(rays), 0.01, np.float32)).max(1)
+    ray_hits = snapshot.cast(origins, rays)
+    got = shade(snapshot, ray_hits, origins, rays, np.full(len(rays), 0.01, np.float32)).max(1)
     seen = sees(snapshot, light.lamp, places)
-    facing = np.einsum("ij,ij->i", strikes.normals, light.lamp - places) > 0.02
+    facing = np.einsum("ij,ij->i", ray_hits.normals, light.lamp - places) > 0.02
     lit = seen & facing
     assert (got[lit] > 0).mean() > 0.98
     assert (got[~lit] == 0).mean() > 0.9

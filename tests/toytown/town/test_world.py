@@ -81,18 +81,18 @@ def test_kinds_are_missing_from_a_town_as_often_as_asked_and_nothing_else_moves(
 def test_rays_meet_what_a_search_through_all_triangles_finds():
     snapshot = town().at(2.0)
     origins, directions = rays(40)
-    strikes = snapshot.cast(origins, directions)
+    ray_hits = snapshot.cast(origins, directions)
     corners = moved_vertices(town(), 2.0)[town().geometry.faces]
     for ray in range(len(origins)):
         expected = first_hit(origins[ray].astype(float), directions[ray].astype(float), corners)
-        assert strikes.distances[ray] == pytest.approx(expected, rel=1e-3, abs=2e-3)
+        assert ray_hits.distances[ray] == pytest.approx(expected, rel=1e-3, abs=2e-3)
 
 
 def test_rays_that_meet_nothing_say_so():
     up = np.tile(np.float32([[0, 0, 1]]), (3, 1))
-    strikes = town().at(0.0).cast(up * 100, up)
-    assert (strikes.triangles == -1).all() and np.isinf(strikes.distances).all()
-    assert (town().at(0.0).instances_of(strikes.triangles) == -1).all()
+    ray_hits = town().at(0.0).cast(up * 100, up)
+    assert (ray_hits.triangles == -1).all() and np.isinf(ray_hits.distances).all()
+    assert (town().at(0.0).instances_of(ray_hits.triangles) == -1).all()
     assert not town().at(0.0).is_blocked(up * 100, up).any()
 
 
@@ -106,11 +106,11 @@ def test_a_ray_is_blocked_exactly_when_it_meets_something():
 
 def test_normals_face_the_ray():
     origins, directions = rays(500)
-    strikes = town().at(0.0).cast(origins, directions)
-    met = strikes.triangles >= 0
+    ray_hits = town().at(0.0).cast(origins, directions)
+    met = ray_hits.triangles >= 0
     assert met.any()
-    assert np.allclose(np.linalg.norm(strikes.normals[met], axis=1), 1, atol=1e-4)
-    assert (np.einsum("ij,ij->i", strikes.normals, directions)[met] <= 1e-6).all()
+    assert np.allclose(np.linalg.norm(ray_hits.normals[met], axis=1), 1, atol=1e-4)
+    assert (np.einsum("ij,ij->i", ray_hits.normals, directions)[met] <= 1e-6).all()
 
 
 def test_street_coordinates_come_back_from_the_world():

@@ -101,8 +101,8 @@ def test_earlier_sweeps_lie_where_the_poses_of_the_town_put_them(tiny_kitti, tow
         then, sweep = swept(town, before)
         motion = np.linalg.inv(world_from_lidar) @ town.world_from_ego(then) @ ego_from_lidar()
         own = (np.abs(sweep.positions[:, :2]) < [2.0, 1.3]).all(1)
-        carried = sweep.positions[~own] @ motion[:3, :3].T + motion[:3, 3]
-        assert np.abs(found.positions.numpy() - carried).max() < 1e-4
+        lifted = sweep.positions[~own] @ motion[:3, :3].T + motion[:3, 3]
+        assert np.abs(found.positions.numpy() - lifted).max() < 1e-4
         assert np.linalg.norm(motion[:3, 3]) > 0.1, "the vehicle must drive for this to prove anything"
 
 

@@ -32,7 +32,7 @@ from clip2scene.datasets.drive_log.files import (
 )
 from clip2scene.geometry.projection import invert_rigid, transform_points
 from clip2scene.geometry.trajectory import MOST_GAP_US, Trajectory
-from clip2scene.types import Camera, Moments, PointCloud, Sample
+from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".npy", ".label")
@@ -133,10 +133,10 @@ class DriveLog:
             raise ValueError(f"sample {name}: {error}") from None
         return Sample(name, cloud, cameras, partial(self._read_image, name), labels, earlier)
 
-    def moments(self, index: int) -> Moments:
+    def timestamps(self, index: int) -> Timestamps:
         """Tell when and where sample ``index`` was recorded, as far as poses and image times are told."""
         name = self.tokens[index]
-        return Moments(
+        return Timestamps(
             drive=self._drive_of(name),
             cloud_us=self._time_of.get(name),
             image_us={

@@ -39,7 +39,7 @@ from clip2scene.datasets.kitti.files import (
 )
 from clip2scene.datasets.kitti.labels import read_labels
 from clip2scene.geometry.projection import invert_rigid
-from clip2scene.types import Camera, Moments, PointCloud, Sample
+from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
 SPLITS = {
     "train": ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"),
@@ -198,7 +198,7 @@ class SemanticKitti:
             sweeps=self._earlier(drive, number),
         )
 
-    def moments(self, index: int) -> Moments:
+    def timestamps(self, index: int) -> Timestamps:
         """Tell when and where sample ``index`` was recorded, as far as the sequence has times and poses.
 
         The camera is triggered by the lidar, so its images have no times of their own.
@@ -208,7 +208,7 @@ class SemanticKitti:
         """
         sequence, number = self._places[index]
         drive, times_us = self._drives[sequence].track
-        return Moments(
+        return Timestamps(
             drive=sequence,
             cloud_us=None if times_us is None else times_us[number],
             image_us={CAMERA: None} if drive.names[number] in drive.images else {},

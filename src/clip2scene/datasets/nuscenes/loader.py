@@ -36,7 +36,7 @@ from clip2scene.geometry.projection import (
     rigid_from_quaternion,
     transform_points,
 )
-from clip2scene.types import Camera, Moments, PointCloud, Sample
+from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
 CAMERAS = CHANNELS[1:]
 """The six cameras, clockwise from the front."""
@@ -138,14 +138,14 @@ class NuScenes:
         except ValueError as error:
             raise ValueError(f"sample {token}: {error}") from None
 
-    def moments(self, index: int) -> Moments:
+    def timestamps(self, index: int) -> Timestamps:
         """Tell when and where keyframe ``index`` was recorded, without opening its files."""
         lidar, *images = (
             self._index.file_time_us[number].item() if number >= 0 else NO_TIME
             for number in self._keyframes[index].tolist()
         )
         earlier = [number for number in self._earlier[index].tolist() if number >= 0]
-        return Moments(
+        return Timestamps(
             drive=self.scenes[index],
             cloud_us=None if lidar == NO_TIME else lidar,
             image_us={

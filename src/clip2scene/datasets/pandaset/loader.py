@@ -27,7 +27,7 @@ from clip2scene.datasets.checks import (
 )
 from clip2scene.geometry.projection import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.io import read_arrays, read_json
-from clip2scene.types import Camera, Moments, PointCloud, Sample
+from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
 CAMERAS = (
     "front_camera",
@@ -151,10 +151,10 @@ class PandaSet:
             sweeps=tuple(self._sweep(before, lidar_from_world) for before in self._earlier[frame]),
         )
 
-    def moments(self, index: int) -> Moments:
+    def timestamps(self, index: int) -> Timestamps:
         """Tell when and where sample ``index`` was recorded; moments are in ``timestamps.json`` files."""
         frame = self.frames[index]
-        return Moments(
+        return Timestamps(
             drive=self.root.name,
             cloud_us=_read_moment(self.root / "lidar" / "timestamps.json", frame),
             image_us={

@@ -78,9 +78,9 @@ def kl_divergence(
     _check(temperature)
     if not len(student):
         return student.sum() * 0.0
-    told = (student / temperature).log_softmax(1)
-    asked = (teacher / temperature).log_softmax(1)
-    return F.kl_div(told, asked, reduction="batchmean", log_target=True) * temperature**2
+    log_p = (student / temperature).log_softmax(1)
+    log_q = (teacher / temperature).log_softmax(1)
+    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
 
 
 def _find_own(

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clip2scene.config import Recipe
-from clip2scene.distill.batch import Batch, PixelLesson
+from clip2scene.distill.batch import Batch, PixelTargets
 from clip2scene.distill.losses import scr as losses
 from clip2scene.distill.losses.consistency import packed_consistency, spatial_temporal_consistency
 from clip2scene.distill.losses.contrast import kl_divergence, pixel_point_infonce, superpixel_infonce
@@ -52,12 +52,16 @@ class Objective:
         return self.recipe.tuning.keep_words * (1 - near).mean()
 
     def contrast(
-        self, student: Embedder, described: Float[Tensor, "points hidden"], batch: Batch, prompts: Prompts
+        self,
+        student: Embedder,
+        point_features: Float[Tensor, "points hidden"],
+        batch: Batch,
+        prompts: Prompts,
     ) -> Float[Tensor, ""]:
         """Compare points with pixels: the rivals PPKT and SLidR, and the KL baseline."""
         pixels = batch.pixels
         assert pixels is not None
-        seeing = described.index_select(0, pixels.points)
+        seeing = point_features.index_select(0, pixels.points)
         if self.loss.form == "kl-divergence":
             logits = prompts.best_name(student.compare(seeing, prompts.embeddings))
             return kl_divergence(logits, pixels.logits, temperature=self.loss.kl_temperature)
@@ -74,17 +78,21 @@ class Objective:
         return superpixel_infonce(points, regions.of_pair, seen, temperature=temperature)
 
     def consistency(
-        self, student: Embedder, described: Float[Tensor, "points hidden"], batch: Batch, prompts: Prompts
+        self,
+        student: Embedder,
+        point_features: Float[Tensor, "points hidden"],
+        batch: Batch,
+        prompts: Prompts,
     ) -> Float[Tensor, ""]:
         """Draw together what lies in one cell: spatial-temporal consistency (StCR); zero if it is off."""
         settings, pixels = self.recipe.consistency, batch.pixels
         if student.local is None or pixels is None or batch.cells is None:
-            return described.new_zeros(())
+            return point_features.new_zeros(())
         cells, labels = batch.cells[pixels.points], pixels.logits.argmax(1)
         text = prompts.class_directions()
         # With nothing else to teach the layer into the text space, this term does.
         points = (student.local.points if self.loss.weight else student.head)(
-            described.index_select(0, pixels.points)
+            point_features.index_select(0, pixels.points)
         )
         if settings.form == "released-code":
             return settings.weight * packed_consistency(points, labels, cells, text)
@@ -105,7 +113,7 @@ class Objective:
         return settings.weight * value
 
 
-def _seen_by(pixels: PixelLesson, prompts: Prompts) -> Float[Tensor, "pairs channels"]:
+def _seen_by(pixels: PixelTargets, prompts: Prompts) -> Float[Tensor, "pairs channels"]:
     """Give the teacher's embedding at each pair; one that has nothing but classes has their texts."""
     if pixels.embeddings is not None:
         return pixels.embeddings

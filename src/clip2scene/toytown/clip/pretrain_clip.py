@@ -242,11 +242,11 @@ def load_progress(path: Path, model: ClipResNet, optimiser: torch.optim.AdamW, s
     for name, parameter in model.named_parameters():
         if f"step.{name}" in tensors:
             # The fused optimiser walks through memory: moments must lie there in the same order as weights.
-            moments = {
+            timestamps = {
                 key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
                 for key in ("exp_avg", "exp_avg_sq")
             }
-            optimiser.state[parameter] = {"step": tensors[f"step.{name}"], **moments}
+            optimiser.state[parameter] = {"step": tensors[f"step.{name}"], **timestamps}
     return step
 
 

@@ -132,9 +132,9 @@ def _first_clear(
     places = pose[..., :3] + np.stack([cos * x - sin * y, sin * x + cos * y, z], -1)
     lines = (places - spots).reshape(-1, 3)
     directions = (lines / np.linalg.norm(lines, axis=1, keepdims=True)).astype(np.float32)
-    strikes = snapshot.cast(spots.reshape(-1, 3).astype(np.float32), directions)
-    met = snapshot.instances_of(strikes.triangles).reshape(-1, tries)
-    clear = (met == chosen[:, None]) & (strikes.distances.reshape(-1, tries) > 1.0)
+    ray_hits = snapshot.cast(spots.reshape(-1, 3).astype(np.float32), directions)
+    met = snapshot.instances_of(ray_hits.triangles).reshape(-1, tries)
+    clear = (met == chosen[:, None]) & (ray_hits.distances.reshape(-1, tries) > 1.0)
     return clear.argmax(1), np.flatnonzero(clear.any(1))
 
 
@@ -166,9 +166,9 @@ def _roomiest(snapshot: Snapshot, spots: Float[np.ndarray, "views tries 3"]) -> 
     rays = np.stack([np.cos(around), np.sin(around), np.zeros(8)], 1)
     rays = np.concatenate([rays, [[0.0, 0.0, 1.0]]]).astype(np.float32)
     origins = np.repeat(spots.reshape(-1, 3).astype(np.float32), len(rays), axis=0)
-    strikes = snapshot.cast(origins, np.tile(rays, (origins.shape[0] // len(rays), 1)))
-    labels = snapshot.town.instances.labels[snapshot.instances_of(strikes.triangles)].reshape(-1, len(rays))
-    room = np.minimum(strikes.distances.reshape(-1, len(rays)), 4.0)
+    ray_hits = snapshot.cast(origins, np.tile(rays, (origins.shape[0] // len(rays), 1)))
+    labels = snapshot.town.instances.labels[snapshot.instances_of(ray_hits.triangles)].reshape(-1, len(rays))
+    room = np.minimum(ray_hits.distances.reshape(-1, len(rays)), 4.0)
     roofed = (room[:, -1] < 4.0) & (labels[:, -1] != things.VEGETATION)
     score = np.where(roofed, -1.0, np.minimum(room[:, :-1].min(1), 1.5)).reshape(spots.shape[:2])
     return spots[np.arange(len(spots)), score.argmax(1)]

@@ -24,7 +24,7 @@ from clip2scene.classes.tables import SCANNET
 from clip2scene.toytown.rooms.furniture import NYU40_OF_NOUN
 from clip2scene.toytown.rooms.room import Room
 from clip2scene.toytown.sensors import look_at_heading, pinhole, pixel_rays, render_camera
-from clip2scene.toytown.town.world import Snapshot, Strikes
+from clip2scene.toytown.town.world import RayHits, Snapshot
 
 SEGMENTS = "vh_clean_2.0.010000.segs.json"
 _LOOKS_FROM = 12
@@ -153,7 +153,7 @@ def sample_surface(
     spots = poses[np.linspace(0, len(poses) - 1, min(_LOOKS_FROM, len(poses)), dtype=int), :3, 3]
     kept = np.flatnonzero(np.any([sees(snapshot, spot, positions) for spot in spots], axis=0))
     triangles, positions = mine[drawn[kept]], positions[kept]
-    met = Strikes(np.zeros(len(kept), np.float32), triangles, normals[kept].astype(np.float32))
+    met = RayHits(np.zeros(len(kept), np.float32), triangles, normals[kept].astype(np.float32))
     albedo, _ = snapshot.reflectances(met, positions, np.full(len(kept), 0.01, np.float32))
     colours = (np.sqrt(np.clip(albedo, 0, 1)) * 255 + 0.5).astype(np.uint8)
     instances = owners[triangles]

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from clip2scene.toytown.town.textures import GLOSSY, Texture
-from clip2scene.toytown.town.world import Snapshot, Strikes, Town
+from clip2scene.toytown.town.world import RayHits, Snapshot, Town
 
 _SHADOW_BIAS = np.float32(0.02)
 
@@ -14,7 +14,7 @@ _IS_GLOSSY = np.isin(np.arange(len(Texture)), [int(texture) for texture in GLOSS
 
 def shade(
     snapshot: Snapshot,
-    strikes: Strikes,
+    ray_hits: RayHits,
     origins: Float[np.ndarray, "rays 3"],
     directions: Float[np.ndarray, "rays 3"],
     spread: Float[np.ndarray, "rays"],
@@ -23,15 +23,15 @@ def shade(
 
     Args:
         snapshot: The town.
-        strikes: What the rays met.
+        ray_hits: What the rays met.
         origins: Of the rays.
         directions: Of the rays, unit length.
         spread: Angle one pixel covers, radians.
     """
     light = snapshot.town.light
     result = sky(snapshot.town, directions)
-    hit = np.flatnonzero(strikes.triangles >= 0)
-    met = Strikes(strikes.distances[hit], strikes.triangles[hit], strikes.normals[hit])
+    hit = np.flatnonzero(ray_hits.triangles >= 0)
+    met = RayHits(ray_hits.distances[hit], ray_hits.triangles[hit], ray_hits.normals[hit])
     ahead = directions[hit]
     positions = origins[hit] + ahead * met.distances[:, None]
     facing = np.abs(np.einsum("ij,ij->i", met.normals, ahead))
@@ -55,7 +55,7 @@ def shade(
 
 
 def _sunlit(
-    snapshot: Snapshot, met: Strikes, positions: Float[np.ndarray, "rays 3"]
+    snapshot: Snapshot, met: RayHits, positions: Float[np.ndarray, "rays 3"]
 ) -> Float[np.ndarray, "rays"]:
     """How squarely the sun meets each surface, 0 in the shade."""
     to_sun = snapshot.town.light.to_sun
@@ -68,7 +68,7 @@ def _sunlit(
 
 
 def _lamplit(
-    snapshot: Snapshot, met: Strikes, positions: Float[np.ndarray, "rays 3"]
+    snapshot: Snapshot, met: RayHits, positions: Float[np.ndarray, "rays 3"]
 ) -> Float[np.ndarray, "rays"]:
     """How squarely the lamp meets each surface and how near it is; 0 in the shade, 1 at 2 m below it."""
     lamp = snapshot.town.light.lamp

@@ -47,7 +47,7 @@ class Boxes:
 
 
 @dataclass(frozen=True)
-class Strikes:
+class RayHits:
     """What rays met.
 
     Attributes:
@@ -207,7 +207,7 @@ class Snapshot:
         self.poses = town.poses(time_s).astype(np.float32)
         self._layers = layers
 
-    def cast(self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]) -> Strikes:
+    def cast(self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]) -> RayHits:
         """Find what each ray meets first; directions must have unit length."""
         distances = np.full(len(origins), 2 * FAR, np.float32)
         triangles, normals = np.full(len(origins), -1), np.zeros_like(directions)
@@ -219,7 +219,7 @@ class Snapshot:
         distances[triangles < 0] = np.inf
         length = np.maximum(np.sqrt(np.einsum("ij,ij->i", normals, normals)), 1e-12)
         length = np.where(np.einsum("ij,ij->i", normals, directions) > 0, -length, length)
-        return Strikes(distances, triangles, normals / length[:, None])
+        return RayHits(distances, triangles, normals / length[:, None])
 
     def is_blocked(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
@@ -240,19 +240,19 @@ class Snapshot:
 
     def reflectances(
         self,
-        strikes: Strikes,
+        ray_hits: RayHits,
         positions: Float[np.ndarray, "rays 3"],
         footprints: Float[np.ndarray, "rays"],
     ) -> tuple[Float[np.ndarray, "rays 3"], Int[np.ndarray, "rays"]]:
         """Colour of the surface at each hit, 0..1 before any light, and which pattern it bears.
 
         Args:
-            strikes: Rays that all met something.
+            ray_hits: Rays that all met something.
             positions: Where, world frame.
             footprints: Width of surface one pixel covers there, metres.
         """
         town, geometry = self.town, self.town.geometry
-        parts = geometry.face_parts[strikes.triangles]
+        parts = geometry.face_parts[ray_hits.triangles]
         instances = geometry.part_instances[parts]
         pose = self.poses[instances]
         cos, sin = np.cos(pose[:, 3]), np.sin(pose[:, 3])
@@ -263,7 +263,7 @@ class Snapshot:
         )
         ground = np.flatnonzero(town.instances.on_ground[instances])
         local[ground] = town.street_from_world(positions[ground])
-        x, y, z = strikes.normals.T
+        x, y, z = ray_hits.normals.T
         normals = np.stack([cos * x + sin * y, cos * y - sin * x, z], 1)
         numbers, textures = geometry.part_numbers[parts], geometry.part_textures[parts]
         chances = town.instances.chances[instances]
