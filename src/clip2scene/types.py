@@ -89,7 +89,7 @@ class Sample:
     cloud: PointCloud
     cameras: tuple[Camera, ...]
     read_image: Callable[[int], UInt8[Tensor, "height width 3"]]
-    labels: Int[Tensor, "points"] | None = None
+    labels: Int[Tensor, " points"] | None = None
     sweeps: tuple[PointCloud, ...] = ()
     read_depth: Callable[[int], DepthImage] | None = None
 
@@ -136,10 +136,10 @@ class Pairs:
         depths: Along the optical axis, in metres.
     """
 
-    points: Int[Tensor, "pairs"]
-    views: Int[Tensor, "pairs"]
+    points: Int[Tensor, " pairs"]
+    views: Int[Tensor, " pairs"]
     pixels: Float[Tensor, "pairs 2"]
-    depths: Float[Tensor, "pairs"]
+    depths: Float[Tensor, " pairs"]
 
     def __len__(self) -> int:
         """Count the pairs."""
@@ -159,7 +159,7 @@ class Prompts:
 
     classes: tuple[str, ...]
     names: tuple[str, ...]
-    class_of_name: Int[Tensor, "names"]
+    class_of_name: Int[Tensor, " names"]
     embeddings: Float[Tensor, "names channels"]
 
     def best_name(self, logits: Float[Tensor, "items names"]) -> Float[Tensor, "items classes"]:

@@ -16,27 +16,6 @@ def cloud(points: int = 200) -> PointCloud:
     return PointCloud(20 * torch.randn(points, 3, generator=seeded()), torch.arange(points)[:, None].float())
 
 
-def colour_under(image: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    """Mix the four pixels around (u, v), whose centres are the integers; plain loop, the slow truth."""
-    colours = []
-    for u, v in pixels.tolist():
-        column = min(max(int(u), 0), image.shape[1] - 2)
-        row = min(max(int(v), 0), image.shape[0] - 2)
-        right, down = u - column, v - row
-        corner = image[row : row + 2, column : column + 2].double()
-        colours.append(
-            (1 - down) * ((1 - right) * corner[0, 0] + right * corner[0, 1])
-            + down * ((1 - right) * corner[1, 0] + right * corner[1, 1])
-        )
-    return torch.stack(colours)
-
-
-def smooth_image() -> torch.Tensor:
-    """Red tells the column, green the row: a colour names its place."""
-    rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
-    return torch.stack([2 * columns, 4 * rows, torch.full_like(rows, 9)], 2).to(torch.uint8)
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 9999), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.1]))
 def test_a_moved_cloud_keeps_its_shape_its_height_and_its_order(seed, rotate, flip, scale):

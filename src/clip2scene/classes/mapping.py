@@ -65,7 +65,7 @@ _JUDGED_AS: dict[str, tuple[str | None, str | None, str | None]] = {
 }
 
 
-def map_classes(prompted: ClassSet, judged: ClassSet) -> Int[Tensor, "spoken"]:
+def map_classes(prompted: ClassSet, judged: ClassSet) -> Int[Tensor, " spoken"]:
     """Say how answers in the words of one class set are judged in another.
 
     A finer class counts as the coarser one it is part of. A coarser class counts as the one part of it that
@@ -117,8 +117,8 @@ class ClassMapping:
     """
 
     classes: tuple[str, ...]
-    of_words: Int[Tensor, "spoken"]
+    of_words: Int[Tensor, " spoken"]
 
-    def translate(self, answers: Int[Tensor, "points"]) -> Int[Tensor, "points"]:
+    def translate(self, answers: Int[Tensor, " points"]) -> Int[Tensor, " points"]:
         """Turn answers in the words' classes into train ids; no answer stays none."""
         return torch.where(answers < 0, IGNORE_LABEL, self.of_words[answers.clamp(min=0)])

@@ -146,7 +146,7 @@ def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:
         )
 
 
-def check_intensities(intensities: Shaped[Tensor, "points *_"], highest: float, path: Path) -> None:
+def check_intensities(intensities: Shaped[Tensor, " points *_"], highest: float, path: Path) -> None:
     """Refuse intensities that the sensor cannot have measured.
 
     Args:
@@ -165,7 +165,7 @@ def check_intensities(intensities: Shaped[Tensor, "points *_"], highest: float, 
         )
 
 
-def check_labels(raw: Int[Tensor, "points"], last: int, path: Path) -> None:
+def check_labels(raw: Int[Tensor, " points"], last: int, path: Path) -> None:
     """Refuse labels that the data set does not have.
 
     Args:

@@ -58,7 +58,7 @@ class Subset:
         """Name the samples that are learnt from."""
         return tuple(token for token in self.tokens if token not in set(self.held_out))
 
-    def mask(self, token: str, labels: Int[Tensor, "points"]) -> Int[Tensor, "points"]:
+    def mask(self, token: str, labels: Int[Tensor, " points"]) -> Int[Tensor, " points"]:
         """Leave as many of a sample's labels as are seen; a larger number holds a smaller one's points."""
         if self.points is None:
             return labels

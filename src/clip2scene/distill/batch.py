@@ -20,7 +20,7 @@ class Superpixels:
         embeddings: The teacher's mean embedding of each region, over all its pixels.
     """
 
-    of_pair: Int[Tensor, "pairs"]
+    of_pair: Int[Tensor, " pairs"]
     embeddings: Float[Tensor, "superpixels channels"]
 
 
@@ -35,7 +35,7 @@ class PixelTargets:
         superpixels: Regions of the images; None unless they are contrasted.
     """
 
-    points: Int[Tensor, "pairs"]
+    points: Int[Tensor, " pairs"]
     logits: Float[Tensor, "pairs classes"]
     embeddings: Float[Tensor, "pairs channels"] | None = None
     superpixels: Superpixels | None = None
@@ -56,11 +56,11 @@ class TrainItem:
     """
 
     cloud: PointCloud
-    target_points: Int[Tensor, "targets"]
-    targets: Int[Tensor, "targets"]
-    superpoints: Int[Tensor, "points"] | None = None
+    target_points: Int[Tensor, " targets"]
+    targets: Int[Tensor, " targets"]
+    superpoints: Int[Tensor, " points"] | None = None
     pixels: PixelTargets | None = None
-    cells: Int[Tensor, "points"] | None = None
+    cells: Int[Tensor, " points"] | None = None
     item_sizes: tuple[int, ...] = ()
 
 
@@ -82,12 +82,12 @@ class Batch:
 
     positions: Float[Tensor, "points 3"]
     features: Float[Tensor, "points channels"]
-    item_of_point: Int[Tensor, "points"]
-    target_points: Int[Tensor, "targets"]
-    targets: Int[Tensor, "targets"]
-    superpoints: Int[Tensor, "points"] | None = None
+    item_of_point: Int[Tensor, " points"]
+    target_points: Int[Tensor, " targets"]
+    targets: Int[Tensor, " targets"]
+    superpoints: Int[Tensor, " points"] | None = None
     pixels: PixelTargets | None = None
-    cells: Int[Tensor, "points"] | None = None
+    cells: Int[Tensor, " points"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copy every tensor to ``device``."""
@@ -132,7 +132,7 @@ def collate(train_items: Sequence[TrainItem]) -> Batch:
     )
 
 
-def _number_on(parts: Sequence[Int[Tensor, "_"] | None]) -> Int[Tensor, "_"] | None:
+def _number_on(parts: Sequence[Int[Tensor, " _"] | None]) -> Int[Tensor, " _"] | None:
     """Join numberings so that no two samples share a number; negative ones stay what they are."""
     if parts[0] is None:
         return None
@@ -165,7 +165,7 @@ def _join_pixels(parts: Sequence[PixelTargets | None], starts: Sequence[int]) ->
     )
 
 
-def draw_cells(cells: Int[Tensor, "pairs"], number: int, generator: torch.Generator) -> Int[Tensor, "kept"]:
+def draw_cells(cells: Int[Tensor, " pairs"], number: int, generator: torch.Generator) -> Int[Tensor, " kept"]:
     """Choose the pairs of whole cells, drawn at random, about ``number`` of them; all where there are fewer.
 
     Each cell has the same chance, so a mean over cells stays what it was in expectation.

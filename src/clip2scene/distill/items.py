@@ -72,7 +72,7 @@ class TrainSet:
             [augment_items(train_item, motion, **vars(recipe.augment)) for train_item in train_items]
         )
 
-    def count_targets(self, num_classes: int) -> Int[Tensor, "classes"]:
+    def count_targets(self, num_classes: int) -> Int[Tensor, " classes"]:
         """Count how often each class is asked for, if at all."""
         histogram = torch.zeros(num_classes, dtype=torch.long)
         for number in range(len(self.paths)):
@@ -80,7 +80,7 @@ class TrainSet:
             histogram += torch.bincount(targets[targets != IGNORE_LABEL], minlength=num_classes)
         return histogram
 
-    def target_histogram(self, num_classes: int) -> Int[Tensor, "classes"]:
+    def target_histogram(self, num_classes: int) -> Int[Tensor, " classes"]:
         """Count how often each class is asked for.
 
         Raises:

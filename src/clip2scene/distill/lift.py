@@ -162,7 +162,7 @@ def _lift_sample(
 
 def gather_sweeps(
     sample: Sample, settings: dict[str, Any]
-) -> tuple[PointCloud, Int[Tensor, "points"] | None, tuple[int, ...], Bool[Tensor, "points"]]:
+) -> tuple[PointCloud, Int[Tensor, " points"] | None, tuple[int, ...], Bool[Tensor, " points"]]:
     """Put a sample's sweeps in one list, the keyframe's first, and say which points have not moved away.
 
     Returns:
@@ -196,7 +196,7 @@ def _features_with(backbone: ImageBackbone, sample: Sample) -> DenseEmbeddings:
     return DenseEmbeddings(backbone.maps(images), None, sizes)
 
 
-def _superpoints_of_items(cloud: PointCloud, sizes: tuple[int, ...]) -> Int[Tensor, "points"]:
+def _superpoints_of_items(cloud: PointCloud, sizes: tuple[int, ...]) -> Int[Tensor, " points"]:
     """Find the pieces of each item of a batch; no two items share one."""
     found, start = [], 0
     for positions in cloud.positions.split(sizes or (len(cloud),)):

@@ -49,27 +49,27 @@ class LiftedSample:
     """
 
     cloud: PointCloud
-    pair_points: Int[Tensor, "pairs"]
+    pair_points: Int[Tensor, " pairs"]
     pair_logits: Float[Tensor, "pairs classes"]
-    labels: Int[Tensor, "points"] | None
-    superpoints: Int[Tensor, "points"] | None = None
+    labels: Int[Tensor, " points"] | None
+    superpoints: Int[Tensor, " points"] | None = None
     sweep_sizes: tuple[int, ...] = ()
     teacher_features: TeacherFeatures | None = None
     keyframe_size: int | None = None
 
-    def seen(self) -> Bool[Tensor, "points"]:
+    def seen(self) -> Bool[Tensor, " points"]:
         """Tell which points at least one camera sees."""
         seen = torch.zeros(len(self.cloud), dtype=torch.bool)
         seen[self.pair_points] = True
         return seen
 
-    def teacher_labels(self) -> Int[Tensor, "points"]:
+    def teacher_labels(self) -> Int[Tensor, " points"]:
         """Give each seen point the class with the highest summed logit over its pairs, others -1."""
         summed = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
         summed.index_add_(0, self.pair_points, self.pair_logits)
         return torch.where(self.seen(), summed.argmax(1), -1)
 
-    def voted_labels(self) -> Int[Tensor, "points"]:
+    def voted_labels(self) -> Int[Tensor, " points"]:
         """Let the teacher's answers be voted on within superpoints; -1 where nobody can vote."""
         if self.superpoints is None:
             return self.teacher_labels()
@@ -78,7 +78,7 @@ class LiftedSample:
         logits /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
         return vote(self.superpoints, logits, self.seen())
 
-    def item_from_teacher(self, kept: Int[Tensor, "kept"] | None = None) -> TrainItem:
+    def item_from_teacher(self, kept: Int[Tensor, " kept"] | None = None) -> TrainItem:
         """Ask for what the teacher says.
 
         That is its class at every pair (released code: the argmax of the paired pixel); or, with superpoints,
@@ -95,7 +95,7 @@ class LiftedSample:
             self.cloud, target_points, targets, self.superpoints, pixels, item_sizes=self.sweep_sizes
         )
 
-    def _pixels(self, kept: Int[Tensor, "kept"]) -> PixelTargets:
+    def _pixels(self, kept: Int[Tensor, " kept"]) -> PixelTargets:
         """Give some of the pairs, with what their pixels or their regions look like."""
         points, logits = self.pair_points[kept], self.pair_logits[kept]
         if self.teacher_features is None:
@@ -212,7 +212,7 @@ def _tensors_of(teacher_features: TeacherFeatures) -> dict[str, Tensor]:
     return tensors
 
 
-def _features_of(tensors: dict[str, Tensor], pair_points: Int[Tensor, "pairs"]) -> TeacherFeatures:
+def _features_of(tensors: dict[str, Tensor], pair_points: Int[Tensor, " pairs"]) -> TeacherFeatures:
     """Read what :func:`_tensors_of` laid out."""
     sizes = tuple((int(height), int(width)) for height, width in tensors["image_sizes"])
     maps = tuple(tensors[f"map.{view}"].float() for view in range(len(sizes)))

@@ -15,7 +15,7 @@ from clip2scene.types import IGNORE_LABEL, Prompts
 
 def switch_targets(
     batch: Batch,
-    own: Int[Tensor, "points"],
+    own: Int[Tensor, " points"],
     generator: torch.Generator,
     *,
     probability: float,
@@ -52,11 +52,11 @@ def switch_targets(
 def own_predictions(
     student: Embedder,
     point_features: Float[Tensor, "points hidden"],
-    superpoints: Int[Tensor, "points"] | None,
+    superpoints: Int[Tensor, " points"] | None,
     prompts: Prompts,
     *,
     confidence: float = 0.0,
-) -> Int[Tensor, "points"]:
+) -> Int[Tensor, " points"]:
     """Let a student say what every point is.
 
     Args:

@@ -24,7 +24,7 @@ or take the image later."""
 
 UNITS = ("deg", "deg", "deg", "m", "m", "m", "s")
 
-Velocity = tuple[Float[Tensor, "3"], Float[Tensor, "3"]]
+Velocity = tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]
 """Of the lidar: metres a second, and radians a second around its axes, in its own frame."""
 
 _LADDERS = {
@@ -225,7 +225,7 @@ def _likelihoods(
     image: Float[Tensor, "3 rows columns"],
     pixels: Float[Tensor, "ends 2"],
     ways: Float[Tensor, "ends 2"],
-    widths: Float[Tensor, "ends"],
+    widths: Float[Tensor, " ends"],
 ) -> Float[Tensor, "ends offsets"]:
     """Give the log likelihood of each end at each offset along its way, in pixels; 0 is what chance gives."""
     array = image.numpy()
@@ -251,7 +251,7 @@ def _likelihoods(
     return torch.log(1 - _FOUND_SHARE + _FOUND_SHARE * likely)
 
 
-def _peaks(steps: Float[Tensor, "steps"], curves: Float[Tensor, "curves steps"]) -> Float[Tensor, "curves"]:
+def _peaks(steps: Float[Tensor, " steps"], curves: Float[Tensor, "curves steps"]) -> Float[Tensor, " curves"]:
     """Find where each curve is highest, by the parabola through its highest point and the two beside it."""
     top = curves.argmax(1).clamp(1, len(steps) - 2)
     x = steps[top[:, None] + torch.tensor([-1, 0, 1])].double().T
@@ -263,7 +263,7 @@ def _peaks(steps: Float[Tensor, "steps"], curves: Float[Tensor, "curves steps"])
     return torch.where(bend < 0, torch.minimum(torch.maximum(place, x[0]), x[2]), highest).float()
 
 
-def _likeness(scores: Float[Tensor, "images steps"], steps: Float[Tensor, "steps"]) -> float:
+def _likeness(scores: Float[Tensor, "images steps"], steps: Float[Tensor, " steps"]) -> float:
     """Estimate how many edges count as one, from how far images disagree about the best change.
 
     With independent edges, the slope of an image's score at the common best change varies as much as the

@@ -52,12 +52,12 @@ class _Beams:
     """
 
     directions: Float[np.ndarray, "points 3"]
-    ranges: Float[np.ndarray, "points"]
+    ranges: Float[np.ndarray, " points"]
     angles: Float[np.ndarray, "points 2"]
 
     def between(
-        self, first: Int[np.ndarray, "pairs"], second: Int[np.ndarray, "pairs"]
-    ) -> Float[np.ndarray, "pairs"]:
+        self, first: Int[np.ndarray, " pairs"], second: Int[np.ndarray, " pairs"]
+    ) -> Float[np.ndarray, " pairs"]:
         """Measure the angle between beams, radians."""
         cosine = (self.directions[first] * self.directions[second]).sum(1)
         return np.maximum(np.arccos(np.clip(cosine, -1, 1)), 1e-4)
@@ -102,7 +102,7 @@ def find_lidar_edges(
     )
 
 
-def _neighbours(beams: _Beams, axis: int) -> tuple[Int[np.ndarray, "points"], Int[np.ndarray, "points"]]:
+def _neighbours(beams: _Beams, axis: int) -> tuple[Int[np.ndarray, " points"], Int[np.ndarray, " points"]]:
     """Find each beam's next one up and down an angle (0 azimuth, 1 elevation); -1 for none near."""
     stretch = np.where(np.arange(2) == axis, 1.0, _FLATTENING)
     turn = 2 * np.pi * stretch[0]
@@ -125,7 +125,7 @@ def _neighbours(beams: _Beams, axis: int) -> tuple[Int[np.ndarray, "points"], In
     return sides[0], sides[1]
 
 
-def _usual_step(beams: _Beams, above: Int[np.ndarray, "points"]) -> float:
+def _usual_step(beams: _Beams, above: Int[np.ndarray, " points"]) -> float:
     """Measure the angle between neighbouring beams that meet one surface."""
     first = np.flatnonzero(above >= 0)
     second = above[first]
@@ -136,8 +136,8 @@ def _usual_step(beams: _Beams, above: Int[np.ndarray, "points"]) -> float:
 
 
 def _slopes(
-    beams: _Beams, first: Int[np.ndarray, "points"], second: Int[np.ndarray, "points"]
-) -> Float[np.ndarray, "points"]:
+    beams: _Beams, first: Int[np.ndarray, " points"], second: Int[np.ndarray, " points"]
+) -> Float[np.ndarray, " points"]:
     """Change of inverse range for each radian from one beam to the other; 0 where one is missing (-1)."""
     change = 1 / beams.ranges[second] - 1 / beams.ranges[first]
     return np.where((first >= 0) & (second >= 0), change / beams.between(first, second), 0.0)
@@ -145,11 +145,11 @@ def _slopes(
 
 def _ends(
     beams: _Beams,
-    outer: Int[np.ndarray, "points"],
-    inner: Int[np.ndarray, "points"],
+    outer: Int[np.ndarray, " points"],
+    inner: Int[np.ndarray, " points"],
     axis: int,
     step: float,
-) -> tuple[Int[np.ndarray, "ends"], Float[np.ndarray, "ends 3"]]:
+) -> tuple[Int[np.ndarray, " ends"], Float[np.ndarray, "ends 3"]]:
     """Find the points beyond which something ends, going outwards along one angle.
 
     Args:
@@ -186,7 +186,7 @@ def _ends(
     return last, reach * (width / 2 * ranges[last])[:, None]
 
 
-def _inside_view(beams: _Beams, axis: int, step: float) -> Bool[np.ndarray, "points"]:
+def _inside_view(beams: _Beams, axis: int, step: float) -> Bool[np.ndarray, " points"]:
     """Tell which beams could have a neighbour on both sides: not those of the outermost rings."""
     elevations = beams.angles[:, 1]
     if axis == 0:

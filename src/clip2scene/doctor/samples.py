@@ -118,7 +118,7 @@ def names_of_cameras(measured: Sequence[Measured]) -> list[str]:
     return list(dict.fromkeys(look.camera for each in measured for look in each.looks))
 
 
-def count_labels(labels: Int[Tensor, "points"]) -> Counter[int]:
+def count_labels(labels: Int[Tensor, " points"]) -> Counter[int]:
     """Count how often there is each train id."""
     values, counts = labels.unique(return_counts=True)
     return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))

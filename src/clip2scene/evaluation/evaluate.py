@@ -159,7 +159,7 @@ def evaluate_point_clip(
 
 def predict(
     student: Embedder, prompts: Prompts, sample: LiftedSample
-) -> tuple[Int[Tensor, "points"], Int[Tensor, "points"]]:
+) -> tuple[Int[Tensor, " points"], Int[Tensor, " points"]]:
     """Give every point its class, and the class whose text it is closest to.
 
     The two differ where the student has a classifier. Where a sample's sweeps are items of their own, every

@@ -67,14 +67,14 @@ class Confusion:
         if num_classes < 1:
             raise ValueError(f"a confusion matrix needs at least one class, got {num_classes}")
         self.counts: Int[Tensor, "classes classes"] = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.unanswered: Int[Tensor, "classes"] = torch.zeros(num_classes, dtype=torch.int64)
+        self.unanswered: Int[Tensor, " classes"] = torch.zeros(num_classes, dtype=torch.int64)
 
     @property
     def num_classes(self) -> int:
         """Count the classes."""
         return len(self.counts)
 
-    def update(self, predicted: Int[Tensor, "points"], truth: Int[Tensor, "points"]) -> None:
+    def update(self, predicted: Int[Tensor, " points"], truth: Int[Tensor, " points"]) -> None:
         """Add points; those whose truth is ignored are not judged.
 
         Args:
@@ -100,7 +100,7 @@ class Confusion:
         self.counts += grown[:, :-1]
         self.unanswered += grown[:, -1]
 
-    def iou(self) -> Float[Tensor, "classes"]:
+    def iou(self) -> Float[Tensor, " classes"]:
         """Divide intersection by union, per class: a fraction, nan for a class absent from the truth."""
         right = self.counts.diagonal().double()
         in_truth = (self.counts.sum(1) + self.unanswered).double()
@@ -133,7 +133,7 @@ class Confusion:
         )
 
 
-def random_baseline(label_histogram: Int[Tensor, "classes"], *, seed: int = 0) -> Confusion:
+def random_baseline(label_histogram: Int[Tensor, " classes"], *, seed: int = 0) -> Confusion:
     """Judge answers drawn evenly from all classes: what knowing nothing scores.
 
     Args:

@@ -68,7 +68,7 @@ def count_contradicted(
     return int((too_far.abs() <= tolerance).sum()), int((too_far < -tolerance).sum())
 
 
-def _too_far(positions: Float[Tensor, "points 3"], image: DepthImage) -> Float[Tensor, "points"]:
+def _too_far(positions: Float[Tensor, "points 3"], image: DepthImage) -> Float[Tensor, " points"]:
     """Tell how far each point lies behind what was measured there, in metres; NaN where nothing was."""
     height, width = image.depths.shape
     in_camera = transform_points(image.camera.camera_from_lidar, positions)

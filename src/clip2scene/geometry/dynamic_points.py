@@ -16,7 +16,7 @@ def seen_through(
     down: float = 1.5,
     tolerance: float = 0.02,
     slack: float = 0.2,
-) -> Bool[Tensor, "points"]:
+) -> Bool[Tensor, " points"]:
     """Tell which earlier points stand where the keyframe's beams now pass through.
 
     The keyframe's returns are sorted into cells of direction around its lidar. An earlier point has moved
@@ -76,7 +76,7 @@ def seen_through(
 
 def _directions(
     offsets: Float[Tensor, "points 3"], rows: int, columns: int
-) -> tuple[Float[Tensor, "points"], Int[Tensor, "points"]]:
+) -> tuple[Float[Tensor, " points"], Int[Tensor, " points"]]:
     """Return the range of each point and the cell of its direction; rows count upwards from straight down."""
     x, y, z = offsets.unbind(dim=1)
     up = torch.atan2(z, torch.hypot(x, y)) / torch.pi + 0.5

@@ -283,7 +283,7 @@ def _close_gaps(depths: Float[Tensor, "rows columns"], high: int, wide: int) -> 
 
 def voxelize(
     positions: Float[Tensor, "points 3"], voxel_size: float
-) -> tuple[Int[Tensor, "voxels 3"], Int[Tensor, "points"]]:
+) -> tuple[Int[Tensor, "voxels 3"], Int[Tensor, " points"]]:
     """Sort points into cubes: ``floor(position / voxel_size)``.
 
     Args:

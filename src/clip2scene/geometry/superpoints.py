@@ -21,7 +21,7 @@ def find_superpoints(
     down: float = 2.0,
     along: float = 0.02,
     ground_height: float = 0.3,
-) -> Int[Tensor, "points"]:
+) -> Int[Tensor, " points"]:
     """Split a sweep into connected pieces, ground left out.
 
     Points are sorted into cells of the sensor's own view (azimuth, elevation, logarithm of the range), where
@@ -63,7 +63,7 @@ def find_superpoints(
 
 def height_above_ground(
     positions: Float[Tensor, "points 3"], *, cell: float = 1.0, widest: float = 9.0
-) -> Float[Tensor, "points"]:
+) -> Float[Tensor, " points"]:
     """Say how far each point stands above the ground.
 
     The ground is the lowest point of each cell of a map, after a morphological opening: bumps narrower than
@@ -90,8 +90,10 @@ def height_above_ground(
 
 
 def vote(
-    superpoints: Int[Tensor, "points"], logits: Float[Tensor, "points classes"], seen: Bool[Tensor, "points"]
-) -> Int[Tensor, "points"]:
+    superpoints: Int[Tensor, " points"],
+    logits: Float[Tensor, "points classes"],
+    seen: Bool[Tensor, " points"],
+) -> Int[Tensor, " points"]:
     """Let the points of each superpoint settle on one class.
 
     Args:
@@ -116,7 +118,7 @@ def vote(
 
 
 def average_within(
-    superpoints: Int[Tensor, "points"], values: Float[Tensor, "points channels"]
+    superpoints: Int[Tensor, " points"], values: Float[Tensor, "points channels"]
 ) -> Float[Tensor, "points channels"]:
     """Give the points of each superpoint their mean; those of the ground keep their own value."""
     inside = superpoints >= 0

@@ -27,7 +27,7 @@ def open_split(run: Run, data_root: Path, split: str) -> build.DataSet:
 
 def predictions(
     run: Run, dataset: build.DataSet, numbers: Sequence[int] | None = None
-) -> Iterator[tuple[str, Int[Tensor, "points"]]]:
+) -> Iterator[tuple[str, Int[Tensor, " points"]]]:
     """Answer for every point of the keyframes, one sample after another; no image is looked at.
 
     Every point gets an answer: words that are none of the judged classes are not asked for.

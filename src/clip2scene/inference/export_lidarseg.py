@@ -33,7 +33,7 @@ BYTES_A_POINT = 20
 
 def export_lidarseg(
     run: Path, *, data_root: Path, split: str = "test", out: Path, use_external: bool = True
-) -> Int[np.ndarray, "classes"]:
+) -> Int[np.ndarray, " classes"]:
     """Label every keyframe of a split as the challenge wants it.
 
     An interrupted call goes on where it stopped. The result is read back and checked.
@@ -111,7 +111,7 @@ def label_path(out: Path, dataset: NuScenes, token: str, split: str) -> Path:
     return out / "lidarseg" / split / f"{lidar_token}_lidarseg.bin"
 
 
-def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, "classes"]:
+def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, " classes"]:
     """Read a submission back and see that the challenge will take it.
 
     Args:
@@ -142,7 +142,7 @@ def _check_description(path: Path) -> None:
         raise ValueError(f'{path} is no description of a submission; expected "meta" with {", ".join(FLAGS)}')
 
 
-def _check_labels(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, "classes"]:
+def _check_labels(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, " classes"]:
     """Refuse label files that the challenge would refuse, and count the points of each class."""
     counts = np.zeros(len(NUSCENES) + 1, dtype=np.int64)
     paths = {token: label_path(out, dataset, token, split) for token in dataset.tokens}

@@ -83,7 +83,7 @@ def _choose_views(count: int, *, indoors: bool) -> list[int]:
 
 
 def draw_above(
-    sample: Sample, answers: dict[str, Int[Tensor, "points"]], class_set: ClassSet, *, indoors: bool = False
+    sample: Sample, answers: dict[str, Int[Tensor, " points"]], class_set: ClassSet, *, indoors: bool = False
 ) -> Image.Image:
     """Show each answer and the student's errors from above; the student comes first in ``answers``."""
     student, truth = next(iter(answers.values())), answers[TRUTH]
@@ -119,7 +119,7 @@ def _look_down(
     )
 
 
-def _below_ceiling(positions: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
+def _below_ceiling(positions: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
     """Say which points of a room can be drawn from above."""
     return positions[:, 2] < positions[:, 2].min() + CUT_M
 
@@ -127,7 +127,7 @@ def _below_ceiling(positions: Float[Tensor, "points 3"]) -> Bool[Tensor, "points
 def draw_cameras(
     sample: Sample,
     pairs: Pairs,
-    answers: dict[str, Int[Tensor, "points"]],
+    answers: dict[str, Int[Tensor, " points"]],
     class_set: ClassSet,
     *,
     views: Sequence[int],
@@ -211,7 +211,7 @@ def segment_files(
     return written
 
 
-Answer = tuple[Float[Tensor, "points 3"], Int[Tensor, "points"], Float[Tensor, "points names"]]
+Answer = tuple[Float[Tensor, "points 3"], Int[Tensor, " points"], Float[Tensor, "points names"]]
 
 
 def _segment_file(segmenter: Segmenter, path: Path, calibration: Calibration | None) -> Answer:
@@ -243,7 +243,7 @@ def _write_answer(out: Path, stem: str, names: Sequence[str], answer: Answer, *,
 def _picture_words(
     title: str,
     positions: Float[Tensor, "points 3"],
-    labels: Int[Tensor, "points"],
+    labels: Int[Tensor, " points"],
     names: Sequence[str],
     *,
     indoors: bool,

@@ -82,7 +82,7 @@ def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene",
 
 def _find_all_doubts(
     run: Run, dataset: build.DataSet, unit_of: Mapping[str, str]
-) -> tuple[Float[Tensor, "classes"], dict[str, Float[Tensor, "classes"]]]:
+) -> tuple[Float[Tensor, " classes"], dict[str, Float[Tensor, " classes"]]]:
     """Find the doubts of every unit that is not labelled whole, the mean over its samples.
 
     Returns:
@@ -120,7 +120,7 @@ def read_ranking(path: Path) -> tuple[Literal["scene", "keyframe"], tuple[str, .
     return by, tuple(order)
 
 
-def find_doubts(logits: Float[Tensor, "points classes"]) -> Float[Tensor, "classes"]:
+def find_doubts(logits: Float[Tensor, "points classes"]) -> Float[Tensor, " classes"]:
     """Add up how unsure a student is of a cloud's points, for each class that it takes them for.
 
     Returns:
@@ -136,7 +136,7 @@ def rank_by(
     units: Sequence[str],
     doubts: Float[Tensor, "units classes"],
     *,
-    covered: Float[Tensor, "classes"] | None = None,
+    covered: Float[Tensor, " classes"] | None = None,
 ) -> Ranked:
     """Order units greedily by how much each adds to the sum of log(1 + doubt / :data:`ENOUGH_DOUBT`).
 

@@ -30,7 +30,7 @@ class Segmentation:
     """
 
     names: tuple[str, ...]
-    labels: Int[Tensor, "points"]
+    labels: Int[Tensor, " points"]
     scores: Float[Tensor, "points names"]
     embeddings: Float[Tensor, "points channels"]
 

@@ -56,7 +56,7 @@ from clip2scene.types import IGNORE_LABEL, Prompts
 
 CHOSEN = "chosen.safetensors"
 
-LabelMask = Callable[[str, Int[Tensor, "points"]], Int[Tensor, "points"]]
+LabelMask = Callable[[str, Int[Tensor, " points"]], Int[Tensor, " points"]]
 """Leaves of a sample's labels, by its token, those that may be seen; the others become ``IGNORE_LABEL``."""
 
 
@@ -100,7 +100,7 @@ class Run:
             return None
         is_wanted = torch.tensor([not wanted or name in wanted for name in self.prompts.classes])
 
-        def mask(token: str, labels: Int[Tensor, "points"]) -> Int[Tensor, "points"]:
+        def mask(token: str, labels: Int[Tensor, " points"]) -> Int[Tensor, " points"]:
             named = torch.where(is_wanted[labels.clamp(min=0)], labels, IGNORE_LABEL)
             return subset.mask(token, named)
 

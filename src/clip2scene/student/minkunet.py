@@ -74,7 +74,7 @@ class MinkUNet(nn.Module):
         self,
         positions: Float[Tensor, "points 3"],
         features: Float[Tensor, "points channels"],
-        batch_of_point: Int[Tensor, "points"],
+        batch_of_point: Int[Tensor, " points"],
     ) -> Float[Tensor, "points out"]:
         """Return features per point.
 

@@ -95,7 +95,7 @@ class Embedder(nn.Module):
         self,
         positions: Float[Tensor, "points 3"],
         features: Float[Tensor, "points channels"],
-        batch_of_point: Int[Tensor, "points"],
+        batch_of_point: Int[Tensor, " points"],
     ) -> Float[Tensor, "points hidden"]:
         """Describe points by the backbone's features, before the layer into the text space."""
         if self.sees_height:

@@ -25,9 +25,9 @@ class SparseRowMatrix:
         num_inputs: Rows of the input.
     """
 
-    rows: Int[Tensor, "terms"]
-    weights: Float[Tensor, "terms"]
-    ends: Int[Tensor, "ends"]
+    rows: Int[Tensor, " terms"]
+    weights: Float[Tensor, " terms"]
+    ends: Int[Tensor, " ends"]
     num_inputs: int
 
     def __call__(self, inputs: Float[Tensor, "inputs channels"]) -> Float[Tensor, "outputs channels"]:
@@ -88,7 +88,7 @@ class VoxelizedPoints:
     """
 
     def __init__(
-        self, positions: Float[Tensor, "points 3"], batch_of_point: Int[Tensor, "points"], voxel_size: float
+        self, positions: Float[Tensor, "points 3"], batch_of_point: Int[Tensor, " points"], voxel_size: float
     ) -> None:
         if len(positions) == 0:
             raise ValueError("Empty cloud: expected at least one point, got 0. Leave empty clouds out.")
@@ -127,7 +127,7 @@ class VoxelizedPoints:
         corners._means, corners._interpolations = {}, {}
         return corners
 
-    def voxels_of_points(self, level: int) -> Int[Tensor, "points"]:
+    def voxels_of_points(self, level: int) -> Int[Tensor, " points"]:
         """Return the row of each point's voxel at a level."""
         if level not in self._rows:
             descent = self.pyramid.descent(level - 1)

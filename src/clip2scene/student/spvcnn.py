@@ -75,7 +75,7 @@ class SPVCNN(nn.Module):
         self,
         positions: Float[Tensor, "points 3"],
         features: Float[Tensor, "points channels"],
-        batch_of_point: Int[Tensor, "points"],
+        batch_of_point: Int[Tensor, " points"],
     ) -> Float[Tensor, "points out"]:
         """Return features per point.
 

@@ -45,8 +45,8 @@ class ImageBackbone:
     forward: Callable[[Tensor], Tensor]
     channels: int
     stride: int
-    mean: Float[Tensor, "3"]
-    std: Float[Tensor, "3"]
+    mean: Float[Tensor, " 3"]
+    std: Float[Tensor, " 3"]
     working_size: tuple[int, int] | None = None
     fewest_cells: int = 1
 
@@ -198,7 +198,7 @@ def _unused(name: str) -> bool:
     return name.startswith("pooler.") or name.endswith("mask_token")
 
 
-def _read_colours(path: Path) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+def _read_colours(path: Path) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
     """Read mean and standard deviation; models differ, so there is nothing to fall back on."""
     content = read_json(path)
     if not isinstance(content, dict) or content.get("do_normalize") is False:

@@ -29,7 +29,7 @@ class LabelMaps:
     embeddings: Float[Tensor, "classes channels"]
     sizes: tuple[tuple[int, int], ...]
 
-    def labels_at(self, pairs: Pairs) -> Int[Tensor, "pairs"]:
+    def labels_at(self, pairs: Pairs) -> Int[Tensor, " pairs"]:
         """Read the class at the pixels of ``pairs``: that of the map's cell the pixel's centre lies in."""
         result = torch.full((len(pairs),), IGNORE_LABEL)
         for view, (labels, (height, width)) in enumerate(zip(self.labels, self.sizes, strict=True)):

@@ -53,7 +53,7 @@ def point_clip(
     min_points: int = 10,
     ground_square: float = 10.0,
     centred: bool = False,
-) -> Int[Tensor, "points"]:
+) -> Int[Tensor, " points"]:
     """Name every point of a sweep by what the depth maps of its piece look like.
 
     Args:
@@ -101,7 +101,7 @@ def point_clip(
 
 def _name(
     embeddings: Float[Tensor, "pieces channels"], prompts: Prompts, centred: bool
-) -> Int[Tensor, "pieces"]:
+) -> Int[Tensor, " pieces"]:
     """Give each piece the class whose name it is closest to."""
     if not centred or len(embeddings) == 1:  # the mean of one piece is the piece
         return prompts.class_logits(embeddings).argmax(1)
@@ -110,8 +110,8 @@ def _name(
 
 
 def _large_pieces(
-    members: Int[Tensor, "members"], numbers: Int[Tensor, "members"], min_points: int
-) -> tuple[Int[Tensor, "kept"], Int[Tensor, "kept"]]:
+    members: Int[Tensor, " members"], numbers: Int[Tensor, " members"], min_points: int
+) -> tuple[Int[Tensor, " kept"], Int[Tensor, " kept"]]:
     """Drop the points of small pieces, and number the others from 0 without a gap."""
     large = torch.bincount(numbers)[numbers] >= min_points
     return members[large], numbers[large].unique(return_inverse=True)[1]
@@ -119,7 +119,7 @@ def _large_pieces(
 
 def _draw(
     positions: Float[Tensor, "points 3"],
-    pieces: Int[Tensor, "points"],
+    pieces: Int[Tensor, " points"],
     views: Float[Tensor, "views 3 3"],
     side: int,
     dot: int,
@@ -134,7 +134,7 @@ def _draw(
 
 def depth_maps(
     positions: Float[Tensor, "points 3"],
-    pieces: Int[Tensor, "points"],
+    pieces: Int[Tensor, " points"],
     *,
     views: Float[Tensor, "views 3 3"] = VIEWS,
     side: int = 64,
@@ -179,7 +179,7 @@ def depth_maps(
 
 
 def _in_unit_balls(
-    positions: Float[Tensor, "points 3"], pieces: Int[Tensor, "points"], count: int
+    positions: Float[Tensor, "points 3"], pieces: Int[Tensor, " points"], count: int
 ) -> Float[Tensor, "points 3"]:
     """Turn each piece so that x points away from the sensor, and bring it to the unit ball."""
     corners = positions.new_zeros(2, count, 3)
@@ -202,8 +202,8 @@ def _embed(clip: Clip, maps: UInt8[Tensor, "pieces views side side"]) -> Float[T
 
 
 def _fill_from_nearest(
-    positions: Float[Tensor, "points 3"], answers: Int[Tensor, "points"]
-) -> Int[Tensor, "points"]:
+    positions: Float[Tensor, "points 3"], answers: Int[Tensor, " points"]
+) -> Int[Tensor, " points"]:
     """Give points without an answer that of the nearest point that has one."""
     has_one = answers != IGNORE_LABEL
     if has_one.all() or not has_one.any():

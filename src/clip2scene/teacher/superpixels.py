@@ -79,7 +79,7 @@ def region_means(
     return (shares / shares.sum(1, keepdim=True)).to(cells.dtype) @ cells.reshape(channels, -1).T
 
 
-def _neighbours(pixels: int, cells: int) -> list[tuple[Int[Tensor, "pixels"], Float[Tensor, "pixels"]]]:
+def _neighbours(pixels: int, cells: int) -> list[tuple[Int[Tensor, " pixels"], Float[Tensor, " pixels"]]]:
     """Give the two cells around each pixel along one axis, and the share of each."""
     place = ((torch.arange(pixels, dtype=torch.float64) + 0.5) * cells / pixels - 0.5).clamp(0, cells - 1)
     below = place.floor().long()

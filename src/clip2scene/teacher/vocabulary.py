@@ -52,7 +52,7 @@ def unrelated_names(names: Sequence[str]) -> TextTable:
     return TextTable(tuple(names), torch.eye(len(names)))
 
 
-def _draw(name: str, channels: int) -> Float[Tensor, "channels"]:
+def _draw(name: str, channels: int) -> Float[Tensor, " channels"]:
     """Draw a direction that depends on nothing but the name."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
     return torch.randn(channels, generator=torch.Generator().manual_seed(seed))

@@ -65,11 +65,11 @@ class Sweep:
     """
 
     positions: Float[np.ndarray, "points 3"]
-    intensity: Float[np.ndarray, "points"]
-    rings: Int[np.ndarray, "points"]
-    labels: Int[np.ndarray, "points"]
-    instances: Int[np.ndarray, "points"]
-    times_s: Float[np.ndarray, "points"]
+    intensity: Float[np.ndarray, " points"]
+    rings: Int[np.ndarray, " points"]
+    labels: Int[np.ndarray, " points"]
+    instances: Int[np.ndarray, " points"]
+    times_s: Float[np.ndarray, " points"]
 
 
 HEIGHT_OF_LIDAR = 1.84
@@ -197,7 +197,7 @@ def pixel_rays(
     intrinsics: Float[np.ndarray, "views 3 3"],
     size: tuple[int, int],
     fine: int,
-) -> tuple[Float[np.ndarray, "rays 3"], Float[np.ndarray, "rays 3"], Float[np.ndarray, "rays"]]:
+) -> tuple[Float[np.ndarray, "rays 3"], Float[np.ndarray, "rays 3"], Float[np.ndarray, " rays"]]:
     """Origin, unit direction and cosine to the optical axis of every ray, row by row, view by view."""
     width, height = size
     offset = (np.arange(fine) + 0.5) / fine - 0.5 if fine > 1 else np.zeros(1)
@@ -256,7 +256,7 @@ def lidar_sweep(
 def _sector(
     town: Town,
     time_s: float,
-    azimuths: Float[np.ndarray, "steps"],
+    azimuths: Float[np.ndarray, " steps"],
     rng: np.random.Generator,
     max_range: float,
     range_noise: float,

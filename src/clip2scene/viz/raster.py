@@ -40,14 +40,14 @@ _MARGIN = 28  # of a panel, in pixels
 _INNER = 1600 - 2 * _MARGIN
 
 
-def class_colours(labels: Int[Tensor, "points"], class_set: ClassSet) -> UInt8[Tensor, "points 3"]:
+def class_colours(labels: Int[Tensor, " points"], class_set: ClassSet) -> UInt8[Tensor, "points 3"]:
     """Colour points by class; those without a label are grey."""
     colours = torch.tensor([*map(_legible, class_set.colours), NO_LABEL], dtype=torch.uint8)
     return colours[torch.where(labels == IGNORE_LABEL, len(class_set), labels).cpu().long()]
 
 
 def error_colours(
-    predicted: Int[Tensor, "points"], truth: Int[Tensor, "points"]
+    predicted: Int[Tensor, " points"], truth: Int[Tensor, " points"]
 ) -> UInt8[Tensor, "points 3"]:
     """Colour points green where the answer is right and red where it is wrong.
 
@@ -59,7 +59,7 @@ def error_colours(
 
 
 def heat_colours(
-    scores: Float[Tensor, "points"], *, low: float = 0.0, high: float = 1.0
+    scores: Float[Tensor, " points"], *, low: float = 0.0, high: float = 1.0
 ) -> UInt8[Tensor, "points 3"]:
     """Colour points from violet at ``low`` over red to pale yellow at ``high``; grey where not finite.
 
@@ -77,7 +77,7 @@ def heat_colours(
     return colours
 
 
-def class_entries(class_set: ClassSet, *labels: Int[Tensor, "points"]) -> dict[str, Colour]:
+def class_entries(class_set: ClassSet, *labels: Int[Tensor, " points"]) -> dict[str, Colour]:
     """List names and colours for :func:`legend`: of the classes in ``labels``, or of all without labels."""
     entries = {name: _legible(c) for name, c in zip(class_set.classes, class_set.colours, strict=True)}
     if not labels:
@@ -135,7 +135,7 @@ def birds_eye(
 def camera_overlay(
     image: UInt8[Tensor, "height width 3"],
     pixels: Float[Tensor, "pairs 2"],
-    depths: Float[Tensor, "pairs"],
+    depths: Float[Tensor, " pairs"],
     colours: UInt8[Tensor, "pairs 3"],
     *,
     point_radius: float | None = None,

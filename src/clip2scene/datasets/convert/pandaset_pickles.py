@@ -95,7 +95,7 @@ def _sweep_arrays(path: Path, labels: Path | None) -> Columns:
     return arrays
 
 
-def _bytes(values: Shaped[np.ndarray, "points"], highest: int, what: str) -> UInt8[np.ndarray, "points"]:
+def _bytes(values: Shaped[np.ndarray, " points"], highest: int, what: str) -> UInt8[np.ndarray, " points"]:
     """Round numbers of 0 to ``highest``, refusing others: as bytes, they would become something else."""
     strange = ~((values >= 0) & (values <= highest))  # NaN is strange too
     if strange.any():

@@ -81,7 +81,7 @@ def frame_name(name: str) -> str:
 
 def read_points(
     message: Message, topic: str
-) -> tuple[Float32[np.ndarray, "points 3"], Float32[np.ndarray, "points"], int]:
+) -> tuple[Float32[np.ndarray, "points 3"], Float32[np.ndarray, " points"], int]:
     """Read a ``PointCloud2``, whatever the order, types and gaps of its fields.
 
     Returns:

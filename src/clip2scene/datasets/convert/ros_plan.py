@@ -150,8 +150,8 @@ def nearest_clouds(clouds_us: Sequence[int], images_us: Sequence[int], most_apar
 
 
 def _nearest(
-    times: Int64[np.ndarray, "times"], asked: Int64[np.ndarray, "asked"]
-) -> Int64[np.ndarray, "asked"]:
+    times: Int64[np.ndarray, " times"], asked: Int64[np.ndarray, " asked"]
+) -> Int64[np.ndarray, " asked"]:
     """Find the nearest time for each that is asked for; of two as near, the earlier."""
     after = np.searchsorted(times, asked).clip(1, max(len(times) - 1, 1))
     before = after - 1

@@ -59,7 +59,7 @@ def class_set_to_json(class_set: ClassSet) -> dict[str, Any]:
     }
 
 
-def read_labels(path: Path, num_points: int, class_set: ClassSet) -> Int[Tensor, "points"]:
+def read_labels(path: Path, num_points: int, class_set: ClassSet) -> Int[Tensor, " points"]:
     """Read the train id of every point from ``NAME.npy`` (whole numbers) or ``NAME.label`` (SemanticKITTI's).
 
     Raises:

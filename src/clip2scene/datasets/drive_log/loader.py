@@ -202,7 +202,7 @@ class DriveLog:
         motion = invert_rigid(self._world_from_cloud(keyframe)) @ self._world_from_cloud(name)
         return carry_sweep(self._read_cloud(name), motion, self._calibration.vehicle_reach_m)
 
-    def _read_labels(self, name: str, num_points: int) -> Int[Tensor, "points"]:
+    def _read_labels(self, name: str, num_points: int) -> Int[Tensor, " points"]:
         return read_labels(self._labels[name], num_points, self.class_set)
 
     def _read_image(self, name: str, view: int) -> UInt8[Tensor, "height width 3"]:

@@ -51,7 +51,7 @@ def write_cloud(
     log: Path,
     name: str,
     positions: Float32[np.ndarray, "points 3"],
-    intensity: Float32[np.ndarray, "points"],
+    intensity: Float32[np.ndarray, " points"],
 ) -> None:
     """Write ``lidar/NAME.npy``."""
     np.save(log / "lidar" / f"{name}.npy", np.column_stack([positions, intensity]))

@@ -149,7 +149,7 @@ def read_matrices(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
 
 
 def rigid(
-    matrix: Float[Tensor, "3 columns"], name: str, translation: Float[Tensor, "3"] | None = None
+    matrix: Float[Tensor, "3 columns"], name: str, translation: Float[Tensor, " 3"] | None = None
 ) -> Float[Tensor, "4 4"]:
     """Make a 3x4 matrix, or a rotation and a translation, a rigid motion.
 

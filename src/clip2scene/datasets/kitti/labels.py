@@ -22,7 +22,7 @@ RAW_OF_CLASS = {
 _IDS_WITHOUT_CLASS = (0, 1, 52, 99)  # unlabelled, outlier, other structure, other object
 
 
-def read_labels(path: Path, num_points: int, class_set: ClassSet = SEMANTIC_KITTI) -> Int[Tensor, "points"]:
+def read_labels(path: Path, num_points: int, class_set: ClassSet = SEMANTIC_KITTI) -> Int[Tensor, " points"]:
     """Read the labels of a cloud as train ids; moving things count as standing ones.
 
     Args:
@@ -47,7 +47,7 @@ def read_labels(path: Path, num_points: int, class_set: ClassSet = SEMANTIC_KITT
     return train_ids(torch.from_numpy(raw), class_set)
 
 
-def write_labels(path: Path, labels: Int[Tensor, "points"], class_set: ClassSet = SEMANTIC_KITTI) -> None:
+def write_labels(path: Path, labels: Int[Tensor, " points"], class_set: ClassSet = SEMANTIC_KITTI) -> None:
     """Write answers as the benchmark wants them; the file appears when it is whole.
 
     Args:
@@ -65,7 +65,7 @@ def write_labels(path: Path, labels: Int[Tensor, "points"], class_set: ClassSet 
         temporary.write_bytes(raw[labels.cpu().numpy()].tobytes())
 
 
-def raw_ids(class_set: ClassSet) -> UInt32[np.ndarray, "classes_and_none"]:
+def raw_ids(class_set: ClassSet) -> UInt32[np.ndarray, " classes_and_none"]:
     """Give the raw id of each class, and last, where ``IGNORE_LABEL`` leads, 0.
 
     Raises:

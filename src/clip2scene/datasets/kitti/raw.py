@@ -130,7 +130,7 @@ class KittiRaw:
         return place.cloud.parents[2] / "semantic_maps" / f"{place.cloud.stem}.png"
 
 
-def world_from_imu(fix: Float[Tensor, "6"], scale: float) -> Float[Tensor, "4 4"]:
+def world_from_imu(fix: Float[Tensor, " 6"], scale: float) -> Float[Tensor, "4 4"]:
     """Place the inertial unit on a map of the earth: Mercator's, with true lengths near one latitude.
 
     On a sphere, Mercator's map stretches lengths by 1 / cos(latitude); multiplied by ``scale``, the cosine of
@@ -232,7 +232,7 @@ def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...
     )
 
 
-def read_fix(cloud: Path) -> Float[Tensor, "6"]:
+def read_fix(cloud: Path) -> Float[Tensor, " 6"]:
     """Read where the vehicle was when a cloud was taken: the first six of 30 numbers."""
     path = cloud.parents[2] / "oxts" / "data" / f"{cloud.stem}.txt"
     words = read_text(path, needs_end=False).split()

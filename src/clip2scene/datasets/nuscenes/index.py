@@ -38,8 +38,8 @@ class Strings:
         ends: Where each ends in ``text``.
     """
 
-    text: UInt8[np.ndarray, "bytes"]
-    ends: Int[np.ndarray, "strings"]
+    text: UInt8[np.ndarray, " bytes"]
+    ends: Int[np.ndarray, " strings"]
 
     def __len__(self) -> int:
         """Count the strings."""
@@ -85,16 +85,16 @@ class Index:
     scenes: tuple[str, ...]
     calibrations: tuple[Record, ...]
     sample_token: Strings
-    sample_scene: Int[np.ndarray, "samples"]
+    sample_scene: Int[np.ndarray, " samples"]
     file_token: Strings
     file_name: Strings
-    file_sample: Int[np.ndarray, "files"]
-    file_channel: Int[np.ndarray, "files"]
-    file_calibration: Int[np.ndarray, "files"]
-    file_pose: Int[np.ndarray, "files"]
-    file_time_us: Int[np.ndarray, "files"]
+    file_sample: Int[np.ndarray, " files"]
+    file_channel: Int[np.ndarray, " files"]
+    file_calibration: Int[np.ndarray, " files"]
+    file_pose: Int[np.ndarray, " files"]
+    file_time_us: Int[np.ndarray, " files"]
     file_size: Int[np.ndarray, "files 2"]
-    file_is_keyframe: Bool[np.ndarray, "files"]
+    file_is_keyframe: Bool[np.ndarray, " files"]
     pose_token: Strings
     pose: Float[np.ndarray, "poses 7"]
 

@@ -214,7 +214,7 @@ class NuScenes:
             PointCloud(records[:, :3], records[:, 3:4] / 255), cloud_from_sweep, VEHICLE_REACH_M
         )
 
-    def _labels(self, lidar_token: str, cloud_path: Path, num_points: int) -> Int[Tensor, "points"]:
+    def _labels(self, lidar_token: str, cloud_path: Path, num_points: int) -> Int[Tensor, " points"]:
         """Read one byte per point and translate it."""
         if lidar_token not in self._label_files:
             raise ValueError(f"lidarseg.json names no labels for {cloud_path}; use with_labels=False")

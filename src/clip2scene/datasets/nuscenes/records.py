@@ -18,7 +18,7 @@ SPAN_US = 500_000
 
 
 def find_files(
-    index: Index, samples: Int[np.ndarray, "samples"], tables: Path, *, sweeps: int
+    index: Index, samples: Int[np.ndarray, " samples"], tables: Path, *, sweeps: int
 ) -> tuple[Int[np.ndarray, "samples channels"], Int[np.ndarray, "samples earlier"]]:
     """Find the files of some keyframes and of their earlier sweeps.
 
@@ -62,7 +62,7 @@ def find_files(
     return keyframes, earlier
 
 
-def _refuse_timeless(index: Index, wanted: Int[np.ndarray, "files"], tables: Path) -> None:
+def _refuse_timeless(index: Index, wanted: Int[np.ndarray, " files"], tables: Path) -> None:
     """Refuse files that stand at no known moment; which sweeps are the earlier ones, nobody can tell."""
     timeless = wanted[(index.file_time_us[wanted] == NO_TIME) & (index.file_channel[wanted] <= 0)]
     if len(timeless):
@@ -99,9 +99,9 @@ def choose_sweeps(times_us: Sequence[int], keyframe_us: int, number: int) -> lis
 
 def _find_earlier(
     index: Index,
-    samples: Int[np.ndarray, "samples"],
-    lidar: Int[np.ndarray, "samples"],
-    turns: Int[np.ndarray, "turns"],
+    samples: Int[np.ndarray, " samples"],
+    lidar: Int[np.ndarray, " samples"],
+    turns: Int[np.ndarray, " turns"],
     earlier: Int[np.ndarray, "samples earlier"],
 ) -> None:
     """Fill in the earlier sweeps of each keyframe, from all turns of its scene's lidar."""

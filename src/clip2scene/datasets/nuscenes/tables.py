@@ -251,7 +251,7 @@ def _refuse_second_keyframes(files: _Files, samples: Sequence[str], path: Path) 
 @dataclass
 class _Poses:
     values: Float[np.ndarray, "poses 7"]
-    missing: Int[np.ndarray, "missing"]
+    missing: Int[np.ndarray, " missing"]
 
 
 def _read_poses(tables: Path, wanted: Mapping[str, int], show_progress: bool) -> _Poses:

@@ -208,7 +208,7 @@ class PandaSet:
         """Return the motion from the world into the turned ego frame."""
         return CLOUD_FROM_SENSOR @ invert_rigid(self._world_from_ego[frame])
 
-    def _arrays(self, frame: int, with_labels: bool) -> tuple[dict[str, np.ndarray], Bool[Tensor, "all"]]:
+    def _arrays(self, frame: int, with_labels: bool) -> tuple[dict[str, np.ndarray], Bool[Tensor, " all"]]:
         """Read the arrays of a frame, and say which points are of the chosen sensor."""
         keys = ("xyz", "intensity", "sensor", *(("label",) if with_labels else ()))
         arrays = _read_arrays(self._lidar_path(frame), keys)
@@ -218,7 +218,7 @@ class PandaSet:
         self,
         frame: int,
         arrays: dict[str, np.ndarray],
-        kept: Bool[Tensor, "all"],
+        kept: Bool[Tensor, " all"],
         lidar_from_world: Float[Tensor, "4 4"],
     ) -> PointCloud:
         """Make a cloud of the kept points."""
@@ -238,8 +238,8 @@ class PandaSet:
         return carry_sweep(own, motion, VEHICLE_REACH_M, self.viewpoint[:2])
 
     def _labels(
-        self, frame: int, arrays: dict[str, np.ndarray], kept: Bool[Tensor, "all"]
-    ) -> Int[Tensor, "points"]:
+        self, frame: int, arrays: dict[str, np.ndarray], kept: Bool[Tensor, " all"]
+    ) -> Int[Tensor, " points"]:
         """Translate the raw labels of the kept points."""
         raw = torch.from_numpy(arrays["label"].astype(np.int64))[kept]
         check_labels(raw, _LAST_RAW_ID, self._lidar_path(frame))

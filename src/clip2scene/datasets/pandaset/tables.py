@@ -36,7 +36,7 @@ def read_table(path: Path) -> Columns:
     return read_numbered_table(path)[0]
 
 
-def read_numbered_table(path: Path) -> tuple[Columns, Int64[np.ndarray, "rows"]]:
+def read_numbered_table(path: Path) -> tuple[Columns, Int64[np.ndarray, " rows"]]:
     """Read the columns of a table, and the numbers of its rows."""
     try:
         with gzip.open(path) as stream:
@@ -202,7 +202,7 @@ def _blocks(frame: Any) -> tuple[Any, Any]:  # noqa: ANN401 - whatever the file 
     return state["blocks"], state["axes"]
 
 
-def _row_numbers(index: _Index, count: int) -> Int64[np.ndarray, "rows"]:
+def _row_numbers(index: _Index, count: int) -> Int64[np.ndarray, " rows"]:
     """Read by which numbers a table's rows are called: a range, or one for each."""
     fields = index.arguments[-1]
     if "start" in fields:

@@ -182,7 +182,7 @@ class ScanNet:
             otherwise="restore them, or use with_labels=False (test scenes have none)",
         )
 
-    def _read_labels(self, folder: Path, positions: Float[Tensor, "points 3"]) -> Int[Tensor, "points"]:
+    def _read_labels(self, folder: Path, positions: Float[Tensor, "points 3"]) -> Int[Tensor, " points"]:
         """Read labels in the classes asked for."""
         if not self._of_words:
             return scannet_scene.read_labels(scannet_scene.labels_path(folder), positions, self.class_set)

@@ -68,7 +68,7 @@ def read_vertices(path: Path) -> PointCloud:
 
 def read_labels(
     path: Path, positions: Float[Tensor, "points 3"], class_set: ClassSet
-) -> Int[Tensor, "points"]:
+) -> Int[Tensor, " points"]:
     """Read the train id of every vertex from the mesh that has NYU40's ids.
 
     A few official files hold other ids here and there. Their vertices are not judged and teach nothing; how
@@ -105,7 +105,7 @@ def read_labels(
 
 def read_categories(
     scene: Path, num_points: int, id_of_word: Mapping[str, int], class_set: ClassSet
-) -> tuple[Int[Tensor, "points"], int]:
+) -> tuple[Int[Tensor, " points"], int]:
     """Read the train id of every vertex from the things that a scene's segments make up.
 
     Where two things share a segment, the later one has it.
@@ -175,7 +175,7 @@ def _read(path: Path) -> Columns:
         raise ValueError(f"{path} cannot be read ({error.strerror}); restore it") from None
 
 
-def _is_whole(column: Shaped[np.ndarray, "points"], highest: int) -> bool:
+def _is_whole(column: Shaped[np.ndarray, " points"], highest: int) -> bool:
     """Tell whether a column holds nothing but whole numbers in 0..highest; text files have them as floats."""
     return bool(((column >= 0) & (column <= highest) & (column == np.floor(column))).all())
 
@@ -203,7 +203,7 @@ def _get(entry: object, name: str, path: Path) -> object:
     return entry[name]
 
 
-def _whole_numbers(content: object, path: Path) -> Int[np.ndarray, "numbers"]:
+def _whole_numbers(content: object, path: Path) -> Int[np.ndarray, " numbers"]:
     """Make an array of a list of whole numbers."""
     try:
         numbers = np.array(content)

@@ -39,8 +39,8 @@ def guarded(features: Float[Tensor, "rows channels"], guard: Guard) -> Float[Ten
 def spatial_temporal_consistency(
     points: Float[Tensor, "pairs channels"],
     pixels: Float[Tensor, "pairs channels"],
-    labels: Int[Tensor, "pairs"],
-    cells: Int[Tensor, "pairs"],
+    labels: Int[Tensor, " pairs"],
+    cells: Int[Tensor, " pairs"],
     text: Float[Tensor, "classes channels"],
     *,
     temperature: float = 1.0,
@@ -86,16 +86,16 @@ def spatial_temporal_consistency(
 def _score(
     features: Float[Tensor, "pairs channels"],
     text: Float[Tensor, "classes channels"],
-    labels: Int[Tensor, "pairs"],
-) -> Float[Tensor, "pairs"]:
+    labels: Int[Tensor, " pairs"],
+) -> Float[Tensor, " pairs"]:
     """Compare each feature with the text of its own class; rows of classes are shorter than of channels."""
     return (features @ text.T).gather(1, labels[:, None])[:, 0]
 
 
 def packed_consistency(
     points: Float[Tensor, "pairs channels"],
-    labels: Int[Tensor, "pairs"],
-    cells: Int[Tensor, "pairs"],
+    labels: Int[Tensor, " pairs"],
+    cells: Int[Tensor, " pairs"],
     text: Float[Tensor, "classes channels"],
 ) -> Float[Tensor, ""]:
     """Compute the released code's form, for comparison.
@@ -129,8 +129,8 @@ def packed_consistency(
 
 
 def softmax_within(
-    scores: Float[Tensor, "rows"], groups: Int[Tensor, "rows"], number: int
-) -> Float[Tensor, "rows"]:
+    scores: Float[Tensor, " rows"], groups: Int[Tensor, " rows"], number: int
+) -> Float[Tensor, " rows"]:
     """Take a softmax over the rows of each group.
 
     Args:
@@ -143,7 +143,7 @@ def softmax_within(
     return grown / grown.new_zeros(number).index_add(0, groups, grown)[groups]
 
 
-def _numbered(cells: Int[Tensor, "pairs"]) -> tuple[Int[Tensor, "pairs"], int]:
+def _numbered(cells: Int[Tensor, " pairs"]) -> tuple[Int[Tensor, " pairs"], int]:
     """Number the cells that hold a pair from 0 on."""
     present, cell = cells.unique(return_inverse=True)
     return cell, len(present)

@@ -32,7 +32,7 @@ def pixel_point_infonce(
 
 def superpixel_infonce(
     points: Float[Tensor, "pairs channels"],
-    superpixel_of_pair: Int[Tensor, "pairs"],
+    superpixel_of_pair: Int[Tensor, " pairs"],
     superpixels: Float[Tensor, "superpixels channels"],
     *,
     temperature: float = 0.07,

@@ -21,7 +21,7 @@ class Objective:
         histogram: Targets of each class in the whole split, for class balance.
     """
 
-    def __init__(self, recipe: Recipe, histogram: Int[Tensor, "classes"]) -> None:
+    def __init__(self, recipe: Recipe, histogram: Int[Tensor, " classes"]) -> None:
         self.recipe = recipe
         self.loss = recipe.loss
         balance = recipe.loss.class_balance
@@ -30,7 +30,7 @@ class Objective:
         self.names_classes = not self.contrasts or recipe.loss.backbone is not None
 
     def semantic(
-        self, logits: Float[Tensor, "targets classes"], targets: Int[Tensor, "targets"]
+        self, logits: Float[Tensor, "targets classes"], targets: Int[Tensor, " targets"]
     ) -> Float[Tensor, ""]:
         """Compare logits with the classes asked for: text-anchored semantic consistency (SCR)."""
         if self.loss.form == "class-infonce":

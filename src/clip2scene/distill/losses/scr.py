@@ -17,7 +17,7 @@ from clip2scene.types import IGNORE_LABEL
 
 def class_infonce(
     logits: Float[Tensor, "points classes"],
-    labels: Int[Tensor, "points"],
+    labels: Int[Tensor, " points"],
     *,
     temperature: float = 0.5,
     reduction: Literal["sum", "mean"] = "sum",
@@ -69,9 +69,9 @@ def class_infonce(
 
 def point_cross_entropy(
     logits: Float[Tensor, "points classes"],
-    labels: Int[Tensor, "points"],
+    labels: Int[Tensor, " points"],
     *,
-    class_weights: Float[Tensor, "classes"] | None = None,
+    class_weights: Float[Tensor, " classes"] | None = None,
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Ask every point to choose its class: softmax cross-entropy, averaged over labelled points.
@@ -104,7 +104,7 @@ def point_cross_entropy(
 
 def lovasz_softmax(
     logits: Float[Tensor, "points classes"],
-    labels: Int[Tensor, "points"],
+    labels: Int[Tensor, " points"],
 ) -> Float[Tensor, ""]:
     """Minimise a convex stand-in for 1 - IoU, averaged over the classes present.
 
@@ -139,7 +139,7 @@ def lovasz_softmax(
     return (errors * steps).sum(0).mean()
 
 
-def class_weights(label_histogram: Int[Tensor, "classes"], power: float = 0.5) -> Float[Tensor, "classes"]:
+def class_weights(label_histogram: Int[Tensor, " classes"], power: float = 0.5) -> Float[Tensor, " classes"]:
     """Weigh classes by (all points / points of the class) ** power, rare ones more.
 
     Args:
@@ -167,8 +167,8 @@ def class_weights(label_histogram: Int[Tensor, "classes"], power: float = 0.5) -
 
 
 def _labelled(
-    logits: Float[Tensor, "points classes"], labels: Int[Tensor, "points"]
-) -> tuple[Float[Tensor, "labelled classes"], Int[Tensor, "labelled"]]:
+    logits: Float[Tensor, "points classes"], labels: Int[Tensor, " points"]
+) -> tuple[Float[Tensor, "labelled classes"], Int[Tensor, " labelled"]]:
     """Leave out the points that teach nothing, and refuse labels that are no column of ``logits``."""
     taught = labels != IGNORE_LABEL
     logits, labels = logits[taught], labels[taught]

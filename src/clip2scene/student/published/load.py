@@ -33,7 +33,7 @@ class Head:
     """
 
     weight: Float[Tensor, "outputs channels"]
-    bias: Float[Tensor, "outputs"]
+    bias: Float[Tensor, " outputs"]
 
 
 @dataclass(frozen=True)

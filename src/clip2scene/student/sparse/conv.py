@@ -51,7 +51,7 @@ class _SparseConvolution(torch.autograd.Function):
 
 
 def gather_multiply_scatter(
-    features: Float[Tensor, "sources in"], weight: Float[Tensor, "offsets in out"], pairs: KernelMap
+    features: Float[Tensor, " sources in"], weight: Float[Tensor, " offsets in out"], pairs: KernelMap
 ) -> Float[Tensor, "targets out"]:
     """Sum, into each target row, its source rows times their offset's matrix.
 
@@ -70,8 +70,8 @@ def gather_multiply_scatter(
 
 
 def weight_gradient(
-    features: Float[Tensor, "sources in"], gradient: Float[Tensor, "targets out"], pairs: KernelMap
-) -> Float[Tensor, "offsets in out"]:
+    features: Float[Tensor, " sources in"], gradient: Float[Tensor, "targets out"], pairs: KernelMap
+) -> Float[Tensor, " offsets in out"]:
     """Return the gradient of the weight, given the gradient of :func:`gather_multiply_scatter`'s result.
 
     The gradient of the features needs no function of its own: it is the same convolution with the pairs and
@@ -89,7 +89,7 @@ def weight_gradient(
 
 
 def sparse_convolution(
-    features: Float[Tensor, "sources in"], weight: Float[Tensor, "offsets in out"], pairs: KernelMap
+    features: Float[Tensor, " sources in"], weight: Float[Tensor, " offsets in out"], pairs: KernelMap
 ) -> Float[Tensor, "targets out"]:
     """Convolve the features of the source voxels onto the target voxels.
 

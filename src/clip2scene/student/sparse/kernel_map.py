@@ -32,8 +32,8 @@ class KernelMap:
             there is no such offset.
     """
 
-    sources: Int[Tensor, "pairs"]
-    targets: Int[Tensor, "pairs"]
+    sources: Int[Tensor, " pairs"]
+    targets: Int[Tensor, " pairs"]
     counts: tuple[int, ...]
     num_sources: int
     num_targets: int
@@ -45,7 +45,7 @@ class KernelMap:
         return len(self.sources) + (self.num_targets if self.centre is not None else 0)
 
     @cached_property
-    def starts(self) -> Int[Tensor, "ends"]:
+    def starts(self) -> Int[Tensor, " ends"]:
         """Where each offset's pairs begin, and at last where all end; always on the CPU."""
         return torch.tensor([0, *accumulate(self.counts)])
 
@@ -57,7 +57,7 @@ class KernelMap:
         )
 
 
-def submanifold_map(keys: Int[Tensor, "voxels"], kernel_size: int) -> KernelMap:
+def submanifold_map(keys: Int[Tensor, " voxels"], kernel_size: int) -> KernelMap:
     """Pair each voxel with its neighbours in a cube of odd edge ``kernel_size``.
 
     One binary search finds the lower end of a column of neighbours (same x and y offset); the rest of the
@@ -77,8 +77,8 @@ def submanifold_map(keys: Int[Tensor, "voxels"], kernel_size: int) -> KernelMap:
 
 
 def submanifold_pairs(
-    keys: Int[Tensor, "voxels"], columns: Int[Tensor, "columns"], kernel_size: int
-) -> tuple[Int[Tensor, "pairs"], Int[Tensor, "pairs"], list[int]]:
+    keys: Int[Tensor, " voxels"], columns: Int[Tensor, " columns"], kernel_size: int
+) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"], list[int]]:
     """Return sources, targets and counts per offset; ``columns`` are the steps to half of the columns."""
     if kernel_size == 1:
         return keys.new_empty(0), keys.new_empty(0), [0]
@@ -110,7 +110,7 @@ def submanifold_pairs(
     return every_source, every_target, [*half[::-1], 0, *half]
 
 
-def downsampling_map(keys: Int[Tensor, "voxels"]) -> tuple[Int[Tensor, "parents"], KernelMap]:
+def downsampling_map(keys: Int[Tensor, " voxels"]) -> tuple[Int[Tensor, " parents"], KernelMap]:
     """Pair each voxel with the double-size cell that holds it: kernel 2, stride 2.
 
     Each voxel has exactly one parent, so the map is a sort by octant.

@@ -22,7 +22,7 @@ _HALF_AXIS = 2 ** (AXIS_BITS - 1) - 1
 _HALVED_MASK = _HALF_AXIS << (2 * AXIS_BITS) | _HALF_AXIS << AXIS_BITS | _HALF_AXIS
 
 
-def pack(coordinates: Int[Tensor, "voxels 4"]) -> Int[Tensor, "voxels"]:
+def pack(coordinates: Int[Tensor, "voxels 4"]) -> Int[Tensor, " voxels"]:
     """Pack (batch, x, y, z) of the finest level into one key per row.
 
     Raises:
@@ -44,7 +44,7 @@ def pack(coordinates: Int[Tensor, "voxels 4"]) -> Int[Tensor, "voxels"]:
     return ((batch << AXIS_BITS | biased[:, 0]) << AXIS_BITS | biased[:, 1]) << AXIS_BITS | biased[:, 2]
 
 
-def unpack(keys: Int[Tensor, "voxels"], level: int) -> Int[Tensor, "voxels 4"]:
+def unpack(keys: Int[Tensor, " voxels"], level: int) -> Int[Tensor, "voxels 4"]:
     """Return (batch, x, y, z) of keys of a level (0 is the finest), in cells of that level."""
     bias = 2 ** (AXIS_BITS - 1) >> level
     axes = [(keys >> shift & _AXIS_MASK) - bias for shift in (2 * AXIS_BITS, AXIS_BITS, 0)]
@@ -56,19 +56,19 @@ def step(x: int, y: int, z: int) -> int:
     return (x << 2 * AXIS_BITS) + (y << AXIS_BITS) + z
 
 
-def parents(keys: Int[Tensor, "voxels"]) -> Int[Tensor, "voxels"]:
+def parents(keys: Int[Tensor, " voxels"]) -> Int[Tensor, " voxels"]:
     """Return the key, one level up, of the double-size cell that holds each voxel."""
     space = keys & _SPACE_MASK
     return (keys - space) | (space >> 1 & _HALVED_MASK)
 
 
-def octants(keys: Int[Tensor, "voxels"]) -> Int[Tensor, "voxels"]:
+def octants(keys: Int[Tensor, " voxels"]) -> Int[Tensor, " voxels"]:
     """Return which eighth of its parent each voxel is: 0..7, x the slowest and z the fastest bit."""
     return (keys >> 2 * AXIS_BITS & 1) << 2 | (keys >> AXIS_BITS & 1) << 1 | keys & 1
 
 
 def find(
-    keys: Int[Tensor, "voxels"], wanted: Int[Tensor, "*shape"]
+    keys: Int[Tensor, " voxels"], wanted: Int[Tensor, "*shape"]
 ) -> tuple[Int[Tensor, "*shape"], Int[Tensor, "*shape"]]:
     """Look keys up in a sorted list.
 

@@ -21,12 +21,12 @@ class Pyramid:
         finest: Sorted unique keys of the finest level.
     """
 
-    finest: Int[Tensor, "voxels"]
-    _levels: dict[int, Int[Tensor, "some"]] = field(default_factory=dict, repr=False)
+    finest: Int[Tensor, " voxels"]
+    _levels: dict[int, Int[Tensor, " some"]] = field(default_factory=dict, repr=False)
     _neighbours: dict[tuple[int, int], KernelMap] = field(default_factory=dict, repr=False)
     _descents: dict[int, KernelMap] = field(default_factory=dict, repr=False)
 
-    def keys(self, level: int) -> Int[Tensor, "voxels"]:
+    def keys(self, level: int) -> Int[Tensor, " voxels"]:
         """Return the sorted keys of a level; its cells are ``2**level`` finest voxels wide."""
         if level == 0:
             return self.finest
@@ -82,7 +82,7 @@ class SparseTensor:
 
 def sparse_tensor(
     coordinates: Int[Tensor, "voxels 4"], features: Float[Tensor, "voxels channels"]
-) -> tuple[SparseTensor, Int[Tensor, "voxels"]]:
+) -> tuple[SparseTensor, Int[Tensor, " voxels"]]:
     """Build a sparse tensor from unique voxel coordinates.
 
     Args:

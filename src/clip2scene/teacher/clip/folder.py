@@ -154,7 +154,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -
 
 def read_normalisation(
     folder: Path, *, mean: Colour = OPENAI_MEAN, std: Colour = OPENAI_STD
-) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
     """Read mean and standard deviation of the colours from ``preprocessor_config.json``.
 
     Newer folders keep them in ``processor_config.json``, under ``image_processor``.
@@ -173,7 +173,7 @@ def read_normalisation(
     return three_numbers(mean, path), three_numbers(std, path)
 
 
-def three_numbers(values: object, path: Path) -> Float[Tensor, "3"]:
+def three_numbers(values: object, path: Path) -> Float[Tensor, " 3"]:
     """Turn a list of three numbers into a tensor.
 
     Raises:

@@ -59,8 +59,8 @@ class Clip:
     model: Any
     tokenize: Callable[[Sequence[str]], Int[Tensor, "texts tokens"]]
     unknown_words: Callable[[str], list[str]]
-    mean: Float[Tensor, "3"]
-    std: Float[Tensor, "3"]
+    mean: Float[Tensor, " 3"]
+    std: Float[Tensor, " 3"]
     image_size: int
     patch: int
     table: TextTable | None = None

@@ -95,7 +95,7 @@ class Mention:
 
 def caption_views(
     seed: int, num_views: int, size: int = 64
-) -> tuple[UInt8[np.ndarray, "views size size 3"], list[str], Int[np.ndarray, "views"]]:
+) -> tuple[UInt8[np.ndarray, "views size size 3"], list[str], Int[np.ndarray, " views"]]:
     """Take captioned pictures in the towns that follow from a seed, 64 in each.
 
     About six of ten are pointed at an object, each class equally often, from near and far and with many
@@ -131,7 +131,7 @@ def caption_views(
 
 def centred_views(
     seed: int, num_per_class: int, size: int = 64, *, alone: bool = True
-) -> tuple[UInt8[np.ndarray, "views size size 3"], Int[np.ndarray, "views"]]:
+) -> tuple[UInt8[np.ndarray, "views size size 3"], Int[np.ndarray, " views"]]:
     """Take pictures of single things, each in the middle and filling much of the picture.
 
     Args:

@@ -72,7 +72,7 @@ class HeldOut:
     classes: tuple[str, ...]
     names: tuple[tuple[str, ...], ...]
     views: UInt8[Tensor, "views side side 3"]
-    view_labels: Int[Tensor, "views"]
+    view_labels: Int[Tensor, " views"]
     images: UInt8[Tensor, "images height width 3"]
     labels: Int[Tensor, "images height width"]
 
@@ -136,7 +136,7 @@ def evaluate_dense(
 
 
 def evaluate_views(
-    clip: Clip, views: UInt8[Tensor, "views side side 3"], labels: Int[Tensor, "views"], prompts: Prompts
+    clip: Clip, views: UInt8[Tensor, "views side side 3"], labels: Int[Tensor, " views"], prompts: Prompts
 ) -> dict[str, float]:
     """Judge zero-shot classification: the fraction of views whose own class is nearest.
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from clip2scene.teacher.clip.load import Clip
 
-Views = tuple[UInt8[np.ndarray, "views side side 3"], list[str], Int[np.ndarray, "views"]]
+Views = tuple[UInt8[np.ndarray, "views side side 3"], list[str], Int[np.ndarray, " views"]]
 CaptionViews = Callable[[int, int], Views]
 """Paints views: from a seed and how many, to pictures, captions, and the class that each was pointed at."""
 

@@ -26,7 +26,7 @@ FOCAL_CLASSES = (
 
 def aim(
     snapshot: Snapshot, number: int, size: int, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, "views 4 4"], Float[np.ndarray, "views 3 3"], Int[np.ndarray, "views"]]:
+) -> tuple[Float[np.ndarray, "views 4 4"], Float[np.ndarray, "views 3 3"], Int[np.ndarray, " views"]]:
     """Point cameras: most at things, class by class, the rest anywhere."""
     at_things = round(number * 0.65)
     classes = rng.permutation(np.resize(rng.permutation(FOCAL_CLASSES), at_things))
@@ -50,12 +50,12 @@ _KIND_WEIGHTS = {"building": 3.0, "house": 3.0, "tree": 2.5, "wall": 1.2}
 
 def aim_at_classes(
     snapshot: Snapshot,
-    classes: Int[np.ndarray, "views"],
+    classes: Int[np.ndarray, " views"],
     size: int,
     rng: np.random.Generator,
     *,
     close: bool = False,
-) -> tuple[Float[np.ndarray, "aimed 4 4"], Float[np.ndarray, "aimed 3 3"], Int[np.ndarray, "aimed"]]:
+) -> tuple[Float[np.ndarray, "aimed 4 4"], Float[np.ndarray, "aimed 3 3"], Int[np.ndarray, " aimed"]]:
     """Point a camera at a thing of each class from where it can be seen; leave out those that find none."""
     table = snapshot.town.instances
     near = np.flatnonzero(~table.on_ground & (np.abs(table.starts[:, 0] - 40) < 120))
@@ -102,7 +102,7 @@ def aim_at_classes(
     return np.array(poses).reshape(-1, 4, 4), np.array(intrinsics).reshape(-1, 3, 3), chosen[seen]
 
 
-def _middles(snapshot: Snapshot, chosen: Int[np.ndarray, "things"]) -> Float[np.ndarray, "things 3"]:
+def _middles(snapshot: Snapshot, chosen: Int[np.ndarray, " things"]) -> Float[np.ndarray, "things 3"]:
     """Middle of each thing in the world; of tall ones, what a walker would look at."""
     poses, local = snapshot.poses[chosen].astype(np.float64), snapshot.town.instances.middles[chosen]
     cos, sin = np.cos(poses[:, 3]), np.sin(poses[:, 3])
@@ -114,9 +114,9 @@ def _middles(snapshot: Snapshot, chosen: Int[np.ndarray, "things"]) -> Float[np.
 def _first_clear(
     snapshot: Snapshot,
     spots: Float[np.ndarray, "views tries 3"],
-    chosen: Int[np.ndarray, "views"],
+    chosen: Int[np.ndarray, " views"],
     rng: np.random.Generator,
-) -> tuple[Int[np.ndarray, "views"], Int[np.ndarray, "seen"]]:
+) -> tuple[Int[np.ndarray, " views"], Int[np.ndarray, " seen"]]:
     """First spot of each view that sees some random place on its thing, and the views that have such a spot.
 
     The middle would not do: that of a bicycle seen from the side is a hole.

@@ -144,7 +144,7 @@ class Room:
         return True
 
 
-def _extent(thing: Thing) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+def _extent(thing: Thing) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
     """Corners of the box around a thing, in its frame."""
     vertices = np.concatenate([part.mesh.vertices for part in thing.parts]).astype(np.float64)
     return vertices.min(0), vertices.max(0)

@@ -83,8 +83,8 @@ class Surface:
 
     positions: Float[np.ndarray, "points 3"]
     colours: UInt8[np.ndarray, "points 3"]
-    labels: Int[np.ndarray, "points"]
-    instances: Int[np.ndarray, "points"]
+    labels: Int[np.ndarray, " points"]
+    instances: Int[np.ndarray, " points"]
 
 
 def record_room(folder: Path, scene: str, seed: int, walk: Walk) -> None:
@@ -160,13 +160,13 @@ def sample_surface(
     return Surface(positions, colours, room.town.instances.labels[instances], instances)
 
 
-def room_middle(room: Room) -> Float[np.ndarray, "3"]:
+def room_middle(room: Room) -> Float[np.ndarray, " 3"]:
     """Give the middle of a room, at eye level."""
     return np.array([room.length / 2, room.width / 2, 1.5])
 
 
 def sees(
-    snapshot: Snapshot, spot: Float[np.ndarray, "3"], positions: Float[np.ndarray, "points 3"]
+    snapshot: Snapshot, spot: Float[np.ndarray, " 3"], positions: Float[np.ndarray, "points 3"]
 ) -> np.ndarray:
     """Tell which places on surfaces can be seen from a spot: a ray from there meets nothing before them."""
     lines = positions - spot.astype(np.float32)

@@ -31,12 +31,12 @@ class Geometry:
     """
 
     vertices: Float[np.ndarray, "vertices 3"]
-    vertex_instances: Int[np.ndarray, "vertices"]
+    vertex_instances: Int[np.ndarray, " vertices"]
     faces: Int[np.ndarray, "faces 3"]
     num_still: int
-    face_parts: Int[np.ndarray, "faces"]
-    part_instances: Int[np.ndarray, "parts"]
-    part_textures: Int[np.ndarray, "parts"]
+    face_parts: Int[np.ndarray, " faces"]
+    part_instances: Int[np.ndarray, " parts"]
+    part_textures: Int[np.ndarray, " parts"]
     part_numbers: Float[np.ndarray, "parts 10"]
 
 
@@ -55,14 +55,14 @@ class Instances:
         chances: A number in 0..1 of each one's own.
     """
 
-    labels: Int[np.ndarray, "instances"]
+    labels: Int[np.ndarray, " instances"]
     nouns: tuple[str, ...]
     colours: tuple[str, ...]
-    on_ground: Bool[np.ndarray, "instances"]
+    on_ground: Bool[np.ndarray, " instances"]
     starts: Float[np.ndarray, "instances 5"]
     sizes: Float[np.ndarray, "instances 3"]
     middles: Float[np.ndarray, "instances 3"]
-    chances: Float[np.ndarray, "instances"]
+    chances: Float[np.ndarray, " instances"]
 
 
 def tabulate(grounds: list[Ground], placed: list[Placed], rng: np.random.Generator) -> Instances:

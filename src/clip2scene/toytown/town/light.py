@@ -24,15 +24,15 @@ class Light:
         lamp: Where the direct light comes from indoors, metres; None where it is the sun.
     """
 
-    to_sun: Float[np.ndarray, "3"]
-    sun: Float[np.ndarray, "3"]
-    ambient: Float[np.ndarray, "3"]
-    zenith: Float[np.ndarray, "3"]
-    horizon: Float[np.ndarray, "3"]
+    to_sun: Float[np.ndarray, " 3"]
+    sun: Float[np.ndarray, " 3"]
+    ambient: Float[np.ndarray, " 3"]
+    zenith: Float[np.ndarray, " 3"]
+    horizon: Float[np.ndarray, " 3"]
     haze: float
     exposure: float
     clouds: float
-    lamp: Float[np.ndarray, "3"] | None = None
+    lamp: Float[np.ndarray, " 3"] | None = None
 
 
 def draw_light(rng: np.random.Generator) -> Light:

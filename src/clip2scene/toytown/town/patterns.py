@@ -308,11 +308,11 @@ PATTERNS: dict[Texture, Callable[[Hits], Colours]] = {
 }
 
 
-def paint(textures: Int[np.ndarray, "hits"], hits: Hits) -> Colours:
+def paint(textures: Int[np.ndarray, " hits"], hits: Hits) -> Colours:
     """Colour every hit with its own pattern."""
     colours = np.empty_like(hits.colour)
     for texture in np.unique(textures):
-        chosen: Bool[np.ndarray, "hits"] = textures == texture
+        chosen: Bool[np.ndarray, " hits"] = textures == texture
         where = np.flatnonzero(chosen)
         group = Hits(*(getattr(hits, name)[where] for name in Hits.__dataclass_fields__))
         colours[where] = PATTERNS[Texture(int(texture))](group)

@@ -17,7 +17,7 @@ def shade(
     ray_hits: RayHits,
     origins: Float[np.ndarray, "rays 3"],
     directions: Float[np.ndarray, "rays 3"],
-    spread: Float[np.ndarray, "rays"],
+    spread: Float[np.ndarray, " rays"],
 ) -> Float[np.ndarray, "rays 3"]:
     """Light that reaches the sensor along each ray; 0..1 is what it can record, linear.
 
@@ -56,7 +56,7 @@ def shade(
 
 def _sunlit(
     snapshot: Snapshot, met: RayHits, positions: Float[np.ndarray, "rays 3"]
-) -> Float[np.ndarray, "rays"]:
+) -> Float[np.ndarray, " rays"]:
     """How squarely the sun meets each surface, 0 in the shade."""
     to_sun = snapshot.town.light.to_sun
     lit = np.maximum(met.normals @ to_sun, 0.0)
@@ -69,7 +69,7 @@ def _sunlit(
 
 def _lamplit(
     snapshot: Snapshot, met: RayHits, positions: Float[np.ndarray, "rays 3"]
-) -> Float[np.ndarray, "rays"]:
+) -> Float[np.ndarray, " rays"]:
     """How squarely the lamp meets each surface and how near it is; 0 in the shade, 1 at 2 m below it."""
     lamp = snapshot.town.light.lamp
     assert lamp is not None

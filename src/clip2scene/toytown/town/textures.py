@@ -65,11 +65,11 @@ class Hits:
     colour: Float[np.ndarray, "hits 3"]
     second: Float[np.ndarray, "hits 3"]
     numbers: Float[np.ndarray, "hits 4"]
-    chance: Float[np.ndarray, "hits"]
-    footprint: Float[np.ndarray, "hits"]
+    chance: Float[np.ndarray, " hits"]
+    footprint: Float[np.ndarray, " hits"]
 
 
-Values = Float[np.ndarray, "hits"]
+Values = Float[np.ndarray, " hits"]
 
 
 Colours = Float[np.ndarray, "hits 3"]
@@ -78,7 +78,7 @@ Colours = Float[np.ndarray, "hits 3"]
 _VOLUME = 64
 
 
-def _noise_volume() -> Float[np.ndarray, "cells"]:
+def _noise_volume() -> Float[np.ndarray, " cells"]:
     """Periodic smooth noise of unit deviation with four cells to a feature, flattened."""
     rough = np.random.default_rng(7).normal(size=(_VOLUME,) * 3)
     frequency = np.fft.fftfreq(_VOLUME)
@@ -99,7 +99,7 @@ def noise(position: Float[np.ndarray, "hits 3"], size: float | Values, chance: V
     return _NOISE[(cell[:, 0] * _VOLUME + cell[:, 1]) * _VOLUME + cell[:, 2]]
 
 
-def hashed(first: Int[np.ndarray, "hits"], second: Int[np.ndarray, "hits"], chance: Values) -> Values:
+def hashed(first: Int[np.ndarray, " hits"], second: Int[np.ndarray, " hits"], chance: Values) -> Values:
     """A number in 0..1 that looks random, for each cell of a grid."""
     mixed = first.astype(np.uint32) * np.uint32(374761393) + second.astype(np.uint32) * np.uint32(668265263)
     mixed += (chance * np.float32(1 << 20)).astype(np.uint32)
@@ -125,7 +125,7 @@ def along_and_up(hits: Hits) -> tuple[Values, Values]:
     ]
 
 
-def cells(along: Values, size: Values | float) -> tuple[Int[np.ndarray, "hits"], Values]:
+def cells(along: Values, size: Values | float) -> tuple[Int[np.ndarray, " hits"], Values]:
     """Which cell of a row, and where in it (0..1)."""
     scaled = along / size
     floor = np.floor(scaled)

@@ -37,13 +37,13 @@ class Boxes:
         moving: Whether the thing moves.
     """
 
-    instances: Int[np.ndarray, "boxes"]
-    labels: Int[np.ndarray, "boxes"]
+    instances: Int[np.ndarray, " boxes"]
+    labels: Int[np.ndarray, " boxes"]
     centres: Float[np.ndarray, "boxes 3"]
     sizes: Float[np.ndarray, "boxes 3"]
-    yaws: Float[np.ndarray, "boxes"]
+    yaws: Float[np.ndarray, " boxes"]
     velocities: Float[np.ndarray, "boxes 3"]
-    moving: Bool[np.ndarray, "boxes"]
+    moving: Bool[np.ndarray, " boxes"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class RayHits:
         normals: Unit length, world frame, turned towards the ray's origin; zero where it met nothing.
     """
 
-    distances: Float[np.ndarray, "rays"]
-    triangles: Int[np.ndarray, "rays"]
+    distances: Float[np.ndarray, " rays"]
+    triangles: Int[np.ndarray, " rays"]
     normals: Float[np.ndarray, "rays 3"]
 
 
@@ -167,7 +167,7 @@ class Town:
         )
 
     def place_vertices(
-        self, chosen: Int[np.ndarray, "chosen"], time_s: float
+        self, chosen: Int[np.ndarray, " chosen"], time_s: float
     ) -> Float[np.ndarray, "chosen 3"]:
         """Put some vertices where they are at a moment, in the world frame."""
         geometry, poses = self.geometry, self.poses(time_s)
@@ -177,7 +177,7 @@ class Town:
         turned = np.stack([cos * x - sin * y, sin * x + cos * y, z], 1)
         return turned + poses[:, :3].astype(np.float32)[of]
 
-    def _scene_of(self, triangles: Int[np.ndarray, "chosen"], time_s: float) -> EmbreeScene:
+    def _scene_of(self, triangles: Int[np.ndarray, " chosen"], time_s: float) -> EmbreeScene:
         """Put some triangles where they are at a moment, ready for rays."""
         used, faces = np.unique(self.geometry.faces[triangles], return_inverse=True)
         scene = EmbreeScene()
@@ -190,7 +190,7 @@ class _Layer:
     """Some triangles of a town, ready for rays: the scene's n-th is the town's ``triangles[n]``."""
 
     scene: EmbreeScene
-    triangles: Int[np.ndarray, "triangles"]
+    triangles: Int[np.ndarray, " triangles"]
 
 
 class Snapshot:
@@ -223,7 +223,7 @@ class Snapshot:
 
     def is_blocked(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"]
-    ) -> Bool[np.ndarray, "rays"]:
+    ) -> Bool[np.ndarray, " rays"]:
         """Tell which rays meet anything at all."""
         free = np.arange(len(origins))
         for layer in self._layers:
@@ -242,8 +242,8 @@ class Snapshot:
         self,
         ray_hits: RayHits,
         positions: Float[np.ndarray, "rays 3"],
-        footprints: Float[np.ndarray, "rays"],
-    ) -> tuple[Float[np.ndarray, "rays 3"], Int[np.ndarray, "rays"]]:
+        footprints: Float[np.ndarray, " rays"],
+    ) -> tuple[Float[np.ndarray, "rays 3"], Int[np.ndarray, " rays"]]:
         """Colour of the surface at each hit, 0..1 before any light, and which pattern it bears.
 
         Args:

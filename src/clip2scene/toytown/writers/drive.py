@@ -235,7 +235,7 @@ class Drive:
 
     def _visible_fractions(
         self, boxes: Boxes, time_us: int, renders: list[Render]
-    ) -> Float[np.ndarray, "boxes"]:
+    ) -> Float[np.ndarray, " boxes"]:
         """Estimate how much of each box the cameras see: the share of inner points with nothing before."""
         steps = np.array([-0.35, 0.0, 0.35])
         grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -90,7 +90,7 @@ def sweep_times_us(recording: Recording) -> list[int]:
     ]
 
 
-def raw_labels(instances: Instances) -> UInt32[np.ndarray, "instances"]:
+def raw_labels(instances: Instances) -> UInt32[np.ndarray, " instances"]:
     """Give the label of the points of each thing: the raw id, and above 16 bits its number if it is one."""
     moving = (instances.starts[:, 4] != 0).astype(int)
     raw = np.array(
