@@ -9,8 +9,9 @@ from PIL import Image
 
 from clip2scene import cli
 from clip2scene.datasets.clouds import read_cloud, write_ply
+from clip2scene.io import fingerprint
 from clip2scene.recipes import RECIPES
-from clip2scene.runs.checkpoint import fingerprint, load_checkpoint
+from clip2scene.runs.checkpoint import load_checkpoint
 
 TABLES = "v1.0-trainval"
 SMALL = ("--steps", "2", "--data.sweeps", "1", "--student.width", "0.25", "--student.voxel-size", "0.5")

@@ -9,8 +9,9 @@ from clip2scene.classes.tables import TOYTOWN
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.evaluation.evaluate import COLUMNS, evaluate
 from clip2scene.inference.segmenter import Segmenter
+from clip2scene.io import fingerprint
 from clip2scene.recipes import supervised
-from clip2scene.runs.checkpoint import fingerprint, load_checkpoint
+from clip2scene.runs.checkpoint import load_checkpoint
 from clip2scene.runs.run import open_run
 from clip2scene.training.train import pretrain
 

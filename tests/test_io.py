@@ -6,8 +6,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from clip2scene.io import new_folder, read_array, read_arrays, read_json, write_atomically, write_json
+from clip2scene.io import (
+    fingerprint,
+    hash_files,
+    load_checksummed,
+    new_folder,
+    read_array,
+    read_arrays,
+    read_json,
+    save_checksummed,
+    write_atomically,
+    write_json,
+)
+
+TENSORS = {
+    "b": torch.arange(6).reshape(2, 3).half(),
+    "a": torch.tensor([[1.5, -2.0]]).T,  # not contiguous
+    "empty": torch.zeros(0, 4),
+    "small": torch.arange(5, dtype=torch.int8),
+}
+
+
+def same_as_written(found):
+    return found.keys() == TENSORS.keys() and all(
+        found[name].dtype == each.dtype and torch.equal(found[name], each) for name, each in TENSORS.items()
+    )
 
 
 def test_a_file_appears_only_when_its_writing_ends_well(tmp_path):
@@ -160,3 +186,78 @@ def test_what_cannot_be_replaced_is_refused_before_any_work(tmp_path, monkeypatc
     with pytest.raises(ValueError, match="disk cannot be replaced"), new_folder(tmp_path / "disk"):
         pytest.fail("the work began")
     assert [path.name for path in tmp_path.iterdir()] == ["disk"]
+
+
+def test_tensors_come_back(tmp_path):
+    save_checksummed(tmp_path / "a.safetensors", TENSORS)
+    assert same_as_written(load_checksummed(tmp_path / "a.safetensors"))
+
+
+def test_whatever_bit_changes_nothing_wrong_is_read(tmp_path):
+    """A change in the checksum's own name, or in a space, leaves the tensors what they were."""
+    path = tmp_path / "a.safetensors"
+    save_checksummed(path, TENSORS)
+    whole, harmless = path.read_bytes(), 0
+    for number in range(8 * len(whole)):
+        bits = bytearray(whole)
+        bits[number // 8] ^= 1 << number % 8
+        path.write_bytes(bits)
+        try:
+            found = load_checksummed(path)
+        except ValueError as error:
+            assert "a.safetensors" in str(error) and "delete it and run again" in str(error)
+            continue
+        assert same_as_written(found)
+        harmless += 1
+    assert harmless < 8 * 16
+
+
+def test_names_that_are_swapped_are_found_out(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_checksummed(path, {"a": torch.zeros(3), "b": torch.ones(3)})
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b'"a"', b'"c"').replace(b'"b"', b'"a"').replace(b'"c"', b'"b"'))
+    with pytest.raises(ValueError, match="is damaged: it is not what was written"):
+        load_checksummed(path)
+
+
+def test_files_of_earlier_versions_are_read_unchecked(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "old.safetensors")
+    assert load_checksummed(tmp_path / "old.safetensors")["a"].tolist() == [1, 1]
+
+
+def test_a_missing_file_of_tensors_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no\.safetensors cannot be read"):
+        load_checksummed(tmp_path / "no.safetensors")
+
+
+def test_the_fingerprint_sees_names_types_shapes_and_bits_but_not_order():
+    tensors = {"a": torch.zeros(2, 2), "b": torch.ones(3)}
+    first = fingerprint(tensors)
+    assert fingerprint(dict(reversed(tensors.items()))) == first
+    changed = [
+        {"c": tensors["a"], "b": tensors["b"]},
+        {**tensors, "a": torch.zeros(4)},
+        {**tensors, "a": torch.zeros(2, 2, dtype=torch.int32)},
+        {**tensors, "a": -torch.zeros(2, 2)},
+    ]
+    assert len({first, *map(fingerprint, changed)}) == 5
+
+
+def test_the_hash_of_files_sees_names_and_contents_but_not_where_the_folder_lies(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        (tmp_path / name / "x.bin").write_bytes(b"12")
+        (tmp_path / name / "sub" / "y.bin").write_bytes(b"3" * 3_000_000)
+    first = hash_files(tmp_path / "one")
+    assert hash_files(tmp_path / "two") == first
+    assert hash_files(tmp_path / "one", [tmp_path / "one" / "x.bin"]) != first
+    (tmp_path / "two" / "x.bin").write_bytes(b"13")
+    assert hash_files(tmp_path / "two") != first
+    (tmp_path / "one" / "x.bin").rename(tmp_path / "one" / "z.bin")
+    assert hash_files(tmp_path / "one") != first
+    with pytest.raises(ValueError, match="is missing"):
+        hash_files(tmp_path, [tmp_path / "nothing"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no files"):
+        hash_files(tmp_path / "empty")

@@ -1,17 +1,28 @@
-"""Files that are either whole or absent; and strangers' files, read with suspicion."""
+"""Files that are either whole or absent; and strangers' files, read with suspicion.
 
+Tensors are kept in safetensors files, readable by any reader of those, with a checksum: the format notices a
+file that is cut short, but not a number that has changed.
+"""
+
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
-from clip2scene.parallel import in_a_sentence
+_CHECKSUM = "crc32"
+"""The name of the checksum in the header of a safetensors file."""
 
 
 @contextmanager
@@ -143,3 +154,94 @@ def read_arrays(path: Path, names: Sequence[str], *, perhaps: Sequence[str] = ()
             what = getattr(array, "dtype", "bytes")
             raise ValueError(f"array {name} of {path} should hold numbers, got {what}; write it anew")
     return arrays
+
+
+def save_checksummed(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors with their checksum, atomically."""
+    own = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with write_atomically(path) as temporary:
+        save_file(own, temporary, metadata={_CHECKSUM: _checksum(own)})
+
+
+def load_checksummed(path: Path) -> dict[str, Tensor]:
+    """Read what :func:`save_checksummed` wrote; a file of an earlier version has no checksum to check.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            expected = (opened.metadata() or {}).get(_CHECKSUM)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); delete it and run again") from None
+    if expected is not None and expected != _checksum(tensors):
+        raise ValueError(f"{path} is damaged: it is not what was written; delete it and run again")
+    return tensors
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Hash named tensors: names, types, shapes and bytes, whatever their order.
+
+    Returns:
+        A SHA-256 in hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def hash_files(folder: Path, paths: Iterable[Path] | None = None) -> str:
+    """Hash files: their contents and their names within ``folder``, whatever their order.
+
+    Args:
+        folder: What names are taken relative to.
+        paths: The files, inside it; all files below it when None.
+
+    Returns:
+        A SHA-256 in hexadecimal digits.
+
+    Raises:
+        ValueError: If there is no file to hash, or one is missing.
+    """
+    folder = Path(folder)
+    chosen = sorted(path for path in folder.rglob("*") if path.is_file()) if paths is None else sorted(paths)
+    if not chosen:
+        raise ValueError(f"{folder} holds no files to hash; check the folder")
+    digest = hashlib.sha256()
+    for path in chosen:
+        if not path.is_file():
+            raise ValueError(f"{path} is missing; check the folder")
+        content = hashlib.sha256()
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                content.update(block)
+        digest.update(f"{path.relative_to(folder).as_posix()}|{content.hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def in_a_sentence(error: Exception) -> str:
+    """Say on one line what went wrong; faults that are nobody's but ours with the name of their kind.
+
+    Example:
+        >>> in_a_sentence(ValueError("no data"))
+        'no data'
+        >>> in_a_sentence(KeyError("lidar"))
+        "KeyError: 'lidar'"
+    """
+    text = " ".join(str(error).split())
+    expected = isinstance(error, (ValueError, OSError)) and text
+    return (text if expected else f"{type(error).__name__}: {text}")[:600]
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    """Sum up names, kinds, shapes and numbers."""
+    found = 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        found = zlib.crc32(tensor.numpy().data, found)
+    return f"{found:08x}"

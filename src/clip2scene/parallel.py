@@ -21,6 +21,8 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from clip2scene.io import in_a_sentence
+
 try:
     import fcntl
 except ImportError:  # not on Windows
@@ -214,20 +216,6 @@ def count_cores() -> int:
     """Count the cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def in_a_sentence(error: Exception) -> str:
-    """Say on one line what went wrong; faults that are nobody's but ours with the name of their kind.
-
-    Example:
-        >>> in_a_sentence(ValueError("no data"))
-        'no data'
-        >>> in_a_sentence(KeyError("lidar"))
-        "KeyError: 'lidar'"
-    """
-    text = " ".join(str(error).split())
-    expected = isinstance(error, (ValueError, OSError)) and text
-    return (text if expected else f"{type(error).__name__}: {text}")[:600]
 
 
 def _try(work: Callable[[Task], None], task: Task) -> str:

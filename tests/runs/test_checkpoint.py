@@ -13,11 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from clip2scene.io import fingerprint
 from clip2scene.runs import checkpoint as module
 from clip2scene.runs.checkpoint import (
     Checkpoint,
-    fingerprint,
-    hash_files,
     load_checkpoint,
     load_weights,
     previous_path,
@@ -230,6 +229,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from clip2scene.runs import checkpoint
+from clip2scene.io import fingerprint
 from clip2scene.runs.checkpoint import Checkpoint, save_checkpoint
 
 def save(step):
@@ -301,35 +301,3 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing():
     ):
         load_weights(layer, {"weight": torch.zeros(2, 4), "extra": torch.zeros(1)}, "some.safetensors")
     assert fingerprint(layer.state_dict()) == before
-
-
-def test_the_fingerprint_sees_names_types_shapes_and_bits_but_not_order():
-    tensors = {"a": torch.zeros(2, 2), "b": torch.ones(3)}
-    first = fingerprint(tensors)
-    assert fingerprint(dict(reversed(tensors.items()))) == first
-    changed = [
-        {"c": tensors["a"], "b": tensors["b"]},
-        {**tensors, "a": torch.zeros(4)},
-        {**tensors, "a": torch.zeros(2, 2, dtype=torch.int32)},
-        {**tensors, "a": -torch.zeros(2, 2)},
-    ]
-    assert len({first, *map(fingerprint, changed)}) == 5
-
-
-def test_the_hash_of_files_sees_names_and_contents_but_not_where_the_folder_lies(tmp_path):
-    for name in ("one", "two"):
-        (tmp_path / name / "sub").mkdir(parents=True)
-        (tmp_path / name / "x.bin").write_bytes(b"12")
-        (tmp_path / name / "sub" / "y.bin").write_bytes(b"3" * 3_000_000)
-    first = hash_files(tmp_path / "one")
-    assert hash_files(tmp_path / "two") == first
-    assert hash_files(tmp_path / "one", [tmp_path / "one" / "x.bin"]) != first
-    (tmp_path / "two" / "x.bin").write_bytes(b"13")
-    assert hash_files(tmp_path / "two") != first
-    (tmp_path / "one" / "x.bin").rename(tmp_path / "one" / "z.bin")
-    assert hash_files(tmp_path / "one") != first
-    with pytest.raises(ValueError, match="is missing"):
-        hash_files(tmp_path, [tmp_path / "nothing"])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no files"):
-        hash_files(tmp_path / "empty")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clip2scene import sealed
+from clip2scene import io
 from clip2scene.build import SMALL_CLIP
 from clip2scene.teacher import cache
 from clip2scene.teacher.cache import CachedTeacher
@@ -155,7 +155,7 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sealed, "save_file", stop)
+    monkeypatch.setattr(io, "save_file", stop)
     with pytest.raises(KeyboardInterrupt):
         remember(tmp_path)(make_sample(0))
     assert not [each for each in tmp_path.rglob("*") if each.is_file()]

@@ -7,7 +7,7 @@ from pathlib import Path
 from clip2scene.build.data import DataSet
 from clip2scene.classes.class_set import ClassSet, keep_known
 from clip2scene.config import LossConfig, TeacherConfig
-from clip2scene.runs.checkpoint import hash_files
+from clip2scene.io import hash_files
 from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_backbone
 from clip2scene.teacher.clip.folder import model_files
 from clip2scene.teacher.clip.load import Clip, load_clip

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from clip2scene.datasets.clouds import FARTHEST_M
 from clip2scene.geometry.projection import transform_points
-from clip2scene.io import read_json
-from clip2scene.parallel import in_a_sentence
+from clip2scene.io import in_a_sentence, read_json
 from clip2scene.types import PointCloud
 
 CLOUD_FROM_SENSOR = torch.tensor(

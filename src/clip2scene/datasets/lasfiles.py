@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clip2scene.parallel import in_a_sentence
+from clip2scene.io import in_a_sentence
 
 _MOST_PACKED = 64  # points in a byte of a compressed file
 _SLACK_M = 0.1

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip2scene.distill.batch import PixelTargets, Superpixels, TrainItem
 from clip2scene.geometry.superpoints import vote
-from clip2scene.sealed import load_checksummed, save_checksummed
+from clip2scene.io import load_checksummed, save_checksummed
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Pairs, PointCloud
 

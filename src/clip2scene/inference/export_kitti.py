@@ -11,8 +11,7 @@ from tqdm import tqdm
 from clip2scene import build
 from clip2scene.datasets.kitti.labels import prediction_path, raw_ids, write_labels
 from clip2scene.distill.lift import gather_sweeps
-from clip2scene.io import read_json, write_json
-from clip2scene.runs.checkpoint import hash_files
+from clip2scene.io import hash_files, read_json, write_json
 from clip2scene.runs.run import Run, open_run
 
 _OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "recipe.json")

@@ -11,18 +11,17 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clip2scene.io import write_atomically
+from clip2scene.io import fingerprint, write_atomically
 
 FORMAT = 1
 _KEY = "clip2scene"
@@ -150,49 +149,6 @@ def versions() -> dict[str, str]:
     """Name the versions of everything that numbers depend on, for :attr:`Checkpoint.provenance`."""
     packages = {name: metadata.version(name) for name in ("clip2scene", "torch", "numpy", "safetensors")}
     return {"python": platform.python_version(), **packages}
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Hash named tensors: names, types, shapes and bytes, whatever their order.
-
-    Returns:
-        A SHA-256 in hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def hash_files(folder: Path, paths: Iterable[Path] | None = None) -> str:
-    """Hash files: their contents and their names within ``folder``, whatever their order.
-
-    Args:
-        folder: What names are taken relative to.
-        paths: The files, inside it; all files below it when None.
-
-    Returns:
-        A SHA-256 in hexadecimal digits.
-
-    Raises:
-        ValueError: If there is no file to hash, or one is missing.
-    """
-    folder = Path(folder)
-    chosen = sorted(path for path in folder.rglob("*") if path.is_file()) if paths is None else sorted(paths)
-    if not chosen:
-        raise ValueError(f"{folder} holds no files to hash; check the folder")
-    digest = hashlib.sha256()
-    for path in chosen:
-        if not path.is_file():
-            raise ValueError(f"{path} is missing; check the folder")
-        content = hashlib.sha256()
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                content.update(block)
-        digest.update(f"{path.relative_to(folder).as_posix()}|{content.hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
 def _keep_previous(path: Path) -> None:

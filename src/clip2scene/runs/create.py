@@ -8,12 +8,8 @@ from safetensors.torch import save_file
 
 from clip2scene import build
 from clip2scene.config import Recipe, to_dict
-from clip2scene.io import write_atomically, write_json
-from clip2scene.runs.checkpoint import (
-    fingerprint,
-    hash_files,
-    versions,
-)
+from clip2scene.io import fingerprint, hash_files, write_atomically, write_json
+from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.folder import (
     LABELS,
     SEEN,

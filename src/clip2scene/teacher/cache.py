@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Int8, Num, UInt8
 from torch import Tensor
 
-from clip2scene.sealed import load_checksummed, save_checksummed
+from clip2scene.io import load_checksummed, save_checksummed
 from clip2scene.teacher.maskclip import Cells, DenseEmbeddings, Maps, MaskClip
 from clip2scene.types import Sample
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from clip2scene.parallel import in_a_sentence
+from clip2scene.io import in_a_sentence
 from clip2scene.types import IGNORE_LABEL, Pairs, Sample
 
 

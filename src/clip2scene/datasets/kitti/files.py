@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clip2scene.datasets.checks import check_positions, read_records
 from clip2scene.geometry.projection import check_intrinsics, check_rigid
-from clip2scene.parallel import in_a_sentence
+from clip2scene.io import in_a_sentence
 from clip2scene.types import Camera, PointCloud
 
 CAMERA = "image_2"

@@ -16,7 +16,7 @@ from torch import Tensor
 from clip2scene.datasets.checks import read_image
 from clip2scene.datasets.kitti.files import check_middle, colour_camera
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid
-from clip2scene.parallel import in_a_sentence
+from clip2scene.io import in_a_sentence
 from clip2scene.types import Camera, DepthImage, PointCloud, Sample
 
 _log = logging.getLogger(__name__)
