@@ -1,6 +1,9 @@
 import errno
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -129,6 +132,44 @@ def test_a_folder_keeps_what_else_was_written_in_the_block(tmp_path):
     with file_lock(tmp_path / "new" / "lock"):
         (tmp_path / "new" / "answer").touch()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["answer"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from clip2scene.parallel import file_lock
+with file_lock(Path(sys.argv[1])):
+    print("inside", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_process_that_is_killed_in_the_block_lets_the_next_one_in(tmp_path):
+    path = tmp_path / "new" / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"inside\n"
+        with pytest.raises(ValueError, match="another process works"), file_lock(path, wait=False):
+            pass
+        holder.kill()
+    with file_lock(path, wait=False):
+        assert path.exists()
+    assert not path.exists()
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system has no fork")
+def test_a_process_that_is_forked_in_the_block_does_not_open_it(tmp_path):
+    with file_lock(tmp_path / "lock"):
+        child = multiprocessing.get_context("fork").Process(target=str)
+        child.start()
+        child.join()
+        call = [
+            sys.executable,
+            "-c",
+            HOLDER.replace("sys.argv[1])", "sys.argv[1]), wait=False"),
+            tmp_path / "lock",
+        ]
+        ended = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert "another process works" in ended.stderr
 
 
 def die_at_three(number):

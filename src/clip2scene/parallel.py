@@ -15,23 +15,20 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
+from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from clip2scene.io import in_a_sentence
 
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _SECONDS_BETWEEN_LOOKS = 2.0
+_KILLED = -9  # the exit code; Windows does not know this signal
 _WORTH_A_PROCESS = 4  # parts; for fewer, none is started
 _TORCH_SAYS_OF_THE_KILLED = ("exited unexpectedly", "is killed by signal")
 
@@ -164,7 +161,7 @@ class _Readings:
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Let one process at a time into the block, for work that the next one then finds done.
 
-    A process that dies in the block lets the next one in. Where the system has no file locks, all go in.
+    A process that dies in the block lets the next one in.
 
     Args:
         path: File that stands for the block; made with its folder, and removed at the end, as is the folder
@@ -174,42 +171,27 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     Raises:
         ValueError: If another is inside and ``wait`` is off.
     """
-    if fcntl is None:
-        yield
-        return
-    made = not path.parent.exists()
-    file = _hold(path, wait)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)  # while it is held: who waits for it will see that it is gone
-        file.close()
-        if made:
-            with suppress(OSError):
-                path.parent.rmdir()
-
-
-def _hold(path: Path, wait: bool) -> IO[str]:
-    """Open a file and lock it."""
-    while True:
+    made, lock = not path.parent.exists(), FileLock(path, blocking=wait)
+    while not lock.is_locked:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a")
-        except (FileNotFoundError, FileExistsError):  # who was inside removes the folder just now
-            if path.parent.exists() and not path.parent.is_dir():
-                raise
-            continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.close()
+            lock.acquire()
+        except Timeout:
             raise ValueError(
                 f"another process works in {path.parent}; wait until it is done, or stop it"
             ) from None
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()  # the one inside has removed it; what others hold now is a new file
+        except (FileNotFoundError, FileExistsError):  # who was inside removes the folder just now
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # on Windows, where the lock removes its file itself
+            path.unlink(missing_ok=True)  # while it is held: who waits for it will see that it is gone
+        lock.release()
+        if made:
+            with suppress(OSError):
+                path.parent.rmdir()
 
 
 def count_cores() -> int:
@@ -226,6 +208,8 @@ def _try(work: Callable[[Task], None], task: Task) -> str:
     return ""
 
 
+# No library's pool here: pebble's keeps spare processes, each of which imports torch, and breaks when one of
+# these is killed; and what it stops it kills three seconds later, so that half-written files stay.
 def _start(work: Callable[[Task], None], task: Task, threads: int) -> tuple[SpawnProcess, Connection]:
     """Start a process for one task."""
     spawn = multiprocessing.get_context("spawn")
@@ -252,10 +236,9 @@ def _environment(threads: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        for name in changes:
+            del os.environ[name]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def _work_isolated(answer: Connection, work: Callable[[Any], None], task: Any, precision: str) -> None:  # noqa: ANN401
@@ -281,14 +264,8 @@ def _end_with_parent() -> None:
 def _ending(process: SpawnProcess, answer: Connection) -> str:
     """Read how a process ended."""
     process.join()
-    try:
+    with answer, suppress(EOFError):
         if answer.poll():
             return answer.recv()
-    except EOFError:
-        pass
-    finally:
-        answer.close()
-    killed = process.exitcode == -signal.SIGKILL
-    return f"its process ended with code {process.exitcode}" + (
-        ": it was killed, most often for want of memory" if killed else ""
-    )
+    killed = ": it was killed, most often for want of memory" if process.exitcode == _KILLED else ""
+    return f"its process ended with code {process.exitcode}{killed}"
