@@ -38,7 +38,7 @@ def toytown() -> Recipe:
             scales=NEAR_AND_FAR, window=64, window_overlap=0.0, superpoint_vote=True, templates="toytown"
         ),
         student=StudentConfig(
-            network="minkunet14a", width=0.5, voxel_size=0.15, sees_height=True, settles=True
+            network="minkunet14a", width=0.5, voxel_size=0.15, sees_height=True, superpoint_mean=True
         ),
         loss=LossConfig(class_balance=0.5),
         augment=AugmentConfig(scale=0.05),

@@ -46,7 +46,7 @@ def test_an_unknown_setting_is_named():
     ],
 )
 def test_a_bad_value_is_refused_when_it_is_given(kind, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
         kind(**wrong)
 
 
@@ -60,40 +60,49 @@ def test_a_ceiling_learns_from_as_many_clouds_and_differs_in_nothing_but_who_tea
 
 
 def test_a_recipe_needs_steps():
-    with pytest.raises(ValueError, match="steps must be positive, got 0"):
+    with pytest.raises(ValueError, match="--steps must be at least 1, got 0"):
         Recipe(name="none", steps=0)
 
 
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [
-        ({"loss": LossConfig(weight=0.0)}, "loss.weight or consistency.weight must be above 0"),
-        ({"self_training": SelfTrainingConfig(unseen=True, source="average")}, "needs optimiser.average"),
-        ({"self_training": SelfTrainingConfig(unseen=True, settle=True)}, "needs teacher.superpoint_vote"),
+        ({"loss": LossConfig(weight=0.0)}, "--loss.weight must be above 0 where --consistency.weight is 0"),
+        (
+            {"self_training": SelfTrainingConfig(unseen=True, source="average")},
+            "--self-training.source must be same-pass without an --optimiser.average above 0, got 'average'",
+        ),
+        (
+            {"self_training": SelfTrainingConfig(unseen=True, superpoint_mean=True)},
+            "--self-training.superpoint-mean must be off without --teacher.superpoint-vote",
+        ),
         (
             {"self_training": SelfTrainingConfig(probability=0.5), "loss": LossConfig(form="pixel-infonce")},
-            "self-training needs a loss over classes, not pixel-infonce",
+            "--self-training.probability must be 0 with pixel-infonce",
         ),
-        ({"supervision": "labels", "consistency": ConsistencyConfig(weight=1.0)}, "learning from labels"),
-        ({"supervision": "labels", "data": DataConfig(words="all")}, "learning from labels"),
+        ({"supervision": "labels", "consistency": ConsistencyConfig(weight=1.0)}, "0 to learn from labels"),
+        (
+            {"supervision": "labels", "data": DataConfig(words="all")},
+            "--data.words must be own to learn from labels",
+        ),
         (
             {"teacher": TeacherConfig(kind="label-maps"), "data": DataConfig(words="all")},
-            "class maps speak the data's own classes",
+            "--data.words must be own: label maps hold the data's own classes, got 'all'",
         ),
         (
             {"teacher": TeacherConfig(kind="label-maps"), "loss": LossConfig(form="superpixel-infonce")},
-            "class maps have no features",
+            "--loss.backbone must be .*: label maps have no features, got None",
         ),
         (
             {
                 "teacher": TeacherConfig(kind="label-maps"),
                 "loss": LossConfig(form="pixel-infonce", backbone="own"),
             },
-            "class maps have no image tower",
+            "label maps have no image tower, got 'own'",
         ),
         (
             {"loss": LossConfig(form="pixel-infonce"), "consistency": ConsistencyConfig(weight=1.0)},
-            "consistency needs a loss over classes, not pixel-infonce",
+            "--consistency.weight must be 0 with pixel-infonce",
         ),
     ],
 )
@@ -119,14 +128,14 @@ def test_parts_that_do_not_go_together_are_refused_before_anything_starts(settin
     ],
 )
 def test_a_bad_value_of_the_whole_method_is_refused_when_it_is_given(kind, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
         kind(**wrong)
 
 
 @pytest.mark.parametrize("layout", ["scannet", "rgbd"])
 def test_rooms_cannot_be_judged_in_the_classes_of_streets(layout):
     with pytest.raises(
-        ValueError, match=f"classes toytown are for .*streets, {layout} has own and scannet-200"
+        ValueError, match=f"--data.classes must be own or scannet-200 for the layout {layout}, got 'toytown'"
     ):
         DataConfig(layout=layout, classes="toytown")
     assert DataConfig(layout=layout, classes="scannet-200").classes == "scannet-200"
@@ -137,3 +146,37 @@ def test_the_ceiling_of_the_whole_method_learns_from_labels_alone(name):
     ceiling = supervised(RECIPES[name])
     assert ceiling.consistency.weight == 0 and not ceiling.self_training.is_on
     assert ceiling.data.sweeps == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        ({"steps": "5"}, "setting steps must be int, got '5'"),
+        ({"seed": True}, "setting seed must be int, got True"),
+        ({"supervision": "nobody"}, "setting supervision must be one of"),
+        ({"data": {"min_depth": "1"}}, "setting data.min_depth must be float, got '1'"),
+        ({"teacher": {"working_size": [1, 2, 3]}}, "setting teacher.working_size must be"),
+        ({"labels": {"ranking": ["a", 1]}}, "setting labels.ranking must be"),
+        ({"student": 7}, "student must be settings by name, got 7"),
+    ],
+)
+def test_a_written_value_of_another_type_is_named(part, fault):
+    with pytest.raises(ValueError, match=fault):
+        from_dict({"name": "none", **part})
+
+
+def test_whole_numbers_stand_for_real_ones_and_lists_for_tuples():
+    recipe = from_dict({"name": "none", "data": {"min_depth": 1}, "teacher": {"working_size": [96, 160]}})
+    assert recipe.data.min_depth == 1 and recipe.teacher.working_size == (96, 160)
+
+
+def test_a_recipe_of_an_earlier_version_is_read_with_its_names_of_that_time():
+    values = to_dict(toytown())
+    del values["student"]["superpoint_mean"]
+    values["student"]["settles"] = True
+    assert from_dict(values) == toytown()
+
+
+def test_a_number_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="--data.min-depth must be above 0, got nan"):
+        DataConfig(min_depth=float("nan"))

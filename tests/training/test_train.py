@@ -234,7 +234,7 @@ def make_seen_corner(number):
 
 
 S3 = SelfTrainingConfig(
-    probability=0.5, start=0.0, switch="point", source="average", settle=True, unseen=True
+    probability=0.5, start=0.0, switch="point", source="average", superpoint_mean=True, unseen=True
 )
 VOTE = TeacherConfig(superpoint_vote=True)
 KINDS = {

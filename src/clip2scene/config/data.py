@@ -1,9 +1,9 @@
-"""Where samples come from, and who answers for their pixels."""
+"""Where samples come from, and how points meet pixels."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from clip2scene.config.require import require
+from clip2scene.config.checks import check_range, refuse
 
 Layout = Literal[
     "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
@@ -39,57 +39,15 @@ class DataConfig:
     """Share of the frames asked for that may be unusable, in 0..1; above it, a room is refused."""
 
     def __post_init__(self) -> None:
-        require(self.min_depth > 0, "min_depth must be positive metres", self.min_depth)
-        require(1 <= self.sweeps <= 10, "sweeps must lie in 1..10", self.sweeps)
-        require(self.frame_step >= 1, "frame_step must be 1 or more", self.frame_step)
-        require(1 <= self.views <= 255, "views must lie in 1..255", self.views)
-        require(0 <= self.most_skipped <= 1, "most_skipped must lie in 0..1", self.most_skipped)
-        in_rooms = self.classes != "toytown" or self.layout not in ("scannet", "rgbd")
-        require(
-            in_rooms,
-            f"classes toytown are for layouts of streets, {self.layout} has own and scannet-200",
-            "toytown",
-        )
-        of_rooms = self.classes != "scannet-200" or self.layout in ("scannet", "rgbd")
-        require(of_rooms, "classes scannet-200 are for the layouts scannet and rgbd", self.layout)
-        merged = not self.merge_sweeps or self.sweeps > 1
-        require(merged, "merge_sweeps needs sweeps above 1", self.sweeps)
-
-
-@dataclass(frozen=True)
-class TeacherConfig:
-    """Who says what a pixel is."""
-
-    kind: Literal["maskclip", "label-maps"] = "maskclip"
-    """An image-text model read densely, or class maps written by any 2D segmenter."""
-    trained_on_2d_labels: bool = False
-    """Whether the teacher ever saw labelled images; results are reported in two classes by this."""
-    working_size: tuple[int, int] | None = None
-    """Height and width at which images are looked at, in pixels; None keeps each image's own size."""
-    scales: tuple[float, ...] = (1.0,)
-    """Factors on that size at which images are looked at too; the answers are averaged."""
-    window: int | None = None
-    """Side in pixels of windows slid over the image, at each scale; None looks at it whole."""
-    window_overlap: float = 0.5
-    """Share of a window's side that the next one covers too, in 0..0.9."""
-    precision: Literal["float16", "int8"] = "float16"
-    """What the image-text model's maps are rounded to, kept or not; int8 takes half the space."""
-    key_smoothing: float = 0.0
-    """Cells whose best score is below this take over the scores of cells with like keys; 0 is off."""
-    prompt_denoising: float = 0.0
-    """Classes whose best score in an image is below this are silenced in it; 0 is off, MaskCLIP's is 0.5."""
-    superpoint_vote: bool = False
-    """Whether the points of a piece of the cloud that stands alone settle on one class by vote."""
-    templates: Literal["all", "toytown"] = "all"
-    """Sentences around each class name: all 85, or the few made of toytown's words."""
-
-    def __post_init__(self) -> None:
-        positive = bool(self.scales) and min(self.scales) > 0
-        require(positive, "scales must be one or more positive factors", self.scales)
-        size = self.working_size
-        require(size is None or min(size) > 0, "working_size must be positive pixels", size)
-        require(self.window is None or self.window > 0, "window must be positive pixels", self.window)
-        overlap = self.window_overlap
-        require(0 <= overlap <= 0.9, "window_overlap must lie in 0..0.9", overlap)
-        for name in ("key_smoothing", "prompt_denoising"):
-            require(0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1", getattr(self, name))
+        check_range("--data.min-depth", self.min_depth, above=0)
+        check_range("--data.sweeps", self.sweeps, least=1, most=10)
+        check_range("--data.frame-step", self.frame_step, least=1)
+        check_range("--data.views", self.views, least=1, most=255)
+        check_range("--data.most-skipped", self.most_skipped, least=0, most=1)
+        in_rooms = self.layout in ("scannet", "rgbd")
+        if in_rooms and self.classes == "toytown":
+            refuse("--data.classes", f"own or scannet-200 for the layout {self.layout}", self.classes)
+        if self.classes == "scannet-200" and not in_rooms:
+            refuse("--data.classes", f"own or toytown for the layout {self.layout}", self.classes)
+        if self.merge_sweeps and self.sweeps == 1:
+            refuse("--data.sweeps", "above 1 where sweeps are merged (--data.merge-sweeps)", self.sweeps)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from clip2scene.config.require import require
+from clip2scene.config.checks import check_range, refuse
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,12 @@ class LabelsConfig:
     refuse, or learn the others."""
 
     def __post_init__(self) -> None:
-        require(0 < self.fraction <= 1, "labels.fraction must lie above 0 and up to 1", self.fraction)
-        require(self.count is None or self.count > 0, "labels.count must be positive", self.count)
-        few = self.points_per_scene is None or self.points_per_scene > 0
-        require(few, "labels.points_per_scene must be positive", self.points_per_scene)
-        require(0 <= self.holdout < 1, "labels.holdout must lie in 0..1", self.holdout)
-        once = len(set(self.classes)) == len(self.classes)
-        require(once, "labels.classes must all be different", self.classes)
+        check_range("--labels.fraction", self.fraction, above=0, most=1)
+        check_range("--labels.count", self.count, least=1)
+        check_range("--labels.points-per-scene", self.points_per_scene, least=1)
+        check_range("--labels.holdout", self.holdout, least=0, below=1)
+        if len(set(self.classes)) < len(self.classes):
+            refuse("--labels.classes", "different names", self.classes)
 
     @property
     def are_all(self) -> bool:
@@ -70,11 +69,12 @@ class TuningConfig:
     that words can still be asked for; 0 lets them fade."""
 
     def __post_init__(self) -> None:
-        positive = self.head_rate is None or self.head_rate > 0
-        require(positive, "tuning.head_rate must be positive", self.head_rate)
-        require(
-            0 < self.layer_decay <= 1, "tuning.layer_decay must lie above 0 and up to 1", self.layer_decay
-        )
-        require(self.keep_words >= 0, "tuning.keep_words must not be negative", self.keep_words)
-        moves = not self.freeze or self.keep_words == 0
-        require(moves, "a frozen backbone keeps its words, so tuning.keep_words must be 0", self.keep_words)
+        check_range("--tuning.head-rate", self.head_rate, above=0)
+        check_range("--tuning.layer-decay", self.layer_decay, above=0, most=1)
+        check_range("--tuning.keep-words", self.keep_words, least=0)
+        if self.freeze and self.keep_words:
+            refuse(
+                "--tuning.keep-words",
+                "0 with --tuning.freeze: a frozen backbone keeps its words",
+                self.keep_words,
+            )

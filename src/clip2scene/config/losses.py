@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from clip2scene.config.require import require
+from clip2scene.config.checks import check_range, refuse
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,26 @@ class LossConfig:
     """Weight of an added Lovasz-softmax term, 0 to leave it out."""
 
     def __post_init__(self) -> None:
-        require(self.weight >= 0, "weight must not be negative", self.weight)
-        require(self.temperature > 0, "temperature must be positive", self.temperature)
-        for name in ("cosine_temperature", "contrast_temperature", "kl_temperature"):
-            require(getattr(self, name) > 0, f"{name} must be positive", getattr(self, name))
-        require(0 <= self.class_balance <= 1, "class_balance must lie in 0..1", self.class_balance)
-        balanced = self.form == "point-cross-entropy" or self.class_balance == 0
-        require(
-            balanced, f"class_balance belongs to point-cross-entropy, with {self.form} it must be 0", self
-        )
-        contrasts = self.backbone is None or self.form in ("pixel-infonce", "superpixel-infonce")
-        require(
-            contrasts, f"a backbone is for the rivals, with {self.form} it must be left out", self.backbone
-        )
-        require(self.lovasz >= 0, "lovasz must not be negative", self.lovasz)
-        classes = not self.lovasz or self.form in ("point-cross-entropy", "class-infonce")
-        require(classes, f"lovasz needs classes to ask for, with {self.form} it must be 0", self.lovasz)
+        check_range("--loss.weight", self.weight, least=0)
+        check_range("--loss.temperature", self.temperature, above=0)
+        check_range("--loss.cosine-temperature", self.cosine_temperature, above=0)
+        check_range("--loss.contrast-temperature", self.contrast_temperature, above=0)
+        check_range("--loss.kl-temperature", self.kl_temperature, above=0)
+        check_range("--loss.class-balance", self.class_balance, least=0, most=1)
+        check_range("--loss.lovasz", self.lovasz, least=0)
+        if self.class_balance and self.form != "point-cross-entropy":
+            refuse(
+                "--loss.class-balance", f"0 with {self.form}: it weighs a cross-entropy", self.class_balance
+            )
+        if self.backbone is not None and self.form not in ("pixel-infonce", "superpixel-infonce"):
+            refuse("--loss.backbone", f"left out with {self.form}: it is for the rivals", self.backbone)
+        if self.lovasz and not self.over_classes:
+            refuse("--loss.lovasz", f"0 with {self.form}, which has no classes", self.lovasz)
+
+    @property
+    def over_classes(self) -> bool:
+        """Whether targets are classes; the other forms compare points with pixels."""
+        return self.form in ("point-cross-entropy", "class-infonce")
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,10 @@ class ConsistencyConfig:
     """What keeps all features from becoming one growing vector, the term's trivial solution."""
 
     def __post_init__(self) -> None:
-        require(self.weight >= 0, "weight must not be negative", self.weight)
-        require(self.cell_size > 0, "cell_size must be positive metres", self.cell_size)
-        require(self.pairs is None or self.pairs > 0, "pairs must be positive", self.pairs)
-        require(self.temperature > 0, "temperature must be positive", self.temperature)
+        check_range("--consistency.weight", self.weight, least=0)
+        check_range("--consistency.cell-size", self.cell_size, above=0)
+        check_range("--consistency.pairs", self.pairs, least=1)
+        check_range("--consistency.temperature", self.temperature, above=0)
 
 
 @dataclass(frozen=True)
@@ -95,15 +99,16 @@ class SelfTrainingConfig:
     """Whether the answers are the learning weights' own, or the running mean's (an EMA teacher)."""
     confidence: float = 0.0
     """Least share that an own answer needs to be asked for."""
-    settle: bool = False
-    """Whether the points of a superpoint share their own answer; needs ``teacher.superpoint_vote``."""
+    superpoint_mean: bool = False
+    """Whether the points of a superpoint share their mean logits; needs ``teacher.superpoint_vote``."""
     unseen: bool = False
     """Whether points that nobody teaches learn from own answers too; the released code computes that term
     and throws it away."""
 
     def __post_init__(self) -> None:
-        for name in ("probability", "start", "confidence"):
-            require(0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1", getattr(self, name))
+        check_range("--self-training.probability", self.probability, least=0, most=1)
+        check_range("--self-training.start", self.start, least=0, most=1)
+        check_range("--self-training.confidence", self.confidence, least=0, most=1)
 
     @property
     def is_on(self) -> bool:

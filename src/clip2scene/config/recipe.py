@@ -1,13 +1,15 @@
 """One experiment, whole, and its form on disk."""
 
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, get_type_hints
+from dataclasses import asdict, dataclass, field, is_dataclass
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from clip2scene.config.data import DataConfig, TeacherConfig
+from clip2scene.config.checks import check_range, refuse
+from clip2scene.config.data import DataConfig
 from clip2scene.config.labels import LabelsConfig, TuningConfig
 from clip2scene.config.losses import ConsistencyConfig, LossConfig, SelfTrainingConfig
-from clip2scene.config.require import require
 from clip2scene.config.student import AugmentConfig, OptimiserConfig, StudentConfig
+from clip2scene.config.teacher import TeacherConfig
 
 
 @dataclass(frozen=True)
@@ -46,36 +48,75 @@ class Recipe:
     """Fixes initial weights, order and augmentation."""
 
     def __post_init__(self) -> None:
-        require(self.steps > 0, "steps must be positive", self.steps)
-        require(self.batch_size > 0, "batch_size must be positive", self.batch_size)
-        something = self.loss.weight > 0 or self.consistency.weight > 0
-        require(something, "loss.weight or consistency.weight must be above 0", 0)
-        own = self.self_training.is_on
-        averaged = not own or self.self_training.source == "same-pass" or self.optimiser.average > 0
-        require(averaged, "self_training.source=average needs optimiser.average above 0", 0)
-        pieces = not self.self_training.settle or self.teacher.superpoint_vote
-        require(pieces, "self_training.settle needs teacher.superpoint_vote", self.self_training)
-        classes = self.loss.form in ("point-cross-entropy", "class-infonce")
-        require(classes or not own, f"self-training needs a loss over classes, not {self.loss.form}", own)
-        alone = classes or self.consistency.weight == 0
-        require(
-            alone, f"consistency needs a loss over classes, not {self.loss.form}", self.consistency.weight
-        )
-        own_words = self.data.words == "own"
-        taught = self.supervision == "label-free" or (
-            classes and own_words and self.consistency.weight == 0 and not own
-        )
-        require(taught, "learning from labels knows the data's own classes and no pixels", self)
-        plain = self.labels == LabelsConfig() and self.tuning == TuningConfig()
-        supervised = self.supervision == "labels"
-        require(plain or supervised, "labels and tuning are for supervision=labels", self.supervision)
-        painted = self.teacher.kind == "maskclip" or own_words
-        pictured = self.loss.backbone not in (None, "own")
-        regions = self.teacher.kind == "maskclip" or pictured or self.loss.form != "superpixel-infonce"
-        require(regions, "class maps have no features to average in superpixels; name a loss.backbone", 0)
-        towers = self.teacher.kind == "maskclip" or self.loss.backbone != "own"
-        require(towers, "class maps have no image tower, so loss.backbone cannot be own", self.loss.backbone)
-        require(painted, "class maps speak the data's own classes, so words must be own", self.data.words)
+        check_range("--steps", self.steps, least=1)
+        check_range("--batch-size", self.batch_size, least=1)
+        if not self.loss.weight and not self.consistency.weight:
+            refuse("--loss.weight", "above 0 where --consistency.weight is 0, or nothing is minimised", 0)
+        self._check_self_training()
+        if self.supervision == "labels":
+            self._check_supervised()
+        elif self.labels != LabelsConfig() or self.tuning != TuningConfig():
+            refuse("--supervision", "labels where labels or tuning are set", self.supervision)
+        if self.consistency.weight and not self.loss.over_classes:
+            refuse(
+                "--consistency.weight",
+                f"0 with {self.loss.form}, which has no classes",
+                self.consistency.weight,
+            )
+        if self.teacher.kind == "label-maps":
+            self._check_label_maps()
+
+    def _check_self_training(self) -> None:
+        """Refuse self-training that lacks what it draws on."""
+        own = self.self_training
+        if own.superpoint_mean and not self.teacher.superpoint_vote:
+            refuse(
+                "--self-training.superpoint-mean",
+                "off without --teacher.superpoint-vote",
+                own.superpoint_mean,
+            )
+        if not own.is_on:
+            return
+        if own.source == "average" and not self.optimiser.average:
+            refuse("--self-training.source", "same-pass without an --optimiser.average above 0", own.source)
+        if not self.loss.over_classes:
+            refuse(
+                "--self-training.probability",
+                f"0 with {self.loss.form}, which has no classes",
+                own.probability,
+            )
+
+    def _check_supervised(self) -> None:
+        """Refuse what labels of points cannot teach."""
+        if not self.loss.over_classes:
+            refuse("--loss.form", "point-cross-entropy or class-infonce to learn from labels", self.loss.form)
+        if self.data.words != "own":
+            refuse(
+                "--data.words", "own to learn from labels, which are of the data's classes", self.data.words
+            )
+        if self.consistency.weight:
+            refuse(
+                "--consistency.weight",
+                "0 to learn from labels, which knows no pixels",
+                self.consistency.weight,
+            )
+        if self.self_training.is_on:
+            refuse("--self-training.probability", "0 to learn from labels", self.self_training.probability)
+
+    def _check_label_maps(self) -> None:
+        """Refuse what label maps have not: features, an image tower, words."""
+        if self.loss.form == "superpixel-infonce" and self.loss.backbone in (None, "own"):
+            refuse(
+                "--loss.backbone", "a vision model's folder: label maps have no features", self.loss.backbone
+            )
+        if self.loss.backbone == "own":
+            refuse(
+                "--loss.backbone",
+                "a vision model's folder: label maps have no image tower",
+                self.loss.backbone,
+            )
+        if self.data.words != "own":
+            refuse("--data.words", "own: label maps hold the data's own classes", self.data.words)
 
     @property
     def keep(self) -> Literal["classes", "maps", "superpixels"]:
@@ -86,28 +127,81 @@ class Recipe:
         return "maps" if fused or self.loss.form == "pixel-infonce" else "classes"
 
 
+EARLIER_NAMES: dict[tuple[type, str], str] = {
+    (StudentConfig, "settles"): "superpoint_mean",
+    (SelfTrainingConfig, "settle"): "superpoint_mean",
+}
+"""What settings were called when older runs were written."""
+
+
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Turn a recipe into plain values fit for JSON."""
     return asdict(recipe)
 
 
-def from_dict(values: dict[str, Any], kind: type = Recipe) -> Any:  # noqa: ANN401 - an instance of ``kind``
-    """Rebuild a recipe from :func:`to_dict`'s values.
+def from_dict(values: Any, kind: type = Recipe, section: str = "") -> Any:  # noqa: ANN401 - JSON, a ``kind``
+    """Rebuild a recipe from :func:`to_dict`'s values, each of the type that its setting has.
+
+    Args:
+        values: As JSON gives them; tuples may be lists, whole numbers may stand for real ones.
+        kind: What is rebuilt.
+        section: Where it stands in the recipe, for the message.
 
     Raises:
-        ValueError: If a key is unknown, as when a run was written by a newer version.
+        ValueError: If a key is unknown, as when a run was written by a newer version, or a value is of
+            another type.
     """
-    known = {each.name for each in fields(kind)}
-    unknown = sorted(set(values) - known)
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{section or 'the recipe'} must be settings by name, got {values!r}; restore the file"
+        )
+    hints = get_type_hints(kind)
+    values = {EARLIER_NAMES.get((kind, name), name): value for name, value in values.items()}
+    unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(
             f"unknown setting {', '.join(unknown)} for {kind.__name__}; expected some of "
-            f"{', '.join(sorted(known))}. "
+            f"{', '.join(sorted(hints))}. "
             "The run may come from another version of clip2scene"
         )
-    hints = get_type_hints(kind)
-    built = {
-        name: from_dict(value, hints[name]) if is_dataclass(hints[name]) else value
-        for name, value in values.items()
-    }
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in built.items()})
+    built = {}
+    for name, value in values.items():
+        hint, place = hints[name], f"{section}.{name}" if section else name
+        read: Any = from_dict if is_dataclass(hint) else _read_value
+        built[name] = read(value, hint, place)
+    return kind(**built)
+
+
+def _read_value(value: Any, hint: Any, place: str) -> Any:  # noqa: ANN401 - any type of a setting
+    """Give a value as its setting's type has it, or refuse it."""
+    if isinstance(value, list):
+        value = tuple(value)
+    if not _fits(value, hint):
+        expected = hint.__name__ if isinstance(hint, type) and not get_origin(hint) else str(hint)
+        expected = expected.replace("typing.", "").replace("Literal", "one of ")
+        raise ValueError(
+            f"setting {place} must be {expected}, got {value!r}; restore the file, or train anew"
+        )
+    return float(value) if type(value) is int and not _is_whole(hint) else value
+
+
+def _is_whole(hint: Any) -> bool:  # noqa: ANN401 - a type, or a form of one
+    """Tell whether a whole number stays one."""
+    return hint is int or int in get_args(hint)
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type, or a form of one
+    """Tell whether a value is of a setting's type; True is no number, and a whole number is a real one."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in inner
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        hints = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        return len(hints) == len(value) and all(map(_fits, value, hints))
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)

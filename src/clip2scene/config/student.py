@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from clip2scene.config.require import require
+from clip2scene.config.checks import check_range
 
 Network = Literal[
     "spvcnn",
@@ -28,12 +28,12 @@ class StudentConfig:
     """Edge of a voxel, in metres."""
     sees_height: bool = False
     """Whether a point's height over the sensor is an input, beside the intensity; the paper's is not."""
-    settles: bool = False
-    """Whether the points of a superpoint share one embedding when the network answers."""
+    superpoint_mean: bool = False
+    """Whether the points of a superpoint share their mean logits when the network predicts."""
 
     def __post_init__(self) -> None:
-        require(self.width > 0, "width must be positive", self.width)
-        require(self.voxel_size > 0, "voxel_size must be positive metres", self.voxel_size)
+        check_range("--student.width", self.width, above=0)
+        check_range("--student.voxel-size", self.voxel_size, above=0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class AugmentConfig:
     """Half-width of a uniform scale factor around 1, in 0..0.5."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.scale <= 0.5, "scale must lie in 0..0.5", self.scale)
+        check_range("--augment.scale", self.scale, least=0, most=0.5)
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,6 @@ class OptimiserConfig:
     """Decay of a running mean of the weights in 0..1 that is judged and saved; 0 keeps the last weights."""
 
     def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate must be positive", self.learning_rate)
-        require(self.weight_decay >= 0, "weight_decay must not be negative", self.weight_decay)
-        require(0 <= self.average < 1, "average must lie in 0..1", self.average)
+        check_range("--optimiser.learning-rate", self.learning_rate, above=0)
+        check_range("--optimiser.weight-decay", self.weight_decay, least=0)
+        check_range("--optimiser.average", self.average, least=0, below=1)

@@ -298,7 +298,7 @@ def _self_train(
         student = state.averaged
         with torch.no_grad():
             point_features = student(batch.positions, batch.features, batch.item_of_point)
-    superpoints = batch.superpoints if settings.settle else None
+    superpoints = batch.superpoints if settings.superpoint_mean else None
     own = own_predictions(
         student, point_features.detach(), superpoints, prompts, confidence=settings.confidence
     )
