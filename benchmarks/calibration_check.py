@@ -97,7 +97,7 @@ def main() -> None:
             write_nuscenes(
                 root, num_scenes=arguments.scenes, seed=arguments.seed, recording=recording, workers=1
             )
-        dataset = NuScenes(root, split="train", with_labels=False)
+        dataset = NuScenes(root, split="train", labels=False)
         names = list(dict.fromkeys(dataset.scenes))[arguments.skip :][: arguments.scenes]
         firsts = [dataset.scenes.index(name) for name in names]
         numbers = sorted([*firsts, *(first + 1 for first in firsts)])

@@ -31,6 +31,7 @@ import torch
 
 from clip2scene import build
 from clip2scene.config import AugmentConfig, DataConfig, Recipe, TeacherConfig
+from clip2scene.datasets import Dataset
 from clip2scene.distill.items import TrainSet
 from clip2scene.distill.lift import find_pairs, gather_sweeps, lift_split
 from clip2scene.distill.lifted import load_lifted
@@ -87,16 +88,16 @@ class Place:
         own = self.layout in ("drive-log", PANDASET)
         return DataConfig(layout=self.layout, classes="own" if own else "toytown")  # type: ignore[arg-type]
 
-    def open(self) -> build.DataSet:
+    def open(self) -> Dataset:
         """Open its training split with labels."""
-        return build.build_dataset(self.data, Path(self.root), split="train", with_labels=True)
+        return build.open_dataset(self.data, Path(self.root), split="train", labels=True)
 
 
 @dataclass(frozen=True)
 class Few:
     """The first samples of a data set."""
 
-    dataset: build.DataSet
+    dataset: Dataset
     number: int
 
     @property
@@ -131,12 +132,12 @@ def timed(rates: dict[str, float], stage: str, number: int) -> Iterator[None]:
     rates[stage] = number / max(time.process_time() - began, 1e-6)
 
 
-def settings(place: Place, dataset: build.DataSet) -> dict[str, Any]:
+def settings(place: Place, dataset: Dataset) -> dict[str, Any]:
     """Say how points meet pixels and what is kept of the teacher."""
     data = place.data
     names = ("min_depth", "occlusion_test", "moved_test", "merge_sweeps")
     chosen = {name: getattr(data, name) for name in names}
-    return {**chosen, "viewpoint": tuple(dataset.viewpoint), "superpoint_vote": False, "keep": "classes"}
+    return {**chosen, "viewpoint": dataset.viewpoint, "superpoint_vote": False, "keep": "classes"}
 
 
 def measure_rates(place: Place) -> dict[str, float]:

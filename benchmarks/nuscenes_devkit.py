@@ -96,7 +96,7 @@ def compare(data_root: Path, found: Path) -> None:
     gaps: dict[str, list[np.ndarray]] = {"devkit, ours": [], "devkit, float64": [], "ours, float64": []}
     borderline = 0
     for split in ("train", "val"):
-        dataset = NuScenes(data_root, split=split, with_labels=False)
+        dataset = NuScenes(data_root, split=split, labels=False)
         for sample in (dataset[number] for number in range(len(dataset))):
             pairs = project_points(sample.cloud.positions, sample.cameras, border=-0.5)
             for view, camera in enumerate(sample.cameras):

@@ -142,7 +142,7 @@ def open_once(root: Path, split: str, sweeps: int, with_labels: bool) -> Row:
     from clip2scene.datasets.nuscenes.loader import NuScenes
 
     before, start, cpu = peak_mb(), time.perf_counter(), time.process_time()
-    data = NuScenes(root, split=split, sweeps=sweeps, with_labels=with_labels)
+    data = NuScenes(root, split=split, sweeps=sweeps, labels=with_labels)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {"seconds": seconds, "cpu": cpu, "imported": before, "peak": peak_mb(), "samples": len(data)}
 
@@ -194,13 +194,13 @@ def main() -> None:
             {k: round(v) for k, v in sizes.items()},
         )
         time.sleep(3)  # tables that have just been written are not indexed
-        train = {"split": "train", "sweeps": 1, "with_labels": False}
+        train = {"split": "train", "sweeps": 1, "labels": False}
         report("first opening, index built and written", root, train)
         index = root / VERSION / BESIDE
         print(f"index: {index.stat().st_size / 1e6:.0f} MB" if index.exists() else f"see {FOLDER_VARIABLE}")
         report("later opening, keyframes", root, train)
         report("later opening, 10 sweeps", root, {**train, "sweeps": 10})
-        report("later opening, 10 sweeps, with labels", root, {**train, "sweeps": 10, "with_labels": True})
+        report("later opening, 10 sweeps, with labels", root, {**train, "sweeps": 10, "labels": True})
         report("later opening, verify split, 3 sweeps", root, {**train, "split": "verify", "sweeps": 3})
         if options.whole_tables:
             report("the two large tables in one piece", root, {})

@@ -32,7 +32,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")
     recipe = RECIPES[options.recipe]
-    dataset = build.build_dataset(recipe.data, options.data_root, split="val", with_labels=False)
+    dataset = build.open_dataset(recipe.data, options.data_root, split="val", labels=False)
     prompted = build.prompt_classes(recipe.data, options.data_root)
     space = build.open_text_space(recipe.teacher, None, prompted)
     prompts = build.build_prompts(recipe.teacher, space, prompted)

@@ -14,7 +14,7 @@ from clip2scene.viz.raster import camera_overlay, heat_colours, panel, save_png
 
 data, out = sys.argv[1:]
 
-sample = NuScenes(Path(data), split="val", with_labels=False)[0]
+sample = NuScenes(Path(data), split="val", labels=False)[0]
 pairs = project_points(sample.cloud.positions, sample.cameras)
 visible = drop_occluded(pairs, sample.cameras)
 

@@ -167,8 +167,8 @@ def test_the_small_clip_is_the_teacher_when_no_other_is_named():
 
 
 def test_data_sets_are_opened_by_layout_with_the_classes_asked_for(tiny_toytown):
-    own = build.build_dataset(DataConfig(), tiny_toytown, split="val", with_labels=False)
-    small = build.build_dataset(DataConfig(classes="toytown"), tiny_toytown, split="val", with_labels=True)
+    own = build.open_dataset(DataConfig(), tiny_toytown, split="val", labels=False)
+    small = build.open_dataset(DataConfig(classes="toytown"), tiny_toytown, split="val", labels=True)
     assert (len(own.class_set), len(small.class_set)) == (16, 12)
     assert own[0].labels is None
     assert small[0].labels.max() < 12

@@ -25,7 +25,7 @@ def metrics(tiny_run):
 
 @pytest.fixture(scope="module")
 def sample(tiny_toytown):
-    return NuScenes(tiny_toytown, split="val", with_labels=False)[0]
+    return NuScenes(tiny_toytown, split="val", labels=False)[0]
 
 
 def weights_of(run):

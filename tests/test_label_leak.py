@@ -128,7 +128,7 @@ def test_labels_that_were_not_chosen_are_never_learnt_from(tiny_toytown, tiny_re
         root, run = tmp_path / f"data-{spoil}", tmp_path / f"run-{spoil}"
         shutil.copytree(tiny_toytown, root)
         if spoil:
-            dataset = NuScenes(root, split="train", with_labels=False)
+            dataset = NuScenes(root, split="train", labels=False)
             (chosen,) = open_run(tmp_path / "run-None").subset.tokens
             for row in read_json(root / "v1.0-trainval" / "lidarseg.json"):
                 token = token_of(root, row["sample_data_token"])

@@ -144,9 +144,9 @@ def test_tables_of_few_labels_need_no_others_either(tiny_recipe, log, label, tmp
     data = DataConfig(layout="drive-log")
     labels = LabelsConfig(by="keyframe", count=2, ranking=("000002", "000001"))
     recipe = replace(tiny_recipe, data=data, labels=labels, supervision="labels")
-    build.require_labels(data, log, ["000001", "000002"])
+    build.open_dataset(data, log, split="train", labels=["000001", "000002"])
     with pytest.raises(ValueError, match="lacks 000000.npy"):
-        build.require_labels(data, log, ["000000", "000001"])
+        build.open_dataset(data, log, split="train", labels=["000000", "000001"])
     job = Job("ours", recipe, tmp_path, tmp_path, log, None, "cpu")
     with pytest.raises(ValueError, match="unknown split 'val'"):  # train was opened
         check_data([job])

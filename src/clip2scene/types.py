@@ -95,8 +95,8 @@ class Sample:
 
 
 @runtime_checkable
-class Dataset(Protocol):
-    """What every loader offers."""
+class Samples(Protocol):
+    """Samples in a fixed order: a data set (:class:`clip2scene.datasets.dataset.Dataset`), or some of one."""
 
     @property
     def tokens(self) -> Sequence[str]:

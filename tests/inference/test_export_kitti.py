@@ -8,9 +8,9 @@ import torch
 
 from clip2scene.classes.tables import CITYSCAPES, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI, train_ids
 from clip2scene.config import DataConfig
+from clip2scene.datasets import Dataset
 from clip2scene.datasets.kitti.semantic import SemanticKitti
 from clip2scene.datasets.nuscenes.loader import NuScenes
-from clip2scene.distill.lift import Dataset
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.geometry.dynamic_points import seen_through
 from clip2scene.inference import export_kitti as export

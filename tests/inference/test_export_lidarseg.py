@@ -24,7 +24,7 @@ CHALLENGE = {
 
 @pytest.fixture
 def val(tiny_toytown):
-    return NuScenes(tiny_toytown, split="val", with_labels=False, class_set=TOYTOWN)
+    return NuScenes(tiny_toytown, split="val", labels=False, class_set=TOYTOWN)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def sample(tiny_toytown):
 def test_samples_are_drawn_from_above_and_over_their_cameras(tiny_run, tiny_toytown, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     drawn = draw_samples(run, data_root=tiny_toytown, split="val", count=1)
-    token = NuScenes(tiny_toytown, split="val", with_labels=False).tokens[0]
+    token = NuScenes(tiny_toytown, split="val", labels=False).tokens[0]
     kinds = ("above", "cameras", "carried")
     assert [path.name for path in drawn] == [f"{token}-{kind}.png" for kind in kinds]
     for path in drawn:
@@ -99,7 +99,7 @@ def test_of_a_walk_views_are_shown_that_lie_far_apart_and_of_a_vehicle_the_first
 def test_a_cloud_is_shown_in_words_that_the_run_was_never_taught(tiny_run, tiny_toytown, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     path = draw_words(run, data_root=tiny_toytown, split="val", words=("house", "tree", "road"))
-    token = NuScenes(tiny_toytown, split="val", with_labels=False).tokens[0]
+    token = NuScenes(tiny_toytown, split="val", labels=False).tokens[0]
     assert path == run / "pictures" / f"{token}-words.png"
     with Image.open(path) as picture:
         shown = colours_of(picture)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from clip2scene import build
-from clip2scene.build.inputs import TABLES, stamp_inputs
 from clip2scene.distill import lift as carry
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.recipes import supervised
+from clip2scene.runs import run as runs
 from clip2scene.runs.create import create_or_resume
 
 
@@ -42,7 +42,7 @@ def test_labels_that_were_corrected_in_place_are_read_anew(tiny_recipe, town, tm
 def test_answers_of_another_calibration_or_format_are_not_taken(
     what, tiny_recipe, town, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(build, "count_images", lambda dataset: 0)  # no teacher need look
+    monkeypatch.setattr(runs, "count_images", lambda dataset: 0)  # no teacher need look
     run = create_or_resume(tiny_recipe, data_root=town, out=tmp_path / "run", teacher_weights=None)
     before = run.carry(town, split="val", with_labels=False)
     if what == "format":
@@ -56,45 +56,12 @@ def test_answers_of_another_calibration_or_format_are_not_taken(
 
 
 def test_runs_that_are_judged_in_other_classes_share_no_labels(tiny_recipe, town, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "count_images", lambda dataset: 0)
+    monkeypatch.setattr(runs, "count_images", lambda dataset: 0)
     for classes in ("toytown", "own"):
         data = replace(tiny_recipe.data, classes=classes, words="nuscenes")
         recipe = replace(tiny_recipe, data=data)
         run = create_or_resume(recipe, data_root=town, out=tmp_path / classes, teacher_weights=None)
         paths = run.carry(town, split="val", with_labels=True, into=tmp_path / "shared")
-        truth = build.build_dataset(data, town, split="val", with_labels=True)
+        truth = build.open_dataset(data, town, split="val", labels=True)
         for labels, sample in zip(labels_of(paths), truth, strict=True):
             assert torch.equal(labels, sample.labels)
-
-
-def test_class_maps_and_labels_count_only_where_they_are_read(tmp_path):
-    files = {"poses.csv": "always", "labels/a.npy": "with_labels", "semantic_maps/front/a.png": "class_maps"}
-    for name in files:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("1")
-    (tmp_path / "lidar").mkdir()
-
-    def stamps():
-        return {
-            "always": stamp_inputs("drive-log", tmp_path, with_labels=False, class_maps=False),
-            "with_labels": stamp_inputs("drive-log", tmp_path, with_labels=True, class_maps=False),
-            "class_maps": stamp_inputs("drive-log", tmp_path, with_labels=False, class_maps=True),
-        }
-
-    before = stamps()
-    (tmp_path / "lidar" / "a.bin").write_text("1")
-    assert stamps() == before
-    for name, when in files.items():
-        (tmp_path / name).write_text("22")
-        after = stamps()
-        changed = {each for each in after if after[each] != before[each]}
-        assert changed == (set(after) if when == "always" else {when})
-        before = after
-
-
-def test_every_layout_has_tables():
-    from typing import get_args, get_type_hints
-
-    from clip2scene.config import DataConfig
-
-    assert set(TABLES) == set(get_args(get_type_hints(DataConfig)["layout"]))

@@ -77,7 +77,7 @@ def label_files():
     """Find the label file of each keyframe of a train split."""
 
     def find(root):
-        tokens = NuScenes(root, split="train", with_labels=False).tokens
+        tokens = NuScenes(root, split="train", labels=False).tokens
         tables = root / "v1.0-trainval"
         sample_of = {row["token"]: row["sample_token"] for row in read_json(tables / "sample_data.json")}
         rows = read_json(tables / "lidarseg.json")

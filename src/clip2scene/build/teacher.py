@@ -4,9 +4,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from clip2scene.build.data import DataSet
 from clip2scene.classes.class_set import ClassSet, keep_known
 from clip2scene.config import LossConfig, TeacherConfig
+from clip2scene.datasets import Dataset
 from clip2scene.io import hash_files
 from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_backbone
 from clip2scene.teacher.clip.folder import model_files
@@ -108,7 +108,7 @@ def _templates(teacher: TeacherConfig, space: TextSpace) -> Sequence[str]:
 
 
 def build_teacher(
-    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: DataSet
+    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: Dataset
 ) -> MaskClip | LabelMapTeacher:
     """Make the image model that answers for pixels."""
     if teacher.kind == "label-maps":

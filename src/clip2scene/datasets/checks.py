@@ -1,7 +1,7 @@
 """Files of a data set, read with suspicion: every fault is one ValueError that names the file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
+from clip2scene.classes.class_set import ClassSet
 from clip2scene.datasets.clouds import FARTHEST_M
 from clip2scene.geometry.projection import transform_points
 from clip2scene.io import in_a_sentence, read_json
@@ -28,6 +29,28 @@ MAX_SWEEPS = 10
 _IMAGE_MODES = ("RGB", "RGBA", "L", "P", "1")
 
 
+class MissingLabelsError(ValueError):
+    """Labels were asked for where there are none; those that are there but broken are another error."""
+
+
+def labelled_tokens(tokens: Sequence[str], labels: bool | Collection[str]) -> frozenset[str]:
+    """Say which samples' labels are read: none, all, or those of some tokens."""
+    if isinstance(labels, bool):
+        return frozenset(tokens if labels else ())
+    return frozenset(tokens).intersection(labels)
+
+
+def find_class_set(classes: str, known: Mapping[str, ClassSet]) -> ClassSet:
+    """Find the classes of a name.
+
+    Raises:
+        ValueError: If the layout has no classes of that name.
+    """
+    if classes not in known:
+        raise ValueError(f"unknown classes {classes!r}, expected one of {', '.join(known)} in this layout")
+    return known[classes]
+
+
 def check_labelled(folder: Path, lacking: Sequence[str], *, of: int, chosen: bool, otherwise: str) -> None:
     """Refuse to go on without label files that are to be read.
 
@@ -39,7 +62,7 @@ def check_labelled(folder: Path, lacking: Sequence[str], *, of: int, chosen: boo
         otherwise: What to do where they are of a whole split.
 
     Raises:
-        ValueError: If one is lacking.
+        MissingLabelsError: If one is lacking.
     """
     if not lacking:
         return
@@ -50,7 +73,7 @@ def check_labelled(folder: Path, lacking: Sequence[str], *, of: int, chosen: boo
             "label these too, or choose among what is labelled: fewer (--labels.count, --amounts), or an "
             "order of your own (--order)"
         )
-    raise ValueError(
+    raise MissingLabelsError(
         f"{folder} lacks {lacking[0]}, in all {len(lacking)} of {of} label files of the {whose}; {what_to_do}"
     )
 

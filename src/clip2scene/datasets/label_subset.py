@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clip2scene.types import IGNORE_LABEL, Dataset, Sample
+from clip2scene.types import IGNORE_LABEL, Sample, Samples
 
 _A_HAIR = 1e-9  # 0.07 * 100 is a hair more than 7
 
@@ -168,7 +168,7 @@ class Chosen:
         ValueError: If the data set lacks one.
     """
 
-    def __init__(self, dataset: Dataset, tokens: Sequence[str]) -> None:
+    def __init__(self, dataset: Samples, tokens: Sequence[str]) -> None:
         number_of = {token: number for number, token in enumerate(dataset.tokens)}
         lost = [token for token in tokens if token not in number_of]
         if lost:

@@ -27,7 +27,7 @@ from clip2scene.parallel import file_lock, parallel_for
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
-from clip2scene.types import IGNORE_LABEL, Dataset, Pairs, PointCloud, Prompts, Sample
+from clip2scene.types import IGNORE_LABEL, Pairs, PointCloud, Prompts, Sample, Samples
 
 FORMAT = 1
 """Of the files that are carried; to be raised whenever other code would carry something else."""
@@ -63,7 +63,7 @@ def find_pairs(positions: Float[Tensor, "points 3"], sample: Sample, settings: d
 
 
 def lift_split(
-    dataset: Dataset,
+    dataset: Samples,
     teacher: Teacher | None,
     prompts: Prompts,
     folder: Path,
@@ -118,7 +118,7 @@ def lift_split(
 
 
 def _lift_one(
-    dataset: Dataset,
+    dataset: Samples,
     teacher: Teacher | None,
     prompts: Prompts,
     paths: Sequence[Path],
@@ -169,7 +169,7 @@ def gather_sweeps(
         The cloud; its labels, none for earlier sweeps; points of each sweep, empty for a merged cloud; and
         where the world of the keyframe still is as the point saw it. A merged cloud has those points only.
     """
-    keyframe, viewpoint = sample.cloud, tuple(settings["viewpoint"])
+    keyframe, viewpoint = sample.cloud, settings["viewpoint"]
     gone = [
         seen_through(sweep.positions, keyframe.positions, viewpoint=viewpoint)
         if settings["moved_test"]

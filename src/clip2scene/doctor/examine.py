@@ -15,8 +15,8 @@ from tqdm import tqdm
 from clip2scene import build
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.config import DataConfig, TeacherConfig
-from clip2scene.datasets.nuscenes.loader import NuScenes
-from clip2scene.datasets.pandaset.loader import PandaSet
+from clip2scene.datasets import Dataset
+from clip2scene.datasets.checks import MissingLabelsError
 from clip2scene.distill.lift import lift_split
 from clip2scene.doctor.calibration import check_calibration
 from clip2scene.doctor.report import Line
@@ -73,29 +73,24 @@ def examine(
     return lines
 
 
-def _open(data: DataConfig, root: Path, split: str) -> tuple[build.DataSet, list[Line]]:
+def _open(data: DataConfig, root: Path, split: str) -> tuple[Dataset, list[Line]]:
     """Open a split with labels, or without if there are none or they are damaged."""
     try:
-        return build.build_dataset(data, root, split=split, with_labels=True, sweeps=data.sweeps), []
+        return build.open_dataset(data, root, split=split, labels=True), []
+    except MissingLabelsError as error:
+        line = Line("note", "labels", f"none to judge by: {error}")
     except ValueError as error:
-        dataset = build.build_dataset(data, root, split=split, with_labels=False, sweeps=data.sweeps)
-        if _has_label_table(dataset):
-            return dataset, [Line("fault", "labels", f"cannot be read: {error}")]
-        return dataset, [Line("note", "labels", f"none to judge by: {error}")]
+        line = Line("fault", "labels", f"cannot be read: {error}")
+    return build.open_dataset(data, root, split=split), [line]
 
 
-def _has_label_table(dataset: build.DataSet) -> bool:
-    """Tell whether a table that labels need is there; then labels that cannot be opened are damaged."""
-    return isinstance(dataset, NuScenes) and (dataset.root / dataset.version / "lidarseg.json").exists()
-
-
-def _settings(data: DataConfig, dataset: build.DataSet) -> dict[str, Any]:
+def _settings(data: DataConfig, dataset: Dataset) -> dict[str, Any]:
     names = ("min_depth", "occlusion_test", "moved_test", "merge_sweeps")
     chosen: dict[str, Any] = {name: getattr(data, name) for name in names}
-    return {**chosen, "viewpoint": tuple(dataset.viewpoint), "superpoint_vote": False, "keep": "classes"}
+    return {**chosen, "viewpoint": dataset.viewpoint, "superpoint_vote": False, "keep": "classes"}
 
 
-def _motion(dataset: build.DataSet, numbers: Sequence[int]) -> tuple[dict[int, Any], list[int]]:
+def _motion(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[int, Any], list[int]]:
     """Find out how fast the vehicle drove at some samples, and which of them were taken at one place."""
     try:
         return dict(find_velocities(dataset, numbers)), find_places(dataset, numbers)
@@ -152,7 +147,7 @@ def _cameras(measured: Sequence[Measured]) -> list[Line]:
     return lines
 
 
-def _labels(measured: Sequence[Measured], dataset: build.DataSet, numbers: Sequence[int]) -> list[Line]:
+def _labels(measured: Sequence[Measured], dataset: Dataset, numbers: Sequence[int]) -> list[Line]:
     """Say how often there is each class, and which raw ids are of none."""
     found = sum((each.labels for each in measured), Counter())
     total = found.total() if hasattr(found, "total") else sum(found.values())
@@ -174,10 +169,8 @@ def _labels(measured: Sequence[Measured], dataset: build.DataSet, numbers: Seque
     return lines
 
 
-def _foreign_ids(dataset: build.DataSet, numbers: Sequence[int]) -> list[int]:
+def _foreign_ids(dataset: Dataset, numbers: Sequence[int]) -> list[int]:
     """List raw ids that stand for no class, in a few samples."""
-    if isinstance(dataset, PandaSet):  # its table is fixed
-        return []
     names = tuple(str(raw) for raw in range(_MOST_RAW_ID))
     raw = copy.copy(dataset)
     raw.class_set = ClassSet(
@@ -201,7 +194,7 @@ def _foreign_ids(dataset: build.DataSet, numbers: Sequence[int]) -> list[int]:
 class _Few:
     """Some samples of a data set."""
 
-    dataset: build.DataSet
+    dataset: Dataset
     numbers: Sequence[int]
 
     @property
@@ -213,7 +206,7 @@ class _Few:
 
 
 def _costs(
-    data: DataConfig, root: Path, dataset: build.DataSet, numbers: Sequence[int], measured: Sequence[Measured]
+    data: DataConfig, root: Path, dataset: Dataset, numbers: Sequence[int], measured: Sequence[Measured]
 ) -> list[Line]:
     """Estimate what carrying a teacher's answers onto the split takes, from a few samples."""
     teaching = TeacherConfig(templates="toytown")

@@ -30,7 +30,7 @@ def draw_overlays(data: DataConfig, root: Path, *, split: str, folder: Path) -> 
     Raises:
         ValueError: If the data set or the sample cannot be read, or there is no image.
     """
-    dataset = build.build_dataset(data, root, split=split, with_labels=False, need_images=True)
+    dataset = build.open_dataset(data, root, split=split, sweeps=1, need_images=True)
     sample = dataset[len(dataset.tokens) // 2]
     settings = {"min_depth": data.min_depth, "occlusion_test": data.occlusion_test}
     pairs = find_pairs(sample.cloud.positions, sample, settings)

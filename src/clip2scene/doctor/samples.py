@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from clip2scene.datasets import Dataset
 from clip2scene.doctor.edge_score import Velocity, score_image
 from clip2scene.doctor.lidar_edges import LidarEdges, find_lidar_edges
 from clip2scene.geometry.depth import count_contradicted, drop_unconfirmed
 from clip2scene.geometry.projection import drop_occluded, project_points
-from clip2scene.types import Dataset, Sample
+from clip2scene.types import Sample
 
 MOVING_CAMERA = "the moving camera"
 """Name of the one camera that all frames of a room come from."""
@@ -71,8 +72,7 @@ def measure_sample(
     Args:
         dataset: The samples.
         number: Which one.
-        settings: ``min_depth`` and ``occlusion_test``, which decide what a camera sees; ``viewpoint``, where
-            the lidar stands.
+        settings: ``min_depth`` and ``occlusion_test``, which decide what a camera sees.
         velocity: Of the lidar, if it is known.
         align: Whether to score the calibration.
 
@@ -87,8 +87,8 @@ def measure_sample(
     seconds, faults, looks = time.perf_counter() - start, [], []
     positions = sample.cloud.positions
     silhouettes = None
-    if align and sample.read_depth is None:  # a room was not seen from one place, so has no silhouettes
-        silhouettes = find_lidar_edges(positions, settings["viewpoint"])
+    if align and dataset.viewpoint is not None:  # a room was not seen from one place, so has no silhouettes
+        silhouettes = find_lidar_edges(positions, dataset.viewpoint)
     for view in range(len(sample.cameras)):
         start = time.perf_counter()
         try:
@@ -100,7 +100,7 @@ def measure_sample(
                 looks.append(_look_with_depth(sample, view, settings))
         except ValueError as error:
             faults.append(str(error))
-    viewpoint = torch.tensor(settings["viewpoint"]) if sample.read_depth is None else positions.mean(0)
+    viewpoint = positions.mean(0) if dataset.viewpoint is None else torch.tensor(dataset.viewpoint)
     ranges = np.percentile((positions - viewpoint).norm(dim=1), [1, 50, 99])
     return Measured(
         token,

@@ -25,48 +25,43 @@ MOST_STEP_US = 1_500_000
 
 @runtime_checkable
 class Timed(Protocol):
-    """A data set that tells moments."""
+    """The part of a data set that tells times."""
 
     @property
     def tokens(self) -> Sequence[str]:
         """Name the samples."""
 
-    def timestamps(self, index: int) -> Timestamps:
-        """Tell when and where a sample was recorded."""
+    def timestamps(self, index: int) -> Timestamps | None:
+        """Tell when and where a sample was recorded, if the layout ever says."""
 
 
-def find_velocities(dataset: object, numbers: Sequence[int]) -> dict[int, Velocity | None]:
+def find_velocities(dataset: Timed, numbers: Sequence[int]) -> dict[int, Velocity | None]:
     """Give the lidar's velocity at some samples, from its poses there and at a neighbouring sample.
 
     Returns:
         For each number: metres and radians a second in the lidar's frame; None where that is not told.
     """
-    if not isinstance(dataset, Timed):
-        return dict.fromkeys(numbers)
     return {number: _velocity(dataset, number) for number in numbers}
 
 
-def find_places(dataset: object, numbers: Sequence[int]) -> list[int]:
+def find_places(dataset: Timed, numbers: Sequence[int]) -> list[int]:
     """Number the places that samples were taken at; a vehicle that stands stays at one.
 
     Returns:
         For each sample, the first of ``numbers`` that was taken at the same place; itself where no pose is
         told.
     """
-    if not isinstance(dataset, Timed):
-        return list(numbers)
     places: list[int] = []
     known: list[tuple[int, str, Tensor]] = []
     for number in numbers:
         own = dataset.timestamps(number)
+        if own is None or own.world_from_cloud is None:
+            places.append(number)
+            continue
         pose = own.world_from_cloud
-        near = [
-            place
-            for place, drive, other in known
-            if pose is not None and drive == own.drive and _is_near(pose, other)
-        ]
+        near = [place for place, drive, other in known if drive == own.drive and _is_near(pose, other)]
         places.append(near[0] if near else number)
-        if pose is not None and not near:
+        if not near:
             known.append((number, own.drive, pose))
     return places
 
@@ -107,7 +102,9 @@ def _velocity(dataset: Timed, number: int) -> Velocity | None:
         if not 0 <= neighbour < len(dataset.tokens):
             continue
         other = dataset.timestamps(neighbour)
-        if own.drive != other.drive or own.cloud_us is None or other.cloud_us is None:
+        if own is None or other is None or own.drive != other.drive:
+            continue
+        if own.cloud_us is None or other.cloud_us is None:
             continue
         if own.world_from_cloud is None or other.world_from_cloud is None:
             continue
@@ -117,7 +114,7 @@ def _velocity(dataset: Timed, number: int) -> Velocity | None:
     return None
 
 
-def check_times(dataset: object, numbers: Sequence[int]) -> list[Line]:
+def check_times(dataset: Timed, numbers: Sequence[int]) -> list[Line]:
     """Look for moments that run backwards, and for large or uneven gaps between clouds, images and sweeps.
 
     Args:
@@ -127,17 +124,14 @@ def check_times(dataset: object, numbers: Sequence[int]) -> list[Line]:
     Returns:
         Lines for the report.
     """
-    if not isinstance(dataset, Timed):
-        return [Line("note", "times", "this layout tells no moments, so faults in time are hard to find")]
+    near = {number for each in numbers for number in (each, each + 1) if number < len(dataset.tokens)}
     try:
-        timestamps = {
-            number: dataset.timestamps(number)
-            for near in numbers
-            for number in (near, near + 1)
-            if number < len(dataset.tokens)
-        }
+        all_told = {number: dataset.timestamps(number) for number in sorted(near)}
     except ValueError as error:
         return [Line("fault", "times", str(error))]
+    timestamps = {number: each for number, each in all_told.items() if each is not None}
+    if not timestamps:
+        return [Line("note", "times", "this layout tells no moments, so faults in time are hard to find")]
     told = [each for each in timestamps.values() if each.cloud_us is not None]
     if not told:
         return [Line("note", "times", "no moment of a cloud is told, so faults in time are hard to find")]

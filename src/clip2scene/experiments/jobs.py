@@ -119,9 +119,7 @@ def check_data(jobs: Sequence[Job]) -> str | None:
         judged_sweeps = data.sweeps if data.merge_sweeps else 1
         try:
             _read_first(job)
-            judged = build.build_dataset(
-                data, job.data_root, split=SPLIT, with_labels=True, sweeps=judged_sweeps
-            )
+            judged = build.open_dataset(data, job.data_root, split=SPLIT, labels=True, sweeps=judged_sweeps)
             judged[0]
         except ValueError as error:
             raise ValueError(f"variant {job.variant!r}: {error}") from None
@@ -141,13 +139,13 @@ def _what_it_reads(job: Job) -> object:
 def _read_first(job: Job) -> None:
     """Read the first sample that a run learns from, with its label where it learns from labels."""
     data, root, labelled = job.recipe.data, job.data_root, job.recipe.supervision == "labels"
-    opened = partial(build.build_dataset, data, root, split="train", sweeps=data.sweeps)
-    dataset = opened(with_labels=False, need_images=not labelled)
+    opened = partial(build.open_dataset, data, root, split="train")
+    dataset = opened(need_images=not labelled)
     if not labelled:
         dataset[0]
         return
     tokens = build.choose_labels(job.recipe, dataset).tokens
-    Chosen(opened(with_labels=True, labelled=tokens), tokens)[0]
+    Chosen(opened(labels=tokens), tokens)[0]
 
 
 def check_teachers(jobs: Sequence[Job]) -> None:

@@ -185,10 +185,10 @@ def label_efficiency(
 
 def _check_amounts(recipe: Recipe, tuned: Iterable[Recipe], data_root: Path, seeds: Sequence[int]) -> None:
     """Refuse an amount that labels nothing, or what has no labels, before anything is trained."""
-    dataset = build.build_dataset(recipe.data, data_root, split="train", with_labels=False)
+    dataset = build.open_dataset(recipe.data, data_root, split="train", sweeps=1)
     chosen = [build.choose_labels(replace(each, seed=seed), dataset) for each in tuned for seed in seeds]
     tokens = {token for subset in chosen for token in subset.tokens}
-    build.require_labels(recipe.data, data_root, tokens)
+    build.open_dataset(recipe.data, data_root, split="train", labels=tokens, sweeps=1)
 
 
 def folder_of(amount: str) -> str:

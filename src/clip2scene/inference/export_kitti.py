@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip2scene import build
+from clip2scene.datasets import Dataset
 from clip2scene.datasets.kitti.labels import prediction_path, raw_ids, write_labels
 from clip2scene.distill.lift import gather_sweeps
 from clip2scene.io import hash_files, read_json, write_json
@@ -17,15 +18,15 @@ from clip2scene.runs.run import Run, open_run
 _OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "recipe.json")
 
 
-def open_split(run: Run, data_root: Path, split: str) -> build.DataSet:
+def open_split(run: Run, data_root: Path, split: str) -> Dataset:
     """Open a split without labels, each sample with the sweeps that the run's student sees in use."""
     data = run.recipe.data
     sweeps = data.sweeps if data.merge_sweeps else 1
-    return build.build_dataset(data, data_root, split=split, with_labels=False, sweeps=sweeps)
+    return build.open_dataset(data, data_root, split=split, sweeps=sweeps)
 
 
 def predictions(
-    run: Run, dataset: build.DataSet, numbers: Sequence[int] | None = None
+    run: Run, dataset: Dataset, numbers: Sequence[int] | None = None
 ) -> Iterator[tuple[str, Int[Tensor, " points"]]]:
     """Answer for every point of the keyframes, one sample after another; no image is looked at.
 

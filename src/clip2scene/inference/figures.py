@@ -1,7 +1,7 @@
 """Pictures of a run's answers, and files for people's own clouds."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,16 @@ from PIL import Image
 from torch import Tensor
 
 from clip2scene import build
-from clip2scene.build.indoor import LAYOUTS as INDOOR
 from clip2scene.classes.tables import ClassSet
-from clip2scene.datasets.clouds import read_cloud, write_ply
-from clip2scene.datasets.drive_log.files import Calibration
-from clip2scene.datasets.drive_log.loader import read_log_cloud
-from clip2scene.datasets.rooms.scene import COLOUR_CHANNELS, read_vertices
+from clip2scene.datasets import LOADERS
+from clip2scene.datasets.clouds import write_ply
 from clip2scene.distill.lift import find_pairs
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import predict
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import write_atomically
 from clip2scene.runs.run import open_run
-from clip2scene.types import Pairs, Sample
+from clip2scene.types import Pairs, PointCloud, Sample
 from clip2scene.viz import raster as pictures
 
 CUT_M = 2.0
@@ -46,10 +43,10 @@ def draw_samples(run: Path, *, data_root: Path, split: str, count: int) -> list[
         ``TOKEN-cameras.png`` (student and truth) and ``TOKEN-carried.png`` (what the teacher taught).
     """
     opened = open_run(run)
-    indoors = opened.recipe.data.layout in INDOOR
-    student_sees = "student, from the cloud alone" if indoors else "student, from lidar alone"
     paths = opened.carry(data_root, split=split, with_labels=True)
-    dataset = build.build_dataset(opened.recipe.data, data_root, split=split, with_labels=True)
+    dataset = build.open_dataset(opened.recipe.data, data_root, split=split, labels=True, sweeps=1)
+    indoors = dataset.indoors
+    student_sees = "student, from the cloud alone" if indoors else "student, from lidar alone"
     student = opened.student()
     drawn = []
     count = min(count, len(paths))
@@ -161,11 +158,12 @@ def draw_words(run: Path, *, data_root: Path, split: str, words: Sequence[str]) 
     data = open_run(run).recipe.data
     segmenter = Segmenter.load(run)
     segmenter.set_prompts(words)
-    sample = build.build_dataset(data, data_root, split=split, with_labels=False)[0]
+    dataset = build.open_dataset(data, data_root, split=split, sweeps=1)
+    sample = dataset[0]
     labels = segmenter.segment(sample.cloud).labels
     path = run / "pictures" / f"{sample.token}-words.png"
     picture = _picture_words(
-        f"sample {sample.token}", sample.cloud.positions, labels, words, indoors=data.layout in INDOOR
+        f"sample {sample.token}", sample.cloud.positions, labels, words, indoors=dataset.indoors
     )
     pictures.save_png(path, picture)
     return path
@@ -200,28 +198,23 @@ def segment_files(
             f"expected one or more clouds of different names, got {', '.join(stems) or 'none'}; "
             "name a file, or split the call"
         )
-    calibration = build.own_calibration(open_run(run).recipe.data, run)
+    loader = LOADERS[open_run(run).recipe.data.layout]
+    read = loader.cloud_reader(run)
     segmenter = Segmenter.load(run, words=words)
     segmenter.set_prompts(prompts)
-    answers = [_segment_file(segmenter, path, calibration) for path in clouds]
+    answers = [_segment_file(segmenter, path, read) for path in clouds]
     written = []
     for stem, answer in zip(stems, answers, strict=True):
-        indoors = segmenter.in_channels == COLOUR_CHANNELS
-        written += _write_answer(out, stem, segmenter.prompts.classes, answer, indoors=indoors)
+        written += _write_answer(out, stem, segmenter.prompts.classes, answer, indoors=loader.indoors)
     return written
 
 
 Answer = tuple[Float[Tensor, "points 3"], Int[Tensor, " points"], Float[Tensor, "points names"]]
 
 
-def _segment_file(segmenter: Segmenter, path: Path, calibration: Calibration | None) -> Answer:
+def _segment_file(segmenter: Segmenter, path: Path, read: Callable[[Path], PointCloud]) -> Answer:
     """Read and label one file: positions, labels and scores. The embeddings are let go; files may be many."""
-    if segmenter.in_channels == COLOUR_CHANNELS and path.suffix.lower() == ".ply":
-        cloud = read_vertices(path)
-    elif calibration is None or path.name.lower().endswith(".pcd.bin"):
-        cloud = read_cloud(path)
-    else:
-        cloud = read_log_cloud(path, calibration)
+    cloud = read(path)
     try:
         found = segmenter.segment(cloud)
     except ValueError as error:

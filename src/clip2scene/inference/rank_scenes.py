@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from clip2scene import build
+from clip2scene.datasets import Dataset
 from clip2scene.distill.lift import gather_sweeps
 from clip2scene.distill.lifted import hash_points
 from clip2scene.inference.export_kitti import open_split
@@ -63,8 +63,7 @@ def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene",
     """
     opened = open_run(run)
     dataset = open_split(opened, data_root, split)
-    scenes = build.scenes_of(opened.recipe.data, dataset)
-    unit_of = scenes if by == "scene" else {token: token for token in dataset.tokens}
+    unit_of = {token: dataset.scene_of(token) if by == "scene" else token for token in dataset.tokens}
     covered, doubts = _find_all_doubts(opened, dataset, unit_of)
     units = list(dict.fromkeys(unit_of.values()))
     if not doubts:
@@ -81,7 +80,7 @@ def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene",
 
 
 def _find_all_doubts(
-    run: Run, dataset: build.DataSet, unit_of: Mapping[str, str]
+    run: Run, dataset: Dataset, unit_of: Mapping[str, str]
 ) -> tuple[Float[Tensor, " classes"], dict[str, Float[Tensor, " classes"]]]:
     """Find the doubts of every unit that is not labelled whole, the mean over its samples.
 

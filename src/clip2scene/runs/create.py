@@ -56,14 +56,8 @@ def create_or_resume(
         return run
     if not clear_half_started(out):
         raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
-    dataset = build.build_dataset(
-        recipe.data,
-        data_root,
-        split="train",
-        with_labels=False,
-        sweeps=recipe.data.sweeps,
-        need_images=recipe.supervision == "label-free",
-    )
+    needs_images = recipe.supervision == "label-free"
+    dataset = build.open_dataset(recipe.data, data_root, split="train", need_images=needs_images)
     prompted = build.prompt_classes(recipe.data, data_root)
     space = build.open_text_space(recipe.teacher, teacher_weights, prompted)
     partly = recipe.data.words != "own"
@@ -88,7 +82,7 @@ def create_or_resume(
         sources["backbone_hash"] = build.hash_backbone(recipe.loss)
     if recipe.supervision == "labels":
         subset = build.choose_labels(recipe, dataset)
-        build.require_labels(recipe.data, data_root, subset.tokens)
+        build.open_dataset(recipe.data, data_root, split="train", labels=subset.tokens, sweeps=1)
         labels = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
         write_json(out / LABELS, labels | {SEEN: dict(start.seen) if start else {}})
     if start is not None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from clip2scene.build import OWN_CALIBRATION, OWN_CLASSES
 from clip2scene.config import Recipe, from_dict
+from clip2scene.datasets import LOADERS
 from clip2scene.io import read_json
 
 WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
@@ -15,7 +15,7 @@ LOCK = "lock"
 """Who learns in the folder holds this file (:func:`clip2scene.parallel.file_lock`)."""
 
 _WRITTEN_FIRST = {"prompts.json", "prompts.safetensors", "sources.json", WORDS, LABELS, START}
-_WRITTEN_FIRST |= {OWN_CLASSES, OWN_CALIBRATION}
+_WRITTEN_FIRST |= {name for loader in LOADERS.values() for name in loader.own_files}
 _LEARNT = ("checkpoint.safetensors", "checkpoint.previous.safetensors", "log.jsonl")
 
 

@@ -29,9 +29,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clip2scene import build
-from clip2scene.build.indoor import frame_settings
 from clip2scene.classes.mapping import ClassMapping, map_classes
 from clip2scene.config import Recipe, from_dict, to_dict
+from clip2scene.datasets.dataset import count_images, stamp_files
 from clip2scene.datasets.label_subset import Chosen, Subset
 from clip2scene.distill.lift import Teacher, lift_split
 from clip2scene.distill.lifted import hash_clouds
@@ -163,14 +163,9 @@ class Run:
         learning = split == "train"
         sweeps = data.sweeps if learning or data.merge_sweeps else 1
         taught = learning and self.recipe.supervision == "label-free"
-        dataset = build.build_dataset(
-            data,
-            data_root,
-            split=split,
-            with_labels=with_labels,
-            sweeps=sweeps,
-            need_images=taught,
-            labelled=subset,
+        labels = with_labels if subset is None or not with_labels else subset
+        dataset = build.open_dataset(
+            data, data_root, split=split, labels=labels, sweeps=sweeps, need_images=taught
         )
         judged = build.evaluation_classes(data, self.folder)
         if with_labels and dataset.class_set.classes != judged.classes:
@@ -179,13 +174,14 @@ class Run:
                 f"learnt to be judged in {', '.join(judged.classes)}; name data with those, or train anew"
             )
         teacher: Teacher | None = None
-        num_images = build.count_images(dataset)
+        num_images = count_images(dataset)
         if taught or (not learning and num_images):  # a student can be judged without its teacher
             teacher = build.build_teacher(self.recipe.teacher, self.text_space(), self.prompts, dataset)
             if isinstance(teacher, MaskClip):
                 looks = teacher_cache or (into and into / "looks")
                 weights_hash, precision = self.sources["teacher_hash"], self.recipe.teacher.precision
                 teacher = CachedTeacher(teacher, weights_hash, looks, precision)
+        from_class_maps = teacher is not None and self.recipe.teacher.kind == "label-maps"
         settings = {
             **self.carry_settings,
             "superpoint_vote": self.recipe.teacher.superpoint_vote,
@@ -196,13 +192,9 @@ class Run:
             "teacher_hash": self.sources["teacher_hash"],
             "data_root": str(Path(data_root).resolve()),
             "with_labels": with_labels,
-            "inputs": build.stamp_inputs(
-                data.layout,
-                data_root,
-                with_labels=with_labels,
-                class_maps=teacher is not None and self.recipe.teacher.kind == "label-maps",
+            "inputs": stamp_files(
+                Path(data_root), dataset.input_files(labels=with_labels, class_maps=from_class_maps)
             ),
-            **frame_settings(data, dataset),
         }
         if with_labels:  # carried labels are numbers of these classes
             ids = sorted(dataset.class_set.train_id_of_raw.items())

@@ -15,7 +15,7 @@ from clip2scene.config import Recipe
 from clip2scene.parallel import parallel_for
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
-from clip2scene.types import Dataset
+from clip2scene.types import Samples
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def look(
     """
     if recipe.teacher.kind == "label-maps":
         raise ValueError("label maps are on disk already; a teacher cache is for image-text models")
-    dataset = build.build_dataset(recipe.data, data_root, split=split, with_labels=False, need_images=True)
+    dataset = build.open_dataset(recipe.data, data_root, split=split, sweeps=1, need_images=True)
     teacher = build.build_mask_clip(recipe.teacher, load_clip(teacher_weights or build.SMALL_CLIP))
     weights_hash = build.hash_teacher(teacher_weights)
     cached = CachedTeacher(teacher, weights_hash, teacher_cache, recipe.teacher.precision)
@@ -86,11 +86,11 @@ def look(
     return estimate
 
 
-def _look_at_sample(dataset: Dataset, teacher: CachedTeacher, number: int) -> None:
+def _look_at_sample(dataset: Samples, teacher: CachedTeacher, number: int) -> None:
     teacher(dataset[number])
 
 
-def _fits(estimate: Estimate, dataset: Dataset, teacher: CachedTeacher) -> bool:
+def _fits(estimate: Estimate, dataset: Samples, teacher: CachedTeacher) -> bool:
     """Tell whether the disk has room; where it seems not to, only images count that are not kept yet."""
     if estimate.images * estimate.bytes_per_image <= estimate.free_bytes:
         return True
@@ -99,12 +99,12 @@ def _fits(estimate: Estimate, dataset: Dataset, teacher: CachedTeacher) -> bool:
     return unseen * estimate.bytes_per_image <= estimate.free_bytes
 
 
-def _count_unseen(dataset: Dataset, teacher: CachedTeacher, number: int) -> int:
+def _count_unseen(dataset: Samples, teacher: CachedTeacher, number: int) -> int:
     sample = dataset[number]
     return sum(not teacher.knows(sample.read_image(view)) for view in range(len(sample.cameras)))
 
 
-def _estimate(dataset: Dataset, teacher: CachedTeacher, folder: Path) -> Estimate:
+def _estimate(dataset: Samples, teacher: CachedTeacher, folder: Path) -> Estimate:
     """Time a look at a sample; the first image warms up."""
     sample = dataset[0]
     views = len(sample.cameras)

@@ -12,6 +12,7 @@ from tests.datasets.kitti.test_raw import DAY, DRIVE, oxts, root  # noqa: F401 -
 from clip2scene import cli
 from clip2scene.classes.tables import SEMANTIC_KITTI
 from clip2scene.datasets.convert.kitti_to_log import convert_kitti
+from clip2scene.datasets.dataset import count_images
 from clip2scene.datasets.drive_log.loader import DriveLog
 from clip2scene.datasets.kitti.raw import KittiRaw
 from clip2scene.datasets.kitti.semantic import SemanticKitti
@@ -37,7 +38,7 @@ def test_a_sequence_comes_back_point_for_point_and_pixel_for_pixel(sequence, tin
     made = convert_kitti(sequence, tmp_path / "log")
     source = SemanticKitti(tiny_kitti, split=None, sequences=[sequence.name], sweeps=2)
     log = DriveLog(tmp_path / "log", sweeps=2)
-    assert made.clouds == made.images == len(log) == len(source) == log.num_images
+    assert made.clouds == made.images == len(log) == len(source) == count_images(log)
     assert log.class_set.classes == SEMANTIC_KITTI.classes
     for one, other in zip(log, source, strict=True):
         assert one.token == other.token.split("-")[1]
@@ -87,8 +88,8 @@ def test_labels_images_and_poses_are_optional(copied, tmp_path):
     made = convert_kitti(copied, tmp_path / "log")
     assert made.images == 0 and any("no poses.txt" in note for note in made.notes)
     assert sorted(path.name for path in (tmp_path / "log").iterdir()) == ["calibration.json", "lidar"]
-    log = DriveLog(tmp_path / "log", with_labels=False, class_set=SEMANTIC_KITTI)
-    assert log.num_images == 0 and len(log[0].cloud) > 100
+    log = DriveLog(tmp_path / "log", labels=False, class_set=SEMANTIC_KITTI)
+    assert count_images(log) == 0 and len(log[0].cloud) > 100
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_a_raw_drive_comes_back(root, tmp_path):  # noqa: F811
     (drive / "oxts" / "data" / "0000000002.txt").write_text(turned)
     made = convert_kitti(drive, tmp_path / "log")
     source = KittiRaw(root, sweeps=2)
-    log = DriveLog(tmp_path / "log", with_labels=False, class_set=SEMANTIC_KITTI, sweeps=2)
+    log = DriveLog(tmp_path / "log", labels=False, class_set=SEMANTIC_KITTI, sweeps=2)
     assert (made.clouds, made.images) == (4, 4) and "no timestamps" not in " ".join(made.notes)
     for one, other in zip(log, source, strict=True):
         assert torch.equal(one.cloud.positions, other.cloud.positions)

@@ -42,7 +42,7 @@ def convert(drive, folder, **wanted):
 
 
 def opened(folder, **options):
-    return DriveLog(folder / "log", with_labels=False, class_set=NUSCENES, **options)
+    return DriveLog(folder / "log", labels=False, class_set=NUSCENES, **options)
 
 
 def moved_to(time_us):

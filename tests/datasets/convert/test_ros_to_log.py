@@ -16,7 +16,7 @@ VIEWS = ("front", "rear")
 
 
 def opened(log, **options):
-    return DriveLog(log, with_labels=False, class_set=NUSCENES, **options)
+    return DriveLog(log, labels=False, class_set=NUSCENES, **options)
 
 
 @pytest.fixture(scope="module")

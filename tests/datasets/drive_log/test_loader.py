@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clip2scene.datasets.dataset import count_images
 from clip2scene.datasets.drive_log.classes import class_set_to_json, read_class_set
 from clip2scene.datasets.drive_log.files import HEADER
 from clip2scene.datasets.drive_log.loader import DriveLog
@@ -60,7 +61,7 @@ def log(tmp_path):
 def test_clouds_labels_and_images_come_back(log):
     dataset = DriveLog(log)
     assert dataset.tokens == NAMES
-    assert (len(dataset), dataset.num_images) == (3, 3)
+    assert (len(dataset), count_images(dataset)) == (3, 3)
     for number in range(3):
         sample = dataset[number]
         assert np.array_equal(sample.cloud.positions.numpy(), points(number)[:, :3])
@@ -156,7 +157,7 @@ def test_clouds_without_images_are_left_out_of_learning_only(log):
     (log / "images" / "front" / "b.png").unlink()
     assert DriveLog(log, need_images=True).tokens == ("a", "c.5")
     dataset = DriveLog(log)
-    assert (dataset.tokens, dataset.num_images) == (NAMES, 2)
+    assert (dataset.tokens, count_images(dataset)) == (NAMES, 2)
     assert dataset[1].cameras == ()
     with pytest.raises(ValueError, match="sample b: no camera 0"):
         dataset[1].read_image(0)
@@ -193,19 +194,19 @@ def test_labels_are_read_from_either_format_and_never_without_being_asked_for(lo
     (log / "labels" / "b.npy").unlink()
     with pytest.raises(ValueError, match=r"lacks b.npy, in all 1 of 3 label files"):
         DriveLog(log)
-    assert DriveLog(log, with_labels=False)[1].labels is None
+    assert DriveLog(log, labels=False)[1].labels is None
 
 
 def test_labels_of_the_samples_that_are_named_are_enough(log):
     expected = DriveLog(log)[2].labels
     (log / "labels" / "b.npy").unlink()
-    dataset = DriveLog(log, labelled=["c.5"])
+    dataset = DriveLog(log, labels=["c.5"])
     assert (dataset.tokens, torch.equal(dataset[2].labels, expected)) == (NAMES, True)
     assert dataset[0].labels is None  # though its file is there
     with pytest.raises(
         ValueError, match=r"lacks b.npy, in all 1 of 2 label files of the samples that are cho"
     ):
-        DriveLog(log, labelled=["a", "b"])
+        DriveLog(log, labels=["a", "b"])
 
 
 def test_classes_survive_being_written_and_read(log, tmp_path):
@@ -472,7 +473,7 @@ def test_the_documented_example_is_a_whole_drive_log(tmp_path, monkeypatch):
     for name in ("log/poses.csv", "log/images.csv"):
         assert (tmp_path / name).read_text() == blocks[name]
     train, val = (DriveLog(tmp_path / "log", split=split, sweeps=2) for split in ("train", "val"))
-    assert (len(train), len(val), train.num_images) == (3, 1, 3)
+    assert (len(train), len(val), count_images(train)) == (3, 1, 3)
     sample = val[0]
     assert len(sample.sweeps) == 1
     assert sample.labels.unique().tolist() == [IGNORE_LABEL, 0, 1, 2]

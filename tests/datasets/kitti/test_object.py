@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from clip2scene.config import DataConfig
+from clip2scene.datasets.dataset import Dataset, count_images
 from clip2scene.datasets.kitti.object import KittiObject
-from clip2scene.distill.lift import Dataset
 from clip2scene.geometry.projection import drop_occluded, project_points
 from clip2scene.runs.run import open_run
 from clip2scene.training.train import pretrain
@@ -23,7 +23,7 @@ def benchmark(real_data, tmp_path):
 def test_real_clouds_images_and_calibrations_are_read(real_data):
     dataset = KittiObject(real_data / "kitti-object")
     assert dataset.tokens == ("training-000000", "training-000001")
-    assert (len(dataset), dataset.num_images, isinstance(dataset, Dataset)) == (2, 2, True)
+    assert (len(dataset), count_images(dataset), isinstance(dataset, Dataset)) == (2, 2, True)
     for number, (points, size) in enumerate(((115384, (1224, 370)), (120268, (1242, 375)))):
         sample = dataset[number]
         (camera,) = sample.cameras
@@ -77,7 +77,7 @@ def test_real_points_in_a_box_of_the_labels_fall_into_its_rectangle_in_the_image
 def test_what_the_benchmark_has_not_is_refused(real_data, tmp_path):
     root = real_data / "kitti-object"
     for options, fault in (
-        ({"with_labels": True}, "no labels of points.*use SemanticKITTI"),
+        ({"labels": True}, "no labels of points.*use SemanticKITTI"),
         ({"split": "val"}, "unknown split 'val', expected one of train, test"),
         ({"sweeps": 2}, "asked for 2, found at most 1"),
         ({"split": "test"}, "there is no cloud .*testing/velodyne/NNNNNN.bin"),
@@ -91,7 +91,7 @@ def test_what_the_benchmark_has_not_is_refused(real_data, tmp_path):
 def test_a_missing_image_leaves_a_sample_without_a_camera_or_out(benchmark):
     (benchmark / "training" / "image_2" / "000000.png").unlink()
     dataset = KittiObject(benchmark)
-    assert [len(dataset[number].cameras) for number in range(2)] == [0, 1] and dataset.num_images == 1
+    assert [len(dataset[number].cameras) for number in range(2)] == [0, 1] and count_images(dataset) == 1
     with pytest.raises(ValueError, match="training-000000 has no camera 0, as its image is missing"):
         dataset[0].read_image(0)
     assert KittiObject(benchmark, need_images=True).tokens == ("training-000001",)

@@ -8,8 +8,8 @@ from PIL import Image
 
 from clip2scene import build
 from clip2scene.config import DataConfig
+from clip2scene.datasets.dataset import Dataset, count_images
 from clip2scene.datasets.kitti.raw import KittiRaw, world_from_imu
-from clip2scene.distill.lift import Dataset
 from clip2scene.geometry.projection import project_points
 
 DAY, DRIVE = "2011_09_26", "2011_09_26_drive_0001_sync"
@@ -53,7 +53,7 @@ def root(tmp_path):
 def test_a_drive_is_read_in_order_with_its_camera(root):
     dataset = KittiRaw(root)
     assert dataset.tokens == tuple(f"{DRIVE}-{number:010d}" for number in (0, 1, 2, 4))
-    assert (len(dataset), dataset.num_images, isinstance(dataset, Dataset)) == (4, 4, True)
+    assert (len(dataset), count_images(dataset), isinstance(dataset, Dataset)) == (4, 4, True)
     sample = dataset[3]
     assert sample.cloud.positions.tolist() == POINTS[:, :3].tolist() and sample.labels is None
     assert sample.read_image(0)[0, 0].tolist() == [4, 0, 9]
@@ -138,7 +138,7 @@ def test_splits_list_drives_and_without_a_list_all_is_for_learning(root):
         with pytest.raises(ValueError, match=fault):
             KittiRaw(root, split=split)
     with pytest.raises(ValueError, match="no labels of points"):
-        KittiRaw(root, with_labels=True)
+        KittiRaw(root, labels=True)
     with pytest.raises(ValueError, match="asked for 4, found at most 3"):
         KittiRaw(root, sweeps=4, split="val")
     with pytest.raises(ValueError, match="lacks the drives of any day"):
@@ -146,14 +146,12 @@ def test_splits_list_drives_and_without_a_list_all_is_for_learning(root):
 
 
 def test_the_layouts_are_opened_by_their_names(root, real_data):
-    opened = build.build_dataset(
-        DataConfig(layout="kitti-raw"), root, split="train", with_labels=False, sweeps=2
-    )
+    opened = build.open_dataset(DataConfig(layout="kitti-raw"), root, split="train", labels=False, sweeps=2)
     assert isinstance(opened, KittiRaw) and len(opened[1].sweeps) == 1
-    opened = build.build_dataset(
-        DataConfig(layout="kitti-object"), real_data / "kitti-object", split="train", with_labels=False
+    opened = build.open_dataset(
+        DataConfig(layout="kitti-object"), real_data / "kitti-object", split="train", labels=False
     )
-    assert len(opened) == 2 == build.count_images(opened)
+    assert len(opened) == 2 == count_images(opened)
 
 
 @pytest.mark.parametrize(

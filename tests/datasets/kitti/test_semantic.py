@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, TOYTOWN_KITTI
+from clip2scene.datasets.dataset import count_images
 from clip2scene.datasets.kitti.semantic import SPLITS, SemanticKitti
 from clip2scene.doctor.timing import check_times
 from clip2scene.geometry.projection import invert_rigid, project_points
@@ -77,18 +78,18 @@ def test_labels_are_the_lower_bits_with_moving_things_merged(root):
 
 def test_without_labels_the_label_folder_is_never_touched(root):
     shutil.rmtree(root / "sequences" / "11" / "labels")
-    dataset = SemanticKitti(root, split=None, with_labels=False, sequences=["11"])
+    dataset = SemanticKitti(root, split=None, labels=False, sequences=["11"])
     assert dataset[0].labels is None
-    with pytest.raises(ValueError, match=r"lacks 000000.label, in all 2 of 2 .* use with_labels=False"):
+    with pytest.raises(ValueError, match=r"lacks 000000.label, in all 2 of 2 .* use labels=False"):
         SemanticKitti(root, sequences=["11"])
 
 
 def test_labels_of_the_samples_that_are_named_are_enough(root):
     (root / "sequences" / "08" / "labels" / "000000.label").unlink()
-    dataset = open_val(root, labelled=["08-000001"])
+    dataset = open_val(root, labels=["08-000001"])
     assert dataset[0].labels is None and len(dataset[1].labels) == 4
     with pytest.raises(ValueError, match=r"lacks 000000.label, in all 1 of 2 .*--labels.count"):
-        open_val(root, labelled=["08-000001", "08-000000"])
+        open_val(root, labels=["08-000001", "08-000000"])
 
 
 def test_images_keep_the_size_of_their_own_file(root):
@@ -111,7 +112,7 @@ def test_a_resized_image_is_refused_as_its_calibration_is_for_another_size(root)
 def test_a_missing_image_leaves_the_sample_without_a_camera(root):
     (root / "sequences" / "08" / "image_2" / "000001.png").unlink()
     dataset = open_val(root)
-    assert dataset.num_images == 2
+    assert count_images(dataset) == 2
     assert [len(dataset[n].cameras) for n in range(3)] == [1, 0, 1]
     with pytest.raises(ValueError, match="000001.png is missing, so the sample has no camera 0"):
         dataset[1].read_image(0)
@@ -121,7 +122,7 @@ def test_a_missing_image_leaves_the_sample_without_a_camera(root):
     shutil.rmtree(root / "sequences" / "08" / "image_2")
     with pytest.raises(ValueError, match="none of the sequences 08 of .* has an image in image_2"):
         open_val(root, need_images=True)
-    assert open_val(root).num_images == 0
+    assert count_images(open_val(root)) == 0
     assert open_val(root)[0].cameras == ()
 
 
@@ -414,7 +415,7 @@ def test_poses_are_refused_where_a_cloud_is_missing_even_if_their_number_fits(ro
     (folder / "velodyne" / "000001.bin").unlink()
     write(folder / "poses.txt", f"{STILL}\n" * 2)
     with pytest.raises(ValueError, match="2 poses, but .* 2 clouds up to 000002"):
-        open_val(root, sweeps=2, with_labels=False)
+        open_val(root, sweeps=2, labels=False)
 
 
 @pytest.mark.parametrize("wrong", [STILL.replace("1", "2"), STILL.replace("0", "nan"), "0 " * 12])

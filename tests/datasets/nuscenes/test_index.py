@@ -483,4 +483,4 @@ def test_paths_that_leave_the_folder_are_refused_for_labels_and_sweeps_too(town,
         lambda rows: [row.update(filename=path) for row in rows if not row["is_key_frame"]],
     )
     with pytest.raises(ValueError, match="expected a path inside"):
-        NuScenes(town, sweeps=2, with_labels=False)[0]
+        NuScenes(town, sweeps=2, labels=False)[0]

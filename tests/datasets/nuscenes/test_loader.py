@@ -167,10 +167,10 @@ def test_without_labels_no_label_file_or_table_is_touched(damaged):
     shutil.rmtree(damaged / "lidarseg")
     (damaged / VERSION / "lidarseg.json").unlink()
     (damaged / VERSION / "category.json").unlink()
-    sample = NuScenes(damaged, with_labels=False)[0]
+    sample = NuScenes(damaged, labels=False)[0]
     assert sample.labels is None
     torch.testing.assert_close(sample.cloud.positions, expected.cloud.positions)
-    with pytest.raises(ValueError, match="category.json is missing"):
+    with pytest.raises(ValueError, match="lidarseg.json is missing"):
         NuScenes(damaged)
 
 
@@ -395,9 +395,9 @@ def test_the_test_set_opens_without_labels_and_says_why_it_has_none(damaged):
     as_version(damaged, "v1.0-test", ["scene-0077", "scene-1043"])
     shutil.rmtree(damaged / "lidarseg")
     (damaged / "v1.0-test" / "lidarseg.json").unlink()
-    data = NuScenes(damaged, split="test", with_labels=False, sweeps=2)
+    data = NuScenes(damaged, split="test", labels=False, sweeps=2)
     assert len(data) == 4 and data[3].labels is None and len(data[3].sweeps) == 1
-    with pytest.raises(ValueError, match="labels of nuScenes' test set are not public; .*with_labels=False"):
+    with pytest.raises(ValueError, match="labels of nuScenes' test set are not public; .*labels=False"):
         NuScenes(damaged, split="test")
     (damaged / "v1.0-test" / "category.json").unlink()
     with pytest.raises(ValueError, match="labels of nuScenes' test set are not public"):
@@ -434,7 +434,7 @@ def test_a_real_keyframe_projects_as_its_own_extrinsics_say(real_data, tmp_path)
     # the published extrinsics hold a straight drive: every camera stands where a steady speed puts it
     speeds = [metres / seconds for metres, seconds in travelled.values() if seconds > 0.005]
     assert len(speeds) == 5 and max(speeds) - min(speeds) < 0.5 and 8 < min(speeds) < 10
-    sample = NuScenes(root, split=None, with_labels=False)[0]
+    sample = NuScenes(root, split=None, labels=False)[0]
     pairs = project_points(sample.cloud.positions, sample.cameras)
     raw = np.fromfile(folder / info["lidar_points"]["lidar_path"], np.float32).reshape(-1, 5)[:, :3]
     for view, channel in enumerate(CAMERAS):
@@ -733,7 +733,7 @@ def test_points_of_the_recording_vehicle_are_dropped_from_earlier_sweeps_only(da
     for record in lidar_records(damaged)[:2]:
         path = damaged / record["filename"]
         path.write_bytes(path.read_bytes() + near.tobytes())
-    sample = NuScenes(damaged, sweeps=2, with_labels=False)[0]
+    sample = NuScenes(damaged, sweeps=2, labels=False)[0]
     assert len(sample.cloud) == len(whole.cloud) + 3
     assert len(sample.sweeps[0]) == len(whole.sweeps[0]) + 2
 

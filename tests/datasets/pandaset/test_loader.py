@@ -185,7 +185,7 @@ def test_without_labels_the_label_array_is_never_touched(sequence):
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive if name != "label"}
     np.savez(path, **arrays)
-    assert PandaSet(sequence, with_labels=False)[0].labels is None
+    assert PandaSet(sequence, labels=False)[0].labels is None
     with pytest.raises(ValueError, match="00.npz lacks an array .*label"):
         PandaSet(sequence)[0]
 
@@ -402,7 +402,7 @@ def test_labels_belong_to_points_by_the_numbers_of_their_rows(official, tmp_path
 def test_a_sequence_without_labels_is_converted_too(official, tmp_path):
     shutil.rmtree(official / "annotations")
     convert_pandaset(official, tmp_path / "converted")
-    assert PandaSet(tmp_path / "converted", with_labels=False)[0].labels is None
+    assert PandaSet(tmp_path / "converted", labels=False)[0].labels is None
     with pytest.raises(ValueError, match="00.npz lacks an array .*label"):
         PandaSet(tmp_path / "converted")[0]
 
@@ -562,7 +562,7 @@ def test_a_download_has_labels_of_all_sweeps_or_of_none(official, tmp_path):
         convert_pandaset(official, tmp_path / "converted")
     shutil.rmtree(official / "annotations")
     convert_pandaset(official, tmp_path / "converted")
-    assert len(PandaSet(tmp_path / "converted", with_labels=False)) == 2
+    assert len(PandaSet(tmp_path / "converted", labels=False)) == 2
 
 
 @pytest.mark.parametrize(
@@ -613,7 +613,7 @@ def point_accuracy(data, sample, pairs):
 
 @pytest.mark.real_data
 def test_where_real_points_are_called_moved_the_keyframe_has_none(real_data):
-    data = PandaSet(real_data / "pandaset-002", frames=[20], sensor="spinning", with_labels=False, sweeps=5)
+    data = PandaSet(real_data / "pandaset-002", frames=[20], sensor="spinning", labels=False, sweeps=5)
     sample = data[0]
     assert len(sample.sweeps) == 4
     sweep, keyframe = sample.sweeps[-1].positions, sample.cloud.positions

@@ -9,8 +9,9 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from clip2scene.build import build_dataset, count_images
+from clip2scene.build import open_dataset
 from clip2scene.config import DataConfig
+from clip2scene.datasets.dataset import count_images
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.datasets.rooms.rgbd import RgbdSequences
 from clip2scene.datasets.rooms.scannet import ScanNet
@@ -250,7 +251,7 @@ def test_a_fault_of_tums_files_is_one_sentence_that_names_the_place(tum, fault):
 
 def test_labels_an_empty_folder_and_blind_frames_are_refused(tum, tmp_path):
     with pytest.raises(ValueError, match="has no labels of points"):
-        RgbdSequences(tum, with_labels=True)
+        RgbdSequences(tum, labels=True)
     (tmp_path / "empty").mkdir()
     (tmp_path / "blind").mkdir()
     matrix(tmp_path / "blind" / "frame-000000.pose.txt", np.eye(4))
@@ -268,7 +269,7 @@ def test_labels_an_empty_folder_and_blind_frames_are_refused(tum, tmp_path):
 
 def test_a_student_learns_from_sequences_without_a_mesh(seven, tiny_recipe, tmp_path):
     data = DataConfig(layout="rgbd", min_depth=0.3, frame_step=2, words="scannet")
-    dataset = build_dataset(data, seven, split="train", with_labels=False)
+    dataset = open_dataset(data, seven, split="train", labels=False)
     assert (count_images(dataset), len(dataset[0].cameras)) == (1, 3)
     assert (
         dataset.label_map_path("flat-seq-01", 1).as_posix().endswith("seq-01/semantic_maps/frame-000002.png")

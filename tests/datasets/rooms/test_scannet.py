@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from clip2scene.build import build_dataset, count_images
+from clip2scene.build import open_dataset
 from clip2scene.classes.scannet200 import SCANNET_200
 from clip2scene.classes.tables import SCANNET
 from clip2scene.config import DataConfig
+from clip2scene.datasets.dataset import count_images
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.datasets.rooms.scannet import ScanNet
 from clip2scene.distill.lift import find_pairs
@@ -67,7 +68,7 @@ def scene(tmp_path):
 
 def test_vertices_colours_labels_and_cameras_come_back(scene, tmp_path):
     dataset = ScanNet(tmp_path, choice=EVERY)
-    assert (dataset.tokens, len(dataset), dataset.num_images, dataset.num_absent) == ((SCENE,), 1, 1, 0)
+    assert (dataset.tokens, len(dataset), count_images(dataset), dataset.num_absent) == ((SCENE,), 1, 1, 0)
     sample = dataset[0]
     assert torch.equal(sample.cloud.positions, torch.tensor(VERTICES))
     assert torch.equal(sample.cloud.features[:, 0] * 255, torch.arange(5) * 10.0)
@@ -144,7 +145,7 @@ def test_scenes_without_frames_are_judged_but_teach_nothing(scene, tmp_path):
     bare = write_scene(tmp_path, "scene0001_00")
     shutil.rmtree(bare / "color")
     both, seen = ScanNet(tmp_path), ScanNet(tmp_path, need_images=True)
-    assert (len(both), both.num_images, seen.tokens) == (2, 1, (SCENE,))
+    assert (len(both), count_images(both), seen.tokens) == (2, 1, (SCENE,))
     assert both[1].cameras == ()
     assert len(find_pairs(both[1].cloud.positions, both[1], {"min_depth": 0.3, "occlusion_test": True})) == 0
     with pytest.raises(ValueError, match="the scene has no frames"):
@@ -180,7 +181,7 @@ def test_the_test_scenes_lie_apart_and_have_no_labels(scene, tmp_path):
     other.rename(tmp_path / "scans_test" / "scene0707_00")
     with pytest.raises(ValueError, match=r"lacks .*labels.ply, .* \(test scenes have none\)"):
         ScanNet(tmp_path, split="test")
-    dataset = ScanNet(tmp_path, split="test", with_labels=False)
+    dataset = ScanNet(tmp_path, split="test", labels=False)
     assert dataset[0].labels is None
     assert len(dataset[0].cloud) == 5
 
@@ -188,10 +189,10 @@ def test_the_test_scenes_lie_apart_and_have_no_labels(scene, tmp_path):
 def test_labels_of_the_scenes_that_are_named_are_enough(scene, tmp_path):
     bare = write_scene(tmp_path, "scene0001_00")
     (bare / "scene0001_00_vh_clean_2.labels.ply").unlink()
-    dataset = ScanNet(tmp_path, labelled=[SCENE])
+    dataset = ScanNet(tmp_path, labels=[SCENE])
     assert [sample.labels is None for sample in dataset] == [False, True]
     with pytest.raises(ValueError, match=r"lacks scans.scene0001_00.*labels.ply, .*--labels.count"):
-        ScanNet(tmp_path, labelled=["scene0001_00"])
+        ScanNet(tmp_path, labels=["scene0001_00"])
 
 
 @pytest.mark.parametrize("form", ["ascii", "binary_little_endian"])
@@ -204,14 +205,14 @@ def test_meshes_are_read_as_text_and_as_bytes(scene, tmp_path, form):
 
 def test_the_layout_is_opened_by_its_name_with_the_frames_asked_for(scene, tmp_path):
     data = DataConfig(layout="scannet", frame_step=2, views=1)
-    dataset = build_dataset(data, tmp_path, split="train", with_labels=True)
+    dataset = open_dataset(data, tmp_path, split="train", labels=True)
     assert isinstance(dataset, ScanNet)
     assert (count_images(dataset), len(dataset[0].cameras)) == (1, 1)
     assert dataset.label_map_path(SCENE, 0) == scene / "semantic_maps" / "0.png"
     with pytest.raises(ValueError, match="no camera 1 of sample"):
         dataset.label_map_path(SCENE, 1)
     for wrong in ({"frame_step": 0}, {"views": 0}, {"most_skipped": 1.5}):
-        with pytest.raises(ValueError, match=next(iter(wrong))):
+        with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
             DataConfig(**wrong)
 
 
@@ -229,11 +230,11 @@ def things(scene, tmp_path):
 
 def test_categories_are_read_through_words_and_segments(things, tmp_path, caplog):
     data = DataConfig(layout="scannet", classes="scannet-200")
-    dataset = build_dataset(data, tmp_path, split="train", with_labels=True)
+    dataset = open_dataset(data, tmp_path, split="train", labels=True)
     lamp = SCANNET_200.classes.index("lamp")
     assert dataset[0].labels.tolist() == [lamp, lamp, *[IGNORE_LABEL] * 3]
     assert "1 things have a word that is in no table" in caplog.text
-    with pytest.raises(ValueError, match="classes scannet-200 are for the layouts"):
+    with pytest.raises(ValueError, match="--data.classes must be own or toytown"):
         DataConfig(classes="scannet-200")
 
 

@@ -121,11 +121,11 @@ def test_images_are_without_loss_and_agree_with_their_truth(log):
 
 def test_the_poses_of_clouds_alone_nearly_do(log, tmp_path):
     """Interpolated over 50 ms, a driving vehicle's pose is off by less than a tenth of a pixel."""
-    fine = DriveLog(log, with_labels=False)
+    fine = DriveLog(log, labels=False)
     shutil.copytree(log, tmp_path / "log")
     lines = (log / "poses.csv").read_text().splitlines(keepends=True)
     (tmp_path / "log" / "poses.csv").write_text("".join(each for each in lines if not each.startswith(",")))
-    coarse = DriveLog(tmp_path / "log", with_labels=False)
+    coarse = DriveLog(tmp_path / "log", labels=False)
     for number in range(2):
         found = project_points(fine[number].cloud.positions, coarse[number].cameras, border=2.0)
         truth = project_points(fine[number].cloud.positions, fine[number].cameras, border=1.0)

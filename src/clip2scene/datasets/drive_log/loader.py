@@ -4,24 +4,30 @@
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
+from clip2scene.classes.tables import CLASS_SETS, NUSCENES, TOYTOWN
 from clip2scene.datasets.checks import (
+    MissingLabelsError,
     carry_sweep,
     check_enough_sweeps,
     check_labelled,
     check_name,
     check_sweeps,
+    find_class_set,
+    labelled_tokens,
     read_image,
 )
 from clip2scene.datasets.clouds import SUFFIXES, read_cloud
+from clip2scene.datasets.dataset import CloudReader, InputPatterns
 from clip2scene.datasets.drive_log.classes import read_class_set, read_labels
 from clip2scene.datasets.drive_log.files import (
     Calibration,
@@ -30,12 +36,42 @@ from clip2scene.datasets.drive_log.files import (
     read_image_times,
     read_poses,
 )
+from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import invert_rigid, transform_points
 from clip2scene.geometry.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".npy", ".label")
+
+CALIBRATION, CLASSES = "calibration.json", "classes.json"
+"""What says how clouds are read and what labels mean."""
+
+INPUTS = InputPatterns(tables=("*.json", "*.csv"), labels=("labels/*",))
+"""What pseudo-labels depend on."""
+
+
+def log_cloud_reader(folder: Path) -> Callable[[Path], PointCloud]:
+    """Read clouds with the axes and the intensity of a log; nuScenes' own ``.pcd.bin`` has others.
+
+    Args:
+        folder: The log, or a run with a copy of its calibration.
+
+    Raises:
+        ValueError: If there is none: runs of old versions did not keep it.
+    """
+    if not (folder / CALIBRATION).exists():
+        raise ValueError(
+            f"{folder} does not tell the axes and intensity of the drive log that it learnt from; copy the "
+            f"log's {CALIBRATION} into it"
+        )
+    calibration = read_calibration(folder / CALIBRATION)
+
+    def read(path: Path) -> PointCloud:
+        known = path.name.lower().endswith(".pcd.bin")
+        return read_cloud(path) if known else read_log_cloud(path, calibration)
+
+    return read
 
 
 class DriveLog:
@@ -48,10 +84,12 @@ class DriveLog:
     Attributes:
         class_set: What the labels mean, or whose words are spoken.
         tokens: Names of the clouds.
-        num_images: How many samples have an image.
         viewpoint: Where the lidar stands in the clouds' frame.
     """
 
+    indoors: ClassVar[bool] = False
+    own_files: ClassVar[tuple[str, ...]] = (CALIBRATION, CLASSES)
+    cloud_reader: ClassVar[CloudReader] = staticmethod(log_cloud_reader)
     viewpoint = (0.0, 0.0, 0.0)
 
     def __init__(
@@ -59,25 +97,23 @@ class DriveLog:
         root: Path,
         *,
         split: str | None = "train",
-        with_labels: bool = True,
+        labels: bool | Collection[str] = True,
         class_set: ClassSet | None = None,
         sweeps: int = 1,
         need_images: bool = False,
-        labelled: Collection[str] | None = None,
     ) -> None:
         """Open a drive log: the small files are read and names are listed, but no cloud and no image is read.
 
         Args:
             root: The folder that holds ``calibration.json`` and ``lidar/``.
             split: A name in ``splits.json``; without that file, ``train`` is everything. None takes all.
-            with_labels: Whether to read labels. Without, ``labels/`` is never touched.
+            labels: Whether to read labels, or the tokens of the samples whose labels are read; the others may
+                have none. Without, ``labels/`` is never touched.
             class_set: Classes to translate labels to; None takes those of ``classes.json``.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are the clouds
                 just before, of any split, carried by ``poses.csv``; where a drive begins there are fewer. A
                 gap of more than 1 s is taken for the end of a drive.
             need_images: Whether to leave out the samples that have no image.
-            labelled: Names of the samples whose labels are read, if any are; the others may have none. None
-                reads those of all.
 
         Raises:
             ValueError: If a file is missing, broken or names something that is not there, sweeps or image
@@ -86,30 +122,59 @@ class DriveLog:
         """
         check_sweeps(sweeps)
         self.root = Path(root)
-        self.with_labels = with_labels
         self._sweeps = sweeps
-        self._calibration = read_calibration(self.root / "calibration.json")
+        self._calibration = read_calibration(self.root / CALIBRATION)
         self._clouds = _list_files(self.root / "lidar", SUFFIXES)
         if not self._clouds:
             raise ValueError(f"{self.root / 'lidar'} holds no cloud; expected files {', '.join(SUFFIXES)}")
         self._images = _list_images(self.root, self._calibration.cameras)
-        self.class_set = read_class_set(self.root) if class_set is None else class_set
+        self.class_set = _own_classes(self.root) if class_set is None else class_set
         self._trajectory, self._time_of = _read_times(self.root, self._clouds, sweeps)
         self._image_times = self._read_image_times()
         self._order = sorted(self._clouds, key=lambda name: (self._time_of.get(name, 0), name))
         self._place = {name: place for place, name in enumerate(self._order)}
         chosen = choose_names(self.root / "splits.json", split, self._order)
-        with_image = [name for name in chosen if any(name in files for files in self._images.values())]
-        self.num_images = len(with_image)
+        with_image = [name for name in chosen if self.has_image(name)]
         if need_images and not with_image:
             raise ValueError(
                 f"none of the {len(chosen)} clouds of split {split!r} has an image of its name in "
                 f"{self.root / 'images'}/CAMERA; an image is called like its cloud"
             )
         self.tokens = tuple(with_image if need_images else chosen)
-        self._labels = self._list_labels(labelled) if with_labels else {}
+        self._labels = {} if labels is False else self._list_labels(labels)
         longest = max((len(self._earlier_names(name)) for name in self.tokens), default=0)
         check_enough_sweeps(sweeps, 1 + longest, f"{self.root / 'lidar'}")
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        split: str,
+        classes: str = "own",
+        labels: bool | Collection[str] = False,
+        sweeps: int = 1,
+        need_images: bool = False,
+        frames: FrameChoice | None = None,
+    ) -> "DriveLog":
+        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+        return cls(
+            root,
+            split=split,
+            labels=labels,
+            class_set=cls.class_set_of(classes, Path(root)) if labels is False else None,
+            sweeps=sweeps,
+            need_images=need_images,
+        )
+
+    @staticmethod
+    def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
+        """Read ``classes.json`` of a log or a run; without it, take those of the words, or nuScenes'."""
+        if folder is not None and (folder / CLASSES).exists():
+            return read_class_set(folder)
+        if words != "own":
+            return CLASS_SETS[words]
+        return find_class_set(classes, {"own": NUSCENES, "toytown": TOYTOWN})
 
     def __len__(self) -> int:
         """Count the clouds."""
@@ -147,6 +212,18 @@ class DriveLog:
             else (),
             world_from_cloud=None if self._trajectory is None else self._world_from_cloud(name),
         )
+
+    def scene_of(self, token: str) -> str:
+        """Give all samples one scene: a log is one recording."""
+        return "drive-log"
+
+    def has_image(self, token: str) -> bool:
+        """Say whether a cloud has an image of its name."""
+        return any(token in files for files in self._images.values())
+
+    def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
+        """List the files that :data:`INPUTS` names."""
+        return INPUTS.find(self.root, labels=labels, class_maps=class_maps)
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.
@@ -237,21 +314,27 @@ class DriveLog:
             )
         return times
 
-    def _list_labels(self, labelled: Collection[str] | None) -> dict[str, Path]:
+    def _list_labels(self, labels: bool | Collection[str]) -> dict[str, Path]:
         """Find the label file of every sample, or of every one of some."""
         folder = self.root / "labels"
         files = _list_files(folder, LABEL_SUFFIXES)
-        some = frozenset(self.tokens if labelled is None else labelled)
-        wanted = [name for name in self.tokens if name in some]
+        labelled = labelled_tokens(self.tokens, labels)
+        wanted = [name for name in self.tokens if name in labelled]
         check_labelled(
             folder,
             [f"{name}.npy" for name in wanted if name not in files],
             of=len(wanted),
-            chosen=labelled is not None,
+            chosen=labels is not True,
             otherwise="add them, list the labelled clouds in splits.json as a split of their own and name "
-            "that, or use with_labels=False",
+            "that, or use labels=False",
         )
         return {name: files[name] for name in wanted}
+
+
+def _own_classes(root: Path) -> ClassSet:
+    if not (root / CLASSES).exists():
+        raise MissingLabelsError(f"{root / CLASSES} is missing; check the folder you named")
+    return read_class_set(root)
 
 
 def read_log_cloud(path: Path, calibration: Calibration) -> PointCloud:

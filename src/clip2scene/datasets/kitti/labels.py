@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int, UInt32
 from torch import Tensor
 
-from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet, train_ids
-from clip2scene.datasets.checks import read_records
+from clip2scene.classes.tables import SEMANTIC_KITTI, TOYTOWN_KITTI, ClassSet, train_ids
+from clip2scene.datasets.checks import find_class_set, read_records
 from clip2scene.io import write_atomically
 
 RAW_OF_CLASS = {
@@ -20,6 +20,11 @@ RAW_OF_CLASS = {
 """The raw id an answer is written with, by class: that of a thing standing still."""
 
 _IDS_WITHOUT_CLASS = (0, 1, 52, 99)  # unlabelled, outlier, other structure, other object
+
+
+def street_classes(classes: str) -> ClassSet:
+    """Give SemanticKITTI's classes, or those of them that toytown has; all of KITTI's layouts have these."""
+    return find_class_set(classes, {"own": SEMANTIC_KITTI, "toytown": TOYTOWN_KITTI})
 
 
 def read_labels(path: Path, num_points: int, class_set: ClassSet = SEMANTIC_KITTI) -> Int[Tensor, " points"]:

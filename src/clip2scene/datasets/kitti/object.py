@@ -4,15 +4,18 @@ What it labels are boxes around some objects in the image; no point is judged by
 the same vehicle are read by :mod:`clip2scene.datasets.kitti.raw`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
-from clip2scene.datasets.checks import check_enough_sweeps, check_sweeps, read_image
+from clip2scene.datasets.checks import MissingLabelsError, check_enough_sweeps, check_sweeps, read_image
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
 from clip2scene.datasets.kitti.files import (
     CAMERA,
     VIEWPOINT,
@@ -23,10 +26,15 @@ from clip2scene.datasets.kitti.files import (
     rigid,
     split_projection,
 )
+from clip2scene.datasets.kitti.labels import street_classes
+from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.types import Camera, PointCloud, Sample
 
 SPLITS = {"train": "training", "test": "testing"}
 """Folder of each split."""
+
+INPUTS = InputPatterns(tables=("*/calib/*.txt",), class_maps=("*/semantic_maps/*.png",))
+"""What pseudo-labels depend on."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,13 @@ class KittiObject:
 
     Attributes:
         class_set: What points could be judged in.
-        tokens: ``training-NNNNNN`` or ``testing-NNNNNN``.
-        num_images: How many samples have an image. One that has none has no camera.
+        tokens: ``training-NNNNNN`` or ``testing-NNNNNN``. A sample without an image has no camera.
         viewpoint: Where the lidar stands in the clouds' frame.
     """
 
+    indoors: ClassVar[bool] = False
+    own_files: ClassVar[tuple[str, ...]] = ()
+    cloud_reader: ClassVar[CloudReader] = staticmethod(any_format)
     viewpoint = VIEWPOINT
 
     def __init__(
@@ -64,7 +74,7 @@ class KittiObject:
         root: Path,
         *,
         split: str = "train",
-        with_labels: bool = False,
+        labels: bool | Collection[str] = False,
         class_set: ClassSet = SEMANTIC_KITTI,
         sweeps: int = 1,
         need_images: bool = False,
@@ -75,7 +85,7 @@ class KittiObject:
             root: The folder that holds ``training/`` or ``testing/``, with ``velodyne``, ``image_2``
                 and ``calib``.
             split: ``train``, the folder ``training``, or ``test``, ``testing``.
-            with_labels: Must be False, as there are no labels of points.
+            labels: Must be False, as there are no labels of points.
             class_set: Classes that words may be taken from.
             sweeps: Must be 1.
             need_images: Whether to leave out the samples that have no image.
@@ -83,7 +93,7 @@ class KittiObject:
         Raises:
             ValueError: If labels or sweeps are asked for, the split is unknown, or no sample is there.
         """
-        refuse_labels(with_labels, "KITTI's object benchmark")
+        refuse_labels(labels, "KITTI's object benchmark")
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
         self.root = Path(root)
@@ -101,9 +111,35 @@ class KittiObject:
         ]
         self._places = choose_places(places, need_images, f"{folder / 'velodyne'}/NNNNNN.bin")
         self.tokens = tuple(self._places)
-        self.num_images = sum(place.image is not None for place in self._places.values())
         check_sweeps(sweeps)
         check_enough_sweeps(sweeps, 1, f"{folder}, whose clouds do not follow each other")
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        split: str,
+        classes: str = "own",
+        labels: bool | Collection[str] = False,
+        sweeps: int = 1,
+        need_images: bool = False,
+        frames: FrameChoice | None = None,
+    ) -> "KittiObject":
+        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+        return cls(
+            root,
+            split=split,
+            labels=labels,
+            class_set=cls.class_set_of(classes),
+            sweeps=sweeps,
+            need_images=need_images,
+        )
+
+    @staticmethod
+    def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
+        """Give SemanticKITTI's classes, or those of them that toytown has."""
+        return street_classes(classes)
 
     def __len__(self) -> int:
         """Count the clouds."""
@@ -125,6 +161,22 @@ class KittiObject:
         chain = camera_from_rectified @ rectified_from_camera @ camera_from_lidar
         return read_sample(place, Calibration(intrinsics, chain))
 
+    def scene_of(self, token: str) -> str:
+        """Give each sample a scene of its own: nothing tells its drive."""
+        return token
+
+    def has_image(self, token: str) -> bool:
+        """Say whether a cloud has an image."""
+        return self._places[token].image is not None
+
+    def timestamps(self, index: int) -> None:
+        """Tell nothing: the benchmark has no times and no poses."""
+        return None
+
+    def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
+        """List the files that :data:`INPUTS` names."""
+        return INPUTS.find(self.root, labels=labels, class_maps=class_maps)
+
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.
 
@@ -135,12 +187,12 @@ class KittiObject:
         return place.cloud.parents[1] / "semantic_maps" / f"{place.cloud.stem}.png"
 
 
-def refuse_labels(with_labels: bool, what: str, instead: str = "SemanticKITTI's") -> None:
+def refuse_labels(labels: bool | Collection[str], what: str, instead: str = "SemanticKITTI's") -> None:
     """Refuse to open a data set with labels that it has not; ``instead`` names a layout that has."""
-    if with_labels:
-        raise ValueError(
+    if labels is not False:
+        raise MissingLabelsError(
             f"{what} has no labels of points, so nothing can be judged by them; use {instead} layout, "
-            "or with_labels=False"
+            "or labels=False"
         )
 
 

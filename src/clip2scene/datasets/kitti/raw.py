@@ -1,7 +1,9 @@
 """KITTI's raw recordings, synced and rectified: one lidar, one colour camera, no labels of points."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
 from clip2scene.datasets.checks import carry_sweep, check_enough_sweeps, check_sweeps, read_own_split
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
 from clip2scene.datasets.kitti.files import (
     VEHICLE_REACH_M,
     VIEWPOINT,
@@ -20,6 +23,7 @@ from clip2scene.datasets.kitti.files import (
     rigid,
     split_projection,
 )
+from clip2scene.datasets.kitti.labels import street_classes
 from clip2scene.datasets.kitti.object import (
     Calibration,
     Place,
@@ -28,11 +32,17 @@ from clip2scene.datasets.kitti.object import (
     read_sample,
     refuse_labels,
 )
+from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import invert_rigid
 from clip2scene.types import PointCloud, Sample
 
 EARTH_RADIUS_M = 6_378_137.0
 """Of the sphere that positions are mapped from."""
+
+INPUTS = InputPatterns(
+    tables=("splits.json", "*/*.txt", "*/*/oxts/data/*.txt"), class_maps=("*/*/semantic_maps/*.png",)
+)
+"""What pseudo-labels depend on."""
 
 _OXTS_FIELDS = 30
 
@@ -44,11 +54,13 @@ class KittiRaw:
 
     Attributes:
         class_set: What points could be judged in.
-        tokens: ``DATE_drive_NNNN_sync-NNNNNNNNNN`` of each cloud.
-        num_images: How many samples have an image. One that has none has no camera.
+        tokens: ``DATE_drive_NNNN_sync-NNNNNNNNNN`` of each cloud. A sample without an image has no camera.
         viewpoint: Where the lidar stands in the clouds' frame.
     """
 
+    indoors: ClassVar[bool] = False
+    own_files: ClassVar[tuple[str, ...]] = ()
+    cloud_reader: ClassVar[CloudReader] = staticmethod(any_format)
     viewpoint = VIEWPOINT
 
     def __init__(
@@ -56,7 +68,7 @@ class KittiRaw:
         root: Path,
         *,
         split: str = "train",
-        with_labels: bool = False,
+        labels: bool | Collection[str] = False,
         class_set: ClassSet = SEMANTIC_KITTI,
         sweeps: int = 1,
         need_images: bool = False,
@@ -67,7 +79,7 @@ class KittiRaw:
             root: The folder that holds ``DATE/DATE_drive_NNNN_sync/`` with ``velodyne_points/data``,
                 ``image_02/data`` and ``oxts/data``, and ``DATE/calib_*.txt``.
             split: A name in ``splits.json`` at the root, which lists drives; without one, ``train`` is all.
-            with_labels: Must be False, as there are no labels of points.
+            labels: Must be False, as there are no labels of points.
             class_set: Classes that words may be taken from.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are those just
                 before, at 10 Hz, carried by the poses of ``oxts/data``; where a drive begins, or its
@@ -78,7 +90,7 @@ class KittiRaw:
             ValueError: If labels are asked for, the split is unknown, a calibration is missing or wrong, or
             no sample is there or has as many sweeps.
         """
-        refuse_labels(with_labels, "KITTI's raw recordings")
+        refuse_labels(labels, "KITTI's raw recordings")
         check_sweeps(sweeps)
         self.root = Path(root)
         self.class_set = class_set
@@ -98,11 +110,37 @@ class KittiRaw:
             places, need_images, f"{self.root}/DATE/DRIVE/velodyne_points/data/*.bin"
         )
         self.tokens = tuple(self._places)
-        self.num_images = sum(place.image is not None for place in self._places.values())
         dates = {place.cloud.parents[3] for place in self._places.values()}
         self._calibrations = {date: read_raw_calibration(date, with_imu=sweeps > 1) for date in sorted(dates)}
         most = 1 + max(len(self._earlier[place.cloud]) for place in self._places.values())
         check_enough_sweeps(sweeps, most, f"{self.root}, split {split!r}")
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        split: str,
+        classes: str = "own",
+        labels: bool | Collection[str] = False,
+        sweeps: int = 1,
+        need_images: bool = False,
+        frames: FrameChoice | None = None,
+    ) -> "KittiRaw":
+        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+        return cls(
+            root,
+            split=split,
+            labels=labels,
+            class_set=cls.class_set_of(classes),
+            sweeps=sweeps,
+            need_images=need_images,
+        )
+
+    @staticmethod
+    def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
+        """Give SemanticKITTI's classes, or those of them that toytown has."""
+        return street_classes(classes)
 
     def __len__(self) -> int:
         """Count the clouds."""
@@ -119,6 +157,22 @@ class KittiRaw:
         return read_sample(
             place, calibration, _read_sweeps(place.cloud, calibration, self._earlier[place.cloud])
         )
+
+    def scene_of(self, token: str) -> str:
+        """Name the drive of a cloud."""
+        return token.rpartition("-")[0]
+
+    def has_image(self, token: str) -> bool:
+        """Say whether a cloud has an image."""
+        return self._places[token].image is not None
+
+    def timestamps(self, index: int) -> None:
+        """Tell nothing: poses are read for sweeps alone."""
+        return None
+
+    def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
+        """List the files that :data:`INPUTS` names."""
+        return INPUTS.find(self.root, labels=labels, class_maps=class_maps)
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.

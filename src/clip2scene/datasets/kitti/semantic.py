@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,9 +22,11 @@ from clip2scene.datasets.checks import (
     check_enough_sweeps,
     check_labelled,
     check_sweeps,
+    labelled_tokens,
     read_image,
     read_own_split,
 )
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
 from clip2scene.datasets.kitti.files import (
     CAMERA,
     VEHICLE_REACH_M,
@@ -37,7 +40,8 @@ from clip2scene.datasets.kitti.files import (
     rigid,
     split_projection,
 )
-from clip2scene.datasets.kitti.labels import read_labels
+from clip2scene.datasets.kitti.labels import read_labels, street_classes
+from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import invert_rigid
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
@@ -47,6 +51,13 @@ SPLITS = {
     "test": tuple(str(number) for number in range(11, 22)),
 }
 """Sequences of the official splits; the labels of ``test`` are not public."""
+
+INPUTS = InputPatterns(
+    tables=("splits.json", "sequences/*/*.txt"),
+    labels=("sequences/*/labels/*.label",),
+    class_maps=("sequences/*/semantic_maps/*.png",),
+)
+"""What pseudo-labels depend on."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +107,14 @@ class SemanticKitti:
 
     Attributes:
         class_set: What the labels mean.
-        tokens: ``SEQUENCE-NUMBER`` of each cloud, for instance ``08-000123``.
-        num_images: How many samples have an image. One that has none has no camera.
+        tokens: ``SEQUENCE-NUMBER`` of each cloud, for instance ``08-000123``. A sample without an image has
+            no camera.
         viewpoint: Where the lidar stands in the clouds' frame.
     """
 
+    indoors: ClassVar[bool] = False
+    own_files: ClassVar[tuple[str, ...]] = ()
+    cloud_reader: ClassVar[CloudReader] = staticmethod(any_format)
     viewpoint = VIEWPOINT
 
     def __init__(
@@ -109,11 +123,10 @@ class SemanticKitti:
         *,
         split: str | None = "train",
         sequences: Sequence[str] | None = None,
-        with_labels: bool = True,
+        labels: bool | Collection[str] = True,
         class_set: ClassSet = SEMANTIC_KITTI,
         sweeps: int = 1,
         need_images: bool = False,
-        labelled: Collection[str] | None = None,
     ) -> None:
         """Open a data set: names of files are listed, and calibrations and (for sweeps) poses are read.
 
@@ -122,13 +135,12 @@ class SemanticKitti:
             split: A name in ``splits.json`` beside ``sequences/``, if there is one; else ``train`` (00-07, 09
                 and 10), ``val`` (08) or ``test`` (11-21, without public labels). None takes every sequence.
             sequences: Names of sequences, instead of a split.
-            with_labels: Whether to read labels. Without, ``labels/`` is never touched.
+            labels: Whether to read labels, or the tokens of the samples whose labels are read; the others may
+                have none. Without, ``labels/`` is never touched.
             class_set: Classes to translate the raw labels to. Moving things count as standing ones.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are those just
                 before, at 10 Hz, carried by ``poses.txt``; where a sequence begins there are fewer.
             need_images: Whether to leave out the samples that have no image.
-            labelled: Names of the samples whose labels are read, if any are; the others may have none. None
-                reads those of all.
 
         Raises:
             ValueError: If a sequence, label file or calibration is missing or wrong, the split is unknown or
@@ -137,7 +149,6 @@ class SemanticKitti:
         """
         check_sweeps(sweeps)
         self.root = Path(root)
-        self.with_labels = with_labels
         self.class_set = class_set
         self._sweeps = sweeps
         chosen = _choose_sequences(self.root, split, sequences)
@@ -152,7 +163,6 @@ class SemanticKitti:
         ]
         self.tokens = tuple(f"{name}-{self._drives[name].names[number]}" for name, number in self._places)
         self._known = frozenset(self.tokens)
-        self.num_images = sum(len(drive.images) for drive in self._drives.values())
         if not self._places:
             raise ValueError(
                 f"none of the sequences {', '.join(chosen)} of {self.root} has an image in {CAMERA}, so "
@@ -160,11 +170,37 @@ class SemanticKitti:
             )
         longest = max(len(drive.names) for drive in self._drives.values())
         check_enough_sweeps(sweeps, longest, f"{self.root / 'sequences'}, {', '.join(chosen)}")
-        some = self._known if labelled is None else self._known.intersection(labelled)
-        self._labelled = some if with_labels else frozenset()
+        self._labelled = labelled_tokens(self.tokens, labels)
         for sequence, drive in self._drives.items():
             of_drive = [name for name in drive.names if f"{sequence}-{name}" in self._labelled]
-            check_drive_labels(drive, of_drive, chosen=labelled is not None)
+            check_drive_labels(drive, of_drive, chosen=labels is not True)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        split: str,
+        classes: str = "own",
+        labels: bool | Collection[str] = False,
+        sweeps: int = 1,
+        need_images: bool = False,
+        frames: FrameChoice | None = None,
+    ) -> "SemanticKitti":
+        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+        return cls(
+            root,
+            split=split,
+            labels=labels,
+            class_set=cls.class_set_of(classes),
+            sweeps=sweeps,
+            need_images=need_images,
+        )
+
+    @staticmethod
+    def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
+        """Give SemanticKITTI's classes, or those of them that toytown has."""
+        return street_classes(classes)
 
     def __len__(self) -> int:
         """Count the clouds."""
@@ -214,6 +250,19 @@ class SemanticKitti:
             image_us={CAMERA: None} if drive.names[number] in drive.images else {},
             world_from_cloud=None if drive.poses is None else drive.world_from_lidar(number),
         )
+
+    def scene_of(self, token: str) -> str:
+        """Name the sequence of a cloud."""
+        return token.rpartition("-")[0]
+
+    def has_image(self, token: str) -> bool:
+        """Say whether a cloud has an image."""
+        sequence, _, name = token.rpartition("-")
+        return name in self._drives[sequence].images
+
+    def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
+        """List the files that :data:`INPUTS` names."""
+        return INPUTS.find(self.root, labels=labels, class_maps=class_maps)
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.
@@ -306,7 +355,7 @@ def check_drive_labels(drive: Drive, names: Sequence[str], *, chosen: bool = Fal
         [f"{name}.label" for name in names if name not in present],
         of=len(names),
         chosen=chosen,
-        otherwise="restore them, or use with_labels=False (those of 11-21 are not public)",
+        otherwise="restore them, or use labels=False (those of 11-21 are not public)",
     )
 
 

@@ -4,16 +4,17 @@ Reads version 1.0 of the tables directly: a folder of JSON files (``v1.0-trainva
 ``samples/`` and ``lidarseg/``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from clip2scene.classes.tables import NUSCENES, ClassSet, train_ids
+from clip2scene.classes.tables import NUSCENES, TOYTOWN, ClassSet, train_ids
 from clip2scene.datasets.checks import (
     CLOUD_FROM_SENSOR,
     carry_sweep,
@@ -21,15 +22,19 @@ from clip2scene.datasets.checks import (
     check_labels,
     check_positions,
     check_sweeps,
+    find_class_set,
     inside,
+    labelled_tokens,
     read_image,
     read_own_split,
     read_records,
 )
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
 from clip2scene.datasets.nuscenes.cache import open_index
 from clip2scene.datasets.nuscenes.index import CHANNELS, NO_TIME, Record
 from clip2scene.datasets.nuscenes.records import find_files, read_label_files
 from clip2scene.datasets.nuscenes.splits import official_scenes, usual_version
+from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import (
     check_intrinsics,
     invert_rigid,
@@ -43,6 +48,9 @@ CAMERAS = CHANNELS[1:]
 
 VEHICLE_REACH_M = 1.0
 """Points of an earlier sweep this near its lidar, along x and along y, lie on the recording vehicle."""
+
+INPUTS = InputPatterns(tables=("v1.0-*/*.json",), labels=("lidarseg/*/*.bin",))
+"""What pseudo-labels depend on."""
 
 _LAST_RAW_ID = 31  # of nuScenes-lidarseg
 
@@ -63,6 +71,9 @@ class NuScenes:
         viewpoint: Where the lidar stands in the clouds' frame.
     """
 
+    indoors: ClassVar[bool] = False
+    own_files: ClassVar[tuple[str, ...]] = ()
+    cloud_reader: ClassVar[CloudReader] = staticmethod(any_format)
     viewpoint = (0.0, 0.0, 0.0)
 
     def __init__(
@@ -72,7 +83,7 @@ class NuScenes:
         split: str | None = "train",
         scenes: Sequence[str] | None = None,
         version: str | None = None,
-        with_labels: bool = True,
+        labels: bool | Collection[str] = True,
         class_set: ClassSet = NUSCENES,
         sweeps: int = 1,
         index_folder: Path | None = None,
@@ -86,7 +97,8 @@ class NuScenes:
             scenes: Names of scenes, instead of a split.
             version: Folder of the tables; may be left out when there is only one, or one of the usual name
                 for the split.
-            with_labels: Whether to read labels. Without, neither label tables nor label files are touched.
+            labels: Whether to read labels, or the tokens of the samples whose labels are read; the others may
+                have none. Without, neither label tables nor label files are touched.
             class_set: Classes to translate the 32 raw labels to.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. Earlier ones are spread evenly over
                 the lidar records of the half second before the keyframe (9 at 20 Hz), always with the oldest:
@@ -101,7 +113,6 @@ class NuScenes:
         check_sweeps(sweeps)
         self.root = Path(root)
         self.version = version or _only_version(self.root, split if scenes is None else None)
-        self.with_labels = with_labels
         self.class_set = class_set
         tables = self.root / self.version
         self._index = open_index(tables, index_folder)
@@ -118,7 +129,29 @@ class NuScenes:
         self.scenes = tuple(present[number] for number in self._index.sample_scene[samples].tolist())
         self._number_of = {token: number for number, token in enumerate(self.tokens)}
         self._keyframes, self._earlier = find_files(self._index, samples, tables, sweeps=sweeps)
-        self._label_files = read_label_files(tables) if with_labels else {}
+        self._labelled = labelled_tokens(self.tokens, labels)
+        self._label_files = {} if labels is False else read_label_files(tables)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        split: str,
+        classes: str = "own",
+        labels: bool | Collection[str] = False,
+        sweeps: int = 1,
+        need_images: bool = False,
+        frames: FrameChoice | None = None,
+    ) -> "NuScenes":
+        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+        class_set = cls.class_set_of(classes)
+        return cls(root, split=split, labels=labels, class_set=class_set, sweeps=sweeps)
+
+    @staticmethod
+    def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
+        """Give nuScenes' classes, or those of them that toytown has."""
+        return find_class_set(classes, {"own": NUSCENES, "toytown": TOYTOWN})
 
     def __len__(self) -> int:
         """Count the keyframes."""
@@ -155,6 +188,18 @@ class NuScenes:
             sweeps_us=tuple(self._index.file_time_us[earlier].tolist()),
             world_from_cloud=self._world_from_cloud(self._record(self.tokens[index], 0)),
         )
+
+    def scene_of(self, token: str) -> str:
+        """Name the scene of a keyframe, as the tables do."""
+        return self.scenes[self._number_of[token]]
+
+    def has_image(self, token: str) -> bool:
+        """Say that every keyframe has images: the tables name six."""
+        return True
+
+    def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
+        """List the files that :data:`INPUTS` names."""
+        return INPUTS.find(self.root, labels=labels, class_maps=class_maps)
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.
@@ -198,7 +243,7 @@ class NuScenes:
                 _camera(name, image, world_from_cloud) for name, image in zip(CAMERAS, images, strict=True)
             ),
             read_image=partial(self._read_image, token),
-            labels=self._labels(lidar["token"], path, len(records)) if self.with_labels else None,
+            labels=self._labels(lidar["token"], path, len(records)) if token in self._labelled else None,
             sweeps=tuple(self._sweep(self._index.record(number), world_from_cloud) for number in earlier),
         )
 
@@ -217,7 +262,7 @@ class NuScenes:
     def _labels(self, lidar_token: str, cloud_path: Path, num_points: int) -> Int[Tensor, " points"]:
         """Read one byte per point and translate it."""
         if lidar_token not in self._label_files:
-            raise ValueError(f"lidarseg.json names no labels for {cloud_path}; use with_labels=False")
+            raise ValueError(f"lidarseg.json names no labels for {cloud_path}; use labels=False")
         path = inside(self.root, self._label_files[lidar_token])
         raw = torch.from_numpy(read_records(path, "u1")[:, 0].astype("int64"))
         if len(raw) != num_points:

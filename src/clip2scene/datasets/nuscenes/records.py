@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from clip2scene.classes.tables import NUSCENES_CATEGORIES
-from clip2scene.datasets.checks import check_enough_sweeps
+from clip2scene.datasets.checks import MissingLabelsError, check_enough_sweeps
 from clip2scene.datasets.nuscenes.index import CHANNELS, NO_TIME, Index
 from clip2scene.datasets.nuscenes.json_stream import json_rows
 from clip2scene.datasets.nuscenes.tables import read_rows
@@ -124,12 +124,15 @@ def read_label_files(tables: Path) -> dict[str, str]:
     """Return the label file of each lidar record, having checked that the raw ids mean what we think.
 
     Raises:
-        ValueError: If a table is missing, damaged or not in nuScenes' order.
+        MissingLabelsError: If there is no table of label files.
+        ValueError: If a table is damaged or not in nuScenes' order.
     """
-    if not (tables / "lidarseg.json").exists() and tables.name.endswith("test"):
-        raise ValueError(
+    if not (tables / "lidarseg.json").exists():
+        raise MissingLabelsError(
             f"{tables} has no lidarseg.json: the labels of nuScenes' test set are not public; open it with "
-            "with_labels=False, or judge on another split"
+            "labels=False, or judge on another split"
+            if tables.name.endswith("test")
+            else f"{tables / 'lidarseg.json'} is missing; check the folder you named"
         )
     path = tables / "category.json"
     for row in json_rows(path):

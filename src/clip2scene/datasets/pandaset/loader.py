@@ -4,17 +4,17 @@ Reads a sequence's folder in which the lidar's pickles have become ``lidar/NN.np
 :func:`clip2scene.datasets.convert.pandaset_pickles.convert_pandaset` does that to an official download.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from clip2scene.classes.tables import PANDASET, train_ids
+from clip2scene.classes.tables import PANDASET, ClassSet, train_ids
 from clip2scene.datasets.checks import (
     CLOUD_FROM_SENSOR,
     carry_sweep,
@@ -23,8 +23,11 @@ from clip2scene.datasets.checks import (
     check_labels,
     check_positions,
     check_sweeps,
+    labelled_tokens,
     read_image,
 )
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
+from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.io import read_arrays, read_json
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
@@ -47,6 +50,9 @@ WIDTH, HEIGHT = 1920, 1080
 VEHICLE_REACH_M = (1.5, 1.0)
 """Points of an earlier frame this near the spinning lidar, along x and y, lie on the recording vehicle."""
 
+INPUTS = InputPatterns(tables=("lidar/*.json", "camera/*/*.json"), labels=("lidar/*.npz",))
+"""What pseudo-labels depend on; labels are in the files of clouds."""
+
 _LAST_RAW_ID = 42  # of PandaSet's classes; 0 is a point without a label
 _SENSORS: dict[str, tuple[int, ...]] = {"all": (0, 1), "spinning": (0,), "forward": (1,)}
 
@@ -67,6 +73,9 @@ class PandaSet:
             recording does not say, it follows from where its cones of beams meet.
     """
 
+    indoors: ClassVar[bool] = False
+    own_files: ClassVar[tuple[str, ...]] = ()
+    cloud_reader: ClassVar[CloudReader] = staticmethod(any_format)
     class_set = PANDASET
     viewpoint = (1.0, 0.0, 1.8)
 
@@ -77,7 +86,7 @@ class PandaSet:
         split: str | None = None,
         frames: Sequence[int] | None = None,
         sensor: str = "all",
-        with_labels: bool = True,
+        labels: bool | Collection[str] = True,
         sweeps: int = 1,
     ) -> None:
         """Open a sequence.
@@ -88,7 +97,8 @@ class PandaSet:
                 and 60-79 of an official sequence's 80. Up to the last frame, none may be missing.
             frames: Frame numbers, instead of a split. With neither, every frame there is.
             sensor: ``spinning`` (Pandar64), ``forward`` (PandarGT) or ``all``.
-            with_labels: Whether to read labels. Without, the label arrays are never touched.
+            labels: Whether to read labels, or the tokens of the samples whose labels are read; the others may
+                have none. Without, the label arrays are never touched.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included: the earlier ones are those of the
                 frames just before, at 10 Hz, whatever split these belong to. So the first samples of ``val``
                 borrow clouds, never labels, of frames in ``train``; and the recording's first have fewer.
@@ -106,7 +116,6 @@ class PandaSet:
             raise ValueError(f"got both split {split!r} and frames; name one of them")
         self.root = Path(root)
         self.sensor = sensor
-        self.with_labels = with_labels
         present = sorted(int(path.stem) for path in self.root.glob("lidar/*.npz") if path.stem.isdigit())
         if not present:
             raise ValueError(
@@ -123,11 +132,32 @@ class PandaSet:
                 "restore them, or name other frames"
             )
         self.tokens = tuple(f"{self.root.name}-{frame:02d}" for frame in self.frames)
+        self._labelled = labelled_tokens(self.tokens, labels)
         self._earlier = _earlier_frames(self.frames, present, sweeps, self.root)
         self._world_from_ego = _read_poses(self.root / "lidar" / "poses.json", max(self.frames))
         folders = [self.root / "camera" / name for name in CAMERAS]
         self._intrinsics = [_read_intrinsics(folder / "intrinsics.json") for folder in folders]
         self._world_from_camera = [_read_poses(folder / "poses.json", max(self.frames)) for folder in folders]
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        split: str,
+        classes: str = "own",
+        labels: bool | Collection[str] = False,
+        sweeps: int = 1,
+        need_images: bool = False,
+        frames: FrameChoice | None = None,
+    ) -> "PandaSet":
+        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+        return cls(root, split=split, labels=labels, sweeps=sweeps)
+
+    @staticmethod
+    def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
+        """Give PandaSet's classes, whatever is asked for: it has no others."""
+        return PANDASET
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -141,13 +171,14 @@ class PandaSet:
         """
         frame = self.frames[index]
         lidar_from_world = self._cloud_from_world(frame)
-        arrays, kept = self._arrays(frame, self.with_labels)
+        with_labels = self.tokens[index] in self._labelled
+        arrays, kept = self._arrays(frame, with_labels)
         return Sample(
             token=self.tokens[index],
             cloud=self._cloud(frame, arrays, kept, lidar_from_world),
             cameras=self._cameras(frame, lidar_from_world),
             read_image=partial(self._read_image, frame),
-            labels=self._labels(frame, arrays, kept) if self.with_labels else None,
+            labels=self._labels(frame, arrays, kept) if with_labels else None,
             sweeps=tuple(self._sweep(before, lidar_from_world) for before in self._earlier[frame]),
         )
 
@@ -163,6 +194,18 @@ class PandaSet:
             },
             world_from_cloud=invert_rigid(self._cloud_from_world(frame)),
         )
+
+    def scene_of(self, token: str) -> str:
+        """Give all samples one scene: a sequence is one drive."""
+        return "pandaset"
+
+    def has_image(self, token: str) -> bool:
+        """Say that every frame has images: a sequence has six cameras."""
+        return True
+
+    def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
+        """List the files that :data:`INPUTS` names."""
+        return INPUTS.find(self.root, labels=labels, class_maps=class_maps)
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image lies, for the ``label_maps`` teacher.
@@ -243,7 +286,7 @@ class PandaSet:
         """Translate the raw labels of the kept points."""
         raw = torch.from_numpy(arrays["label"].astype(np.int64))[kept]
         check_labels(raw, _LAST_RAW_ID, self._lidar_path(frame))
-        return train_ids(raw, PANDASET)
+        return train_ids(raw, self.class_set)
 
     def _read_image(self, frame: int, view: int) -> Shaped[Tensor, "height width 3"]:
         """Read one image."""

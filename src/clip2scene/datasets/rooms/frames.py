@@ -13,7 +13,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from clip2scene.datasets.checks import read_image
+from clip2scene.classes.class_set import ClassSet
+from clip2scene.classes.scannet200 import SCANNET_200
+from clip2scene.classes.tables import SCANNET
+from clip2scene.datasets.checks import find_class_set, read_image
 from clip2scene.datasets.kitti.files import check_middle, colour_camera
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid
 from clip2scene.io import in_a_sentence
@@ -169,6 +172,26 @@ def check_no_extrinsics(path: Path) -> None:
                 f"{path} is not the identity: depth was not brought to the colour camera, so poses are not "
                 "those of both; use the calibrated .sens files (the official ones are)"
             )
+
+
+def frame_files(chosen: Chosen) -> list[Path]:
+    """List the images and depth images of the frames that are looked at."""
+    return [path for frame in chosen.frames for path in (frame.image, frame.depth)]
+
+
+def room_classes(classes: str) -> ClassSet:
+    """Give ScanNet's 20 classes, or its 200; all rooms have these."""
+    return find_class_set(classes, {"own": SCANNET, SCANNET_200.name: SCANNET_200})
+
+
+def refuse_sweeps(sweeps: int) -> None:
+    """Refuse several sweeps of a room.
+
+    Raises:
+        ValueError: If more than one is asked for.
+    """
+    if sweeps > 1:
+        raise ValueError(f"rooms have no sweeps, got {sweeps}; use 1")
 
 
 @dataclass(frozen=True)

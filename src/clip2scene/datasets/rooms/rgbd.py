@@ -3,16 +3,28 @@
 There is no mesh and there are no labels: the cloud is put together from the depth images.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.tables import SCANNET
 from clip2scene.datasets.checks import read_own_split
+from clip2scene.datasets.dataset import CloudReader, InputPatterns
 from clip2scene.datasets.kitti.object import refuse_labels
-from clip2scene.datasets.rooms.frames import Chosen, FrameChoice, Optics, look
+from clip2scene.datasets.rooms.frames import (
+    Chosen,
+    FrameChoice,
+    Optics,
+    frame_files,
+    look,
+    refuse_sweeps,
+    room_classes,
+)
+from clip2scene.datasets.rooms.scene import any_cloud_or_mesh
 from clip2scene.datasets.rooms.sequences import choose_frames, find_sequences, read_optics
 from clip2scene.geometry.depth import average_in_voxels, unproject
 from clip2scene.geometry.projection import project_points
@@ -20,6 +32,11 @@ from clip2scene.types import PointCloud, Sample
 
 FARTHEST_M = 5.0
 """Depths beyond this, where the usual sensors err by more than 5 cm, make no points."""
+
+INPUTS = InputPatterns(
+    tables=("*.json", "*.txt", "*/*.txt", "*/*/*.txt"), class_maps=("**/semantic_maps/*.png",)
+)
+"""What pseudo-labels depend on, beside the frames that are looked at; poses and intrinsics are text."""
 
 
 class RgbdSequences:
@@ -31,18 +48,20 @@ class RgbdSequences:
     Attributes:
         class_set: Classes that words may be taken from.
         tokens: Names of the sequences: their folders, joined by ``-``.
-        num_images: How many sequences there are, as all have images.
-        viewpoint: Of no meaning here: a room was not seen from one place.
+        viewpoint: None: a room was not seen from one place.
     """
 
-    viewpoint = (0.0, 0.0, 0.0)
+    indoors: ClassVar[bool] = True
+    own_files: ClassVar[tuple[str, ...]] = ()
+    cloud_reader: ClassVar[CloudReader] = staticmethod(any_cloud_or_mesh)
+    viewpoint = None
 
     def __init__(
         self,
         root: Path,
         *,
         split: str | None = "train",
-        with_labels: bool = False,
+        labels: bool | Collection[str] = False,
         class_set: ClassSet = SCANNET,
         choice: FrameChoice | None = None,
         voxel_size: float = 0.03,
@@ -52,7 +71,7 @@ class RgbdSequences:
         Args:
             root: A sequence, or a folder of sequences, or of folders of these.
             split: A name in ``splits.json``; without that file, ``train`` is everything. None takes all.
-            with_labels: Must be False, as there are no labels.
+            labels: Must be False, as there are no labels.
             class_set: Classes that words may be taken from.
             choice: Which frames are looked at, and put together; None takes every 20th, 16 at most.
             voxel_size: Edge of the voxels that points are averaged in, in metres.
@@ -61,7 +80,7 @@ class RgbdSequences:
             ValueError: If labels are asked for, there is no sequence, or the split is unknown or lists one
                 that is not there.
         """
-        refuse_labels(with_labels, "a recording of colour and depth images", "ScanNet's")
+        refuse_labels(labels, "a recording of colour and depth images", "ScanNet's")
         if not voxel_size > 0:
             raise ValueError(f"voxel_size must be positive metres, got {voxel_size}")
         self.root, self.class_set = Path(root), class_set
@@ -80,8 +99,28 @@ class RgbdSequences:
                 f"{', '.join(self._folders)}; correct the list or restore the sequence"
             )
         self.tokens = names
-        self.num_images = len(names)
         self._chosen: dict[str, Chosen] = {}
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        split: str,
+        classes: str = "own",
+        labels: bool | Collection[str] = False,
+        sweeps: int = 1,
+        need_images: bool = False,
+        frames: FrameChoice | None = None,
+    ) -> "RgbdSequences":
+        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+        refuse_sweeps(sweeps)
+        return cls(root, split=split, labels=labels, class_set=cls.class_set_of(classes), choice=frames)
+
+    @staticmethod
+    def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
+        """Give ScanNet's 20 classes, or its 200."""
+        return room_classes(classes)
 
     def __len__(self) -> int:
         """Count the sequences."""
@@ -115,6 +154,23 @@ class RgbdSequences:
         if name not in self._chosen:
             self._chosen[name] = choose_frames(self._folders[name], self._choice)
         return self._chosen[name]
+
+    def scene_of(self, token: str) -> str:
+        """Name the sequence: each is one sample."""
+        return token
+
+    def has_image(self, token: str) -> bool:
+        """Say that every sequence has images."""
+        return True
+
+    def timestamps(self, index: int) -> None:
+        """Tell nothing: a sequence has no one moment."""
+        return None
+
+    def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
+        """List the files that :data:`INPUTS` names, and the frames that are looked at."""
+        found = INPUTS.find(self.root, labels=labels, class_maps=class_maps)
+        return found + [path for token in self.tokens for path in frame_files(self.frames(token))]
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -14,7 +15,8 @@ from torch import Tensor
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.scannet200 import SCANNET_200
 from clip2scene.classes.tables import SCANNET
-from clip2scene.datasets.checks import check_labelled, check_names, read_own_split
+from clip2scene.datasets.checks import check_labelled, check_names, labelled_tokens, read_own_split
+from clip2scene.datasets.dataset import CloudReader, InputPatterns
 from clip2scene.datasets.rooms import scene as scannet_scene
 from clip2scene.datasets.rooms.frames import (
     Chosen,
@@ -23,11 +25,15 @@ from clip2scene.datasets.rooms.frames import (
     Optics,
     check_no_extrinsics,
     choose,
+    frame_files,
     list_numbers,
     look,
     read_intrinsics,
     read_pose,
+    refuse_sweeps,
+    room_classes,
 )
+from clip2scene.datasets.rooms.scene import any_cloud_or_mesh
 from clip2scene.types import Sample
 
 MILLIMETRES = 1000.0
@@ -35,6 +41,13 @@ MILLIMETRES = 1000.0
 
 OF_CATEGORIES = frozenset({SCANNET_200.name})
 """Class sets whose raw ids are ScanNet's own categories; those of others are NYU40's."""
+
+INPUTS = InputPatterns(
+    tables=("*.json", "*.txt", "*.tsv"),
+    labels=("scans*/*/*.json", "scans*/*/*.labels.ply"),
+    class_maps=("scans*/*/semantic_maps/*.png",),
+)
+"""What pseudo-labels depend on, beside the frames that are looked at."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,23 +62,24 @@ class ScanNet:
     Attributes:
         class_set: What the labels mean.
         tokens: Names of the scenes.
-        num_images: How many scenes have extracted frames.
         num_absent: How many scenes of the split do not lie here.
-        viewpoint: Of no meaning here: a scene was not seen from one place.
+        viewpoint: None: a scene was not seen from one place.
     """
 
-    viewpoint = (0.0, 0.0, 0.0)
+    indoors: ClassVar[bool] = True
+    own_files: ClassVar[tuple[str, ...]] = ()
+    cloud_reader: ClassVar[CloudReader] = staticmethod(any_cloud_or_mesh)
+    viewpoint = None
 
     def __init__(
         self,
         root: Path,
         *,
         split: str | None = "train",
-        with_labels: bool = True,
+        labels: bool | Collection[str] = True,
         class_set: ClassSet = SCANNET,
         need_images: bool = False,
         choice: FrameChoice | None = None,
-        labelled: Collection[str] | None = None,
     ) -> None:
         """Open a folder of scenes: names are listed, but no mesh and no image is read.
 
@@ -73,20 +87,19 @@ class ScanNet:
             root: The folder that holds ``scans/``.
             split: A name in ``splits.json``, or ``train``, ``val`` or ``test`` of ``scannetv2_SPLIT.txt``;
                 with neither, ``train`` is everything. None takes all.
-            with_labels: Whether to read labels.
+            labels: Whether to read labels, or the tokens of the scenes whose labels are read; the others may
+                have none.
             class_set: Classes to translate labels to: ScanNet's 20, from the labelled mesh, or its 200, from
                 the words that things were given.
             need_images: Whether to leave out the scenes that have no frames.
             choice: Which frames are looked at; None takes every 20th, 16 at most.
-            labelled: Names of the scenes whose labels are read, if any are; the others may have none. None
-                reads those of all.
 
         Raises:
             ValueError: If there is no scene, the split is unknown or broken, images are needed and there are
                 none, or a scene that labels are wanted of has none.
         """
         self.root, self.class_set = Path(root), class_set
-        self.with_labels, self._choice = with_labels, choice or FrameChoice()
+        self._choice = choice or FrameChoice()
         names = _split_names(self.root, split)
         self._folders = {name: folder for name in names if (folder := _find_scene(self.root, name))}
         self.num_absent = len(names) - len(self._folders)
@@ -98,19 +111,46 @@ class ScanNet:
         if self.num_absent:
             _log.warning("%d of the %d scenes of %s are not there", self.num_absent, len(names), split)
         seen = [name for name, folder in self._folders.items() if (folder / "color").is_dir()]
-        self.num_images = len(seen)
+        self._seen = frozenset(seen)
         if need_images and not seen:
             raise ValueError(
                 f"none of the {len(self._folders)} scenes of split {split!r} has frames; extract them from "
                 "the .sens files into SCENE/color, depth, pose and intrinsic"
             )
         self.tokens = tuple(seen if need_images else self._folders)
-        self._of_words = with_labels and class_set.name in OF_CATEGORIES
+        self._of_words = labels is not False and class_set.name in OF_CATEGORIES
         self._ids = scannet_scene.read_words(self.root / scannet_scene.WORDS) if self._of_words else {}
-        some = frozenset(self.tokens if labelled is None else labelled)
-        self._labelled = tuple(name for name in self.tokens if with_labels and name in some)
-        self._check_labels(chosen=labelled is not None)
+        self._labelled = labelled_tokens(self.tokens, labels)
+        self._check_labels(chosen=labels is not True)
         self._chosen: dict[str, Chosen] = {}
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        split: str,
+        classes: str = "own",
+        labels: bool | Collection[str] = False,
+        sweeps: int = 1,
+        need_images: bool = False,
+        frames: FrameChoice | None = None,
+    ) -> "ScanNet":
+        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+        refuse_sweeps(sweeps)
+        return cls(
+            root,
+            split=split,
+            labels=labels,
+            class_set=cls.class_set_of(classes),
+            need_images=need_images,
+            choice=frames,
+        )
+
+    @staticmethod
+    def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
+        """Give ScanNet's 20 classes, or its 200."""
+        return room_classes(classes)
 
     def __len__(self) -> int:
         """Count the scenes."""
@@ -126,7 +166,7 @@ class ScanNet:
         folder = self._folders[name]
         cloud = scannet_scene.read_vertices(scannet_scene.cloud_path(folder))
         labels = self._read_labels(folder, cloud.positions) if name in self._labelled else None
-        if not (folder / "color").is_dir():
+        if not self.has_image(name):
             return Sample(name, cloud, (), _no_image, labels)
         optics = self.optics(name)
         assert optics is not None
@@ -139,7 +179,7 @@ class ScanNet:
             ValueError: If a file of intrinsics is missing or broken.
         """
         folder = self._folders[name]
-        if not (folder / "color").is_dir():
+        if not self.has_image(name):
             return None
         colour, depth = (folder / "intrinsic" / f"intrinsic_{each}.txt" for each in ("color", "depth"))
         return Optics(read_intrinsics(colour), read_intrinsics(depth), MILLIMETRES)
@@ -153,6 +193,27 @@ class ScanNet:
         if name not in self._chosen:
             self._chosen[name] = _choose_frames(self._folders[name], self._choice)
         return self._chosen[name]
+
+    def scene_of(self, token: str) -> str:
+        """Name the scene: each is one sample."""
+        return token
+
+    def has_image(self, token: str) -> bool:
+        """Say whether a scene has extracted frames."""
+        return token in self._seen
+
+    def timestamps(self, index: int) -> None:
+        """Tell nothing: a scene has no one moment."""
+        return None
+
+    def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
+        """List the files that :data:`INPUTS` names, and those of the frames that are looked at."""
+        found = INPUTS.find(self.root, labels=labels, class_maps=class_maps)
+        for token in filter(self.has_image, self.tokens):
+            folder, chosen = self._folders[token], self.frames(token)
+            found += sorted(folder.glob("intrinsic/*.txt")) + frame_files(chosen)
+            found += [folder / "pose" / f"{frame.image.stem}.txt" for frame in chosen.frames]
+        return found
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.
@@ -168,7 +229,7 @@ class ScanNet:
     def _check_labels(self, *, chosen: bool) -> None:
         """Refuse to go on when a scene has no labels that are to be read."""
         needed: list[Path] = []
-        for name in self._labelled:
+        for name in sorted(self._labelled):
             folder = self._folders[name]
             if self._of_words:
                 needed += [scannet_scene.segments_path(folder), scannet_scene.things_path(folder)]
@@ -179,7 +240,7 @@ class ScanNet:
             [str(path.relative_to(self.root)) for path in needed if not path.exists()],
             of=len(needed),
             chosen=chosen,
-            otherwise="restore them, or use with_labels=False (test scenes have none)",
+            otherwise="restore them, or use labels=False (test scenes have none)",
         )
 
     def _read_labels(self, folder: Path, positions: Float[Tensor, "points 3"]) -> Int[Tensor, " points"]:

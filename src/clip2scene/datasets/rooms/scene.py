@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet, train_ids
 from clip2scene.datasets.checks import check_positions
-from clip2scene.datasets.clouds import Columns, read_ply
+from clip2scene.datasets.clouds import Columns, read_cloud, read_ply
 from clip2scene.io import read_json
 from clip2scene.types import PointCloud
 
@@ -64,6 +64,15 @@ def read_vertices(path: Path) -> PointCloud:
         )
     colours = np.stack([columns[name] for name in names], 1).astype(np.float32) / 255
     return PointCloud(positions, torch.from_numpy(colours))
+
+
+def any_cloud_or_mesh(folder: Path) -> Callable[[Path], PointCloud]:
+    """Read single clouds of rooms: a ``.ply`` is taken for a mesh with colours."""
+
+    def read(path: Path) -> PointCloud:
+        return read_vertices(path) if path.suffix.lower() == ".ply" else read_cloud(path)
+
+    return read
 
 
 def read_labels(
