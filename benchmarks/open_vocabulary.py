@@ -1,6 +1,6 @@
 """Ask a run for words its teacher never had: each new word takes the place of a class's own names.
 
-    python benchmarks/open_vocabulary.py RUN --data-root DATA --words "jeep:car, signboard:traffic sign"
+    python benchmarks/open_text_table.py RUN --data-root DATA --words "jeep:car, signboard:traffic sign"
 
 Prints the IoU of that class when it is asked for by its own name, and by the new word.
 """

@@ -21,7 +21,7 @@ from clip2scene.config import (
 )
 from clip2scene.distill.losses import scr as losses
 from clip2scene.student.model import Embedder
-from clip2scene.teacher.prompts import TextTable
+from clip2scene.teacher.text_table import TextTable
 
 LABEL_MAPS = TeacherConfig(kind="label-maps")
 CLASSES = ClassSet(

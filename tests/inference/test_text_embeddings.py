@@ -16,7 +16,7 @@ from clip2scene.runs.run import open_run
 from clip2scene.teacher.clip.bpe import vocabulary_of
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.clip.openai import load_openai_model
-from clip2scene.teacher.prompts import TextTable, read_text_table
+from clip2scene.teacher.text_table import TextTable, read_text_table
 from clip2scene.types import PointCloud, Prompts
 
 WORDS = ["car", "tree", "red car"]

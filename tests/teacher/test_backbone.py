@@ -81,7 +81,7 @@ def normalised(image):
 
 
 @pytest.mark.parametrize("family", ["vit", "dinov2", "registers", "swin", "resnet", "convnext"])
-def test_a_map_is_the_models_last_state_laid_over_the_picture(models, family):
+def test_a_map_is_the_models_last_hidden_state(models, family):
     root, made = models
     model, stride, special = made[family]
     rows, cols = (5, 7) if family == "swin" else (3, 4)
@@ -99,7 +99,7 @@ def test_a_map_is_the_models_last_state_laid_over_the_picture(models, family):
 
 
 @pytest.mark.parametrize("family", ["resnet", "convnext"])
-def test_cells_look_at_their_own_part_of_the_picture(models, family):
+def test_cells_depend_on_their_own_part_of_the_image(models, family):
     root, made = models
     _, stride, _ = made[family]
     backbone = load_backbone(root / family)
@@ -122,7 +122,7 @@ def test_positions_are_untouched_at_the_trained_size_and_interpolated_at_others(
     assert backbone.maps([picture(48, 72)])[0].shape == (16, 6, 9)
 
 
-def test_pictures_may_differ_in_size_and_are_brought_to_whole_cells_or_to_the_working_size(models):
+def test_images_may_differ_in_size_and_are_resized_to_whole_cells_or_to_the_working_size(models):
     root, _ = models
     images = [picture(30, 50), picture(3, 3), picture(64, 33)]
     own = load_backbone(root / "vit").maps(images)
@@ -156,7 +156,9 @@ def test_the_small_clip_gives_embeddings_in_the_space_of_its_texts():
     clip, images = load_clip(SMALL_CLIP), [picture(64, 96), picture(40, 40)]
     by_folder = load_backbone(SMALL_CLIP).maps(images)
     by_model = backbone_of_clip(clip).maps(images)
-    for seen, mine, ours in zip(MaskClip(clip).look(images).embeddings, by_folder, by_model, strict=True):
+    for seen, mine, ours in zip(
+        MaskClip(clip).embed_images(images).embeddings, by_folder, by_model, strict=True
+    ):
         assert torch.equal(mine, ours)
         torch.testing.assert_close(mine, seen)
     (small,) = load_backbone(SMALL_CLIP, working_size=(32, 48)).maps(images[:1])
@@ -190,7 +192,7 @@ def test_image_text_models_of_transformers_give_both(tmp_path, kind):
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>", "pad_token": "</s>"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     image = picture(40, 56)
-    (seen,) = MaskClip(load_clip(tmp_path)).look([image]).embeddings
+    (seen,) = MaskClip(load_clip(tmp_path)).embed_images([image]).embeddings
     (text_map,) = load_backbone(tmp_path).maps([image])
     torch.testing.assert_close(text_map, seen)
     (features,) = load_backbone(tmp_path, space="features").maps([image])

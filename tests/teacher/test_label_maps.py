@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from clip2scene.teacher.label_maps import LabelMaps, LabelMapTeacher, maps_in_folder, read_label_map
-from clip2scene.teacher.prompts import read_text_table
+from clip2scene.teacher.label_maps import LabelMaps, LabelMapTeacher, read_label_map
+from clip2scene.teacher.text_table import read_text_table
 from clip2scene.types import Camera, Pairs, PointCloud, Sample
 
 ROWS = F.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -19,7 +19,7 @@ def pairs_at(pixels, views):
     return Pairs(torch.arange(len(pixels)), torch.as_tensor(views), pixels, torch.ones(len(pixels)))
 
 
-def maps():
+def two_views():
     generator = torch.Generator().manual_seed(1)
     labels = (
         torch.randint(-1, 4, (6, 8), generator=generator),
@@ -35,33 +35,36 @@ def save(path, values, mode=None):
 
 
 def test_each_pixel_gets_the_class_of_the_cell_its_centre_lies_in():
-    answers = maps()
-    for view, (height, width) in enumerate(answers.sizes):
-        rows, cols = answers.labels[view].shape
+    maps = two_views()
+    for view, (height, width) in enumerate(maps.sizes):
+        rows, cols = maps.labels[view].shape
         truth = torch.empty(height, width, dtype=torch.long)
         for v in range(height):
             for u in range(width):
                 row, col = math.floor((v + 0.5) * rows / height), math.floor((u + 0.5) * cols / width)
-                truth[v, u] = answers.labels[view][row, col]
+                truth[v, u] = maps.labels[view][row, col]
         v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         pairs = pairs_at(torch.stack([u, v], -1).view(-1, 2), torch.full((height * width,), view))
-        assert (answers.labels_at(pairs).view(height, width) == truth).all()
-        assert (answers.label_map(view, ROWS) == truth).all()
+        assert (maps.labels_at(pairs).view(height, width) == truth).all()
+        assert (maps.label_map(view, ROWS) == truth).all()
 
 
 def test_pixels_between_centres_and_on_the_border_stay_in_the_map():
-    answers = LabelMaps((torch.arange(4).view(2, 2),), ROWS, ((10, 10),))
+    maps = LabelMaps((torch.arange(4).view(2, 2),), ROWS, ((10, 10),))
     pairs = pairs_at([[4.4, 0], [4.6, 0], [-0.5, 9.5], [9.49, 9.49]], [0, 0, 0, 0])
-    assert answers.labels_at(pairs).tolist() == [0, 1, 2, 3]
+    assert maps.labels_at(pairs).tolist() == [0, 1, 2, 3]
 
 
 def test_logits_are_cosines_between_the_class_and_the_texts():
-    answers, text = maps(), F.normalize(torch.randn(3, 6, generator=torch.Generator().manual_seed(2)), dim=1)
+    maps, text = (
+        two_views(),
+        F.normalize(torch.randn(3, 6, generator=torch.Generator().manual_seed(2)), dim=1),
+    )
     pairs = pairs_at([[0, 0], [3, 4], [15, 12], [2, 2]], [0, 0, 0, 1])
-    labels = answers.labels_at(pairs)
+    labels = maps.labels_at(pairs)
     assert (labels >= 0).any()
     for label, logits, row in zip(
-        labels, answers.logits_at(pairs, text), answers.embeddings_at(pairs), strict=True
+        labels, maps.logits_at(pairs, text), maps.embeddings_at(pairs), strict=True
     ):
         expected = ROWS[label] if label >= 0 else torch.zeros(6)
         torch.testing.assert_close(row, expected)
@@ -74,9 +77,10 @@ def test_a_teacher_reads_the_map_of_every_camera(tmp_path):
         save(tmp_path / name / "t7.png", each)
     cameras = tuple(Camera(name, torch.eye(3), torch.eye(4), 6, 4) for name in ("left", "right"))
     sample = Sample("t7", PointCloud(torch.zeros(1, 3), torch.zeros(1, 1)), cameras, lambda view: None)
-    answers = LabelMapTeacher(maps_in_folder(tmp_path, ["left", "right"]), ROWS)(sample)
-    assert answers.sizes == ((4, 6), (4, 6))
-    assert answers.labels_at(pairs_at([[5, 0], [0, 3], [0, 0]], [0, 0, 1])).tolist() == [2, 3, -1]
+    teacher = LabelMapTeacher(lambda token, view: tmp_path / ("left", "right")[view] / f"{token}.png", ROWS)
+    maps = teacher(sample)
+    assert maps.sizes == ((4, 6), (4, 6))
+    assert maps.labels_at(pairs_at([[5, 0], [0, 3], [0, 0]], [0, 0, 1])).tolist() == [2, 3, -1]
 
 
 def test_a_palette_picture_holds_classes_not_colours(tmp_path):
@@ -104,7 +108,7 @@ def test_a_large_class_is_not_taken_for_an_unknown_one(tmp_path, value):
     assert read_label_map(path, 4, ignore=value).tolist() == [[0, -1], [2, 1]]
 
 
-def test_a_class_below_zero_is_refused_but_where_it_means_unknown(tmp_path):
+def test_a_class_below_zero_is_refused_unless_it_means_ignore(tmp_path):
     path = save(tmp_path / "map.tif", np.array([[0, -1], [2, 1]], np.int32))
     with pytest.raises(ValueError, match="holds -1, but classes are counted from 0.*255 where nothing"):
         read_label_map(path, 4)
@@ -133,11 +137,11 @@ def test_a_real_segmenters_map_is_read_in_a_real_text_space(real_data):
     path = sorted((drive / "semantic_maps").glob("*/00.png"))[0]
     labels = read_label_map(path, 19)
     assert labels.shape == (513, 912)
-    answers = LabelMaps((labels,), rows, ((1080, 1920),))
+    maps = LabelMaps((labels,), rows, ((1080, 1920),))
     pairs = pairs_at([[0, 0], [1919, 1079], [960, 540]], [0, 0, 0])
-    assert answers.labels_at(pairs).tolist() == [
+    assert maps.labels_at(pairs).tolist() == [
         int(labels[0, 0]),
         int(labels[-1, -1]),
         int(labels[256, 456]),
     ]
-    assert (answers.logits_at(pairs, rows).argmax(1) == answers.labels_at(pairs)).all()
+    assert (maps.logits_at(pairs, rows).argmax(1) == maps.labels_at(pairs)).all()

@@ -36,12 +36,12 @@ def turn(positions, angle):
     return positions @ torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]).T
 
 
-def one_piece(positions, **settings):
+def one_region(positions, **settings):
     return depth_maps(positions, torch.zeros(len(positions), dtype=torch.long), **settings)[0]
 
 
 def painted_one_by_one(positions, view, side, dot):
-    """The slow truth: every point of one piece, every pixel of its disc."""
+    """The slow truth: every point of one region, every pixel of its disc."""
     middle = (positions.amin(0) + positions.amax(0)) / 2
     x, y = middle[0].item(), middle[1].item()
     away = torch.tensor([x, y, 0.0]) / math.hypot(x, y)
@@ -65,7 +65,7 @@ def painted_one_by_one(positions, view, side, dot):
 def test_maps_equal_those_painted_point_by_point():
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(25, 3, generator=generator) * torch.tensor([1.0, 2.0, 1.5]) + 4.0
-    maps = one_piece(positions, side=16, dot=1)
+    maps = one_region(positions, side=16, dot=1)
     for view, seen in zip(VIEWS, maps, strict=True):
         truth = painted_one_by_one(positions, view, 16, 1)
         differing = (seen.float() - truth).abs() > 1
@@ -81,7 +81,7 @@ def test_views_are_six_proper_sides_without_mirrors():
 
 
 def test_a_ball_is_a_disc_from_every_side_brightest_in_its_middle():
-    maps = one_piece(ball(), side=64, dot=2)
+    maps = one_region(ball(), side=64, dot=2)
     rows = torch.arange(64) - 31.5
     far_out = (rows[:, None] ** 2 + rows[None] ** 2).sqrt()
     for seen in maps:
@@ -93,48 +93,48 @@ def test_a_ball_is_a_disc_from_every_side_brightest_in_its_middle():
 
 def test_the_nearest_point_wins():
     line = torch.tensor([[4.0, 0.0, 0.0], [5.0, 0.0, 0.0], [6.0, 0.0, 0.0]])
-    front, back, *_ = one_piece(line, side=32, dot=1)
+    front, back, *_ = one_region(line, side=32, dot=1)
     middle = front[15:17, 15:17]
     assert middle.max() == 255 and back[15:17, 15:17].max() == 255
-    alone = one_piece(line[[0, 2]], side=32, dot=1)[0]
+    alone = one_region(line[[0, 2]], side=32, dot=1)[0]
     assert torch.equal(front, alone)  # the middle one hides behind the first
 
 
 def test_the_front_is_the_side_that_faces_the_sensor():
     near, far = wall(5.0, -0.5, 1.0, 1.0), wall(6.0, -0.5, 1.0, 1.0)
     small = far[(far[:, 1].abs() < 0.3) & ((far[:, 2] + 1.3).abs() < 0.3)]
-    front, back, *_ = one_piece(torch.cat([near, small]))
+    front, back, *_ = one_region(torch.cat([near, small]))
     assert (front[30:34, 30:34].float() > 180).all() and front.max() - front[front > 0].min() < 25
     assert len(back[back > 0].unique()) > 1 and back[30:34, 30:34].min() > back[32, 12:16].max() + 30
 
 
 @pytest.mark.parametrize("angle", [0.7, 2.0, -2.6])
-def test_maps_do_not_depend_on_where_a_piece_stands_or_how_large_it_is(angle):
+def test_maps_do_not_depend_on_where_a_region_stands_or_how_large_it_is(angle):
     generator = torch.Generator().manual_seed(1)
     shape = torch.rand(60, 3, generator=generator) - 0.5
     shape = torch.cat([shape, -shape])  # so that the middle stays the middle when turned
-    truth = one_piece(shape + torch.tensor([5.0, 0.0, 0.0]))
-    moved = one_piece(turn(shape + torch.tensor([50.0, 0.0, 0.0]), angle))
-    larger = one_piece(3 * shape + torch.tensor([30.0, 0.0, 4.0]))
+    truth = one_region(shape + torch.tensor([5.0, 0.0, 0.0]))
+    moved = one_region(turn(shape + torch.tensor([50.0, 0.0, 0.0]), angle))
+    larger = one_region(3 * shape + torch.tensor([30.0, 0.0, 4.0]))
     assert (larger != truth).float().mean() < 0.01
-    below = one_piece(shape)  # over the sensor there is no direction away from it
+    below = one_region(shape)  # over the sensor there is no direction away from it
     assert (below != truth).float().mean() < 0.01
     assert (moved != truth).float().mean() < 0.02
 
 
-def test_pieces_drawn_together_equal_each_alone():
+def test_regions_drawn_together_equal_each_alone():
     first, second = ball(200), wall(9.0, -3.0, 2.0)
     positions = torch.cat([first, second])
-    pieces = torch.cat([torch.ones(len(first)), torch.zeros(len(second))]).long()
+    regions = torch.cat([torch.ones(len(first)), torch.zeros(len(second))]).long()
     mixed = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))
-    together = depth_maps(positions[mixed], pieces[mixed], views=FROM_ABOVE)
+    together = depth_maps(positions[mixed], regions[mixed], views=FROM_ABOVE)
     assert together.shape == (2, 1, 64, 64)
-    assert torch.equal(together[1], one_piece(first, views=FROM_ABOVE))
-    assert torch.equal(together[0], one_piece(second, views=FROM_ABOVE))
+    assert torch.equal(together[1], one_region(first, views=FROM_ABOVE))
+    assert torch.equal(together[0], one_region(second, views=FROM_ABOVE))
 
 
 def test_one_point_is_a_dot_in_the_middle_and_none_is_nothing():
-    dot = one_piece(torch.tensor([[3.0, 1.0, 0.0]]), side=16, dot=1)
+    dot = one_region(torch.tensor([[3.0, 1.0, 0.0]]), side=16, dot=1)
     assert ((dot > 0).sum((1, 2)) == 9).all()  # with a radius of a pixel and a half
     assert (dot[:, 7:9, 7:9] > 0).all()
     nothing = depth_maps(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
@@ -170,14 +170,14 @@ def street():
     return road(), ball(3000, 1.2, (9.0, 4.0, 0.5)), thin, stray
 
 
-def test_every_point_takes_the_answer_of_its_piece():
+def test_every_point_takes_the_class_of_its_region():
     parts = street()
     cloud = torch.cat(parts)
     model = Shapes()
     answers = point_clip(seeing(model), FULL_OR_THIN, cloud)
     ground, full, thin, stray = answers.split([len(part) for part in parts])
-    pieces = find_superpoints(cloud)
-    assert (pieces[-2:] >= 0).all() and len(pieces[pieces >= 0].unique()) >= 3
+    regions = find_superpoints(cloud)
+    assert (regions[-2:] >= 0).all() and len(regions[regions >= 0].unique()) >= 3
     assert (full == 0).all() and (thin == 1)[parts[2][:, 2] > -1.4].all()
     assert (stray == 1).all()  # too few for a picture: as the nearest
     assert (ground == 0).all()  # a square from above is full
@@ -185,7 +185,7 @@ def test_every_point_takes_the_answer_of_its_piece():
     assert len(model.pictures) == squares + 6 * 2
 
 
-def test_squares_of_the_ground_are_named_one_by_one():
+def test_squares_of_the_ground_are_classified_one_by_one():
     whole, strip = road(10.0), road(10.0)
     strip = strip[strip[:, 1].abs() < 0.5] + torch.tensor([40.0, 5.0, 0.0])
     cloud = torch.cat([whole, strip])
@@ -214,7 +214,7 @@ class Grey(Shapes):
         return torch.stack([torch.full_like(lit, 4.0), lit], dim=1)
 
 
-def test_centring_tells_apart_what_otherwise_gets_one_answer():
+def test_centring_tells_apart_what_otherwise_gets_one_class():
     ground, full, thin, _ = street()
     cloud = torch.cat([ground, full, thin])
     names = torch.tensor([[0.8, 0.6], [1.0, 0.0]])
@@ -225,8 +225,8 @@ def test_centring_tells_apart_what_otherwise_gets_one_answer():
     assert (full_answers == 0).all() and (thin_answers == 1)[thin[:, 2] > -1.4].all()
 
 
-def test_a_lone_piece_is_not_centred():
-    # No ground is dense enough to be looked at, so there is one piece, and its mean is itself.
+def test_a_lone_region_is_not_centred():
+    # No ground is dense enough to be looked at, so there is one region, and its mean is itself.
     model, lone = Grey(), ball(500)
     names = torch.tensor([[0.8, 0.6], [1.0, 0.0]])
     aside = Prompts(("full", "thin"), ("full", "thin"), torch.arange(2), names)
@@ -234,13 +234,13 @@ def test_a_lone_piece_is_not_centred():
     assert len(model.pictures) == 6
 
 
-def test_the_same_cloud_gets_the_same_answers():
+def test_the_same_cloud_gets_the_same_labels():
     cloud = torch.cat(street())
     first, second = (point_clip(seeing(Shapes()), FULL_OR_THIN, cloud) for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_an_empty_cloud_and_one_of_too_few_points_get_no_answer():
+def test_an_empty_cloud_and_one_of_too_few_points_get_no_label():
     assert point_clip(seeing(Shapes()), FULL_OR_THIN, torch.zeros(0, 3)).shape == (0,)
     assert point_clip(seeing(Shapes()), FULL_OR_THIN, ball(5)).tolist() == [-1] * 5
 

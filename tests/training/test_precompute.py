@@ -31,7 +31,7 @@ def test_a_run_from_the_cache_is_the_run_without_it(tiny_recipe, tiny_toytown, t
     def refuse(*_):
         raise AssertionError("looked again")
 
-    monkeypatch.setattr(MaskClip, "look_at", refuse)
+    monkeypatch.setattr(MaskClip, "embed_image", refuse)
     pretrain(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "with", teacher_cache=tmp_path / "seen")
     without, with_cache = (
         re.findall(r'"loss": [^,]+', (tmp_path / name / "log.jsonl").read_text())
@@ -96,7 +96,7 @@ def test_a_run_is_judged_from_the_cache(tiny_recipe, tiny_run, tiny_toytown, tmp
     def refuse(*_):
         raise AssertionError("looked again")
 
-    monkeypatch.setattr(MaskClip, "look_at", refuse)
+    monkeypatch.setattr(MaskClip, "embed_image", refuse)
     evaluate(run, data_root=tiny_toytown, teacher_cache=tmp_path / "seen")
     assert (run / "metrics.json").read_bytes() == (tiny_run / "metrics.json").read_bytes()
 

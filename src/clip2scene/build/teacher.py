@@ -13,16 +13,14 @@ from clip2scene.teacher.clip.folder import model_files
 from clip2scene.teacher.clip.load import Clip, load_clip
 from clip2scene.teacher.label_maps import LabelMapTeacher
 from clip2scene.teacher.maskclip import MaskClip
-from clip2scene.teacher.prompts import (
-    TABLE_TEMPLATES,
-    TEMPLATES,
-    TOYTOWN_TEMPLATES,
-    TextSpace,
+from clip2scene.teacher.prompts import TABLE_TEMPLATES, TEMPLATES, TOYTOWN_TEMPLATES, TextSpace, embed_prompts
+from clip2scene.teacher.text_table import (
     TextTable,
-    embed_prompts,
+    add_random_embeddings,
+    add_short_names,
+    one_hot_table,
     read_text_table,
 )
-from clip2scene.teacher.vocabulary import add_short_names, add_stand_ins, unrelated_names
 from clip2scene.types import Prompts
 
 SMALL_CLIP = Path(__file__).parents[1] / "assets" / "toytown-clip"
@@ -46,7 +44,7 @@ def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: Clas
     if teacher.kind == "maskclip":
         return load_clip(weights or SMALL_CLIP)
     if weights is None:
-        return unrelated_names(class_set.classes)
+        return one_hot_table(class_set.classes)
     path = Path(weights)
     table = add_short_names(read_text_table(path, path.with_name(names_of(path))))
     lacking = [
@@ -56,7 +54,7 @@ def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: Clas
     ]
     if lacking:
         _log.warning("no text embedding for %s: each gets a direction of its own", ", ".join(lacking))
-    return add_stand_ins(table, lacking)
+    return add_random_embeddings(table, lacking)
 
 
 def names_of(table: Path) -> str:

@@ -8,8 +8,8 @@ from clip2scene import build
 from clip2scene.config import TeacherConfig
 from clip2scene.runs.run import Run, open_run
 from clip2scene.teacher.clip.load import load_clip
-from clip2scene.teacher.prompts import TextSpace, TextTable, read_text_table
-from clip2scene.teacher.vocabulary import add_short_names
+from clip2scene.teacher.prompts import TextSpace
+from clip2scene.teacher.text_table import TextTable, add_short_names, read_text_table
 from clip2scene.types import Prompts
 
 _NEAREST = 0.5  # a name in two wordings of one model lies nearer, in two models it lies anywhere
@@ -68,7 +68,7 @@ def words_of_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
     """Open a table whose words a run's student is to be asked for.
 
     Args:
-        path: As :func:`~clip2scene.teacher.prompts.read_text_table` takes it; the names of an ``.npy`` lie
+        path: As :func:`~clip2scene.teacher.text_table.read_text_table` takes it; the names of an ``.npy`` lie
             beside it.
         run: The student's.
 

@@ -22,7 +22,7 @@ from clip2scene.runs.folder import (
 from clip2scene.runs.init_weights import InitWeights
 from clip2scene.runs.prompts import save_prompts
 from clip2scene.runs.run import Run, open_run
-from clip2scene.teacher.prompts import TextTable
+from clip2scene.teacher.text_table import TextTable
 
 
 def create_or_resume(

@@ -50,7 +50,8 @@ from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.maskclip import MaskClip
-from clip2scene.teacher.prompts import TextSpace, read_text_table
+from clip2scene.teacher.prompts import TextSpace
+from clip2scene.teacher.text_table import read_text_table
 from clip2scene.training.state import TrainState
 from clip2scene.types import IGNORE_LABEL, Prompts
 

@@ -1,8 +1,7 @@
-"""Frozen image backbones: any vision model read as one map of features an image.
+"""Frozen image backbones: any vision model as a dense feature extractor.
 
-PPKT (Liu et al. 2021) and SLidR (Sautier et al. 2022) pull a point's features towards those of its pixel, and
-need no words for that. So the image side may be any network that was ever trained on pictures, with labels or
-without.
+PPKT (Liu et al. 2021) and SLidR (Sautier et al., CVPR 2022) contrast a point's features with those of its
+pixel and need no text. So the image side may be any pretrained network, supervised or self-supervised.
 """
 
 import inspect
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from clip2scene.io import read_json
 from clip2scene.teacher.clip.folder import WEIGHTS, listing, three_numbers
 from clip2scene.teacher.clip.load import Clip, load_clip, resize
-from clip2scene.teacher.maskclip import dense_resnet, dense_siglip, dense_vit
+from clip2scene.teacher.value_features import dense_resnet, dense_siglip, dense_vit
 
 Space = Literal["text", "features"]
 IMAGE_TEXT_MODELS = ("clip_resnet", "clip", "siglip")
@@ -28,18 +27,17 @@ IMAGE_TEXT_MODELS = ("clip_resnet", "clip", "siglip")
 
 @dataclass(frozen=True)
 class ImageBackbone:
-    """A frozen image model that gives each part of a picture a vector.
+    """A frozen image model that gives one feature vector for each cell of an image.
 
     Attributes:
-        forward: Maps of normalised pictures whose sides are multiples of ``stride``; not of unit length.
-        channels: Of each vector.
+        forward: Feature map of normalised images whose sides are multiples of ``stride``; not of unit length.
+        channels: Of each feature vector.
         stride: Pixels per cell of a map.
-        mean: What is taken off each colour in 0..1 before the first layer.
-        std: What the rest is divided by.
-        working_size: Height and width at which pictures are looked at, rounded to whole cells; None keeps
-            each one's own size.
-        fewest_cells: Along each side of a map; smaller pictures are stretched (Swin cannot see less than a
-            window).
+        mean: Of each colour, in 0..1, for normalisation.
+        std: Of each colour, likewise.
+        working_size: Height and width that images are resized to, in pixels, rounded to whole cells; None
+            keeps each image's own size.
+        fewest_cells: Along each side of a map; smaller images are enlarged (Swin needs a whole window).
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -59,13 +57,13 @@ class ImageBackbone:
 
     @torch.no_grad()
     def maps(self, images: Sequence[UInt8[Tensor, "_ _ 3"]]) -> tuple[Float[Tensor, "channels _ _"], ...]:
-        """Look at pictures, which may differ in size.
+        """Feature maps of images, which may differ in size.
 
         Args:
             images: RGB.
 
         Returns:
-            One map a picture, unit length in every cell; the cells lie evenly over the whole picture.
+            One map an image, unit length in every cell; a map covers its whole image.
         """
         return tuple(self._map(image) for image in images)
 
@@ -74,8 +72,8 @@ class ImageBackbone:
         rows, cols = (max(self.fewest_cells, round(side / self.stride)) for side in (height, width))
         colours = image[None].permute(0, 3, 1, 2).float() / 255
         pixels = (colours - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
-        seen = self.forward(resize(pixels, (rows * self.stride, cols * self.stride)))
-        return F.normalize(seen[0].float(), dim=0)
+        cells = self.forward(resize(pixels, (rows * self.stride, cols * self.stride)))
+        return F.normalize(cells[0].float(), dim=0)
 
 
 def load_backbone(
@@ -126,8 +124,8 @@ def backbone_of_clip(
 
     Args:
         clip: The model.
-        space: ``text`` gives each cell its MaskCLIP embedding, so that points pulled towards it can be asked
-            for words; ``features`` gives the last map before the pooling, which no text can be compared with.
+        space: ``text`` gives MaskCLIP's value features, so that points trained on them can be prompted;
+            ``features`` gives the last feature map before the pooling, which is not in the text space.
         working_size: See :class:`ImageBackbone`.
     """
     model, family = clip.model, clip.family
@@ -167,7 +165,7 @@ def _load_vision_model(folder: Path) -> nn.Module:
         raise ValueError(
             f"{folder} holds a {type(model).__name__}, which does not look at pictures; name a vision model"
         )
-    # Neither a pooling head nor the stand-in for masked patches has a part in the feature map.
+    # Neither a pooling head nor the mask token has a part in the feature map.
     lacking = {name for name in report["missing_keys"] if not _unused(name)}
     lacking |= {name for name, *_ in report["mismatched_keys"]}
     if lacking:
@@ -207,7 +205,7 @@ def _read_colours(path: Path) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]
 
 
 def _stride(config: Any, folder: Path) -> int:  # noqa: ANN401 - every model has a config class of its own
-    """Say how many pixels a cell of the last map spans."""
+    """Stride of the last feature map, in pixels."""
     patch = getattr(config, "patch_size", None)
     if isinstance(patch, list | tuple):
         patch = patch[0] if len(set(patch)) == 1 else None
@@ -225,9 +223,9 @@ def _stride(config: Any, folder: Path) -> int:  # noqa: ANN401 - every model has
 def _feature_map(
     model: nn.Module, pixels: Float[Tensor, "views 3 height width"], stride: int
 ) -> Float[Tensor, "views channels rows cols"]:
-    """Run a vision model and lay its last hidden state out as a map.
+    """Run a vision model and reshape its last hidden state to a map.
 
-    Tokens of no place (class token, registers) come first and are dropped.
+    Tokens without a position (class token, registers) come first and are dropped.
     """
     known = inspect.signature(model.forward).parameters
     more = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in known else {}
@@ -239,7 +237,7 @@ def _feature_map(
 
 
 def _count_channels(forward: Callable[[Tensor], Tensor], stride: int, fewest: int, source: str | Path) -> int:
-    """Look at a small grey picture, make sure that its map is where it should be, and count the channels."""
+    """Check the shape of the feature map of a small grey image, and count its channels."""
     rows, cols = fewest, fewest + 1
     with torch.no_grad():
         shape = tuple(forward(torch.zeros(1, 3, rows * stride, cols * stride)).shape)

@@ -1,9 +1,9 @@
-"""What the teacher saw in each image, kept on disk: the frozen teacher is paid for once.
+"""The teacher's dense embeddings, kept on disk: the forward pass of the frozen teacher is paid for once.
 
-The maps do not depend on the words, the pairs or the sweeps, so runs that differ in those share them. They
-are rounded to half precision or to eight bits; a teacher without a folder rounds them alike, so that no
-answer depends on whether it was kept. Nor do clouds that are turned and mirrored change them: pairs name
-pixels of the image as it was recorded.
+The maps do not depend on prompts, pairs or sweeps, so runs that differ in those share them. They are rounded
+to half precision or to eight bits; a teacher without a folder rounds them alike, so that no result depends on
+whether it was cached. Augmentation of clouds does not change them either: pairs name pixels of the image as
+it was recorded.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ from clip2scene.io import load_checksummed, save_checksummed
 from clip2scene.teacher.maskclip import Cells, DenseEmbeddings, Maps, MaskClip
 from clip2scene.types import Sample
 
-FORMAT = 1
-"""Of the maps that are kept; to be raised whenever the code that looks would see something else."""
+FORMAT = 2
+"""Of the cached maps; to be raised whenever the forward pass would give something else."""
 
-Kept = tuple[Num[Tensor, "_ _ _"], ...]  # maps, rounded
+Rounded = tuple[Num[Tensor, "_ _ _"], ...]  # maps as they are stored
 
 
 @dataclass(frozen=True)
 class CachedTeacher:
-    """MaskCLIP that looks at no image twice.
+    """MaskCLIP with a cache on disk, so that the forward pass runs once for each image.
 
     A file is named by what it was made of: the image's pixels, the model's weights and the settings of the
-    look. So it is never stale, as long as :data:`FORMAT` is raised when that code changes, and two processes
-    that write the same one write the same content.
+    forward pass. So it is never stale, as long as :data:`FORMAT` is raised when that code changes, and two
+    processes that write the same one write the same content.
 
     Attributes:
-        teacher: Who looks.
+        teacher: The model.
         weights_hash: Of the image-text model's files.
-        folder: Where the maps are kept; may be deleted. None keeps nothing.
+        folder: Where the maps are stored; may be deleted. None stores nothing.
         precision: What their numbers are rounded to; "int8" takes half the space of "float16".
     """
 
@@ -48,58 +48,52 @@ class CachedTeacher:
     precision: Literal["float16", "int8"] = "float16"
 
     def __call__(self, sample: Sample) -> DenseEmbeddings:
-        """Look at every image of a sample, or remember what was seen.
+        """Dense embeddings of every image of a sample, computed or read from the cache.
 
         Raises:
             ValueError: If an image cannot be read.
         """
-        seen = [self._look_at(sample.read_image(view)) for view in range(len(sample.cameras))]
-        return self.teacher.gather(seen, [(camera.height, camera.width) for camera in sample.cameras])
+        maps = [self._embed_image(sample.read_image(view)) for view in range(len(sample.cameras))]
+        return self.teacher.dense_embeddings(maps, [(each.height, each.width) for each in sample.cameras])
 
-    def knows(self, image: UInt8[Tensor, "height width 3"]) -> bool:
-        """Tell whether what is seen in an image is kept, be it in a damaged file, which is made anew."""
+    def has(self, image: UInt8[Tensor, "height width 3"]) -> bool:
+        """Tell whether an image's maps are cached, be it in a damaged file, which is made anew."""
         return self.folder is not None and (self.folder / self._name(image)).exists()
 
-    def _look_at(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
-        """Give an image's maps as they are kept."""
+    def _embed_image(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
+        """Give an image's maps as they are cached."""
         path = None if self.folder is None else self.folder / self._name(image)
-        kept = None if path is None else _read(path)
-        if kept is None:
+        cached = None if path is None else _read(path)
+        if cached is None:
             round_off = _to_bytes if self.precision == "int8" else Tensor.half
-            kept = tuple(round_off(each) for each in self.teacher.look_at(image))
+            cached = tuple(round_off(each) for each in self.teacher.embed_image(image))
             if path is not None:
-                _write(path, kept)
-        return tuple(F.normalize(each.float(), dim=0) for each in kept)
+                save_checksummed(path, {str(number): each for number, each in enumerate(cached)})
+        return tuple(F.normalize(each.float(), dim=0) for each in cached)
 
     def _name(self, image: UInt8[Tensor, "height width 3"]) -> str:
         """Name the file of an image's maps; the first two digits are a folder, as there may be millions."""
-        look = {
+        settings = {
             name: value
             for name, value in vars(self.teacher).items()
-            if name not in ("clip", "key_smoothing", "prompt_denoising")  # these two come after the look
+            if name not in ("clip", "key_smoothing", "prompt_denoising")  # these two refine logits, later
         }
-        look |= {"keys": self.teacher.key_smoothing > 0, "size": list(image.shape)}
-        look["precision"] = self.precision
-        if FORMAT > 1:  # names of the first format, which did not stand in them, stay what they are
-            look["format"] = FORMAT
-        digest = hashlib.sha256(json.dumps([self.weights_hash, look], sort_keys=True).encode())
+        settings |= {"keys": self.teacher.key_smoothing > 0, "size": list(image.shape)}
+        settings |= {"precision": self.precision, "format": FORMAT}
+        digest = hashlib.sha256(json.dumps([self.weights_hash, settings], sort_keys=True).encode())
         digest.update(image.contiguous().numpy().tobytes())
         name = digest.hexdigest()[:32]
         return f"{name[:2]}/{name[2:]}.safetensors"
 
 
 def _to_bytes(cells: Cells) -> Int8[Tensor, "channels _ _"]:
-    """Round each cell to -127..127 of its largest number; its length is lost, and known to be one."""
+    """Quantise each cell to -127..127 of its largest number; its length is lost, and known to be one."""
     largest = cells.abs().amax(0).clamp(min=torch.finfo(cells.dtype).tiny)
     return (cells / largest * 127).round().to(torch.int8)
 
 
-def _write(path: Path, maps: Kept) -> None:
-    save_checksummed(path, {str(number): each for number, each in enumerate(maps)})
-
-
-def _read(path: Path) -> Kept | None:
-    """Read what :func:`_write` wrote; None if it is absent or damaged, so that it is made anew."""
+def _read(path: Path) -> Rounded | None:
+    """Read cached maps; None if the file is absent or damaged, so that it is made anew."""
     try:
         tensors = load_checksummed(path)
     except ValueError:

@@ -1,6 +1,6 @@
-"""A teacher that somebody else's 2D segmenter has already run: class maps as PNG files."""
+"""Label maps as a teacher: the semantic segmentation of a 2D network that was run before, as PNG files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from clip2scene.types import IGNORE_LABEL, Pairs, Sample
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """What a segmenter said of each pixel of a sample's images.
+    """Semantic segmentation of a sample's images.
 
     Attributes:
-        labels: One map a view, of any size, stretched over the whole image; a position in ``embeddings``, or
-            ``IGNORE_LABEL`` where nothing is known.
-        embeddings: The segmenter's class names in a text space, unit rows.
+        labels: One map a view, of any size, which covers the whole image; a row of ``embeddings``, or
+            ``IGNORE_LABEL``.
+        embeddings: Text embeddings of the segmenter's classes, unit rows.
         sizes: Height and width of each full-size image, in pixels.
     """
 
@@ -30,7 +30,7 @@ class LabelMaps:
     sizes: tuple[tuple[int, int], ...]
 
     def labels_at(self, pairs: Pairs) -> Int[Tensor, " pairs"]:
-        """Read the class at the pixels of ``pairs``: that of the map's cell the pixel's centre lies in."""
+        """Nearest-neighbour labels at the pixels of ``pairs``: of the cell that a pixel's centre lies in."""
         result = torch.full((len(pairs),), IGNORE_LABEL)
         for view, (labels, (height, width)) in enumerate(zip(self.labels, self.sizes, strict=True)):
             here = (pairs.views == view).nonzero()[:, 0]
@@ -43,17 +43,17 @@ class LabelMaps:
         return result
 
     def embeddings_at(self, pairs: Pairs) -> Float[Tensor, "pairs channels"]:
-        """Place the class at the pixels of ``pairs`` in the text space; zero where nothing is known."""
+        """Text embedding of the label at the pixels of ``pairs``; zero for ``IGNORE_LABEL``."""
         labels = self.labels_at(pairs)
         known = (labels != IGNORE_LABEL)[:, None]
         return torch.where(known, self.embeddings[labels.clamp(min=0)], 0.0)
 
     def logits_at(self, pairs: Pairs, text: Float[Tensor, "names channels"]) -> Float[Tensor, "pairs names"]:
-        """Compare the class at the pixels of ``pairs`` with every text: the cosine."""
+        """Logits at the pixels of ``pairs``: cosine of the label's text embedding and every text."""
         return self.embeddings_at(pairs) @ text.T
 
     def label_map(self, view: int, text: Float[Tensor, "names channels"]) -> Int[Tensor, "height width"]:
-        """Name every pixel of a full-size image by the text nearest to its class; ignored where unknown."""
+        """Segment a full-size image by the text nearest to each label; ``IGNORE_LABEL`` stays."""
         height, width = self.sizes[view]
         rows, cols = self.labels[view].shape
         row = ((torch.arange(height) + 0.5) * rows / height).long()
@@ -65,13 +65,13 @@ class LabelMaps:
 
 @dataclass(frozen=True)
 class LabelMapTeacher:
-    """Reads the class maps of a sample's images from files.
+    """A teacher that reads the label maps of a sample's images from files.
 
     Attributes:
-        path_of: Says where the map of a sample (by token) and camera (by number) lies.
+        path_of: Path of the map of a sample (by token) and camera (by number).
         embeddings: Text embedding of each class that the maps may hold, in the order of their pixel values;
             unit rows.
-        ignore: Pixel value that means nothing is known.
+        ignore: Pixel value of unlabelled pixels.
     """
 
     path_of: Callable[[str, int], Path]
@@ -91,25 +91,13 @@ class LabelMapTeacher:
         return LabelMaps(labels, self.embeddings, sizes)
 
 
-def maps_in_folder(
-    root: Path, cameras: Sequence[str], pattern: str = "{camera}/{token}.png"
-) -> Callable[[str, int], Path]:
-    """Say where maps lie that are filed by camera name and token under one folder.
-
-    Example:
-        >>> maps_in_folder(Path("maps"), ["CAM_FRONT"])("0007", 0).as_posix()
-        'maps/CAM_FRONT/0007.png'
-    """
-    return lambda token, view: root / pattern.format(camera=cameras[view], token=token)
-
-
 def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tensor, "rows cols"]:
-    """Read one class map.
+    """Read one label map.
 
     Args:
         path: A picture of one channel, whose values are class numbers; a palette's colours do not matter.
         num_classes: Values must lie below this.
-        ignore: The value that means nothing is known.
+        ignore: The value of unlabelled pixels.
 
     Returns:
         Class numbers, ``IGNORE_LABEL`` for ``ignore``.

@@ -1,49 +1,47 @@
-"""MaskCLIP (Zhou et al. 2022): an image-text model read densely, one embedding for every cell of the image.
+"""MaskCLIP (Zhou et al., ECCV 2022): dense embeddings of a frozen image-text model, without any training.
 
-Each family pools its cells into one image embedding; the rewrite lets every cell go through that pooling
-alone.
+The value features of the image tower (:mod:`clip2scene.teacher.value_features`) lie in the text space, so
+their cosine with a class's text embedding is a logit for each cell of the image. Key smoothing and prompt
+denoising (Sec. 3.3) refine these logits.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from clip2scene.teacher.clip.load import Clip, resize
-from clip2scene.teacher.clip.resnet import ClipResNet
+from clip2scene.teacher.value_features import dense_resnet, dense_siglip, dense_vit
 from clip2scene.types import Pairs, Sample
 
-INVERSE_TEMPERATURE = 100.0  # of the softmax that both refinements look at (MaskCLIP's code)
+INVERSE_TEMPERATURE = 100.0  # of the softmax in both refinements (MaskCLIP's code)
 NEAR_AND_FAR = (0.4, 0.7, 1.2)
 """Scales that suit the small CLIP on 400 x 224 pixels; chosen among four on towns of the training range."""
 
 WINDOWS_AT_ONCE = 32
-"""Windows of an image that go through the model together."""
+"""Batch size of the forward pass: windows of one image."""
 
-SILENT = -100.0  # the logit of a class that prompt denoising has silenced (MaskCLIP's code)
+SILENT = -100.0  # the logit of a class that prompt denoising has removed (MaskCLIP's code)
 
 Cells = Float[Tensor, "channels _ _"]  # rows and columns differ from view to view
 Keys = Float[Tensor, "keys _ _"]
-Maps = tuple[Float[Tensor, "_ _ _"], ...]  # embeddings, and keys where they are of use
+Maps = tuple[Float[Tensor, "_ _ _"], ...]  # dense embeddings, and attention keys for key smoothing
 
 
 @dataclass(frozen=True)
 class DenseEmbeddings:
-    """What an image-text model sees in each part of a sample's images.
+    """Dense image embeddings of a sample: one map a view, which covers the whole image.
 
     Attributes:
-        embeddings: One map a view, unit length in every cell; stretched over the whole image.
-        keys: The cells' attention keys, unit length, for key smoothing; None when that is off.
+        embeddings: One map a view, ``(channels, rows, cols)``, unit length in every cell.
+        keys: Attention keys of the cells, unit length, for key smoothing; None when that is off.
         sizes: Height and width of each full-size image, in pixels.
-        key_smoothing: Where a cell's best score is below this, take the scores of cells with like keys
-            (MaskCLIP's key smoothing); 0 is off, 1 replaces all.
-        prompt_denoising: Where a class's best score in an image is below this, silence it there (MaskCLIP's
-            prompt denoising, with 0.5 in its code); 0 is off.
+        key_smoothing: Threshold of :func:`smooth_by_keys`, a score in 0..1; 0 is off, 1 smooths every cell.
+        prompt_denoising: Threshold of :func:`denoise_prompts`, a score in 0..1; 0 is off.
     """
 
     embeddings: tuple[Cells, ...]
@@ -53,7 +51,12 @@ class DenseEmbeddings:
     prompt_denoising: float = 0.0
 
     def logit_map(self, view: int, text: Float[Tensor, "names channels"]) -> Float[Tensor, "names rows cols"]:
-        """Compare every cell of a view with every text: the cosine, then the refinements that are on."""
+        """Logits of one view: cosine of cells and texts, refined where that is on.
+
+        Args:
+            view: Number of the camera.
+            text: Text embeddings, unit rows.
+        """
         logits = torch.einsum("crk,nc->nrk", self.embeddings[view], text)
         if self.prompt_denoising > 0:
             logits = denoise_prompts(logits, self.prompt_denoising)
@@ -62,20 +65,19 @@ class DenseEmbeddings:
         return logits
 
     def logits_at(self, pairs: Pairs, text: Float[Tensor, "names channels"]) -> Float[Tensor, "pairs names"]:
-        """Answer at the pixels of ``pairs``: bilinear between the logits of the nearest cells.
+        """Logits at the pixels of ``pairs``, bilinear between the nearest cells.
 
-        Equal to upsampling the whole logit map to the image's size (bilinear, corners not aligned) and
-        reading it there.
+        Equal to upsampling the logit map to the image's size (bilinear, corners not aligned) and indexing it.
         """
         maps = [self.logit_map(view, text) for view in range(len(self.embeddings))]
         return sample_maps(maps, self.sizes, pairs)
 
     def embeddings_at(self, pairs: Pairs) -> Float[Tensor, "pairs channels"]:
-        """Sample the embedding at the pixels of ``pairs``; unit rows."""
+        """Bilinear embeddings at the pixels of ``pairs``; unit rows."""
         return F.normalize(sample_maps(self.embeddings, self.sizes, pairs), dim=-1)
 
     def label_map(self, view: int, text: Float[Tensor, "names channels"]) -> Int[Tensor, "height width"]:
-        """Name every pixel of a full-size image: the text with the highest upsampled logit."""
+        """Segment a full-size image: for each pixel the text with the highest upsampled logit."""
         logits = self.logit_map(view, text)[None]
         return F.interpolate(logits, self.sizes[view], mode="bilinear", align_corners=False)[0].argmax(0)
 
@@ -83,7 +85,11 @@ class DenseEmbeddings:
 def denoise_prompts(
     logits: Float[Tensor, "names rows cols"], threshold: float
 ) -> Float[Tensor, "names rows cols"]:
-    """Silence the classes that are nowhere likely: whose best score over the image is below ``threshold``."""
+    """Prompt denoising (MaskCLIP, Sec. 3.3): remove classes that are not in the image.
+
+    A class goes whose highest softmax score over all cells is below ``threshold`` (0..1; 0.5 in MaskCLIP's
+    code): its logits become -100.
+    """
     scores = (INVERSE_TEMPERATURE * logits).softmax(0)
     unlikely = scores.flatten(1).amax(1) < threshold
     return logits.masked_fill(unlikely[:, None, None], SILENT)
@@ -92,12 +98,11 @@ def denoise_prompts(
 def smooth_by_keys(
     logits: Float[Tensor, "names rows cols"], keys: Float[Tensor, "channels rows cols"], threshold: float
 ) -> Float[Tensor, "names rows cols"]:
-    """Let unsure cells take over the scores of cells with like keys.
+    """Key smoothing (MaskCLIP, Sec. 3.3, Eq. 4): average the scores of cells with similar attention keys.
 
-    Scores are a softmax; a cell whose best one is below ``threshold`` gets the sum of all cells' scores
-    weighted by the cosine of their keys, not divided by the weights' sum. MaskCLIP's code brings keys to unit
-    length along the cells instead of the channels, so its weights are no cosines; here they are, as its paper
-    says.
+    Only cells whose highest softmax score is below ``threshold`` (0..1) are smoothed. They get the sum of all
+    cells' scores weighted by the cosine similarity of keys; the weights are not normalised. MaskCLIP's code
+    normalises keys along the cells, so its weights are no cosines; here they are, as in the paper.
 
     Returns:
         Scores, no longer logits: only their order within a cell means something.
@@ -112,10 +117,15 @@ def smooth_by_keys(
 def sample_maps(
     maps: Sequence[Cells], sizes: Sequence[tuple[int, int]], pairs: Pairs
 ) -> Float[Tensor, "pairs channels"]:
-    """Read maps that are stretched over images at the pixels of ``pairs``, bilinearly.
+    """Sample maps bilinearly at the pixels of ``pairs``; each map covers its whole image.
 
-    Integer pixels are pixel centres, so column 0 lies half a pixel from the image's border; beyond the
-    outermost cells' centres the nearest cell answers.
+    Integer pixels are pixel centres, so column 0 lies half a pixel from the image's border. Beyond the
+    centres of the outermost cells the value of the nearest cell is held.
+
+    Args:
+        maps: One map ``(channels, rows, cols)`` a view.
+        sizes: Height and width of each image, in pixels.
+        pairs: Where to sample.
     """
     result = maps[0].new_empty(len(pairs), maps[0].shape[0])
     for view, (each, (height, width)) in enumerate(zip(maps, sizes, strict=True)):
@@ -129,23 +139,22 @@ def sample_maps(
 
 @dataclass(frozen=True)
 class MaskClip:
-    """A teacher that needs no labels at all: MaskCLIP over any :class:`~clip2scene.teacher.clip.load.Clip`.
+    """A label-free teacher: MaskCLIP over any :class:`~clip2scene.teacher.clip.load.Clip`.
+
+    For vision transformers the residual connection and the feed-forward part of the last block stay, as in
+    MaskCLIP's code. For ResNets the position embedding of the attention pooling stays in the values, as in
+    CLIP itself; MaskCLIP's ResNet head drops it.
 
     Attributes:
         clip: The image-text model.
-        working_size: Height and width at which images are looked at, rounded to whole cells; None keeps each
-            image's own size.
-        scales: Factors on that size to look at the image in; their answers are averaged. Near things are
-            recognised in a small picture, far ones in a large one.
-        window: Side in pixels of the square windows that are slid over the image and averaged; None looks at
-            the whole image at once, with interpolated position embeddings.
-        overlap: Share of a window's side that the next one covers too, in 0..0.9; the last one ends at the
-            border and may cover more.
-        residual: Vision transformers only: keep the skip past the last attention, as MaskCLIP's code does.
-        feed_forward: Vision transformers only: keep the last block's feed-forward part, as MaskCLIP's code
-            does.
-        positions: ResNets only: keep the pooling's position embedding in the values, as the model's own
-            pooling does; MaskCLIP's ResNet head leaves it out.
+        working_size: Height and width that images are resized to, in pixels, rounded to whole cells; None
+            keeps each image's own size.
+        scales: Factors on that size (multi-scale inference); the embeddings of all scales are averaged. Near
+            things are recognised at a small scale, far ones at a large scale.
+        window: Side of the square windows of sliding-window inference, in pixels; windows are averaged. None
+            takes the whole image in one forward pass, with interpolated position embeddings.
+        overlap: Fraction of a window's side that the next one covers too, in 0..0.9; the last one ends at the
+            border and may overlap more.
         key_smoothing: See :class:`DenseEmbeddings`.
         prompt_denoising: See :class:`DenseEmbeddings`.
     """
@@ -155,9 +164,6 @@ class MaskClip:
     scales: tuple[float, ...] = (1.0,)
     window: int | None = None
     overlap: float = 0.5
-    residual: bool = True
-    feed_forward: bool = True
-    positions: bool = True
     key_smoothing: float = 0.0
     prompt_denoising: float = 0.0
 
@@ -187,61 +193,61 @@ class MaskClip:
             )
 
     def __call__(self, sample: Sample) -> DenseEmbeddings:
-        """Look at every image of a sample.
+        """Embed every image of a sample.
 
         Raises:
             ValueError: If an image cannot be read.
         """
         images = [sample.read_image(view) for view in range(len(sample.cameras))]
-        return self.look(images, [(camera.height, camera.width) for camera in sample.cameras])
+        return self.embed_images(images, [(camera.height, camera.width) for camera in sample.cameras])
 
-    @torch.no_grad()
-    def look(
+    def embed_images(
         self,
         images: Sequence[UInt8[Tensor, "_ _ 3"]],
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> DenseEmbeddings:
-        """Look at images, which may differ in size.
+        """Embed images, which may differ in size.
 
         Args:
             images: RGB.
             sizes: Height and width that pixels of pairs refer to; by default the images' own.
         """
         sizes = sizes or [(image.shape[0], image.shape[1]) for image in images]
-        return self.gather([self.look_at(image) for image in images], sizes)
+        return self.dense_embeddings([self.embed_image(image) for image in images], sizes)
 
-    def gather(self, seen: Sequence[Maps], sizes: Sequence[tuple[int, int]]) -> DenseEmbeddings:
-        """Put the maps of several images together.
+    def dense_embeddings(self, maps: Sequence[Maps], sizes: Sequence[tuple[int, int]]) -> DenseEmbeddings:
+        """Collect the maps of several images, together with the refinements that are on.
 
         Args:
-            seen: What :meth:`look_at` gave for each.
+            maps: The result of :meth:`embed_image` for each image.
             sizes: Height and width that pixels of pairs refer to.
         """
-        embeddings = tuple(each[0] for each in seen)
-        keys = tuple(each[1] for each in seen) if self.key_smoothing > 0 else None
+        embeddings = tuple(each[0] for each in maps)
+        keys = tuple(each[1] for each in maps) if self.key_smoothing > 0 else None
         return DenseEmbeddings(embeddings, keys, tuple(sizes), self.key_smoothing, self.prompt_denoising)
 
     @torch.no_grad()
-    def look_at(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
-        """Look at one image at every scale; the maps of all are laid over the finest one and averaged.
+    def embed_image(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
+        """Run the forward pass at every scale; upsample all to the finest grid and average.
 
         Returns:
-            Embeddings of unit length; and the cells' attention keys, if key smoothing is on.
+            Dense embeddings ``(channels, rows, cols)``, unit length; then attention keys, if key smoothing is
+            on.
         """
         height, width = self.working_size or image.shape[:2]
         pixels = self.clip.normalise(image[None])
-        looks = []
+        by_scale = []
         for scale in sorted(self.scales, reverse=True):
             rows, cols = (max(1, round(side * scale / self.clip.patch)) for side in (height, width))
-            looks.append(self._slide(resize(pixels, (rows * self.clip.patch, cols * self.clip.patch))))
-        if len(looks) == 1:
-            return looks[0]
-        grid = looks[0][0].shape[1:]
-        laid = [[F.interpolate(each[None], grid, mode="bilinear")[0] for each in maps] for maps in looks]
-        return tuple(F.normalize(torch.stack(maps).sum(0), dim=0) for maps in zip(*laid, strict=True))
+            by_scale.append(self._slide(resize(pixels, (rows * self.clip.patch, cols * self.clip.patch))))
+        if len(by_scale) == 1:
+            return by_scale[0]
+        grid = by_scale[0][0].shape[1:]
+        fine = [[F.interpolate(each[None], grid, mode="bilinear")[0] for each in maps] for maps in by_scale]
+        return tuple(F.normalize(torch.stack(maps).sum(0), dim=0) for maps in zip(*fine, strict=True))
 
     def _slide(self, pixels: Float[Tensor, "1 3 height width"]) -> Maps:
-        """Look through windows, or at the whole; maps are averaged where windows meet."""
+        """Sliding-window inference, or one pass over the whole image; overlapping windows are averaged."""
         patch = self.clip.patch
         rows, cols = pixels.shape[-2] // patch, pixels.shape[-1] // patch
         side = max(rows, cols) if self.window is None else self.window // patch
@@ -252,22 +258,19 @@ class MaskClip:
             some = corners[first : first + WINDOWS_AT_ONCE]
             reach = side * patch
             crops = [pixels[0, :, y * patch :, x * patch :][:, :reach, :reach] for y, x in some]
-            seen = [F.normalize(each, dim=1) for each in self._dense(torch.stack(crops))]  # one vote a window
-            sums = sums or tuple(each.new_zeros(each.shape[1], rows, cols) for each in seen)
-            for total, maps in zip(sums, seen, strict=True):
+            batch = [F.normalize(each, dim=1) for each in self._forward(torch.stack(crops))]  # equal weights
+            sums = sums or tuple(each.new_zeros(each.shape[1], rows, cols) for each in batch)
+            for total, maps in zip(sums, batch, strict=True):
                 for (top, left), each in zip(some, maps, strict=True):
                     total[:, top : top + side, left : left + side] += each
         return tuple(F.normalize(each, dim=0) for each in sums)
 
-    def _dense(self, pixels: Float[Tensor, "windows 3 height width"]) -> tuple[Tensor, ...]:
-        """Give the embeddings, and the keys if they are of use."""
-        model, with_keys = self.clip.model, self.key_smoothing > 0
+    def _forward(self, pixels: Float[Tensor, "windows 3 height width"]) -> tuple[Tensor, ...]:
+        """Dense embeddings of a batch, and attention keys for key smoothing."""
+        with_keys = self.key_smoothing > 0
         if self.clip.family == "resnet":
-            return dense_resnet(model, pixels, positions=self.positions, with_keys=with_keys)
-        if self.clip.family == "vit":
-            maps = dense_vit(model, pixels, residual=self.residual, feed_forward=self.feed_forward)
-        else:
-            maps = dense_siglip(model, pixels)
+            return dense_resnet(self.clip.model, pixels, with_keys=with_keys)
+        maps = (dense_vit if self.clip.family == "vit" else dense_siglip)(self.clip.model, pixels)
         return maps if with_keys else maps[:1]
 
 
@@ -275,93 +278,3 @@ def _window_starts(cells: int, side: int, step: int) -> list[int]:
     """Place windows of ``side`` cells ``step`` apart, so that the last one ends at the border."""
     last = max(0, cells - side)
     return [*range(0, last, step), last]
-
-
-def dense_resnet(
-    model: ClipResNet,
-    pixels: Float[Tensor, "views 3 height width"],
-    *,
-    positions: bool = True,
-    with_keys: bool = True,
-) -> tuple[Float[Tensor, "views _ rows cols"], ...]:
-    """Rewrite attention pooling as 1x1 convolutions: the value projection, then the output projection.
-
-    Returns:
-        Embeddings, not normalised, of every cell; and attention keys, if asked for.
-    """
-    tower = model.visual
-    cells = tower.cells(pixels.contiguous(memory_format=torch.channels_last))
-    dense = tower.attnpool.dense(cells, positions=positions)
-    return (dense, tower.attnpool.keys(cells)) if with_keys else (dense,)
-
-
-def dense_vit(
-    model: nn.Module,
-    pixels: Float[Tensor, "views 3 height width"],
-    *,
-    residual: bool = True,
-    feed_forward: bool = True,
-) -> tuple[Float[Tensor, "views channels rows cols"], Float[Tensor, "views keys rows cols"]]:
-    """Let every patch token attend to itself alone in the last block of a CLIP vision transformer.
-
-    Value and output projection take the place of the attention; the skip past it and the feed-forward part
-    are kept, then come the final norm and the projection that the class token goes through.
-
-    Returns:
-        Embeddings, not normalised, and keys (after the output projection, as in MaskCLIP's code) of every
-        cell.
-    """
-    tower: Any = model.vision_model
-    block = tower.encoder.layers[-1]
-    tokens = _input_of(block, lambda: tower(pixel_values=pixels, interpolate_pos_encoding=True))
-    normed = block.layer_norm1(tokens)
-    attention = block.self_attn
-    values = attention.out_proj(attention.v_proj(normed))
-    keys = attention.out_proj(attention.k_proj(normed))
-    values = values + tokens if residual else values
-    if feed_forward:
-        values = values + block.mlp(block.layer_norm2(values))
-    project: Any = model.visual_projection
-    embeddings = project(tower.post_layernorm(values))
-    rows = pixels.shape[-2] // tower.config.patch_size
-    return _as_map(embeddings[:, 1:], rows), _as_map(keys[:, 1:], rows)
-
-
-def dense_siglip(
-    model: nn.Module, pixels: Float[Tensor, "views 3 height width"]
-) -> tuple[Float[Tensor, "views channels rows cols"], Float[Tensor, "views keys rows cols"]]:
-    """Apply SigLIP's pooling head to each token alone: its probe then takes that token's value whole.
-
-    Returns:
-        Embeddings, not normalised, and attention keys of every cell.
-    """
-    tower: Any = model.vision_model
-    tokens = tower(pixel_values=pixels, interpolate_pos_encoding=True).last_hidden_state
-    head = tower.head
-    _, key_weight, value_weight = head.attention.in_proj_weight.chunk(3)
-    _, key_bias, value_bias = head.attention.in_proj_bias.chunk(3)
-    pooled = head.attention.out_proj(F.linear(tokens, value_weight, value_bias))
-    embeddings = pooled + head.mlp(head.layernorm(pooled))
-    rows = pixels.shape[-2] // tower.config.patch_size
-    return _as_map(embeddings, rows), _as_map(F.linear(tokens, key_weight, key_bias), rows)
-
-
-def _as_map(
-    tokens: Float[Tensor, "views tokens channels"], rows: int
-) -> Float[Tensor, "views channels rows cols"]:
-    return tokens.transpose(1, 2).unflatten(2, (rows, -1))
-
-
-def _input_of(block: nn.Module, run: Callable[[], object]) -> Tensor:
-    """Run a model and catch what one of its blocks is given."""
-    caught: list[Tensor] = []
-
-    def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        caught.append(args[0] if args else kwargs["hidden_states"])
-
-    handle = block.register_forward_pre_hook(catch, with_kwargs=True)
-    try:
-        run()
-    finally:
-        handle.remove()
-    return caught[0]

@@ -1,20 +1,17 @@
-"""Class names in sentences, and their place in a text space."""
+"""Prompts: class names in prompt templates, and their embeddings in a text space.
 
-import difflib
+Prompt ensembling as in CLIP (Radford et al. 2021, Sec. 3.1.4): the embeddings of a name in many templates are
+averaged.
+"""
+
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from clip2scene.io import read_json, write_atomically
 from clip2scene.types import Prompts
 
 _MEDIUMS = (
@@ -109,7 +106,7 @@ _SCENES = (
     "you can make out a {}",
 )
 TEMPLATES = _MEDIUMS + _LOOKS + _SCENES
-"""85 sentences for models that know the language: as many as the paper averages, in words of our own."""
+"""85 prompt templates for models of the language: as many as the paper averages, in words of our own."""
 
 TOYTOWN_TEMPLATES = (
     "{}",
@@ -122,33 +119,39 @@ TOYTOWN_TEMPLATES = (
     "this shows a {}",
     "here we see a {}",
 )
-"""Sentences made of the few words that toytown's own model was taught."""
+"""Prompt templates made of the few words that toytown's own model was trained on."""
 
 TABLE_TEMPLATES = ("{}",)
-"""For a :class:`TextTable`, whose rows were made with sentences around the names already."""
+"""For a :class:`~clip2scene.teacher.text_table.TextTable`: its rows were made with templates already."""
 
 
 @runtime_checkable
 class TextSpace(Protocol):
-    """What places texts on the unit sphere: a model with a text tower, or a :class:`TextTable`."""
+    """A text encoder: a model with a text tower, or a table of text embeddings."""
 
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
         """Embed texts; unit rows."""
 
     def unknown_words(self, text: str) -> list[str]:
-        """List the parts of a text that it has no meaning for."""
+        """List the parts of a text that are outside the vocabulary."""
 
 
 def embed_names(
     space: TextSpace, names: Sequence[str], templates: Sequence[str]
 ) -> Float[Tensor, "names channels"]:
-    """Place names in the text space: each in every template, averaged on the unit sphere.
+    """Prompt ensembling: each name is embedded in every template, normalised, averaged and normalised again.
 
-    The embedding of each sentence is brought to unit length before the mean is taken, and the mean again.
+    Args:
+        space: The text encoder.
+        names: Class names.
+        templates: Prompt templates, with ``{}`` where the name goes.
+
+    Returns:
+        Unit rows, one a name.
 
     Raises:
         ValueError: If there is nothing to embed, a template has no place for the name, or a name holds words
-            that the space has no meaning for.
+            outside the vocabulary.
     """
     if not names or not templates:
         raise ValueError(
@@ -173,13 +176,13 @@ def embed_names(
 def embed_prompts(
     space: TextSpace, classes: Sequence[str], names: Sequence[Sequence[str]], templates: Sequence[str]
 ) -> Prompts:
-    """Place classes in the text space, each by those of its names that the space has meanings for.
+    """Embed classes, each by those of its names that are in the vocabulary.
 
     Args:
-        space: An image-text model or a table.
-        classes: What the classes are called in tables.
-        names: Words that may stand for each class.
-        templates: Sentences around the names.
+        space: The text encoder.
+        classes: What the classes are called in tables of results.
+        names: For each class, the names to prompt with.
+        templates: Prompt templates, see :func:`embed_names`.
 
     Raises:
         ValueError: If none of a class's names is known.
@@ -194,98 +197,3 @@ def embed_prompts(
     flat = [name for each in known for name in each]
     class_of_name = torch.tensor([number for number, each in enumerate(known) for _ in each])
     return Prompts(tuple(classes), tuple(flat), class_of_name, embed_names(space, flat, templates))
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A text space without its text tower: the vectors of a fixed list of names.
-
-    Attributes:
-        names: What the rows stand for; distinct.
-        vectors: Unit rows.
-        space: Fingerprint of the text space (:attr:`clip2scene.teacher.clip.load.Clip.space`); empty if not
-            known.
-    """
-
-    names: tuple[str, ...]
-    vectors: Float[Tensor, "names channels"]
-    space: str = ""
-
-    def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
-        """Look names up; unit rows.
-
-        Raises:
-            ValueError: If a name is not in the table; the message offers the nearest ones.
-        """
-        row_of_name = {name: row for row, name in enumerate(self.names)}
-        for text in texts:
-            if text not in row_of_name:
-                near = difflib.get_close_matches(text, self.names, n=3)
-                hint = f"; near it are {', '.join(near)}" if near else ""
-                raise ValueError(
-                    f"the text table has no row for {text!r} among its {len(self.names)} names{hint}. "
-                    "Ask for a name that it has"
-                )
-        return self.vectors[[row_of_name[text] for text in texts]]
-
-    def unknown_words(self, text: str) -> list[str]:
-        """Return the text itself if the table lacks it."""
-        return [] if text in self.names else [text]
-
-    def save(self, path: Path) -> None:
-        """Write the table as one safetensors file, atomically; the names travel in its header.
-
-        The same table gives the same bytes: a header of more than one entry would be written in any order.
-        """
-        tensors = {"vectors": self.vectors.contiguous()}
-        if self.space:
-            tensors["space"] = torch.tensor(list(self.space.encode()), dtype=torch.uint8)
-        with write_atomically(path) as temporary:
-            save_file(tensors, temporary, metadata={"names": "\n".join(self.names)})
-
-
-def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
-    """Read a table of text embeddings; rows are brought to unit length.
-
-    Args:
-        path: A ``.safetensors`` file of :meth:`TextTable.save`, or of one tensor for each name; an ``.npz``
-            with ``names`` and ``vectors``; or an ``.npy`` of vectors, with the names in ``names_path``.
-        names_path: A JSON list of names, one a row, for ``.npy``.
-
-    Raises:
-        ValueError: If the file is missing or damaged, or names and rows do not match.
-    """
-    space = ""
-    try:
-        if path.suffix == ".safetensors":
-            names, vectors, space = _read_safetensors(path)
-        elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                vectors, names = torch.from_numpy(file["vectors"]), [str(name) for name in file["names"]]
-        else:
-            vectors = torch.from_numpy(np.load(path, allow_pickle=False))
-            names = list(read_json(names_path)) if names_path is not None else []
-    except Exception as error:  # the readers raise many kinds, and all mean that the file is bad
-        raise ValueError(
-            f"text table {path} cannot be read ({error}); expected .safetensors, .npz or .npy with names"
-        ) from None
-    if vectors.ndim != 2 or len(names) != len(vectors) or len(set(names)) != len(names):
-        raise ValueError(
-            f"text table {path} must hold one vector for each of its distinct names, got "
-            f"{tuple(vectors.shape)} numbers for {len(set(names))} distinct names; "
-            "give the list of names that belongs to it"
-        )
-    if not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise ValueError(f"text table {path} must name its rows in words; correct the list of names")
-    if not bool(vectors.isfinite().all()) or bool((vectors == 0).all(1).any()):
-        raise ValueError(f"text table {path} holds zero or non-finite rows; export it anew")
-    return TextTable(tuple(names), F.normalize(vectors.float(), dim=-1), space)
-
-
-def _read_safetensors(path: Path) -> tuple[list[str], Tensor, str]:
-    with safe_open(path, framework="pt") as file:
-        header, keys = file.metadata() or {}, list(file.keys())
-        if "names" not in header:
-            return keys, torch.stack([file.get_tensor(name) for name in keys]), ""
-        space = bytes(file.get_tensor("space").tolist()).decode() if "space" in keys else ""
-        return header["names"].split("\n"), file.get_tensor("vectors"), space

@@ -1,7 +1,7 @@
-"""Superpixels: pieces of an image that are alike in place and colour (SLIC, Achanta et al. 2012).
+"""SLIC superpixels (Achanta et al., TPAMI 2012) and the mean feature of each.
 
-SLidR contrasts the mean feature of a superpixel with that of the points that fall into it. What comes of them
-is kept on disk with the teacher's other answers: see :mod:`clip2scene.distill.lift`.
+SLidR (Sautier et al., CVPR 2022, Sec. 3.2) contrasts the mean feature of a superpixel with that of the points
+that project into it. They are stored with the pseudo-labels: see :mod:`clip2scene.distill.lift`.
 """
 
 import numpy as np
@@ -17,13 +17,13 @@ def slic_superpixels(
     compactness: float = 6.0,
     sigma: float = 3.0,
 ) -> Int[Tensor, "height width"]:
-    """Cut an image into superpixels.
+    """Segment an image into SLIC superpixels.
 
     Args:
         image: RGB.
-        num_segments: About how many pieces there should be (SLidR: 150).
-        compactness: How much nearness in the image weighs against likeness of colour (SLidR: 6).
-        sigma: Width of the blur before, in pixels (SLidR: 3).
+        num_segments: Approximate number of superpixels (SLidR: 150).
+        compactness: Weight of distance in the image against distance in colour (SLidR: 6).
+        sigma: Standard deviation of the Gaussian blur before, in pixels (SLidR: 3).
 
     Returns:
         Number of each pixel's superpixel; from 0, none left out, each one connected.
@@ -56,7 +56,7 @@ def slic_superpixels(
 def region_means(
     regions: Int[Tensor, "height width"], cells: Float[Tensor, "channels rows cols"]
 ) -> Float[Tensor, "regions channels"]:
-    """Average a feature map within regions of the image that it is stretched over.
+    """Average pooling of a feature map within regions of the full-size image.
 
     Equal to upsampling the map to the image's size (bilinear, corners not aligned) and averaging there, at
     the cost of the image's pixels instead of pixels times channels: what each cell adds to a region is summed
@@ -64,7 +64,7 @@ def region_means(
 
     Args:
         regions: Number of each pixel's region, from 0, none left out.
-        cells: The map.
+        cells: The feature map, which covers the whole image.
     """
     (height, width), (channels, rows, cols) = regions.shape, cells.shape
     number = int(regions.max()) + 1

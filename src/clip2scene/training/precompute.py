@@ -101,7 +101,7 @@ def _fits(estimate: Estimate, dataset: Samples, teacher: CachedTeacher) -> bool:
 
 def _count_unseen(dataset: Samples, teacher: CachedTeacher, number: int) -> int:
     sample = dataset[number]
-    return sum(not teacher.knows(sample.read_image(view)) for view in range(len(sample.cameras)))
+    return sum(not teacher.has(sample.read_image(view)) for view in range(len(sample.cameras)))
 
 
 def _estimate(dataset: Samples, teacher: CachedTeacher, folder: Path) -> Estimate:
@@ -110,9 +110,9 @@ def _estimate(dataset: Samples, teacher: CachedTeacher, folder: Path) -> Estimat
     views = len(sample.cameras)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as each process will have
-    teacher.teacher.look_at(sample.read_image(0))
+    teacher.teacher.embed_image(sample.read_image(0))
     began = time.perf_counter()
-    maps = teacher.teacher.look_at(sample.read_image(views - 1))
+    maps = teacher.teacher.embed_image(sample.read_image(views - 1))
     seconds = time.perf_counter() - began
     torch.set_num_threads(threads)
     bytes_per_number = 1 if teacher.precision == "int8" else 2

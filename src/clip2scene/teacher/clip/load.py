@@ -32,7 +32,7 @@ from clip2scene.teacher.clip.folder import (
 from clip2scene.teacher.clip.openai import load_openai_model
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
 from clip2scene.teacher.clip.tokenizer import Reading, reading_of, reading_of_folder
-from clip2scene.teacher.prompts import TextTable, read_text_table
+from clip2scene.teacher.text_table import TextTable, read_text_table
 
 Family = Literal["resnet", "vit", "siglip"]
 TEXTS_AT_ONCE = 256

@@ -144,24 +144,21 @@ class AttentionPool(nn.Module):
         pooled = torch.einsum("vhc,hdc->vhd", gathered, values).flatten(1)
         return self.c_proj(pooled + self.v_proj.bias.to(pooled.dtype))
 
-    def dense(
-        self, x: Float[Tensor, "views channels rows cols"], *, positions: bool = True
-    ) -> Float[Tensor, "views embed rows cols"]:
+    def dense(self, x: Float[Tensor, "views channels rows cols"]) -> Float[Tensor, "views embed rows cols"]:
         """Give every cell the embedding that the pooling would give if it looked nowhere else.
 
         Both projections are linear, so they are multiplied once, and applied to the positions before those
         are interpolated to the map's size.
 
         Args:
-            x: The last feature map.
-            positions: Keep the position embedding in the values, as :meth:`forward` does. MaskCLIP's
-                published ResNet head leaves it out.
+            x: The last feature map. The position embedding stays in the values, as in :meth:`forward`;
+                MaskCLIP's published ResNet head leaves it out.
         """
         rows, cols = x.shape[-2:]
         weight = self.c_proj.weight @ self.v_proj.weight
         bias = self.c_proj.weight @ self.v_proj.bias + self.c_proj.bias
         dense = F.conv2d(x, weight[:, :, None, None], bias)
-        if positions and self.positional_embedding.any():
+        if self.positional_embedding.any():
             grid = resize_positions(self.positional_embedding @ weight.T, rows, cols)[1:]
             dense = dense + grid.T.unflatten(1, (rows, cols))
         return dense

@@ -125,7 +125,7 @@ def evaluate_dense(
     num_classes = len(prompts.classes)
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
     for image, truth in zip(images, labels, strict=True):
-        guess = prompts.class_of_name[teacher.look([image]).label_map(0, prompts.embeddings)]
+        guess = prompts.class_of_name[teacher.embed_images([image]).label_map(0, prompts.embeddings)]
         judged = truth != IGNORE_LABEL
         cell = truth[judged] * num_classes + guess[judged]
         confusion += torch.bincount(cell, minlength=confusion.numel()).view_as(confusion)
