@@ -1,6 +1,5 @@
 import json
 import logging
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from clip2scene import build
 from clip2scene.build.student import NETWORKS
 from clip2scene.classes.tables import PANDASET, TOYTOWN, ClassSet
 from clip2scene.config import (
+    ConsistencyConfig,
     DataConfig,
     LossConfig,
     OptimiserConfig,
@@ -19,7 +19,8 @@ from clip2scene.config import (
     TeacherConfig,
     TuningConfig,
 )
-from clip2scene.distill.losses import scr as losses
+from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, SLidR, StCR
+from clip2scene.distill.losses.scr import class_weights
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.text_table import TextTable
 
@@ -54,33 +55,42 @@ def test_one_cycle_starts_at_a_twenty_fifth_of_its_peak():
     ) == pytest.approx(0.04)
 
 
-def objective(loss, histogram=(100, 10, 1)):
-    return build.Objective(Recipe(name="any", loss=loss), torch.tensor(histogram))
+def terms_of(histogram=(100, 10, 1), **parts):
+    return build.build_objective(Recipe(name="any", **parts), torch.tensor(histogram)).terms
 
 
-def test_each_form_of_the_loss_is_the_function_of_its_name():
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(40, 3, generator=generator)
-    targets = torch.randint(0, 3, (40,), generator=generator)
-    plain = LossConfig()
-    assert objective(plain).semantic(logits, targets) == losses.point_cross_entropy(logits, targets)
-    paper = LossConfig(form="class-infonce", temperature=0.3)
-    value = objective(paper).semantic(logits, targets)
-    assert value == losses.class_infonce(logits, targets, temperature=0.3)
-    assert value != losses.class_infonce(logits, targets, temperature=0.5)
-    both = objective(replace(plain, lovasz=2.0)).semantic(logits, targets)
-    expected = losses.point_cross_entropy(logits, targets) + 2 * losses.lovasz_softmax(logits, targets)
-    torch.testing.assert_close(both, expected)
-    assert objective(LossConfig(weight=0.5)).semantic(logits, targets) == 0.5 * objective(plain).semantic(
-        logits, targets
+def test_each_form_of_the_loss_is_the_term_of_its_name():
+    assert terms_of() == (SCR(),)
+    assert terms_of(loss=LossConfig(form="class-infonce", temperature=0.3, weight=0.5)) == (
+        SCR("class-infonce", weight=0.5, temperature=0.3),
     )
+    assert terms_of(loss=LossConfig(form="kl-divergence", kl_temperature=2.0)) == (KL(2.0),)
+    assert terms_of(loss=LossConfig(form="pixel-infonce", contrast_temperature=0.1)) == (PPKT(0.1),)
+    assert terms_of(loss=LossConfig(form="superpixel-infonce")) == (SLidR(0.07),)
 
 
-def test_class_balance_makes_rare_classes_weigh_more():
-    balanced = objective(LossConfig(class_balance=1.0), (1000, 10)).semantic
-    common_wrong, rare_wrong = torch.tensor([[[-3.0, 3.0], [-3.0, 3.0]], [[3.0, -3.0], [3.0, -3.0]]])
-    targets = torch.tensor([0, 1])
-    assert balanced(rare_wrong, targets) > 10 * balanced(common_wrong, targets)
+def test_terms_are_added_and_left_out_by_their_weights():
+    consistency = ConsistencyConfig(weight=2.0, guard="unit")
+    assert terms_of(loss=LossConfig(lovasz=2.0, weight=0.5), consistency=consistency) == (
+        SCR(weight=0.5),
+        Lovasz(1.0),
+        StCR(weight=2.0, guard="unit"),
+    )
+    assert terms_of(loss=LossConfig(lovasz=2.0, weight=0.0), consistency=consistency) == (
+        StCR(weight=2.0, guard="unit", own_head=False),
+    )
+    tuned = {"supervision": "labels", "tuning": TuningConfig(keep_words=0.1)}
+    assert terms_of(**tuned) == (SCR(name="supervised"), KeepText(0.1))
+
+
+def test_words_beside_a_rival_with_a_backbone_of_its_own_do_not_reach_the_network():
+    loss = LossConfig(form="superpixel-infonce", backbone="own")
+    assert terms_of(loss=loss) == (SLidR(), SCR(detached=True))
+
+
+def test_class_balance_is_over_the_targets_of_the_split():
+    (term,) = terms_of(histogram=(1000, 10), loss=LossConfig(class_balance=1.0))
+    assert torch.equal(term.class_weights, class_weights(torch.tensor([1000, 10]), 1.0))
 
 
 def test_the_optimisers_are_those_of_the_recipe():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from clip2scene.distill.batch import Batch
-from clip2scene.distill.self_training import own_predictions, switch_targets
+from clip2scene.distill.self_training import self_training_predictions, switch_targets
 from clip2scene.student.model import Embedder
 from clip2scene.types import IGNORE_LABEL, Prompts
 
@@ -68,8 +68,8 @@ def make_student():
 def test_an_answer_is_the_best_class_if_its_share_suffices():
     point_features = torch.tensor([[3.0, 0.0], [0.0, 0.2], [0.0, 3.0]])
     student = make_student()
-    assert own_predictions(student, point_features, None, PROMPTS).tolist() == [0, 1, 1]
-    assert own_predictions(student, point_features, None, PROMPTS, confidence=0.9).tolist() == [
+    assert self_training_predictions(student, point_features, None, PROMPTS).tolist() == [0, 1, 1]
+    assert self_training_predictions(student, point_features, None, PROMPTS, confidence=0.9).tolist() == [
         0,
         IGNORE_LABEL,
         1,
@@ -79,11 +79,11 @@ def test_an_answer_is_the_best_class_if_its_share_suffices():
 def test_a_superpoint_settles_on_one_answer():
     point_features = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     pieces = torch.tensor([0, 0, -1])
-    assert own_predictions(make_student(), point_features, pieces, PROMPTS).tolist() == [0, 0, 1]
+    assert self_training_predictions(make_student(), point_features, pieces, PROMPTS).tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.5])
 def test_own_answers_carry_no_gradient(confidence):
     point_features = torch.rand(3, 2, requires_grad=True)
-    answers = own_predictions(make_student(), point_features, None, PROMPTS, confidence=confidence)
+    answers = self_training_predictions(make_student(), point_features, None, PROMPTS, confidence=confidence)
     assert not answers.requires_grad

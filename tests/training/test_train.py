@@ -17,6 +17,7 @@ from clip2scene.config import (
 from clip2scene.distill.batch import Superpixels, collate
 from clip2scene.distill.items import augment_items
 from clip2scene.distill.lifted import LiftedSample, TeacherFeatures, save_lifted
+from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.evaluation.evaluate import judge
 from clip2scene.parallel import prefetch
 from clip2scene.runs.checkpoint import load_checkpoint, previous_path
@@ -62,7 +63,7 @@ def make_run(folder, recipe=RECIPE):
 
 def learn(folder, recipe=RECIPE):
     run, paths = make_run(folder, recipe)
-    train.learn(run, paths, device=CPU, save_every=5)
+    train.train(run, paths, device=CPU, save_every=5)
     return run
 
 
@@ -91,6 +92,7 @@ def test_the_loss_falls_and_every_step_is_logged(learned):
     lines = [json.loads(line) for line in (learned.folder / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 41))
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+    assert all(list(line) == ["step", "loss", "scr", "seconds"] for line in lines)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
@@ -104,7 +106,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
 def test_processes_that_read_ahead_change_nothing(tmp_path, workers):
     plain = learn(tmp_path / "plain")
     run, paths = make_run(tmp_path / "ahead")
-    train.learn(run, paths, device=CPU, save_every=5, workers=workers)
+    train.train(run, paths, device=CPU, save_every=5, workers=workers)
     assert same(weights(plain), weights(run))
 
 
@@ -124,7 +126,7 @@ def test_a_run_whose_newest_checkpoint_is_missing_goes_on_from_the_one_before(tm
     assert load_checkpoint(previous_path(run.checkpoint_path)).step == 10
     run.checkpoint_path.unlink()
     (run.folder / "log.jsonl").unlink()
-    train.learn(run, make_run(run.folder)[1], device=CPU, save_every=5)
+    train.train(run, make_run(run.folder)[1], device=CPU, save_every=5)
     lines = (run.folder / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [11, 12]
     assert same(weights(whole), weights(run))
@@ -145,20 +147,20 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
 
     monkeypatch.setattr(train, "train_step", stop_after_seven)
     with pytest.raises(KeyboardInterrupt):
-        train.learn(run, paths, device=CPU, save_every=5)
+        train.train(run, paths, device=CPU, save_every=5)
     monkeypatch.setattr(train, "train_step", step)
     assert load_checkpoint(run.checkpoint_path).step == 5
-    train.learn(run, paths, device=CPU, save_every=5)
+    train.train(run, paths, device=CPU, save_every=5)
     assert same(weights(whole), weights(run))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     run = learn(tmp_path)
     longer = Run(run.folder, replace(RECIPE, steps=20), PROMPTS, run.sources)
-    monkeypatch.setattr(train, "train_step", lambda *args: torch.tensor(torch.nan, requires_grad=True))
+    monkeypatch.setattr(train, "train_step", lambda *args: (torch.tensor(torch.nan, requires_grad=True), {}))
     before = run.checkpoint_path.read_bytes()
     with pytest.raises(ValueError, match="the loss is nan at step 12"):
-        train.learn(longer, make_run(tmp_path)[1], device=CPU, save_every=5)
+        train.train(longer, make_run(tmp_path)[1], device=CPU, save_every=5)
     assert run.checkpoint_path.read_bytes() == before
 
 
@@ -180,14 +182,15 @@ def test_a_gradient_that_is_not_finite_moves_no_weight(tmp_path, monkeypatch):
     step = train.train_step
 
     def steep(student, *others):
-        return step(student, *others) + SteepAtZero.apply(student.head.weight)
+        loss, terms = step(student, *others)
+        return loss + SteepAtZero.apply(student.head.weight), terms
 
     state = run.state(CPU)
     before = {name: each.clone() for name, each in state.student.named_parameters()}
-    monkeypatch.setattr(Run, "trainee", lambda self, device: state)
+    monkeypatch.setattr(Run, "state", lambda self, device: state)
     monkeypatch.setattr(train, "train_step", steep)
     with pytest.raises(ValueError, match="the length of the gradient is nan at step 0.*checkpoint is intact"):
-        train.learn(run, paths, device=CPU, save_every=1)
+        train.train(run, paths, device=CPU, save_every=1)
     assert same(before, dict(state.student.named_parameters()))
     assert not run.checkpoint_path.exists()
 
@@ -210,7 +213,7 @@ def test_a_split_that_teaches_nothing_is_refused_before_the_first_step(tmp_path)
             LiftedSample(make_corner(0).cloud, torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), None),
         )
     with pytest.raises(ValueError, match="teaches nothing"):
-        train.learn(run, paths, device=CPU, save_every=5)
+        train.train(run, paths, device=CPU, save_every=5)
     assert not run.checkpoint_path.exists()
 
 
@@ -248,6 +251,16 @@ KINDS = {
     "ppkt, another backbone": {"loss": LossConfig(form="pixel-infonce", backbone="own")},
     "slidr, another backbone": {"loss": LossConfig(form="superpixel-infonce", backbone="own")},
 }
+TERMS = {
+    "stcr": ["scr", "stcr"],
+    "stcr alone": ["stcr"],
+    "stcr, released": ["scr", "stcr"],
+    "kl": ["kl"],
+    "ppkt": ["ppkt"],
+    "slidr": ["slidr"],
+    "ppkt, another backbone": ["ppkt", "scr"],
+    "slidr, another backbone": ["slidr", "scr"],
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -264,7 +277,7 @@ def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_pat
                 lifted = replace(lifted, teacher_features=replace(lifted.teacher_features, superpixels=None))
             save_lifted(path, lifted)
         runs.append((run, paths))
-    train.learn(*runs[0], device=CPU, save_every=3)
+    train.train(*runs[0], device=CPU, save_every=3)
     step, steps_left = train.train_step, iter(range(4))
 
     def stop_after_four(*args):
@@ -274,12 +287,16 @@ def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_pat
 
     monkeypatch.setattr(train, "train_step", stop_after_four)
     with pytest.raises(KeyboardInterrupt):
-        train.learn(*runs[1], device=CPU, save_every=3)
+        train.train(*runs[1], device=CPU, save_every=3)
     monkeypatch.setattr(train, "train_step", step)
-    train.learn(*runs[1], device=CPU, save_every=3)
+    train.train(*runs[1], device=CPU, save_every=3)
     assert same(weights(runs[0][0]), weights(runs[1][0]))
-    losses = [json.loads(line)["loss"] for line in (runs[0][0].folder / "log.jsonl").read_text().splitlines()]
-    assert min(losses[3:]) < losses[0]
+    lines = [json.loads(line) for line in (runs[0][0].folder / "log.jsonl").read_text().splitlines()]
+    assert min(line["loss"] for line in lines[3:]) < lines[0]["loss"]
+    for line in lines:
+        terms = [line.pop(name) for name in TERMS.get(kind, ["scr"])]
+        assert line.keys() == {"step", "loss", "seconds"}  # a term that is off is not there
+        assert sum(terms) == pytest.approx(line["loss"], rel=1e-6)
 
 
 def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
@@ -290,13 +307,15 @@ def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
     seen = replace(train_item.pixels, embeddings=torch.rand(len(train_item.pixels.points), 2))
     batch = collate([replace(train_item, pixels=seen)])
     student = run.new_student()
-    objective = build.Objective(run.recipe, torch.tensor([1, 1]))
-    train.train_step(student, batch, PROMPTS, objective, lambda batch, _: batch).backward()
+    objective = build.build_objective(run.recipe, torch.tensor([1, 1]))
+    loss, terms = train.train_step(student, batch, PROMPTS, objective, lambda batch, _: batch)
+    assert list(terms) == ["ppkt", "scr"]
+    loss.backward()
     both = {name: each.grad.clone() for name, each in student.named_parameters() if each.grad is not None}
     assert both["head.weight"].any() and both["local.points.weight"].any()
     student.zero_grad()
     point_features = student(batch.positions, batch.features, batch.item_of_point)
-    objective.contrast(student, point_features, batch, PROMPTS).backward()
+    Objective(objective.terms[:1])(StepInputs(student, point_features, batch, PROMPTS))["ppkt"].backward()
     for name, each in student.backbone.named_parameters():
         torch.testing.assert_close(each.grad, both[f"backbone.{name}"])
     assert student.head.weight.grad is None

@@ -7,6 +7,7 @@ from clip2scene.build.data import (
     open_dataset,
     prompt_classes,
 )
+from clip2scene.build.objective import build_objective
 from clip2scene.build.student import build_optimiser, build_student, learning_rate
 from clip2scene.build.teacher import (
     SMALL_CLIP,
@@ -20,13 +21,12 @@ from clip2scene.build.teacher import (
     open_text_space,
     place_words,
 )
-from clip2scene.distill.losses.objective import Objective
 
 __all__ = [
     "SMALL_CLIP",
-    "Objective",
     "build_backbone",
     "build_mask_clip",
+    "build_objective",
     "build_optimiser",
     "build_prompts",
     "build_student",

@@ -1,4 +1,4 @@
-"""Switchable self-training (S3): own answers take turns with the teacher's (paper, Sec. 3.3)."""
+"""Switchable self-training (S3): the student's own predictions in the place of targets (paper, Sec. 3.3)."""
 
 from dataclasses import replace
 from typing import Literal
@@ -15,41 +15,42 @@ from clip2scene.types import IGNORE_LABEL, Prompts
 
 def switch_targets(
     batch: Batch,
-    own: Int[Tensor, " points"],
+    predictions: Int[Tensor, " points"],
     generator: torch.Generator,
     *,
     probability: float,
     switch: Literal["step", "point"] = "step",
     unseen: bool = False,
 ) -> Batch:
-    """Put the student's own answers in the place of targets, at random.
+    """Replace targets by self-training predictions, at random.
 
     Args:
-        batch: What the teacher asks for.
-        own: The student's answer at each point; ``IGNORE_LABEL`` where it is unsure: the teacher's stays.
+        batch: With the pseudo-labels of the teacher as targets.
+        predictions: Train id that the student predicts at each point; ``IGNORE_LABEL`` where its confidence
+            is too low: the target stays.
         generator: Source of the draws, on the CPU.
-        probability: How likely a target is switched.
+        probability: How likely a target is replaced, in 0..1.
         switch: One draw for all targets of the step (released code), or one for each.
-        unseen: Also ask for the own answer at points without a target. The released code computes that term
+        unseen: Also make the prediction a target at points without one. The released code computes that term
             and overwrites it.
 
     Returns:
-        The batch with new targets; points without a target come last.
+        The batch with new targets; points that had none come last.
     """
     draws = torch.rand(len(batch.targets) if switch == "point" else 1, generator=generator)
-    mine = own[batch.target_points]
-    switched = (draws < probability).to(mine.device) & (mine != IGNORE_LABEL)
-    target_points, targets = batch.target_points, torch.where(switched, mine, batch.targets)
+    predicted = predictions[batch.target_points]
+    switched = (draws < probability).to(predicted.device) & (predicted != IGNORE_LABEL)
+    target_points, targets = batch.target_points, torch.where(switched, predicted, batch.targets)
     if unseen:
-        free = own != IGNORE_LABEL
+        free = predictions != IGNORE_LABEL
         free[target_points] = False
         more = free.nonzero()[:, 0]
-        target_points, targets = torch.cat([target_points, more]), torch.cat([targets, own[more]])
+        target_points, targets = torch.cat([target_points, more]), torch.cat([targets, predictions[more]])
     return replace(batch, target_points=target_points, targets=targets)
 
 
 @torch.no_grad()
-def own_predictions(
+def self_training_predictions(
     student: Embedder,
     point_features: Float[Tensor, "points hidden"],
     superpoints: Int[Tensor, " points"] | None,
@@ -57,21 +58,21 @@ def own_predictions(
     *,
     confidence: float = 0.0,
 ) -> Int[Tensor, " points"]:
-    """Let a student say what every point is.
+    """Predict the class of every point of a batch.
 
     Args:
-        student: The network that learns, or the running mean of its weights (an EMA teacher, Tarvainen and
-            Valpola 2017).
-        point_features: What that network made of the points.
-        superpoints: Pieces to average the answers within; None leaves every point its own.
-        prompts: The classes.
-        confidence: Least softmax share of the best class.
+        student: The network in training, or the EMA of its weights (mean teacher, Tarvainen and Valpola
+            2017).
+        point_features: The features of that network's backbone.
+        superpoints: Logits are averaged within these; None leaves every point its own.
+        prompts: Text embeddings of the classes.
+        confidence: Lowest softmax probability of the best class, in 0..1.
 
     Returns:
-        A train id for each point; ``IGNORE_LABEL`` where the best class has too small a share.
+        A train id for each point; ``IGNORE_LABEL`` where the confidence is too low.
     """
     logits = prompts.best_name(student.compare(point_features, prompts.embeddings))
     if superpoints is not None:
         logits = average_within(superpoints, logits)
-    share, best = logits.softmax(1).max(1)
-    return torch.where(share >= confidence, best, IGNORE_LABEL)
+    probability, best = logits.softmax(1).max(1)
+    return torch.where(probability >= confidence, best, IGNORE_LABEL)

@@ -1,4 +1,4 @@
-"""Learning: the step that fits a screen, and the loop around it."""
+"""Training: one step, and the loop around it."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,8 @@ from clip2scene import build
 from clip2scene.config import LabelsConfig, Recipe
 from clip2scene.distill.batch import Batch, step_generator
 from clip2scene.distill.items import TrainSet
-from clip2scene.distill.self_training import own_predictions, switch_targets
+from clip2scene.distill.losses.objective import Objective, StepInputs
+from clip2scene.distill.self_training import self_training_predictions, switch_targets
 from clip2scene.experiments.jobs import check_device
 from clip2scene.parallel import count_cores, file_lock, prefetch
 from clip2scene.runs.create import create_or_resume
@@ -36,32 +37,30 @@ def train_step(
     student: Embedder,
     batch: Batch,
     prompts: Prompts,
-    objective: build.Objective,
+    objective: Objective,
     self_train: SelfTraining,
     anchor: Embedder | None = None,
-) -> Float[Tensor, ""]:
-    """Compute the loss of one step.
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Run the forward pass of one step and compute its loss.
 
-    What each target asks for (the class of a paired pixel, or a true label) was carried onto the points
-    before the first step: see :mod:`clip2scene.distill.lift`. ``anchor`` is the student as it began, where
-    its words are to be kept.
+    The targets (pseudo-labels of the teacher, or true labels) were lifted onto the points before the first
+    step: see :mod:`clip2scene.distill.lift`.
+
+    Args:
+        student: The network in training.
+        batch: Points, targets and pixel-point pairs.
+        prompts: Text embeddings of the classes.
+        objective: The loss terms.
+        self_train: Replaces some targets by the student's own predictions (S3).
+        anchor: The frozen student as it was at step 0, for the term that keeps its text embeddings.
+
+    Returns:
+        The loss, which is the sum of the terms, and each term by name.
     """
-    point_features = student(batch.positions, batch.features, batch.item_of_point)  # points hidden
-    batch = self_train(batch, point_features)  # S3: some targets become the student's own answers
-    loss = objective.consistency(student, point_features, batch, prompts)  # StCR
-    if objective.contrasts:  # PPKT, SLidR and KL learn from the pixels themselves
-        loss = loss + objective.contrast(student, point_features, batch, prompts)
-        point_features = point_features.detach()  # words that are learnt beside teach the network nothing
-    if objective.names_classes:
-        taught = point_features.index_select(0, batch.target_points)
-        if student.classifier is None:
-            logits = prompts.best_name(student.compare(taught, prompts.embeddings))
-        else:
-            logits = student.classifier(taught)
-        loss = loss + objective.semantic(logits, batch.targets)  # SCR, or the supervised loss
-    if anchor is not None:
-        loss = loss + objective.keep_words(student.embed(point_features), anchor, batch)
-    return loss
+    point_features = student(batch.positions, batch.features, batch.item_of_point)
+    batch = self_train(batch, point_features)
+    terms = objective(StepInputs(student, point_features, batch, prompts, anchor))
+    return sum(terms.values(), point_features.new_zeros(())), terms
 
 
 def pretrain(
@@ -246,8 +245,8 @@ def train(
     """Take the steps that a run has left, saving now and then.
 
     Args:
-        run: Where to save, and what to learn.
-        paths: Samples with the teacher's answers.
+        run: Where to save, and what to train.
+        paths: Lifted samples.
         device: Where to compute.
         save_every: Steps between checkpoints.
         workers: Processes that read batches ahead of the steps, two each; the result is the same.
@@ -255,56 +254,50 @@ def train(
     """
     recipe = run.recipe
     train_items = TrainSet(paths, recipe, run.visible_labels())
-    objective = build.Objective(recipe, train_items.target_histogram(len(run.prompts.classes)))
+    objective = build.build_objective(recipe, train_items.target_histogram(len(run.prompts.classes)))
     torch.manual_seed(recipe.seed)
-    state = run.state(device)
-    anchor = run.anchor(device)
-    prompts = run.prompts.to(device)
-    progress = tqdm(total=recipe.steps, initial=state.step, desc=recipe.name, unit="step", smoothing=0.02)
-    batches = prefetch(
-        train_items.read_step,
-        range(state.step, recipe.steps),
-        processes=workers,
-        title="read ahead",
-        pin_memory=device.type == "cuda",
-    )
+    state, anchor, prompts = run.state(device), run.anchor(device), run.prompts.to(device)
+    self_train = partial(_self_train, state, prompts)
+    steps, pin = range(state.step, recipe.steps), device.type == "cuda"
+    batches = prefetch(train_items.read_step, steps, processes=workers, title="read ahead", pin_memory=pin)
     began = time.perf_counter()
-    for waiting in batches:
-        batch = waiting.to(device)
-        state.prepare()
-        self_train = partial(_self_train, state, prompts)
-        loss = train_step(state.student, batch, prompts, objective, self_train, anchor)
-        state.update(loss)
-        progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        progress.update()
-        run.log(step=state.step, loss=loss.item(), seconds=round(time.perf_counter() - began, 4))
-        began = time.perf_counter()
-        if state.step % save_every == 0 or state.step == recipe.steps:
-            run.save(state)
-            if after_save is not None:
-                after_save(state)
-    progress.close()
+    with tqdm(total=recipe.steps, initial=state.step, desc=recipe.name, unit="step", smoothing=0.02) as bar:
+        for batch in batches:
+            state.prepare()
+            loss, terms = train_step(state.student, batch.to(device), prompts, objective, self_train, anchor)
+            state.update(loss)
+            values = {name: value.item() for name, value in {"loss": loss, **terms}.items()}
+            bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
+            bar.update()
+            run.log(step=state.step, **values, seconds=round(time.perf_counter() - began, 4))
+            began = time.perf_counter()
+            if state.step % save_every == 0 or state.step == recipe.steps:
+                run.save(state)
+                if after_save is not None:
+                    after_save(state)
 
 
 def _self_train(
     state: TrainState, prompts: Prompts, batch: Batch, point_features: Float[Tensor, "points hidden"]
 ) -> Batch:
-    """Switch targets to the student's own answers, once the recipe says so."""
-    settings, recipe = state.recipe.self_training, state.recipe
+    """Replace targets by self-training predictions, from the step on that the recipe names (S3)."""
+    settings, recipe, student = state.recipe.self_training, state.recipe, state.student
     if not settings.is_on or state.step < settings.start * recipe.steps:
         return batch
-    student = state.student
     if settings.source == "average":
         student = state.averaged
         with torch.no_grad():
             point_features = student(batch.positions, batch.features, batch.item_of_point)
-    superpoints = batch.superpoints if settings.superpoint_mean else None
-    own = own_predictions(
-        student, point_features.detach(), superpoints, prompts, confidence=settings.confidence
+    predictions = self_training_predictions(
+        student,
+        point_features.detach(),
+        batch.superpoints if settings.superpoint_mean else None,
+        prompts,
+        confidence=settings.confidence,
     )
     return switch_targets(
         batch,
-        own,
+        predictions,
         step_generator(recipe.seed, state.step, purpose=3),
         probability=settings.probability,
         switch=settings.switch,
