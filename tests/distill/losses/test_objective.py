@@ -1,7 +1,9 @@
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import Float
 from torch import nn
 
 from clip2scene.distill.batch import Batch, PixelTargets, Superpixels
@@ -17,6 +19,7 @@ from clip2scene.distill.losses.objective import (
     StCR,
     StepInputs,
 )
+from clip2scene.geometry.superpoints import average_within
 from clip2scene.student.model import Embedder, ProjectionHeads
 from clip2scene.types import Prompts
 
@@ -58,6 +61,7 @@ def make_step(heads=None, num_classes=None):
         torch.zeros(POINTS, dtype=torch.long),
         torch.arange(10, 30),
         torch.randint(0, CLASSES, (20,), generator=RANDOM),
+        superpoints=torch.arange(POINTS) // 5,
         pixels=PixelTargets(points, random(20, CLASSES), unit(20, CHANNELS), regions),
         cells=torch.arange(POINTS) // 4,
     )
@@ -65,21 +69,17 @@ def make_step(heads=None, num_classes=None):
     return StepInputs(student, features, batch, PROMPTS)
 
 
-def test_a_new_loss_is_one_dataclass():
-    @dataclass(frozen=True)
-    class Flat:
-        """Heights of embeddings, as a loss."""
-
-        weight: float
-        name: str = "flat"
-
-        def __call__(self, step):
-            return self.weight * step.student.embed(step.point_features).square().mean()
-
+def test_a_new_loss_is_one_dataclass_as_the_docs_have_it():
+    text = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
+    names = {"dataclass": dataclass, "StepInputs": StepInputs, "average_within": average_within}
+    names |= {"Float": Float, "Tensor": torch.Tensor}
+    exec(text.split("## A loss")[1].split("```python\n")[1].split("```")[0], names)
     step = make_step()
-    values = Objective((SCR(), Flat(0.5)))(step)
-    assert list(values) == ["scr", "flat"]
-    assert values["flat"] == 0.5 * step.student.head(step.point_features).square().mean()
+    values = Objective((SCR(), names["Smoothness"](0.5)))(step)
+    assert list(values) == ["scr", "smoothness"]
+    logits = step.student.embed(step.point_features) @ PROMPTS.embeddings.T
+    means = logits.unflatten(0, (8, 5)).mean(1, keepdim=True).expand(-1, 5, -1).flatten(0, 1)
+    torch.testing.assert_close(values["smoothness"], 0.5 * (logits - means).square().mean())
 
 
 def test_semantic_consistency_is_the_loss_of_its_form_on_the_targets():

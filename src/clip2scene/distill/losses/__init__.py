@@ -1,1 +1,1 @@
-"""What is minimised."""
+"""The loss terms, and the objective that sums them."""

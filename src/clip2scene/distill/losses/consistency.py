@@ -1,7 +1,6 @@
-"""Spatial-temporal consistency (StCR): what lies in one small cell should look alike (paper, Sec. 3.3).
+"""Spatial-temporal consistency (StCR) within small grid cells (CLIP2Scene, Sec. 3.3).
 
-Everything is scatter operations over pixel-point pairs: memory grows with the pairs, not with cells times
-slots.
+Scatter operations over pixel-point pairs: memory grows with the pairs, not with cells times slots.
 """
 
 from typing import Literal
@@ -18,16 +17,16 @@ SLOTS = 8
 
 
 def guarded(features: Float[Tensor, "rows channels"], guard: Guard) -> Float[Tensor, "rows channels"]:
-    """Take the trivial solutions away.
+    """Rule out collapse, the trivial solution in which all features are one vector.
 
-    Eq. 2 falls for ever when all features are one vector that grows; of unit length they cannot grow, but one
-    common direction still is the best answer. Centred features cannot share a direction: if all are alike
-    they are zero, which agrees with nothing.
+    Eq. 2 has no minimum when that vector can grow. At unit length it cannot, but one common direction still
+    is the best solution. Features that are centred first cannot share a direction: if all are equal they
+    become zero.
 
     Args:
         features: Of all pairs in the batch.
-        guard: "none" as the paper and its code have it, "unit" length, or "centred" on the batch's mean
-            first.
+        guard: "none" (the paper and its code), "unit" length, or "centred": the batch's mean taken off, then
+            unit length.
     """
     if guard == "none":
         return features
@@ -46,24 +45,24 @@ def spatial_temporal_consistency(
     temperature: float = 1.0,
     guard: Guard = "centred",
 ) -> Float[Tensor, ""]:
-    """Draw the points of a cell to what its pixels and points have in common (paper, Eq. 2 to 4).
+    """Attention-pooled consistency within cells: StCR (CLIP2Scene, Sec. 3.3, Eq. 2 to 4).
 
-    In each cell, pixel features x and point features p are fused to f = sum of a x + b p (Eq. 3). The weights
-    a and b are a softmax of <x, t> / lambda and <p, t> / lambda over all of them (Eq. 4), with t the text of
-    the pair's pixel. The loss is the sum over pairs of 1 - sigmoid(<p, f>), divided by the number of cells
-    (Eq. 2).
+    In each cell, pixel features x and point features p are fused to f = sum of a x + b p (Eq. 3). The
+    attention weights a and b are a softmax of <x, t> / lambda and <p, t> / lambda over the cell (Eq. 4), with
+    t the text of the pair's pseudo-label. The loss is the sum over pairs of 1 - sigmoid(<p, f>), divided by
+    the number of cells (Eq. 2).
 
     Args:
         points: Point feature of each pair; a point that two cameras see is in two pairs.
         pixels: Pixel feature of each pair.
-        labels: Class that the teacher names at the pair's pixel.
+        labels: Pseudo-label of each pair: the teacher's class at its pixel.
         cells: Cell of each pair's point: any numbers, equal for pairs of one cell.
         text: Text embedding of each class.
         temperature: lambda; 1 in the paper.
-        guard: See :func:`guarded`.
+        guard: What rules out collapse; see :func:`guarded`.
 
     Returns:
-        The loss; zero without pairs, with gradients of zero.
+        The loss, 0 or more; a differentiable zero without pairs.
 
     Raises:
         ValueError: If ``temperature`` is not positive.
@@ -88,7 +87,7 @@ def _score(
     text: Float[Tensor, "classes channels"],
     labels: Int[Tensor, " pairs"],
 ) -> Float[Tensor, " pairs"]:
-    """Compare each feature with the text of its own class; rows of classes are shorter than of channels."""
+    """Dot product of each feature with the text of its own class, without a row of channels per pair."""
     return (features @ text.T).gather(1, labels[:, None])[:, 0]
 
 
@@ -98,7 +97,7 @@ def packed_consistency(
     cells: Int[Tensor, " pairs"],
     text: Float[Tensor, "classes channels"],
 ) -> Float[Tensor, ""]:
-    """Compute the released code's form, for comparison.
+    """StCR as CLIP2Scene's released code computes it, for comparison.
 
     It differs from the paper: pixels take no part; a cell has one text, that of its first pair; only its
     first eight pairs count; and the mean runs over eight slots whether filled or not, an empty one costing
@@ -106,10 +105,13 @@ def packed_consistency(
     exactly zero counts as an empty slot; here it does not.)
 
     Args:
-        points: Point feature of each pair, as the layer gives it: neither centred nor of unit length.
-        labels: Class that the teacher names at each pair.
+        points: Point feature of each pair as the projection head gives it, neither centred nor normalised.
+        labels: Pseudo-label of each pair.
         cells: Cell of each pair's point.
         text: Text embedding of each class.
+
+    Returns:
+        The loss, in 0..1; a differentiable zero without pairs.
     """
     if not len(cells):
         return points.sum() * 0.0
@@ -131,12 +133,15 @@ def packed_consistency(
 def softmax_within(
     scores: Float[Tensor, " rows"], groups: Int[Tensor, " rows"], number: int
 ) -> Float[Tensor, " rows"]:
-    """Take a softmax over the rows of each group.
+    """Softmax over the rows of each group.
 
     Args:
         scores: Of any size; the largest of a group is taken off before the exponential.
-        groups: Group of each row, below ``number``.
+        groups: Group of each row, in 0..number - 1.
         number: How many groups.
+
+    Returns:
+        Weights in 0..1 that sum to 1 within each group.
     """
     highest = scores.new_full((number,), -torch.inf).scatter_reduce(0, groups, scores.detach(), "amax")
     grown = (scores - highest[groups]).exp()

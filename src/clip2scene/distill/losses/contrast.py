@@ -1,4 +1,4 @@
-"""What the rivals ask of points and pixels, as their papers define it."""
+"""Losses of the rival methods over pixel-point pairs: InfoNCE (PPKT, SLidR) and KL divergence."""
 
 import torch
 import torch.nn.functional as F
@@ -12,22 +12,23 @@ def pixel_point_infonce(
     *,
     temperature: float = 0.07,
 ) -> Float[Tensor, ""]:
-    """Let every point find its own pixel among those of all pairs: PPKT (Liu et al. 2021, Eq. 1).
+    """Pixel-point InfoNCE: PPKT (Liu et al. 2021, Eq. 1).
 
-    Rows are brought to unit length; points are the anchors, pixels the candidates. Equal rows cost ln(pairs).
+    Rows are normalised to unit length. Each point is an anchor, its own pixel the positive and the pixels of
+    all other pairs the negatives. Equal rows cost ln(pairs).
 
     Args:
-        points: Point feature of each pair. Their number is squared in memory: draw some first, PPKT has 4096.
+        points: Point feature of each pair. Memory grows with pairs squared: draw some first, PPKT has 4096.
         pixels: Pixel feature of each pair.
-        temperature: Divides the cosines.
+        temperature: Divides the cosines, which lie in -1..1.
 
     Returns:
-        The mean loss; zero without pairs.
+        The mean loss, 0 or more; zero without pairs.
 
     Raises:
         ValueError: If ``temperature`` is not positive.
     """
-    return _find_own(F.normalize(points, dim=1), F.normalize(pixels, dim=1), temperature)
+    return _info_nce(F.normalize(points, dim=1), F.normalize(pixels, dim=1), temperature)
 
 
 def superpixel_infonce(
@@ -37,19 +38,20 @@ def superpixel_infonce(
     *,
     temperature: float = 0.07,
 ) -> Float[Tensor, ""]:
-    """Let the points behind each superpixel find it among all others: SLidR (Sautier et al. 2022, Eq. 2).
+    """Superpixel-superpoint InfoNCE: SLidR (Sautier et al. 2022, Eq. 2).
 
-    Point features are brought to unit length and averaged over the pairs of each superpixel; the means keep
-    their length, as in its code. Superpixels that no pair looks at take no part.
+    Point features are normalised to unit length and averaged over the pairs of each superpixel; the means
+    keep their length, as in its code. Each mean is an anchor, its superpixel the positive and all others the
+    negatives. Superpixels without a pair take no part.
 
     Args:
         points: Point feature of each pair.
-        superpixel_of_pair: Superpixel that each pair looks at.
+        superpixel_of_pair: Row of ``superpixels`` that holds each pair's pixel.
         superpixels: Mean pixel feature of each, over all its pixels.
         temperature: Divides the dot products.
 
     Returns:
-        The mean loss; zero without pairs.
+        The mean loss, 0 or more; zero without pairs.
 
     Raises:
         ValueError: If ``temperature`` is not positive.
@@ -57,8 +59,8 @@ def superpixel_infonce(
     counts = torch.bincount(superpixel_of_pair, minlength=len(superpixels))
     sums = points.new_zeros(superpixels.shape[0], points.shape[1])
     sums = sums.index_add(0, superpixel_of_pair, F.normalize(points, dim=1))
-    seen = counts > 0
-    return _find_own(sums[seen] / counts[seen, None], superpixels[seen], temperature)
+    present = counts > 0
+    return _info_nce(sums[present] / counts[present, None], superpixels[present], temperature)
 
 
 def kl_divergence(
@@ -67,10 +69,18 @@ def kl_divergence(
     *,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Let the student's shares of the classes follow the teacher's: the KL baseline of CLIP2Scene's Table 3.
+    """KL divergence of the student's class distribution from the teacher's: CLIP2Scene, Table 3, baseline.
 
     KL(softmax(teacher / T) || softmax(student / T)) T^2, averaged over pairs. A teacher whose logits are
-    cosines gives shares that are almost even at T = 1, so the student learns to prefer nothing.
+    cosines gives almost uniform distributions at T = 1, and the student learns to copy them.
+
+    Args:
+        student: Logits of each pair's point.
+        teacher: Logits of each pair's pixel.
+        temperature: T, divides both sides' logits.
+
+    Returns:
+        The mean loss, 0 or more; zero without pairs.
 
     Raises:
         ValueError: If ``temperature`` is not positive.
@@ -83,15 +93,15 @@ def kl_divergence(
     return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
 
 
-def _find_own(
+def _info_nce(
     anchors: Float[Tensor, "rows channels"], candidates: Float[Tensor, "rows channels"], temperature: float
 ) -> Float[Tensor, ""]:
-    """Ask each anchor for the candidate of its own row."""
+    """InfoNCE whose positive is the candidate of the anchor's own row."""
     _check(temperature)
     if not len(anchors):
         return anchors.sum() * 0.0
-    own = torch.arange(len(anchors), device=anchors.device)
-    return F.cross_entropy(anchors @ candidates.T / temperature, own)
+    positives = torch.arange(len(anchors), device=anchors.device)
+    return F.cross_entropy(anchors @ candidates.T / temperature, positives)
 
 
 def _check(temperature: float) -> None:

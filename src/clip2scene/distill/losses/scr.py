@@ -1,11 +1,8 @@
-"""What the student is pulled towards: one pure function per term.
+"""Losses over class logits: InfoNCE per class (SCR, Eq. 1), cross-entropy, Lovasz-softmax.
 
-All of them take logits of the shape points x classes and the train id of each point, skip points that carry
-:data:`~clip2scene.types.IGNORE_LABEL`, and return a scalar. A batch without a single label costs zero, and
-that zero can be differentiated, so a training loop needs no special case for it.
+Each is a pure function of logits (points x classes, before the softmax) and train ids. Points labelled
+:data:`~clip2scene.types.IGNORE_LABEL` are skipped; without any other, the loss is a differentiable zero.
 """
-
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,32 +17,21 @@ def class_infonce(
     labels: Int[Tensor, " points"],
     *,
     temperature: float = 0.5,
-    reduction: Literal["sum", "mean"] = "sum",
-    positives_in_denominator: bool = False,
 ) -> Float[Tensor, ""]:
-    """Draw the points of each class to its text and push all other points away from it.
+    """InfoNCE per class: its text is the anchor, its points are positives, all other points negatives.
 
-    Semantic consistency (SCR) as the CLIP2Scene paper writes it, section 3.2, Eq. 1. The text embedding of
-    class ``c`` is the anchor, points labelled ``c`` are its positives and all other points its negatives:
+    Semantic consistency (SCR) as CLIP2Scene writes it, section 3.2, Eq. 1:
 
         loss = sum over c of  logsumexp_negatives(D / tau) - logsumexp_positives(D / tau)
 
-    with ``D`` the dot product of text and point. The contrast is thus over *points for a class*; the one
-    over *classes for a point* is :func:`point_cross_entropy`.
-
-    Read literally, the denominator holds the negatives alone. The loss can then fall without bound as
-    features grow, and it may be negative: its value is no measure of fit by itself. With
-    ``positives_in_denominator`` it becomes the usual InfoNCE, never below zero. Either way both sums run
-    over points, so the value (not the gradient's direction) shifts with how many points each class has: at
-    equal logits a class adds log(number of negatives / number of positives).
+    with ``D`` the dot product of text and point. It contrasts *points for a class*; the contrast of *classes
+    for a point* is :func:`point_cross_entropy`. Read literally, the denominator holds the negatives alone, so
+    the loss has no lower bound and may be negative. At equal logits a class adds log(negatives / positives).
 
     Args:
         logits: Dot products of point features and class texts, before the temperature.
         labels: Train id of each point.
         temperature: Divides the logits; 0.5 in section 4.1 of the paper.
-        reduction: ``"sum"`` over classes as in Eq. 1, or their mean, which does not grow with the number of
-            classes that happen to be in the batch.
-        positives_in_denominator: Contrast the positives with all points instead of the negatives.
 
     Returns:
         The loss over classes that have both positives and negatives here; zero when there are none.
@@ -62,9 +48,8 @@ def class_infonce(
         return logits.sum() * 0.0
     logits, positive = logits[:, usable] / temperature, positive[:, usable]
     attracted = logits.masked_fill(~positive, -torch.inf).logsumexp(0)
-    contrast = logits if positives_in_denominator else logits.masked_fill(positive, -torch.inf)
-    per_class = contrast.logsumexp(0) - attracted
-    return per_class.sum() if reduction == "sum" else per_class.mean()
+    contrast = logits.masked_fill(positive, -torch.inf)
+    return (contrast.logsumexp(0) - attracted).sum()
 
 
 def point_cross_entropy(
@@ -72,31 +57,27 @@ def point_cross_entropy(
     labels: Int[Tensor, " points"],
     *,
     class_weights: Float[Tensor, " classes"] | None = None,
-    label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Ask every point to choose its class: softmax cross-entropy, averaged over labelled points.
+    """Softmax cross-entropy over the classes of each point, averaged over labelled points.
 
     Semantic consistency (SCR) as CLIP2Scene's released code computes it in place of Eq. 1: no temperature,
-    and features are not normalised. All-zero features cost ln(classes). With labels made by people it is
-    the first half of the supervised loss.
+    and features are not normalised. All-zero features cost ln(classes). With true labels it is the
+    supervised loss.
 
     Args:
         logits: Dot products of point features and class texts, or the outputs of a classifier.
         labels: Train id of each point.
-        class_weights: How much a point of each class counts; the mean is over the summed weight. See
+        class_weights: Weight of a point of each class; the mean is over the summed weight. See
             :func:`class_weights`.
-        label_smoothing: Share of the target spread evenly over all classes, 0 to 1.
 
     Returns:
-        The mean loss; zero without labelled points.
+        The mean loss, 0 or more; zero without labelled points.
 
     Raises:
         ValueError: If a label is no train id of these logits.
     """
     logits, labels = _labelled(logits, labels)
-    total = F.cross_entropy(
-        logits, labels.long(), weight=class_weights, label_smoothing=label_smoothing, reduction="sum"
-    )
+    total = F.cross_entropy(logits, labels.long(), weight=class_weights, reduction="sum")
     if class_weights is None:
         return total / max(len(labels), 1)
     return total / class_weights[labels].sum().clamp_min(torch.finfo(logits.dtype).tiny)
@@ -106,10 +87,10 @@ def lovasz_softmax(
     logits: Float[Tensor, "points classes"],
     labels: Int[Tensor, " points"],
 ) -> Float[Tensor, ""]:
-    """Minimise a convex stand-in for 1 - IoU, averaged over the classes present.
+    """Lovasz-softmax: a convex surrogate of 1 - IoU, averaged over the classes present.
 
     The Lovász extension of the Jaccard loss (Berman et al., CVPR 2018, Eq. 8, 9 and 12): per class, each
-    point's error |truth - probability| is weighed by how much the Jaccard loss grows when that point joins
+    point's error |truth - probability| is weighted by how much the Jaccard loss grows when that point joins
     those with greater errors. Where all errors are 0 or 1 it is exactly 1 - IoU.
 
     Args:
@@ -140,11 +121,11 @@ def lovasz_softmax(
 
 
 def class_weights(label_histogram: Int[Tensor, " classes"], power: float = 0.5) -> Float[Tensor, " classes"]:
-    """Weigh classes by (all points / points of the class) ** power, rare ones more.
+    """Class weights (all points / points of the class) ** power, larger for rare classes.
 
     Args:
         label_histogram: Number of points of each class.
-        power: 0 leaves all classes alike, 1 gives every class the same total weight, 0.5 goes half way.
+        power: In 0..1: 0 weights all classes alike, 1 gives every class the same total weight.
 
     Returns:
         Weights scaled so that the average *point* weighs 1; 0 for a class without points. All ones when the
@@ -169,9 +150,9 @@ def class_weights(label_histogram: Int[Tensor, " classes"], power: float = 0.5) 
 def _labelled(
     logits: Float[Tensor, "points classes"], labels: Int[Tensor, " points"]
 ) -> tuple[Float[Tensor, "labelled classes"], Int[Tensor, " labelled"]]:
-    """Leave out the points that teach nothing, and refuse labels that are no column of ``logits``."""
-    taught = labels != IGNORE_LABEL
-    logits, labels = logits[taught], labels[taught]
+    """Drop ignored points, and refuse labels that are no column of ``logits``."""
+    kept = labels != IGNORE_LABEL
+    logits, labels = logits[kept], labels[kept]
     num_classes = logits.shape[1]
     if len(labels) and (labels.min() < 0 or labels.max() >= num_classes):
         raise ValueError(
