@@ -13,17 +13,27 @@ import datetime
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from clip2scene.datasets.nuscenes.loader import NuScenes
-from clip2scene.doctor.edge_score import AXES, UNITS, fits_nowhere, judge, misplace, score_image
+from clip2scene.doctor.edge_score import (
+    AXES,
+    UNITS,
+    Velocity,
+    find_changes,
+    fits_nowhere,
+    score_image,
+    turn_about,
+)
 from clip2scene.doctor.lidar_edges import find_lidar_edges
 from clip2scene.doctor.timing import find_velocities
 from clip2scene.toytown.writers.datasets import write_nuscenes
 from clip2scene.toytown.writers.drive import Recording
+from clip2scene.types import Camera
 
 SIZES = {"deg": (0.5, 1.0, 5.0), "m": (0.05, 0.1), "s": (0.025, 0.05)}
 SHOWN = {"deg": (1, "degree"), "m": (100, "cm"), "s": (1000, "ms")}
@@ -38,19 +48,49 @@ def faults() -> Iterator[Fault]:
         yield from ((axis, size) for size in SIZES[unit])
 
 
+def misplace(
+    camera: Camera,
+    axis: str,
+    amount: float,
+    velocity: Velocity | None = None,
+) -> Camera:
+    """Spoil a calibration, to find out whether that is noticed; ``find_changes`` then finds minus ``amount``.
+
+    Args:
+        camera: With a true calibration.
+        axis: One of :data:`AXES`.
+        amount: Degrees, metres or seconds.
+        velocity: Of the lidar, as in :func:`score_image`; needed for a change in time.
+    """
+    number, change = AXES.index(axis), torch.eye(4)
+    motion = camera.camera_from_lidar
+    if axis == "time":
+        assert velocity is not None
+        turn = velocity[1] * amount
+        x, y, z = turn.tolist()
+        change[:3, :3] -= torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        change[:3, 3] = -velocity[0] * amount
+        return replace(camera, camera_from_lidar=motion @ change)
+    if number < 3:
+        change[:3, :3] = turn_about(number, amount)
+    else:
+        change[number - 3, 3] = amount
+    return replace(camera, camera_from_lidar=change @ motion)
+
+
 def score(dataset: NuScenes, numbers: list[int]) -> torch.Tensor:
     """Score every camera of some samples with every fault: faults samples views axes steps."""
     velocities, found = find_velocities(dataset, numbers), []
     for number in numbers:
         sample, velocity = dataset[number], velocities[number]
         assert velocity is not None
-        silhouettes = find_lidar_edges(sample.cloud.positions)
+        edges = find_lidar_edges(sample.cloud.positions)
         images = [sample.read_image(view) for view in range(len(sample.cameras))]
         for axis, size in faults():
             for view, (camera, image) in enumerate(zip(sample.cameras, images, strict=True)):
                 if axis != "none":  # half of the cameras one way, half the other, the same in all samples
                     camera = misplace(camera, axis, size if view % 2 else -size, velocity)
-                found.append(score_image(image, camera, sample.cloud.positions, silhouettes, velocity))
+                found.append(score_image(image, camera, sample.cloud.positions, edges, velocity))
     table = torch.stack(found).unflatten(0, (len(numbers), -1, len(images)))
     return table.transpose(0, 1)
 
@@ -69,7 +109,7 @@ def recall(table: torch.Tensor, frames: int, draws: int) -> list[tuple[float, fl
         alarms, sizes = [], []
         for chosen in groups:
             for view in range(scores.shape[1]):
-                findings = judge(scores[chosen, view])
+                findings = find_changes(scores[chosen, view])
                 alarms.append(findings[0].alarms or fits_nowhere(scores[chosen, view]))
                 sizes += [abs(each.best) for each in findings if each.axis == axis]
         rows.append((float(np.mean(alarms)), float(np.mean(sizes or [0])), float(np.std(sizes or [0]))))

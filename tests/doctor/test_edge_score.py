@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from benchmarks.calibration_check import misplace
 
-from clip2scene.doctor.edge_score import AXES, STEPS, judge, misplace, score_image, turn_about
+from clip2scene.doctor.edge_score import AXES, STEPS, find_changes, score_image, turn_about
 from clip2scene.doctor.lidar_edges import LidarEdges
 from clip2scene.types import Camera
 
@@ -50,7 +51,7 @@ def findings(spoilt, frames=6):
     for seed in range(frames):
         image, silhouettes = scene(seed)
         scores.append(score_image(image, spoilt, torch.zeros(0, 3), silhouettes, VELOCITY))
-    return {each.axis: each for each in judge(torch.stack(scores))}
+    return {each.axis: each for each in find_changes(torch.stack(scores))}
 
 
 def test_a_true_calibration_raises_no_alarm():
@@ -83,8 +84,10 @@ def test_without_velocity_nothing_is_said_about_time():
     assert len(scores[AXES.index("time")].unique()) == 1
     moving = score_image(image, camera(), torch.zeros(0, 3), silhouettes, VELOCITY)
     for images in (1, 6):
-        assert {each.axis for each in judge(scores[None].expand(images, -1, -1))} == set(AXES) - {"time"}
-        assert {each.axis for each in judge(moving[None].expand(images, -1, -1))} == set(AXES)
+        assert {each.axis for each in find_changes(scores[None].expand(images, -1, -1))} == set(AXES) - {
+            "time"
+        }
+        assert {each.axis for each in find_changes(moving[None].expand(images, -1, -1))} == set(AXES)
 
 
 def test_scores_of_no_change_are_the_same_for_every_axis():
@@ -108,7 +111,8 @@ def test_large_images_are_shrunk_without_a_shift():
     image, silhouettes = scene(3, scale=4)
     spoilt = camera(focal=4 * FOCAL, scale=4)
     found = {
-        each.axis: each for each in judge(score_image(image, spoilt, torch.zeros(0, 3), silhouettes)[None])
+        each.axis: each
+        for each in find_changes(score_image(image, spoilt, torch.zeros(0, 3), silhouettes)[None])
     }
     assert abs(found["yaw"].best) < 0.1 and abs(found["pitch"].best) < 0.1
 
@@ -125,7 +129,7 @@ def table(axis, peaks, height):
 
 
 def alarm(axis, peaks, height):
-    (found,) = judge(table(axis, peaks, height))
+    (found,) = find_changes(table(axis, peaks, height))
     return found.alarms
 
 
@@ -134,7 +138,7 @@ def alarm(axis, peaks, height):
 def test_images_that_agree_alarm_when_they_are_sure_enough(height, alarms, sign):
     """Six images fit best with 1 degree: the gain over 0.2 degrees is 0.64 heights each, halved as ends
     count in pairs, which must be 18 / 6 in all."""
-    (found,) = judge(table("yaw", [sign] * 6, height))
+    (found,) = find_changes(table("yaw", [sign] * 6, height))
     assert found.best == pytest.approx(sign) and found.spread < 1e-3
     assert found.gain == pytest.approx(6 * 0.64 * height / 2, rel=1e-3)
     assert found.alarms == alarms
@@ -144,7 +148,7 @@ def test_images_that_agree_alarm_when_they_are_sure_enough(height, alarms, sign)
 def test_images_that_disagree_do_not_alarm_however_much_the_sum_gains(apart, alarms):
     """Thirty images fit best with 0.5 degrees on average, which is 0.3 beyond the tolerable; their standard
     deviation, over the root of 29, is the spread, 0.17 or 0.24."""
-    (found,) = judge(table("yaw", [0.5 - apart, 0.5 + apart] * 15, 10.0))
+    (found,) = find_changes(table("yaw", [0.5 - apart, 0.5 + apart] * 15, 10.0))
     assert found.best == pytest.approx(0.5, abs=1e-3)
     assert found.spread == pytest.approx(apart / 29**0.5, rel=1e-3)
     assert found.gain > 18 / 30

@@ -12,7 +12,7 @@ from clip2scene.config import DataConfig
 from clip2scene.datasets.nuscenes.loader import CAMERAS, NuScenes
 from clip2scene.doctor import examine as doctor
 from clip2scene.doctor.calibration import check_calibration, verdict
-from clip2scene.doctor.edge_score import STEPS, Finding, judge, turn_about
+from clip2scene.doctor.edge_score import STEPS, Finding, find_changes, turn_about
 from clip2scene.doctor.overlays import draw_overlays
 from clip2scene.doctor.report import Line, report_json, report_text
 from clip2scene.doctor.samples import CameraView, Measured, measure_sample
@@ -20,7 +20,7 @@ from clip2scene.doctor.timing import check_times, find_places, find_velocities
 from clip2scene.types import Timestamps
 
 TOYTOWN = DataConfig(classes="toytown")
-SETTINGS = {"min_depth": 1.0, "occlusion_test": True}
+PAIRING = {"min_depth": 1.0, "occlusion_test": True}
 
 
 class Silent:
@@ -161,7 +161,7 @@ def test_images_from_one_place_count_as_one():
     rng = torch.Generator().manual_seed(0)
     noise = [torch.randn(STEPS.shape, generator=rng) for _ in range(40)]
     measured = [
-        Measured(str(number), (), looks=(CameraView("front", 0.1, peaked(1, 15) + noise[number]),))
+        Measured(str(number), (), views=(CameraView("front", 0.1, peaked(1, 15) + noise[number]),))
         for number in range(40)
     ]
     (driving,) = check_calibration(measured, range(40))
@@ -176,7 +176,7 @@ def test_images_from_one_place_count_as_one():
 def test_a_camera_that_fits_nowhere_is_a_fault_once_enough_places_were_seen(places, mark):
     scores = -torch.ones(STEPS.shape)  # whatever is changed, edges are met less than by chance
     measured = [
-        Measured(str(number), (), looks=(CameraView("front", 0.5, scores),)) for number in range(places)
+        Measured(str(number), (), views=(CameraView("front", 0.5, scores),)) for number in range(places)
     ]
     (line,) = check_calibration(measured, range(places))
     assert line.mark == mark and "no more than by chance" in line.text
@@ -217,8 +217,9 @@ def test_depth_says_whether_the_poses_of_a_room_are_right(tiny_rooms, tmp_path):
 
 
 def test_pictures_show_one_sample_as_each_camera_sees_it(tiny_toytown, tmp_path):
-    drawn = draw_overlays(TOYTOWN, tiny_toytown, split="train", folder=tmp_path / "pictures")
-    token = NuScenes(tiny_toytown).tokens[1]
+    dataset = NuScenes(tiny_toytown, labels=False)
+    drawn = draw_overlays(dataset, PAIRING, folder=tmp_path / "pictures")
+    token = dataset.tokens[1]
     assert [path.name for path in drawn] == [f"{token}-{name}.png" for name in CAMERAS]
     for path in drawn:
         with Image.open(path) as picture:
@@ -230,11 +231,11 @@ def test_pictures_show_one_sample_as_each_camera_sees_it(tiny_toytown, tmp_path)
 def test_a_sample_is_scored_for_each_camera(tiny_toytown):
     dataset = NuScenes(tiny_toytown, split="train")
     velocity = find_velocities(dataset, [0])[0]
-    measured = measure_sample(dataset, 0, settings=SETTINGS, velocity=velocity)
-    assert not measured.faults and len(measured.looks) == 6
+    measured = measure_sample(dataset, 0, pairing=PAIRING, velocity=velocity)
+    assert not measured.faults and len(measured.views) == 6
     assert measured.labels.total() == measured.num_points == len(dataset[0].cloud)
-    assert sum(float(look.scores.sum(0).max()) > 0 for look in measured.looks) >= 4
-    assert 0.01 < measured.looks[0].seen < 0.5
+    assert sum(float(look.scores.sum(0).max()) > 0 for look in measured.views) >= 4
+    assert 0.01 < measured.views[0].visible < 0.5
 
 
 def test_velocity_comes_from_the_poses_of_neighbours():
@@ -316,6 +317,6 @@ def test_the_command_ends_with_1_for_a_fault_and_writes_json(tiny_toytown, tmp_p
 def test_where_no_speed_is_known_a_report_says_nothing_about_time():
     scores = torch.rand(6, 7, 21, generator=torch.Generator().manual_seed(0))
     scores[:, -1] = scores[:, -1, :1]  # a change in time changes nothing
-    line = verdict("CAM_FRONT", judge(scores), 6, "6 images")
+    line = verdict("CAM_FRONT", find_changes(scores), 6, "6 images")
     assert "time" not in line.text
     assert dict(line.numbers).keys() == {"pitch", "yaw", "roll", "x", "y", "z"}

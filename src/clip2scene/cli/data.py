@@ -93,19 +93,23 @@ def doctor(
         pictures: Folder for a picture of each camera of one sample, with the points that it sees.
     """
     from clip2scene.doctor.examine import examine
-    from clip2scene.doctor.overlays import draw_overlays
     from clip2scene.doctor.report import report_json, report_text
     from clip2scene.io import write_json
 
     if samples < 0:
         raise ValueError(f"samples must not be negative, got {samples}; 0 looks at all")
-    lines = examine(data, data_root, split=split, samples=samples, calibration=calibration, costs=costs)
+    lines = examine(
+        data,
+        data_root,
+        split=split,
+        samples=samples,
+        calibration=calibration,
+        costs=costs,
+        pictures=pictures,
+    )
     if json is not None:
         write_json(json, report_json(lines))
     print(report_text(lines))
-    if pictures is not None:
-        drawn = draw_overlays(data, data_root, split=split, folder=pictures)
-        print(f"drew {len(drawn)} pictures: {pictures}")
     if any(line.mark == "fault" for line in lines):
         sys.exit(1)
 

@@ -9,6 +9,7 @@ changes the order of the others.
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,10 +90,10 @@ def choose(
         order: Who comes first: "hash" (see above), "stride" for every n-th, or a list of units.
         draw: Which shuffle, for "hash" and for points.
         points_per_scene: So many points of each unit are labelled, shared evenly by its samples.
-        holdout: Share of the chosen units, in 0..1, that nothing is learnt from.
+        holdout: Share of the chosen units, in 0..1, that nothing is trained on.
 
     Raises:
-        ValueError: If no unit is chosen, more are asked for than there are, or none is left to learn from.
+        ValueError: If no unit is chosen, more are asked for than there are, or none is left to train on.
     """
     units = list(dict.fromkeys(unit_of_token.values()))
     wanted = count if count is not None else math.floor(fraction * len(units) + _A_HAIR)
@@ -103,29 +104,40 @@ def choose(
             f"ask for 1 to {len(units)}, or count keyframes where there are few scenes (--labels.by keyframe)"
         )
     if order == "stride":
-        step = round(1 / fraction) if count is None else len(units) // count
-        if count is None and abs(1 / fraction - step) > 0.01:
-            raise ValueError(
-                f"every n-th of the scenes or keyframes is a share of 1/n, got {fraction:g}; take such a "
-                "share, or --labels.order hash"
-            )
+        step = _stride(fraction) if count is None else len(units) // count
         by_scene = any(token != unit for token, unit in unit_of_token.items())
         chosen = (units[step - 1 :: step] if by_scene else units[::step])[:count]
     elif order == "hash":
         chosen = sorted(units, key=lambda name: _hash(draw, name))[:wanted]
     else:
         chosen = _from_list(order, units)[:wanted]
-    tokens = tuple(token for token, unit in unit_of_token.items() if unit in set(chosen))
-    held_out = _hold_out(chosen, holdout)
-    points: dict[str, int] | None = None
-    if points_per_scene is not None:
-        points = {}
-        for unit in chosen:
-            mine = [token for token in tokens if unit_of_token[token] == unit]
-            share, rest = divmod(points_per_scene, len(mine))
-            points |= {token: share + (number < rest) for number, token in enumerate(mine)}
+    labelled, held_out = frozenset(chosen), _hold_out(chosen, holdout)
+    tokens = tuple(token for token, unit in unit_of_token.items() if unit in labelled)
+    points = None if points_per_scene is None else _share_points(points_per_scene, unit_of_token, tokens)
     held_tokens = tuple(token for token in tokens if unit_of_token[token] in held_out)
     return Subset(tuple(chosen), tokens, held_tokens, points, draw)
+
+
+def _stride(fraction: float) -> int:
+    """Give the n of a share of 1/n."""
+    step = round(1 / fraction)
+    if abs(1 / fraction - step) > 0.01:
+        raise ValueError(
+            f"every n-th of the scenes or keyframes is a share of 1/n, got {fraction:g}; take such a share, "
+            "or --labels.order hash"
+        )
+    return step
+
+
+def _share_points(number: int, unit_of_token: Mapping[str, str], tokens: Sequence[str]) -> dict[str, int]:
+    """Share so many points of each unit evenly by its samples, the first of which get what is left over."""
+    total, met, points = Counter(unit_of_token[token] for token in tokens), Counter[str](), {}
+    for token in tokens:
+        unit = unit_of_token[token]
+        share, rest = divmod(number, total[unit])
+        points[token] = share + (met[unit] < rest)
+        met[unit] += 1
+    return points
 
 
 def _hold_out(chosen: Sequence[str], share: float) -> frozenset[str]:

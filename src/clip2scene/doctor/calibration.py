@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from clip2scene.doctor.edge_score import AXES, UNITS, Finding, fits_nowhere, judge
+from clip2scene.doctor.edge_score import AXES, UNITS, Finding, find_changes, fits_nowhere
 from clip2scene.doctor.report import Line
 from clip2scene.doctor.samples import MOVING_CAMERA, Measured, names_of_cameras
 from clip2scene.doctor.timing import SAME_PLACE_DEG, SAME_PLACE_M
@@ -22,7 +22,7 @@ _SHOWN = {"deg": (1, 2, "degrees"), "m": (100, 1, "cm"), "s": (1000, 0, "ms")}  
 
 
 def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> list[Line]:
-    """Judge each camera by its images.
+    """Check the calibration of each camera by its images.
 
     Images taken at one place show the same things, with the same errors; they count as one.
 
@@ -33,15 +33,15 @@ def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> li
     Returns:
         Lines for the report.
     """
-    if any(look.depth is not None for each in measured for look in each.looks):
+    if any(view.depth is not None for each in measured for view in each.views):
         return [_check_depth(measured)]
     lines = []
     for name in names_of_cameras(measured):
         by_place: dict[int, list[torch.Tensor]] = {}
         for each, place in zip(measured, places, strict=True):
-            for look in each.looks:
-                if look.camera == name and look.scores is not None:
-                    by_place.setdefault(place, []).append(look.scores)
+            for view in each.views:
+                if view.camera == name and view.scores is not None:
+                    by_place.setdefault(place, []).append(view.scores)
         images = sum(map(len, by_place.values()))
         seen = f"{images} images"
         if len(by_place) < images:
@@ -58,13 +58,13 @@ def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> li
             text += "view is full of leaves and the like: look at where points fall in an image (--pictures)"
             lines.append(Line("fault" if len(table) >= SURE_FRAMES else "note", "calibration", text))
             continue
-        lines.append(verdict(name, judge(table), len(table), seen))
+        lines.append(verdict(name, find_changes(table), len(table), seen))
     return lines
 
 
 def _check_depth(measured: Sequence[Measured]) -> Line:
     """Say whether the depth that was measured fits the clouds, over all frames."""
-    counts = [look.depth for each in measured for look in each.looks if look.depth is not None]
+    counts = [view.depth for each in measured for view in each.views if view.depth is not None]
     confirmed, contradicted = (sum(column) for column in zip(*counts, strict=True))
     share = confirmed / max(confirmed + contradicted, 1)
     text = f"{MOVING_CAMERA}: of the points that its depth images could see, {100 * share:.0f} % lie within "

@@ -1,11 +1,11 @@
 """Whether a calibration fits what it calibrates: ends of things in the clouds against edges in the images.
 
-For one image, :func:`score_image` tells how well the silhouettes of a cloud lie on the image's edges when the
-calibration is changed a little, in each of seven ways. Over many images, :func:`judge` tells by which change
-they fit best, and whether that is more than chance.
+For one image, :func:`score_image` tells how well the edges of a cloud lie on the image's edges when the
+calibration is changed a little, in each of seven ways. Over many images, :func:`find_changes` tells by which
+change they fit best, and whether that is more than chance.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -79,10 +79,10 @@ def score_image(
     image: UInt8[Tensor, "height width 3"],
     camera: Camera,
     cloud: Float[Tensor, "points 3"],
-    silhouettes: LidarEdges,
+    edges: LidarEdges,
     velocity: Velocity | None = None,
 ) -> Float[Tensor, "axes steps"]:
-    """Tell how well silhouettes lie on the edges of an image, for each change of the calibration.
+    """Score how well lidar edges lie on the edges of an image, for each change of the calibration.
 
     Along the way from a thing's last point outwards, the image's gradients are taken for the chances of where
     the thing ends in the image, next to a chance of one half that it ends unseen. The score is the log
@@ -93,20 +93,18 @@ def score_image(
         image: What the camera saw.
         camera: Its calibration.
         cloud: The sweep, in its lidar's frame, to find out what the camera cannot see.
-        silhouettes: Its ends.
+        edges: Its ends.
         velocity: Of the lidar. Without, the scores of a change in time are all alike.
 
     Returns:
         Sums over the visible ends; of the same ends for every change. Zeros without any.
     """
-    visible = _visible(cloud, silhouettes.positions, camera)
+    visible = _visible(cloud, edges.positions, camera)
     motion = camera.camera_from_lidar
-    ends = silhouettes.positions[visible]
+    ends = edges.positions[visible]
     in_camera = ends @ motion[:3, :3].T + motion[:3, 3]
-    reaches = silhouettes.reaches[visible] @ motion[:3, :3].T
-    drift = torch.zeros_like(ends)
-    if velocity is not None:
-        drift = -(velocity[0] + torch.linalg.cross(velocity[1].expand_as(ends), ends)) @ motion[:3, :3].T
+    reaches = edges.reaches[visible] @ motion[:3, :3].T
+    drift = torch.zeros_like(ends) if velocity is None else -_speeds(ends, velocity) @ motion[:3, :3].T
     small, intrinsics = _shrink(image, camera.intrinsics)
     pixels = _project(in_camera, intrinsics)
     ways = _project(in_camera + reaches, intrinsics) - pixels
@@ -134,7 +132,7 @@ def fits_nowhere(scores: Float[Tensor, "images axes steps"]) -> bool:
     return float(scores.sum(0).max()) <= 0
 
 
-def judge(scores: Float[Tensor, "images axes steps"]) -> list[Finding]:
+def find_changes(scores: Float[Tensor, "images axes steps"]) -> list[Finding]:
     """Tell, for every axis, which change fits best and how surely.
 
     Args:
@@ -161,6 +159,11 @@ def judge(scores: Float[Tensor, "images axes steps"]) -> list[Finding]:
         alarms = gain > needed and abs(best) - TOLERANCE[unit] > ALARM_SPREADS * spread
         findings.append(Finding(axis, best, spread, gain, alarms))
     return sorted(findings, key=lambda finding: (not finding.alarms, -finding.gain))
+
+
+def _speeds(ends: Float[Tensor, "ends 3"], velocity: Velocity) -> Float[Tensor, "ends 3"]:
+    """Give the velocity of each end against the lidar's surroundings, in metres a second."""
+    return velocity[0] + torch.linalg.cross(velocity[1].expand_as(ends), ends)
 
 
 def _visible(cloud: Float[Tensor, "points 3"], ends: Float[Tensor, "ends 3"], camera: Camera) -> Tensor:
@@ -277,33 +280,3 @@ def _likeness(scores: Float[Tensor, "images steps"], steps: Float[Tensor, " step
     if len(scores) < 2 or bends <= 0:
         return _LEAST_LIKENESS
     return max(_LEAST_LIKENESS, float(varies / bends))
-
-
-def misplace(
-    camera: Camera,
-    axis: str,
-    amount: float,
-    velocity: Velocity | None = None,
-) -> Camera:
-    """Spoil a calibration, to find out whether that is noticed; ``judge`` then finds minus ``amount``.
-
-    Args:
-        camera: With a true calibration.
-        axis: One of :data:`AXES`.
-        amount: Degrees, metres or seconds.
-        velocity: Of the lidar, as in :func:`score_image`; needed for a change in time.
-    """
-    number, change = AXES.index(axis), torch.eye(4)
-    motion = camera.camera_from_lidar
-    if axis == "time":
-        assert velocity is not None
-        turn = velocity[1] * amount
-        x, y, z = turn.tolist()
-        change[:3, :3] -= torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-        change[:3, 3] = -velocity[0] * amount
-        return replace(camera, camera_from_lidar=motion @ change)
-    if number < 3:
-        change[:3, :3] = turn_about(number, amount)
-    else:
-        change[number - 3, 3] = amount
-    return replace(camera, camera_from_lidar=change @ motion)

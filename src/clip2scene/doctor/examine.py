@@ -19,6 +19,7 @@ from clip2scene.datasets import Dataset
 from clip2scene.datasets.checks import MissingLabelsError
 from clip2scene.distill.lift import lift_split
 from clip2scene.doctor.calibration import check_calibration
+from clip2scene.doctor.overlays import draw_overlays
 from clip2scene.doctor.report import Line
 from clip2scene.doctor.samples import Measured, count_labels, measure_sample, names_of_cameras
 from clip2scene.doctor.timing import check_times, find_places, find_velocities
@@ -35,8 +36,9 @@ def examine(
     samples: int = 60,
     calibration: bool = True,
     costs: bool = True,
+    pictures: Path | None = None,
 ) -> list[Line]:
-    """Examine a data set.
+    """Examine a data set; it is opened once.
 
     Args:
         data: How it lies on the disk, and how points meet pixels.
@@ -44,33 +46,32 @@ def examine(
         split: Which split to look at.
         samples: How many samples, spread evenly over the split; 0 for all.
         calibration: Whether to compare clouds with images.
-        costs: Whether to let the package's own image model look at two samples, to measure time and disk.
+        costs: Whether to run the package's own image model on two samples, to measure time and disk.
+        pictures: Folder for a picture of each camera of one sample, with the points that it sees.
 
     Returns:
-        The lines of the report.
+        The report.
     """
     try:
         dataset, lines = _open(data, root, split)
     except ValueError as error:
         return [Line("fault", "files", f"cannot be opened: {error}")]
-    count = len(dataset.tokens)
+    count = len(dataset)
     numbers = np.unique(np.linspace(0, count - 1, min(samples or count, count)).round().astype(int)).tolist()
-    settings = _settings(data, dataset)
+    pairing = {"min_depth": data.min_depth, "occlusion_test": data.occlusion_test}
     velocities, places = _motion(dataset, numbers)
     measured = [
-        measure_sample(dataset, number, settings=settings, velocity=velocities.get(number), align=calibration)
+        measure_sample(dataset, number, pairing=pairing, velocity=velocities.get(number), align=calibration)
         for number in tqdm(numbers, desc="looking", unit="sample", disable=None)
     ]
     lines += [*_files(measured, count), *_clouds(measured), *_cameras(measured)]
     lines += check_times(dataset, numbers)
-    if calibration:
-        lines += check_calibration(measured, places)
+    lines += check_calibration(measured, places) if calibration else []
     lines += _labels(measured, dataset, numbers)
-    whole = zip(numbers, measured, strict=True)
-    healthy = [number for number, each in whole if each.looks and not each.faults]
+    healthy = [n for n, each in zip(numbers, measured, strict=True) if each.views and not each.faults]
     if costs and healthy:
         lines += _costs(data, root, dataset, healthy[:2], measured)
-    return lines
+    return lines if pictures is None else [*lines, _draw(dataset, pairing, pictures)]
 
 
 def _open(data: DataConfig, root: Path, split: str) -> tuple[Dataset, list[Line]]:
@@ -82,6 +83,15 @@ def _open(data: DataConfig, root: Path, split: str) -> tuple[Dataset, list[Line]
     except ValueError as error:
         line = Line("fault", "labels", f"cannot be read: {error}")
     return build.open_dataset(data, root, split=split), [line]
+
+
+def _draw(dataset: Dataset, pairing: dict[str, Any], folder: Path) -> Line:
+    """Draw the pictures, and say so."""
+    try:
+        drawn = draw_overlays(dataset, pairing, folder=folder)
+    except ValueError as error:
+        return Line("note", "pictures", f"none drawn: {error}")
+    return Line("ok", "pictures", f"drew {len(drawn)} pictures: {folder}")
 
 
 def _settings(data: DataConfig, dataset: Dataset) -> dict[str, Any]:
@@ -101,7 +111,7 @@ def _motion(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[int, Any], l
 def _files(measured: Sequence[Measured], count: int) -> list[Line]:
     """Say how many samples can be read."""
     bad = [each for each in measured if each.faults]
-    images = sum(len(each.looks) for each in measured)
+    images = sum(len(each.views) for each in measured)
     looked = f"{len(measured)} of {count} samples"
     if not bad:
         return [Line("ok", "files", f"{looked} looked at: all clouds and {images} images can be read")]
@@ -119,7 +129,7 @@ def _clouds(measured: Sequence[Measured]) -> list[Line]:
     text = f"{np.median(counts):.0f} points (median; {counts.min()} to {counts.max()}), all finite, "
     text += f"range {near:.1f} to {far:.1f} m, half within {middle:.1f} m"
     lines = [Line("ok", "clouds", text)]
-    is_room = any(look.depth is not None for each in read for look in each.looks)
+    is_room = any(view.depth is not None for each in read for view in each.views)
     if far < (0.5 if is_room else 5) or far > 500:
         lines.append(Line("note", "clouds", f"range {far:.1f} m is unusual: are the units metres?"))
     poor = [each.token for each in read if each.num_points < 0.25 * np.median(counts)]
@@ -133,7 +143,7 @@ def _cameras(measured: Sequence[Measured]) -> list[Line]:
     """Say what share of the points each camera sees."""
     lines = []
     for name in names_of_cameras(measured):
-        shares = [look.seen for each in measured for look in each.looks if look.camera == name]
+        shares = [view.visible for each in measured for view in each.views if view.camera == name]
         text = f"{name}: sees {100 * np.median(shares):.1f} % of the points in {len(shares)} images"
         if max(shares) == 0:
             text = f"{name}: sees no point in any of {len(shares)} images: its calibration cannot be right"

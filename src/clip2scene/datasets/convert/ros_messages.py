@@ -160,8 +160,7 @@ def read_lens(message: Message, topic: str, *, rectified: bool) -> Lens:
     Args:
         message: The message.
         topic: Where it came from, for messages.
-        rectified: Whether the images are rectified, so that ``p`` and ``r`` describe them, not ``k`` and
-            ``d``.
+        rectified: Whether ``p`` and ``r`` describe the images, not ``k`` and ``d``.
 
     Raises:
         ValueError: If the images are distorted, cut or binned, belong to the right camera of a stereo pair,

@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -124,9 +124,7 @@ class DriveLog:
         self.root = Path(root)
         self._sweeps = sweeps
         self._calibration = read_calibration(self.root / CALIBRATION)
-        self._clouds = _list_files(self.root / "lidar", SUFFIXES)
-        if not self._clouds:
-            raise ValueError(f"{self.root / 'lidar'} holds no cloud; expected files {', '.join(SUFFIXES)}")
+        self._clouds = _list_clouds(self.root / "lidar")
         self._images = _list_images(self.root, self._calibration.cameras)
         self.class_set = _own_classes(self.root) if class_set is None else class_set
         self._trajectory, self._time_of = _read_times(self.root, self._clouds, sweeps)
@@ -134,13 +132,7 @@ class DriveLog:
         self._order = sorted(self._clouds, key=lambda name: (self._time_of.get(name, 0), name))
         self._place = {name: place for place, name in enumerate(self._order)}
         chosen = choose_names(self.root / "splits.json", split, self._order)
-        with_image = [name for name in chosen if self.has_image(name)]
-        if need_images and not with_image:
-            raise ValueError(
-                f"none of the {len(chosen)} clouds of split {split!r} has an image of its name in "
-                f"{self.root / 'images'}/CAMERA; an image is called like its cloud"
-            )
-        self.tokens = tuple(with_image if need_images else chosen)
+        self.tokens = self._with_image(chosen, split) if need_images else tuple(chosen)
         self._labels = {} if labels is False else self._list_labels(labels)
         longest = max((len(self._earlier_names(name)) for name in self.tokens), default=0)
         check_enough_sweeps(sweeps, 1 + longest, f"{self.root / 'lidar'}")
@@ -232,6 +224,16 @@ class DriveLog:
             ``semantic_maps/CAMERA/NAME.png`` below the root.
         """
         return self.root / "semantic_maps" / self._camera_at(token, view).name / f"{token}.png"
+
+    def _with_image(self, names: Sequence[str], split: str | None) -> tuple[str, ...]:
+        """Leave out the clouds that have no image."""
+        found = tuple(name for name in names if self.has_image(name))
+        if not found:
+            raise ValueError(
+                f"none of the {len(names)} clouds of split {split!r} has an image of its name in "
+                f"{self.root / 'images'}/CAMERA; an image is called like its cloud"
+            )
+        return found
 
     def _cameras_of(self, name: str) -> list[Camera]:
         """List the cameras that have an image of a cloud."""
@@ -348,6 +350,13 @@ def read_log_cloud(path: Path, calibration: Calibration) -> PointCloud:
     if torch.equal(turn, torch.eye(4, dtype=torch.float64)):
         return cloud
     return PointCloud(transform_points(turn, cloud.positions), cloud.features)
+
+
+def _list_clouds(folder: Path) -> dict[str, Path]:
+    clouds = _list_files(folder, SUFFIXES)
+    if not clouds:
+        raise ValueError(f"{folder} holds no cloud; expected files {', '.join(SUFFIXES)}")
+    return clouds
 
 
 def _list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -99,16 +99,7 @@ class KittiObject:
         self.root = Path(root)
         self.class_set = class_set
         folder = self.root / SPLITS[split]
-        names = list_names(folder / "velodyne", ".bin", 6)
-        images = frozenset(list_names(folder / "image_2", ".png", 6))
-        places = [
-            Place(
-                f"{folder.name}-{name}",
-                folder / "velodyne" / f"{name}.bin",
-                folder / "image_2" / f"{name}.png" if name in images else None,
-            )
-            for name in names
-        ]
+        places = list_places(folder.name, folder / "velodyne", folder / "image_2", digits=6)
         self._places = choose_places(places, need_images, f"{folder / 'velodyne'}/NNNNNN.bin")
         self.tokens = tuple(self._places)
         check_sweeps(sweeps)
@@ -194,6 +185,15 @@ def refuse_labels(labels: bool | Collection[str], what: str, instead: str = "Sem
             f"{what} has no labels of points, so nothing can be judged by them; use {instead} layout, "
             "or labels=False"
         )
+
+
+def list_places(drive: str, clouds: Path, images: Path, *, digits: int = 10) -> list[Place]:
+    """List the samples of a folder of clouds and one of images, named alike by numbers of so many digits."""
+    present = frozenset(list_names(images, ".png", digits))
+    return [
+        Place(f"{drive}-{name}", clouds / f"{name}.bin", images / f"{name}.png" if name in present else None)
+        for name in list_names(clouds, ".bin", digits)
+    ]
 
 
 def choose_places(places: list[Place], need_images: bool, where: str) -> dict[str, Place]:

@@ -16,7 +16,6 @@ from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
 from clip2scene.datasets.kitti.files import (
     VEHICLE_REACH_M,
     VIEWPOINT,
-    list_names,
     read_matrices,
     read_text,
     read_velodyne,
@@ -29,6 +28,7 @@ from clip2scene.datasets.kitti.object import (
     Place,
     choose_places,
     find_place,
+    list_places,
     read_sample,
     refuse_labels,
 )
@@ -94,17 +94,9 @@ class KittiRaw:
         check_sweeps(sweeps)
         self.root = Path(root)
         self.class_set = class_set
-        places: list[Place] = []
+        places = []
         for drive in _choose_drives(self.root, split):
-            images = frozenset(list_names(drive / "image_02" / "data", ".png", 10))
-            places += [
-                Place(
-                    f"{drive.name}-{name}",
-                    drive / "velodyne_points" / "data" / f"{name}.bin",
-                    drive / "image_02" / "data" / f"{name}.png" if name in images else None,
-                )
-                for name in list_names(drive / "velodyne_points" / "data", ".bin", 10)
-            ]
+            places += list_places(drive.name, drive / "velodyne_points/data", drive / "image_02/data")
         self._earlier = _earlier_clouds(places, sweeps)
         self._places = choose_places(
             places, need_images, f"{self.root}/DATE/DRIVE/velodyne_points/data/*.bin"

@@ -155,25 +155,13 @@ class SemanticKitti:
         self._drives = {
             name: open_drive(self.root / "sequences" / name, with_poses=sweeps > 1) for name in chosen
         }
-        self._places = [
-            (sequence, number)
-            for sequence, drive in self._drives.items()
-            for number, name in enumerate(drive.names)
-            if name in drive.images or not need_images
-        ]
+        self._places = self._list_places(need_images)
         self.tokens = tuple(f"{name}-{self._drives[name].names[number]}" for name, number in self._places)
         self._known = frozenset(self.tokens)
-        if not self._places:
-            raise ValueError(
-                f"none of the sequences {', '.join(chosen)} of {self.root} has an image in {CAMERA}, so "
-                "there is nothing to learn from; KITTI offers the colour images apart from the clouds"
-            )
         longest = max(len(drive.names) for drive in self._drives.values())
         check_enough_sweeps(sweeps, longest, f"{self.root / 'sequences'}, {', '.join(chosen)}")
         self._labelled = labelled_tokens(self.tokens, labels)
-        for sequence, drive in self._drives.items():
-            of_drive = [name for name in drive.names if f"{sequence}-{name}" in self._labelled]
-            check_drive_labels(drive, of_drive, chosen=labels is not True)
+        self._check_labels(chosen=labels is not True)
 
     @classmethod
     def open(
@@ -274,6 +262,27 @@ class SemanticKitti:
         if token not in self._known or view != 0:
             raise ValueError(f"no camera {view} of sample {token!r} here; expected one of this data set")
         return self.root / "sequences" / sequence / "semantic_maps" / f"{name}.png"
+
+    def _list_places(self, need_images: bool) -> list[tuple[str, int]]:
+        """List each sample's sequence and the number of its cloud there."""
+        places = [
+            (sequence, number)
+            for sequence, drive in self._drives.items()
+            for number, name in enumerate(drive.names)
+            if name in drive.images or not need_images
+        ]
+        if not places:
+            raise ValueError(
+                f"none of the sequences {', '.join(self._drives)} of {self.root} has an image in {CAMERA}, "
+                "so there is nothing to learn from; KITTI offers the colour images apart from the clouds"
+            )
+        return places
+
+    def _check_labels(self, *, chosen: bool) -> None:
+        """Refuse to go on when a label file is lacking that is to be read."""
+        for sequence, drive in self._drives.items():
+            of_drive = [name for name in drive.names if f"{sequence}-{name}" in self._labelled]
+            check_drive_labels(drive, of_drive, chosen=chosen)
 
     def _earlier(self, drive: Drive, number: int) -> tuple[PointCloud, ...]:
         """Read the sweeps just before a cloud, newest first, in its frame."""

@@ -31,7 +31,7 @@ from clip2scene.datasets.checks import (
 )
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
 from clip2scene.datasets.nuscenes.cache import open_index
-from clip2scene.datasets.nuscenes.index import CHANNELS, NO_TIME, Record
+from clip2scene.datasets.nuscenes.index import CHANNELS, NO_TIME, Index, Record
 from clip2scene.datasets.nuscenes.records import find_files, read_label_files
 from clip2scene.datasets.nuscenes.splits import official_scenes, usual_version
 from clip2scene.datasets.rooms.frames import FrameChoice
@@ -92,8 +92,7 @@ class NuScenes:
 
         Args:
             root: The folder that holds ``samples/`` and the folder of tables.
-            split: A name in the tables' ``splits.json``, if there is one; else an official split (see
-                ``nuscenes_splits.py``). None takes every scene.
+            split: A name in the tables' ``splits.json``, or an official split. None takes every scene.
             scenes: Names of scenes, instead of a split.
             version: Folder of the tables; may be left out when there is only one, or one of the usual name
                 for the split.
@@ -103,8 +102,7 @@ class NuScenes:
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. Earlier ones are spread evenly over
                 the lidar records of the half second before the keyframe (9 at 20 Hz), always with the oldest:
                 3 sweeps take those 0.2 s and 0.45 s before. Where a scene begins there may be fewer.
-            index_folder: Where to keep the index of large tables, which makes them open quickly; by default
-                among the tables (:func:`clip2scene.datasets.nuscenes.cache.open_index`).
+            index_folder: Where to keep the index of large tables; by default among them.
 
         Raises:
             ValueError: If a table is missing or inconsistent, a calibration is wrong, the split is unknown or
@@ -116,17 +114,9 @@ class NuScenes:
         self.class_set = class_set
         tables = self.root / self.version
         self._index = open_index(tables, index_folder)
-        present = self._index.scenes
-        chosen = _split_scenes(tables, split, present) if scenes is None else set(scenes)
-        if not chosen or not chosen <= set(present):
-            wanted = sorted(chosen - set(present)) or f"of split {split!r}"
-            raise ValueError(f"{tables} lacks the scenes {wanted}; it has {', '.join(present[:5])} ...")
-        is_chosen = np.array([name in chosen for name in present])
-        samples = np.flatnonzero(is_chosen[self._index.sample_scene])
-        if not len(samples):
-            raise ValueError(f"{tables} has no keyframe of {sorted(chosen)[:5]}; check split and scenes")
+        samples = _choose_keyframes(self._index, tables, split, scenes)
         self.tokens = tuple(self._index.sample_token[number] for number in samples.tolist())
-        self.scenes = tuple(present[number] for number in self._index.sample_scene[samples].tolist())
+        self.scenes = tuple(self._index.scenes[number] for number in self._index.sample_scene[samples])
         self._number_of = {token: number for number, token in enumerate(self.tokens)}
         self._keyframes, self._earlier = find_files(self._index, samples, tables, sweeps=sweeps)
         self._labelled = labelled_tokens(self.tokens, labels)
@@ -300,6 +290,22 @@ def _only_version(root: Path, split: str | None) -> str:
             else f"{root} is not a folder; expected the root of a data set in nuScenes' layout"
         )
     return versions[0]
+
+
+def _choose_keyframes(
+    index: Index, tables: Path, split: str | None, scenes: Sequence[str] | None
+) -> Int[np.ndarray, " samples"]:
+    """Find the keyframes of a split, or of some scenes, all of which are there; positions in the index."""
+    present = index.scenes
+    chosen = _split_scenes(tables, split, present) if scenes is None else set(scenes)
+    if not chosen or not chosen <= set(present):
+        wanted = sorted(chosen - set(present)) or f"of split {split!r}"
+        raise ValueError(f"{tables} lacks the scenes {wanted}; it has {', '.join(present[:5])} ...")
+    is_chosen = np.array([name in chosen for name in present])
+    samples = np.flatnonzero(is_chosen[index.sample_scene])
+    if not len(samples):
+        raise ValueError(f"{tables} has no keyframe of {sorted(chosen)[:5]}; check split and scenes")
+    return samples
 
 
 def _split_scenes(tables: Path, split: str | None, present: tuple[str, ...]) -> set[str]:

@@ -110,27 +110,9 @@ class PandaSet:
         check_sweeps(sweeps)
         if sensor not in _SENSORS:
             raise ValueError(f"unknown sensor {sensor!r}, expected one of {', '.join(_SENSORS)}")
-        if split is not None and split not in SPLITS:
-            raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
-        if split is not None and frames is not None:
-            raise ValueError(f"got both split {split!r} and frames; name one of them")
-        self.root = Path(root)
-        self.sensor = sensor
+        self.root, self.sensor = Path(root), sensor
         present = sorted(int(path.stem) for path in self.root.glob("lidar/*.npz") if path.stem.isdigit())
-        if not present:
-            raise ValueError(
-                f"{self.root} holds no lidar/NN.npz; expected a PandaSet sequence (convert an official one)"
-            )
-        wanted = present if frames is None else frames
-        last = present[-1] + 1
-        border = 3 * last // 4
-        self.frames = tuple({"train": range(border), "val": range(border, last), None: wanted}[split])
-        missing = [frame for frame in self.frames if frame not in set(present)]
-        if missing or not self.frames:
-            raise ValueError(
-                f"{self.root} has frames {present[0]}-{present[-1]}, but not {missing or 'two to split'}; "
-                "restore them, or name other frames"
-            )
+        self.frames = _choose_frames(self.root, present, split, frames)
         self.tokens = tuple(f"{self.root.name}-{frame:02d}" for frame in self.frames)
         self._labelled = labelled_tokens(self.tokens, labels)
         self._earlier = _earlier_frames(self.frames, present, sweeps, self.root)
@@ -291,6 +273,31 @@ class PandaSet:
     def _read_image(self, frame: int, view: int) -> Shaped[Tensor, "height width 3"]:
         """Read one image."""
         return read_image(self.root / "camera" / CAMERAS[view] / f"{frame:02d}.jpg", WIDTH, HEIGHT)
+
+
+def _choose_frames(
+    root: Path, present: Sequence[int], split: str | None, frames: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Number the frames of a split, or those asked for, all of which are there."""
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
+    if split is not None and frames is not None:
+        raise ValueError(f"got both split {split!r} and frames; name one of them")
+    if not present:
+        raise ValueError(
+            f"{root} holds no lidar/NN.npz; expected a PandaSet sequence (convert an official one)"
+        )
+    wanted = present if frames is None else frames
+    last = present[-1] + 1
+    border = 3 * last // 4
+    chosen = tuple({"train": range(border), "val": range(border, last), None: wanted}[split])
+    missing = [frame for frame in chosen if frame not in set(present)]
+    if missing or not chosen:
+        raise ValueError(
+            f"{root} has frames {present[0]}-{present[-1]}, but not {missing or 'two to split'}; "
+            "restore them, or name other frames"
+        )
+    return chosen
 
 
 def _earlier_frames(

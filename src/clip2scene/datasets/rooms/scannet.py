@@ -62,7 +62,6 @@ class ScanNet:
     Attributes:
         class_set: What the labels mean.
         tokens: Names of the scenes.
-        num_absent: How many scenes of the split do not lie here.
         viewpoint: None: a scene was not seen from one place.
     """
 
@@ -100,24 +99,14 @@ class ScanNet:
         """
         self.root, self.class_set = Path(root), class_set
         self._choice = choice or FrameChoice()
-        names = _split_names(self.root, split)
-        self._folders = {name: folder for name in names if (folder := _find_scene(self.root, name))}
-        self.num_absent = len(names) - len(self._folders)
-        if not self._folders:
-            raise ValueError(
-                f"none of the {len(names)} scenes of split {split!r} lies in {self.root / 'scans'}; expected "
-                "folders SCENE with SCENE_vh_clean_2.ply"
-            )
-        if self.num_absent:
-            _log.warning("%d of the %d scenes of %s are not there", self.num_absent, len(names), split)
-        seen = [name for name, folder in self._folders.items() if (folder / "color").is_dir()]
-        self._seen = frozenset(seen)
-        if need_images and not seen:
+        self._folders = _find_scenes(self.root, split)
+        self._with_frames = tuple(name for name, path in self._folders.items() if (path / "color").is_dir())
+        if need_images and not self._with_frames:
             raise ValueError(
                 f"none of the {len(self._folders)} scenes of split {split!r} has frames; extract them from "
                 "the .sens files into SCENE/color, depth, pose and intrinsic"
             )
-        self.tokens = tuple(seen if need_images else self._folders)
+        self.tokens = self._with_frames if need_images else tuple(self._folders)
         self._of_words = labels is not False and class_set.name in OF_CATEGORIES
         self._ids = scannet_scene.read_words(self.root / scannet_scene.WORDS) if self._of_words else {}
         self._labelled = labelled_tokens(self.tokens, labels)
@@ -200,7 +189,7 @@ class ScanNet:
 
     def has_image(self, token: str) -> bool:
         """Say whether a scene has extracted frames."""
-        return token in self._seen
+        return token in self._with_frames
 
     def timestamps(self, index: int) -> None:
         """Tell nothing: a scene has no one moment."""
@@ -279,6 +268,21 @@ def _choose_frames(folder: Path, choice: FrameChoice) -> Chosen:
 
 def _no_image(view: int) -> UInt8[Tensor, "height width 3"]:
     raise ValueError(f"no image {view}: the scene has no frames; extract them from its .sens file")
+
+
+def _find_scenes(root: Path, split: str | None) -> dict[str, Path]:
+    """Find the folders of a split's scenes; those that are not there are counted in a warning."""
+    names = _split_names(root, split)
+    folders = {name: folder for name in names if (folder := _find_scene(root, name))}
+    if not folders:
+        raise ValueError(
+            f"none of the {len(names)} scenes of split {split!r} lies in {root / 'scans'}; expected folders "
+            "SCENE with SCENE_vh_clean_2.ply"
+        )
+    if len(folders) < len(names):
+        absent = len(names) - len(folders)
+        _log.warning("%d of the %d scenes of %s are not there", absent, len(names), split)
+    return folders
 
 
 def _find_scene(root: Path, name: str) -> Path | None:
