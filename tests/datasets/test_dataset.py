@@ -1,78 +1,27 @@
 """What all layouts offer, and what a new one must."""
 
-from functools import partial
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from clip2scene.build import open_dataset
 from clip2scene.classes.tables import CITYSCAPES, NUSCENES
 from clip2scene.config import DataConfig, Layout
 from clip2scene.datasets import LOADERS
-from clip2scene.datasets.checks import read_image
-from clip2scene.datasets.clouds import read_cloud
-from clip2scene.datasets.dataset import Dataset, InputPatterns, any_format, count_images, stamp_files
+from clip2scene.datasets.dataset import Dataset, count_images, stamp_files
 from clip2scene.datasets.drive_log.loader import INPUTS as LOG_INPUTS
 from clip2scene.doctor.examine import examine
-from clip2scene.types import Camera, Sample
-
-PICTURES = InputPatterns(tables=("poses.txt",), labels=("labels/*.npy",))
 
 
-class Pictures:
-    """A layout of one's own: ``NAME.npy`` beside ``NAME.png``, all seen by one camera."""
-
-    indoors: ClassVar[bool] = False
-    own_files: ClassVar[tuple[str, ...]] = ()
-    cloud_reader = staticmethod(any_format)
-    class_set = NUSCENES
-    viewpoint = (0.0, 0.0, 0.0)
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.tokens = tuple(sorted(path.stem for path in root.glob("*.npy")))
-
-    @classmethod
-    def open(
-        cls, root, *, split, classes="own", labels=False, sweeps=1, need_images=False, frames=None
-    ) -> "Pictures":
-        return cls(root)
-
-    @staticmethod
-    def class_set_of(classes, folder=None, words="own"):
-        return NUSCENES
-
-    def __len__(self):
-        return len(self.tokens)
-
-    def __getitem__(self, index):
-        token = self.tokens[index]
-        motion = torch.tensor([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
-        camera = Camera("front", torch.tensor([[50.0, 0, 40], [0, 50, 30], [0, 0, 1]]), motion, 80, 60)
-        read = partial(self._read_image, token)
-        return Sample(token, read_cloud(self.root / f"{token}.npy"), (camera,), read)
-
-    def _read_image(self, token, view):
-        return read_image(self.root / f"{token}.png", 80, 60)
-
-    def scene_of(self, token):
-        return token
-
-    def has_image(self, token):
-        return True
-
-    def timestamps(self, index):
-        return None
-
-    def label_map_path(self, token, view):
-        return self.root / "semantic_maps" / f"{token}.png"
-
-    def input_files(self, *, labels, class_maps):
-        return PICTURES.find(self.root, labels=labels, class_maps=class_maps)
+def class_of_the_page():
+    """Run the example of ``docs/extending.md``."""
+    page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+    names = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    return names["Pictures"]
 
 
 def asked_for():
@@ -90,7 +39,7 @@ def pictures(tmp_path, monkeypatch):
         points = np.c_[rng.uniform((5, -3, -2), (15, 3, 2), (500, 3)), rng.random(500)]
         np.save(tmp_path / f"{name}.npy", points.astype(np.float32))
         Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
-    monkeypatch.setitem(LOADERS, "pictures", Pictures)
+    monkeypatch.setitem(LOADERS, "pictures", class_of_the_page())
     return tmp_path
 
 
@@ -108,7 +57,7 @@ def test_every_layout_says_which_classes_it_is_evaluated_in(layout, tmp_path):
 
 def test_a_new_layout_is_opened_through_the_door_of_all_others(pictures):
     dataset = open_dataset(asked_for(), pictures, split="train")
-    assert isinstance(dataset, Dataset) and isinstance(dataset, Pictures)
+    assert isinstance(dataset, Dataset) and count_images(dataset) == 2
     assert (dataset.tokens, count_images(dataset), dataset[1].read_image(0).shape) == (
         ("a", "b"),
         2,

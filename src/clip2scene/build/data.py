@@ -8,6 +8,7 @@ from clip2scene.classes.mapping import map_classes
 from clip2scene.classes.tables import CLASS_SETS
 from clip2scene.config import DataConfig, Recipe
 from clip2scene.datasets import LOADERS, Dataset
+from clip2scene.datasets.dataset import OpenOptions
 from clip2scene.datasets.label_subset import Subset, choose
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.io import read_json, write_json
@@ -32,8 +33,7 @@ def open_dataset(
         sweeps: Sweeps of each sample; None takes as many as are trained with.
         need_images: Whether to leave out the samples that a teacher could say nothing of.
     """
-    return LOADERS[data.layout].open(
-        Path(root),
+    options = OpenOptions(
         split=split,
         classes=data.classes,
         labels=labels,
@@ -41,6 +41,7 @@ def open_dataset(
         need_images=need_images,
         frames=FrameChoice(data.frame_step, data.views, data.most_skipped),
     )
+    return LOADERS[data.layout].open(Path(root), options)
 
 
 def evaluation_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:

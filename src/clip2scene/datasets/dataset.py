@@ -16,6 +16,27 @@ CloudReader = Callable[[Path], Callable[[Path], PointCloud]]
 """Of a folder, makes what reads a cloud file."""
 
 
+@dataclass(frozen=True)
+class OpenOptions:
+    """How a split is opened.
+
+    Attributes:
+        split: The name of the split.
+        classes: The name of the classes that labels are translated to, as for :meth:`Dataset.class_set_of`.
+        labels: False touches no label; True reads those of all samples; tokens, those of these samples.
+        sweeps: Sweeps of each sample, 1 to 10, the keyframe included.
+        need_images: Whether to leave out the samples that have no image.
+        frames: Which frames of a room are looked at; other layouts have no choice.
+    """
+
+    split: str
+    classes: str = "own"
+    labels: bool | Collection[str] = False
+    sweeps: int = 1
+    need_images: bool = False
+    frames: FrameChoice = FrameChoice()
+
+
 @runtime_checkable
 class Dataset(Samples, Protocol):
     """A split of a data set. Loaders do not inherit from this: they have what it names.
@@ -41,27 +62,8 @@ class Dataset(Samples, Protocol):
         """Say where the lidar stands."""
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "Dataset":
+    def open(cls, root: Path, options: OpenOptions) -> "Dataset":
         """Open a split: tables are read and names are listed, but no cloud and no image is read.
-
-        Args:
-            root: Where the data set lies.
-            split: The name of the split.
-            classes: The name of the classes that labels are translated to, as for :meth:`class_set_of`.
-            labels: False touches no label; True reads those of all samples; tokens, those of these samples.
-            sweeps: Sweeps of each sample, 1 to 10, the keyframe included.
-            need_images: Whether to leave out the samples that have no image.
-            frames: Which frames of a room are looked at; other layouts have no choice.
 
         Raises:
             ValueError: If the layout has no such thing, or a file that is needed is missing or broken.

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from clip2scene.classes.tables import CITYSCAPES
 from clip2scene.datasets.convert.pandaset_pickles import convert_pandaset
 from clip2scene.datasets.pandaset.loader import CAMERAS, HEIGHT, WIDTH, PandaSet
-from clip2scene.datasets.pandaset.tables import read_table
+from clip2scene.datasets.pandaset.tables import read_numbered_table
 from clip2scene.geometry.dynamic_points import seen_through
 from clip2scene.geometry.projection import drop_occluded, project_points
 from clip2scene.types import IGNORE_LABEL
@@ -319,7 +319,7 @@ def test_an_official_sequence_is_converted_without_pandas(official, tmp_path, mo
     monkeypatch.setattr(builtins, "__import__", no_pandas)
     convert_pandaset(official, tmp_path / "converted")
     monkeypatch.undo()
-    table = read_table(official / "lidar" / "00.pkl.gz")
+    table, _ = read_numbered_table(official / "lidar" / "00.pkl.gz")
     sample = PandaSet(tmp_path / "converted")[0]
     np.testing.assert_allclose(sample.cloud.positions[:, 0], table["y"], atol=1e-6)
     np.testing.assert_allclose(sample.cloud.positions[:, 1], -table["x"], atol=1e-6)
@@ -374,7 +374,7 @@ def test_the_layout_of_pandas_before_1_3_is_read(tmp_path, old_table, protocol):
     floats, whole = np.arange(8.0).reshape(2, 4), np.arange(4)[None]
     blocks = [{"values": floats, "mgr_locs": slice(0, 4, 2)}, {"values": whole, "mgr_locs": np.array([1])}]
     path = old_table(tmp_path / "00.pkl.gz", ["x", "d", "y"], blocks, np.arange(4), protocol)
-    table = read_table(path)
+    table, _ = read_numbered_table(path)
     assert {name: column.tolist() for name, column in table.items()} == {
         "x": [0, 1, 2, 3],
         "y": [4, 5, 6, 7],
@@ -411,7 +411,7 @@ def test_bytes_are_decoded_by_the_one_codec_that_old_pickles_need(tmp_path):
     path = tmp_path / "00.pkl.gz"
     path.write_bytes(gzip.compress(b"c_codecs\nencode\n(Vabc\nVzlib\ntR."))
     with pytest.raises(ValueError, match="asks for the codec zlib"):
-        read_table(path)
+        read_numbered_table(path)
 
 
 class Malicious:
@@ -496,7 +496,7 @@ def test_forged_pickles_of_known_names_alone_neither_crash_nor_change_the_progra
         "from clip2scene.datasets.pandaset import tables\n"
         "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
         "for path in sys.argv[1:]:\n"
-        "    try: tables.read_table(Path(path))\n"
+        "    try: tables.read_numbered_table(Path(path))\n"
         "    except ValueError as error: print(error)\n"
         "assert not any(hasattr(each, 'changed') for each in tables._KNOWN.values())\n"
     )
@@ -525,7 +525,7 @@ def test_a_broken_pickle_is_named(tmp_path, content, fault):
     path = tmp_path / "00.pkl.gz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=fault) as caught:
-        read_table(path)
+        read_numbered_table(path)
     assert "00.pkl.gz" in str(caught.value)
 
 

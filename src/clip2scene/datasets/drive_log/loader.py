@@ -27,7 +27,7 @@ from clip2scene.datasets.checks import (
     read_image,
 )
 from clip2scene.datasets.clouds import SUFFIXES, read_cloud
-from clip2scene.datasets.dataset import CloudReader, InputPatterns
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions
 from clip2scene.datasets.drive_log.classes import read_class_set, read_labels
 from clip2scene.datasets.drive_log.files import (
     Calibration,
@@ -36,7 +36,6 @@ from clip2scene.datasets.drive_log.files import (
     read_image_times,
     read_poses,
 )
-from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import invert_rigid, transform_points
 from clip2scene.geometry.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
@@ -138,25 +137,15 @@ class DriveLog:
         check_enough_sweeps(sweeps, 1 + longest, f"{self.root / 'lidar'}")
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "DriveLog":
-        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+    def open(cls, root: Path, options: OpenOptions) -> "DriveLog":
+        """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
         return cls(
             root,
-            split=split,
-            labels=labels,
-            class_set=cls.class_set_of(classes, Path(root)) if labels is False else None,
-            sweeps=sweeps,
-            need_images=need_images,
+            split=options.split,
+            labels=options.labels,
+            class_set=cls.class_set_of(options.classes, Path(root)) if options.labels is False else None,
+            sweeps=options.sweeps,
+            need_images=options.need_images,
         )
 
     @staticmethod

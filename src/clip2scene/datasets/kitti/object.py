@@ -15,7 +15,7 @@ from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
 from clip2scene.datasets.checks import MissingLabelsError, check_enough_sweeps, check_sweeps, read_image
-from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
 from clip2scene.datasets.kitti.files import (
     CAMERA,
     VIEWPOINT,
@@ -27,7 +27,6 @@ from clip2scene.datasets.kitti.files import (
     split_projection,
 )
 from clip2scene.datasets.kitti.labels import street_classes
-from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.types import Camera, PointCloud, Sample
 
 SPLITS = {"train": "training", "test": "testing"}
@@ -106,25 +105,15 @@ class KittiObject:
         check_enough_sweeps(sweeps, 1, f"{folder}, whose clouds do not follow each other")
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "KittiObject":
-        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+    def open(cls, root: Path, options: OpenOptions) -> "KittiObject":
+        """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
         return cls(
             root,
-            split=split,
-            labels=labels,
-            class_set=cls.class_set_of(classes),
-            sweeps=sweeps,
-            need_images=need_images,
+            split=options.split,
+            labels=options.labels,
+            class_set=cls.class_set_of(options.classes),
+            sweeps=options.sweeps,
+            need_images=options.need_images,
         )
 
     @staticmethod

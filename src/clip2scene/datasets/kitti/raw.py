@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
 from clip2scene.datasets.checks import carry_sweep, check_enough_sweeps, check_sweeps, read_own_split
-from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
 from clip2scene.datasets.kitti.files import (
     VEHICLE_REACH_M,
     VIEWPOINT,
@@ -32,7 +32,6 @@ from clip2scene.datasets.kitti.object import (
     read_sample,
     refuse_labels,
 )
-from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import invert_rigid
 from clip2scene.types import PointCloud, Sample
 
@@ -108,25 +107,15 @@ class KittiRaw:
         check_enough_sweeps(sweeps, most, f"{self.root}, split {split!r}")
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "KittiRaw":
-        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+    def open(cls, root: Path, options: OpenOptions) -> "KittiRaw":
+        """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
         return cls(
             root,
-            split=split,
-            labels=labels,
-            class_set=cls.class_set_of(classes),
-            sweeps=sweeps,
-            need_images=need_images,
+            split=options.split,
+            labels=options.labels,
+            class_set=cls.class_set_of(options.classes),
+            sweeps=options.sweeps,
+            need_images=options.need_images,
         )
 
     @staticmethod

@@ -26,7 +26,7 @@ from clip2scene.datasets.checks import (
     read_image,
     read_own_split,
 )
-from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
 from clip2scene.datasets.kitti.files import (
     CAMERA,
     VEHICLE_REACH_M,
@@ -41,7 +41,6 @@ from clip2scene.datasets.kitti.files import (
     split_projection,
 )
 from clip2scene.datasets.kitti.labels import read_labels, street_classes
-from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import invert_rigid
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
@@ -164,25 +163,15 @@ class SemanticKitti:
         self._check_labels(chosen=labels is not True)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "SemanticKitti":
-        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
+    def open(cls, root: Path, options: OpenOptions) -> "SemanticKitti":
+        """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
         return cls(
             root,
-            split=split,
-            labels=labels,
-            class_set=cls.class_set_of(classes),
-            sweeps=sweeps,
-            need_images=need_images,
+            split=options.split,
+            labels=options.labels,
+            class_set=cls.class_set_of(options.classes),
+            sweeps=options.sweeps,
+            need_images=options.need_images,
         )
 
     @staticmethod

@@ -29,12 +29,11 @@ from clip2scene.datasets.checks import (
     read_own_split,
     read_records,
 )
-from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
 from clip2scene.datasets.nuscenes.cache import open_index
 from clip2scene.datasets.nuscenes.index import CHANNELS, NO_TIME, Index, Record
 from clip2scene.datasets.nuscenes.records import find_files, read_label_files
 from clip2scene.datasets.nuscenes.splits import official_scenes, usual_version
-from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.geometry.projection import (
     check_intrinsics,
     invert_rigid,
@@ -123,20 +122,12 @@ class NuScenes:
         self._label_files = {} if labels is False else read_label_files(tables)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "NuScenes":
-        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
-        class_set = cls.class_set_of(classes)
-        return cls(root, split=split, labels=labels, class_set=class_set, sweeps=sweeps)
+    def open(cls, root: Path, options: OpenOptions) -> "NuScenes":
+        """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
+        class_set = cls.class_set_of(options.classes)
+        return cls(
+            root, split=options.split, labels=options.labels, class_set=class_set, sweeps=options.sweeps
+        )
 
     @staticmethod
     def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:

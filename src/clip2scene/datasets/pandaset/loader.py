@@ -26,8 +26,7 @@ from clip2scene.datasets.checks import (
     labelled_tokens,
     read_image,
 )
-from clip2scene.datasets.dataset import CloudReader, InputPatterns, any_format
-from clip2scene.datasets.rooms.frames import FrameChoice
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
 from clip2scene.geometry.projection import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.io import read_arrays, read_json
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
@@ -122,19 +121,9 @@ class PandaSet:
         self._world_from_camera = [_read_poses(folder / "poses.json", max(self.frames)) for folder in folders]
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "PandaSet":
-        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
-        return cls(root, split=split, labels=labels, sweeps=sweeps)
+    def open(cls, root: Path, options: OpenOptions) -> "PandaSet":
+        """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
+        return cls(root, split=options.split, labels=options.labels, sweeps=options.sweeps)
 
     @staticmethod
     def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:

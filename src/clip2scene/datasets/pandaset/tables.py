@@ -27,17 +27,15 @@ _UNFIT = (
 Columns = dict[str, np.ndarray]
 
 
-def read_table(path: Path) -> Columns:
-    """Read the columns of a gzipped, pickled pandas table of numbers, without pandas and without running it.
+def read_numbered_table(path: Path) -> tuple[Columns, Int64[np.ndarray, " rows"]]:
+    """Read a gzipped, pickled pandas table of numbers, without pandas and without running it.
+
+    Returns:
+        Its columns, and the numbers of its rows.
 
     Raises:
         ValueError: If the file is missing or broken, or names anything that a table of numbers does not need.
     """
-    return read_numbered_table(path)[0]
-
-
-def read_numbered_table(path: Path) -> tuple[Columns, Int64[np.ndarray, " rows"]]:
-    """Read the columns of a table, and the numbers of its rows."""
     try:
         with gzip.open(path) as stream:
             content = stream.read(_MAX_BYTES + 1)

@@ -13,7 +13,7 @@ import torch
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.tables import SCANNET
 from clip2scene.datasets.checks import read_own_split
-from clip2scene.datasets.dataset import CloudReader, InputPatterns
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions
 from clip2scene.datasets.kitti.object import refuse_labels
 from clip2scene.datasets.rooms.frames import (
     Chosen,
@@ -102,20 +102,16 @@ class RgbdSequences:
         self._chosen: dict[str, Chosen] = {}
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "RgbdSequences":
-        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
-        refuse_sweeps(sweeps)
-        return cls(root, split=split, labels=labels, class_set=cls.class_set_of(classes), choice=frames)
+    def open(cls, root: Path, options: OpenOptions) -> "RgbdSequences":
+        """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
+        refuse_sweeps(options.sweeps)
+        return cls(
+            root,
+            split=options.split,
+            labels=options.labels,
+            class_set=cls.class_set_of(options.classes),
+            choice=options.frames,
+        )
 
     @staticmethod
     def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:

@@ -16,7 +16,7 @@ from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.scannet200 import SCANNET_200
 from clip2scene.classes.tables import SCANNET
 from clip2scene.datasets.checks import check_labelled, check_names, labelled_tokens, read_own_split
-from clip2scene.datasets.dataset import CloudReader, InputPatterns
+from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions
 from clip2scene.datasets.rooms import scene as scannet_scene
 from clip2scene.datasets.rooms.frames import (
     Chosen,
@@ -114,26 +114,16 @@ class ScanNet:
         self._chosen: dict[str, Chosen] = {}
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        split: str,
-        classes: str = "own",
-        labels: bool | Collection[str] = False,
-        sweeps: int = 1,
-        need_images: bool = False,
-        frames: FrameChoice | None = None,
-    ) -> "ScanNet":
-        """Open a split: see :meth:`clip2scene.datasets.dataset.Dataset.open`."""
-        refuse_sweeps(sweeps)
+    def open(cls, root: Path, options: OpenOptions) -> "ScanNet":
+        """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
+        refuse_sweeps(options.sweeps)
         return cls(
             root,
-            split=split,
-            labels=labels,
-            class_set=cls.class_set_of(classes),
-            need_images=need_images,
-            choice=frames,
+            split=options.split,
+            labels=options.labels,
+            class_set=cls.class_set_of(options.classes),
+            need_images=options.need_images,
+            choice=options.frames,
         )
 
     @staticmethod

@@ -19,9 +19,6 @@ from clip2scene.types import PointCloud
 WORDS = "scannetv2-labels.combined.tsv"
 """The table of ScanNet's words, beside ``scans/``."""
 
-COLOUR_CHANNELS = 3
-"""Red, green and blue: what a room's cloud has for features."""
-
 _LAST_NYU40 = 40
 _MOST_FOREIGN = 0.01  # share of the vertices; a few official files hold ids like 50 or 149 here and there
 
