@@ -16,7 +16,8 @@ import importlib
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,14 @@ from torch import Tensor, nn
 
 from clip2scene.student import SPVCNN, minkunet14a, minkunet34
 from clip2scene.student.point_voxel import VoxelizedPoints
-from clip2scene.student.sparse import KernelMap, Pyramid, SparseConv3d, SparseTensor, sparse_convolution
-from clip2scene.student.sparse.cpu_kernels import compiled_kernels, usable
+from clip2scene.student.sparse import (
+    KernelMap,
+    Pyramid,
+    SparseConv3d,
+    SparseTensor,
+    cpu_kernels,
+    sparse_convolution,
+)
 
 KEYFRAME_FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "nuscenes-keyframe"
 VOXEL_SIZE = 0.1
@@ -53,6 +60,16 @@ def read_or_make_sweep(path: Path | None) -> tuple[str, Points]:
         positions = torch.stack(axes, dim=-1).reshape(-1, 3)
         name, intensity = "generated spinning lidar", torch.rand(len(positions), 1, generator=generator)
     return name, (positions, intensity, torch.zeros(len(positions), dtype=torch.long))
+
+
+@contextmanager
+def compiled_kernels(on: bool) -> Iterator[None]:
+    """Switch the compiled kernels on or off inside a ``with`` block."""
+    before, cpu_kernels.switched_on = cpu_kernels.switched_on, on
+    try:
+        yield
+    finally:
+        cpu_kernels.switched_on = before
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:
@@ -138,7 +155,7 @@ def time_network(name: str, net: nn.Module, points: Points, rate: float, repeats
     floor = 1e3 * sum(row[2] for row in table) / rate
     report(f"{name}: products", 1e-3 * floor * rate, "GFLOP")
     for path in (False, True):
-        if path and not usable(upward.new_zeros(1, 16), 16):
+        if path and not cpu_kernels.usable(upward.new_zeros(1, 16), 16):
             print(f"{name}: no C compiler, compiled kernels not timed")
             continue
         label = "compiled" if path else "plain torch"

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from clip2scene.student import MinkUNet, minkunet14a, minkunet18, minkunet34
-from clip2scene.student.point_voxel import VoxelizedPoints
-from clip2scene.student.sparse.cpu_kernels import compiled_kernels
+from clip2scene.student.sparse import cpu_kernels
 
 
 def cloud(num_points=600, *, seed=0, batches=3):
@@ -86,14 +85,6 @@ def test_a_single_point_can_be_trained_on():
     assert torch.isfinite(out).all()
 
 
-def test_a_voxel_takes_the_mean_of_its_points():
-    positions = torch.tensor([[0.1, 0.1, 0.1], [0.3, 0.2, 0.1], [-0.1, 0.1, 0.1]])
-    points = VoxelizedPoints(positions, torch.zeros(3, dtype=torch.long), 0.4)
-    voxels = points.to_voxels(torch.tensor([[1.0], [2.0], [5.0]]))
-    assert voxels.coordinates.tolist() == [[0, -1, 0, 0], [0, 0, 0, 0]]
-    assert voxels.features.tolist() == [[5.0], [1.5]]
-
-
 def far(positions):
     positions[0, 0] = 1e7
     return positions
@@ -130,14 +121,14 @@ def test_impossible_networks_are_refused(options, message):
         MinkUNet(1, **options)
 
 
-def test_the_compiled_network_gives_the_features_and_gradients_of_plain_torch():
+def test_the_compiled_network_gives_the_features_and_gradients_of_plain_torch(monkeypatch):
     results = []
     for fast in (True, False):
         torch.manual_seed(0)
         net = minkunet14a(1, width=0.5, voxel_size=0.4)
-        with compiled_kernels(fast):
-            out = net(*cloud())
-            out.square().mean().backward()
+        monkeypatch.setattr(cpu_kernels, "switched_on", fast)
+        out = net(*cloud())
+        out.square().mean().backward()
         results.append([out.detach(), *(p.grad for p in net.parameters()), *net.buffers()])
     for actual, expected in zip(*results, strict=True):
         size = expected.abs().max().clamp(min=1e-3)

@@ -1,10 +1,7 @@
-import itertools
-
 import pytest
 import torch
 
 from clip2scene.student import SPVCNN
-from clip2scene.student.point_voxel import VoxelizedPoints
 
 
 def cloud(num_points=600, *, seed=0, batches=3):
@@ -62,41 +59,6 @@ def test_every_parameter_learns():
     net(*cloud()).square().sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
     assert all(p.grad.abs().sum() > 0 for name, p in net.named_parameters() if "linear.bias" not in name)
-
-
-@pytest.mark.parametrize("level", [0, 1, 3])
-def test_interpolation_equals_the_slow_truth(level):
-    positions, _, batch_of_point = cloud(80)
-    points = VoxelizedPoints(positions, batch_of_point, 0.4)
-    generator = torch.Generator().manual_seed(2)
-    voxels = points.to_voxels(torch.zeros(80, 5), level)
-    voxels = voxels.replace(torch.randn(len(voxels.features), 5, generator=generator))
-    row_of = {tuple(voxel): row for row, voxel in enumerate(voxels.coordinates.tolist())}
-    expected = []
-    for position, batch in zip((positions / 0.4 / 2**level).tolist(), batch_of_point.tolist(), strict=True):
-        total, mixed = 0.0, torch.zeros(5)
-        lowest = [int((axis - 0.5) // 1) for axis in position]
-        for corner in itertools.product((0, 1), repeat=3):
-            cell = [low + side for low, side in zip(lowest, corner, strict=True)]
-            weight = 1.0
-            for axis, index in zip(position, cell, strict=True):
-                weight *= 1 - abs(axis - (index + 0.5))
-            row = row_of.get((batch, *cell))
-            if row is not None:
-                total += weight
-                mixed += weight * voxels.features[row]
-        expected.append(mixed / total)
-    torch.testing.assert_close(points.interpolate(voxels), torch.stack(expected), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("level", [0, 2])
-def test_gradients_between_points_and_voxels_pass_gradcheck(level):
-    positions, _, batch_of_point = cloud(30)
-    points = VoxelizedPoints(positions.double(), batch_of_point, 0.8)
-    features = torch.randn(30, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda rows: points.interpolate(points.to_voxels(rows, level)), (features,)
-    )
 
 
 def test_bad_clouds_and_networks_are_refused():

@@ -1,7 +1,7 @@
-"""The 3D networks that learn.
+"""The student: 3D backbones with one interface.
 
-All are called alike: ``student(positions, features, batch_of_point)`` returns one row of
-``student.out_channels`` features per point.
+``backbone(positions, features, batch_of_point)`` returns one row of ``backbone.out_channels`` features per
+point; positions are in metres.
 """
 
 from clip2scene.student.minkunet import (

@@ -1,4 +1,4 @@
-"""The building blocks that both students share: normalised convolutions and residual blocks."""
+"""Blocks of the sparse U-Nets: normalised convolutions, residual blocks, encoder and decoder stages."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from clip2scene.student.sparse import SparseConv3d, SparseTensor
 
 
 class RowNorm(nn.BatchNorm1d):
-    """Batch normalisation of rows, with the rectifier that follows it, in place.
+    """Batch normalisation over rows, with an optional ReLU in place.
 
-    A lone row in training (a cloud within one coarse voxel) has no variance: it is normalised by the
-    running statistics, and leaves them alone, where ``BatchNorm1d`` would stop the program.
+    A lone row in training (a cloud within one coarse voxel) has no variance: it is normalised by the running
+    statistics, and leaves them unchanged, where ``BatchNorm1d`` would raise.
     """
 
     def forward(self, rows: Float[Tensor, "rows channels"], *, relu: bool = False) -> Tensor:
-        """Normalise each channel over the rows, then clip at zero if asked to."""
+        """Normalise each channel over the rows, then apply ReLU if asked to."""
         if self.training and len(rows) == 1:
             out = F.batch_norm(
                 rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -29,7 +29,7 @@ class RowNorm(nn.BatchNorm1d):
 
 
 class ConvNorm(nn.Module):
-    """Sparse convolution without bias, then batch normalisation, then maybe a rectifier."""
+    """Sparse convolution without bias, batch normalisation, and ReLU unless switched off."""
 
     def __init__(
         self,
@@ -47,15 +47,15 @@ class ConvNorm(nn.Module):
         self.relu = relu
 
     def forward(self, inputs: SparseTensor) -> SparseTensor:
-        """Convolve, normalise, rectify."""
+        """Apply them in this order."""
         out = self.conv(inputs)
         return out.replace(self.norm(out.features, relu=self.relu))
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3x3 convolutions around which the input is carried.
+    """Residual block (BasicBlock): two 3x3x3 convolutions and a shortcut.
 
-    Where the channels differ, the carried input goes through a 1x1x1 convolution and a normalisation.
+    The shortcut is the identity, or a 1x1x1 convolution with normalisation where the channels differ.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -67,10 +67,10 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, inputs: SparseTensor) -> SparseTensor:
-        """Return the rectified sum of the two ways."""
-        lifted = inputs if self.shortcut is None else self.shortcut(inputs)
+        """Return the ReLU of the sum of both branches."""
+        shortcut = inputs if self.shortcut is None else self.shortcut(inputs)
         out = self.second(self.first(inputs))
-        return out.replace(F.relu_(out.features.add_(lifted.features)))
+        return out.replace(F.relu_(out.features.add_(shortcut.features)))
 
 
 def residual_blocks(in_channels: int, out_channels: int, num_blocks: int) -> nn.Sequential:
@@ -80,9 +80,9 @@ def residual_blocks(in_channels: int, out_channels: int, num_blocks: int) -> nn.
 
 
 class Descent(nn.Module):
-    """Go one level coarser, then refine: one encoder stage of a U-Net.
+    """Encoder stage of a U-Net: strided convolution (kernel 2, stride 2), then residual blocks.
 
-    The number of channels changes in the first block, or on the way down if ``widens_first``.
+    The number of channels changes in the first block, or in the strided convolution if ``widens_first``.
     """
 
     def __init__(
@@ -94,12 +94,12 @@ class Descent(nn.Module):
         self.blocks = residual_blocks(below, out_channels, num_blocks)
 
     def forward(self, inputs: SparseTensor) -> SparseTensor:
-        """Halve the resolution."""
+        """Halve the resolution: voxels of a level to those of the next coarser one."""
         return self.blocks(self.down(inputs))
 
 
 class Ascent(nn.Module):
-    """Go one level finer, put the encoder's features beside, then refine: one decoder stage of a U-Net."""
+    """Decoder stage of a U-Net: transposed convolution, skip connection (concatenated), residual blocks."""
 
     def __init__(self, in_channels: int, skip_channels: int, out_channels: int, num_blocks: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Ascent(nn.Module):
         self.blocks = residual_blocks(out_channels + skip_channels, out_channels, num_blocks)
 
     def forward(self, inputs: SparseTensor, skip: SparseTensor) -> SparseTensor:
-        """Double the resolution and merge with the encoder's features of that level."""
+        """Double the resolution and concatenate the encoder's features of that level."""
         up = self.up(inputs)
         return self.blocks(up.replace(torch.cat([up.features, skip.features], dim=1)))
 

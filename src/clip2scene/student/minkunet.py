@@ -1,9 +1,9 @@
 """MinkUNet: a residual U-Net of sparse convolutions (Choy et al., "4D Spatio-Temporal ConvNets", 2019).
 
 Matched to Res16UNet of its authors as the papers around CLIP2Scene use it: a 3x3x3 stem (CLIP2Scene's and
-SLidR's settings; the authors' own default is 5x5x5), four kernel-2 stride-2 descents, four ascents with
-skips, BasicBlocks, no bias but in the normalisation. The backbone of 14A with 3 input channels has
-8,013,152 parameters, Res16UNet34C with one has 37,842,976.
+SLidR's settings; the authors' own default is 5x5x5), four encoder stages (kernel 2, stride 2), four decoder
+stages with skip connections, BasicBlocks, no bias but in the normalisation. The backbone of 14A with 3 input
+channels has 8,013,152 parameters, Res16UNet34C with one has 37,842,976.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,21 @@ from torch import Tensor, nn
 
 from clip2scene.student.blocks import Ascent, ConvNorm, Descent, check_widths
 from clip2scene.student.point_voxel import VoxelizedPoints
-from clip2scene.student.sparse import SparseTensor
 
 
 class MinkUNet(nn.Module):
-    """A residual U-Net on voxels, whose features each point reads from its own voxel.
+    """A residual U-Net on voxels; each point takes the features of its voxel.
 
     Args:
         in_channels: Channels of the points' features.
-        layers: Residual blocks of the four descents and the four ascents.
+        layers: Residual blocks of the four encoder stages and the four decoder stages.
         planes: Channels after each of these eight stages.
         voxel_size: Edge of the finest voxels, in metres.
-        stem_channels: Channels before the first descent.
-        stem_kernel: Edge of the stem's convolutions, odd.
-        stem_layers: Convolutions before the first descent; SPVNAS's MinkUNet has two.
-        widens_first: Whether a descent changes the number of channels on the way down, as Pointcept's SpUNet
-            does, and not in its first block.
+        stem_channels: Channels of the stem, the convolutions before the first encoder stage.
+        stem_kernel: Edge of the stem's kernels in voxels, odd.
+        stem_layers: Convolutions of the stem; SPVNAS's MinkUNet has two.
+        widens_first: Whether an encoder stage changes the number of channels in its strided convolution, as
+            Pointcept's SpUNet does, and not in its first residual block.
 
     Attributes:
         out_channels: Channels of the result, the last of ``planes``.
@@ -67,7 +66,7 @@ class MinkUNet(nn.Module):
 
     @property
     def stages(self) -> tuple[nn.Module, ...]:
-        """Give its parts from the input to the output, for learning rates that differ."""
+        """Its parts from input to output, for layer-wise learning-rate decay."""
         return (self.stem, *self.descents, *self.ascents)
 
     def forward(
@@ -76,28 +75,24 @@ class MinkUNet(nn.Module):
         features: Float[Tensor, "points channels"],
         batch_of_point: Int[Tensor, " points"],
     ) -> Float[Tensor, "points out"]:
-        """Return features per point.
+        """Compute the features of each point, which all points of a voxel share.
 
         Args:
             positions: Points of all clouds of the batch, in metres.
             features: What was measured at each; a voxel takes the mean of its points.
-            batch_of_point: Which cloud each point belongs to. Clouds never mix but in batch normalisation.
+            batch_of_point: Index of each point's cloud. Clouds interact in batch normalisation alone.
 
         Raises:
             ValueError: If there is no point, or if a position is not finite or too far away.
         """
         points = VoxelizedPoints(positions, batch_of_point, self.voxel_size)
-        return points.nearest(self.forward_voxels(points.to_voxels(features)))
-
-    def forward_voxels(self, voxels: SparseTensor) -> SparseTensor:
-        """Run the U-Net on features that are on voxels already."""
-        stages = [self.stem(voxels)]
+        stages = [self.stem(points.to_voxels(features))]
         for descend in self.descents:
             stages.append(descend(stages[-1]))
         out = stages.pop()
         for ascend in self.ascents:
             out = ascend(out, stages.pop())
-        return out
+        return points.nearest(out)
 
 
 def minkunet14a(in_channels: int, *, width: float = 1.0, voxel_size: float = 0.1) -> MinkUNet:

@@ -1,4 +1,4 @@
-"""Between points and voxels: sort points into voxels, average them there, interpolate back."""
+"""Voxelization (mean of a voxel's points) and devoxelization (nearest or trilinear)."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class SparseRowMatrix:
 
     Attributes:
         rows: Input row of each term, output row by output row.
-        weights: Its weight.
-        ends: Where each output row's terms begin, and at last where all end.
+        weights: Weight of each term.
+        ends: Index of each output row's first term, and at last the number of terms (as CSR has it).
         num_inputs: Rows of the input.
     """
 
@@ -31,11 +31,11 @@ class SparseRowMatrix:
     num_inputs: int
 
     def __call__(self, inputs: Float[Tensor, "inputs channels"]) -> Float[Tensor, "outputs channels"]:
-        """Mix the rows, differentiably."""
-        return _MixRows.apply(inputs, self)
+        """Multiply by the matrix, differentiably."""
+        return _Multiply.apply(inputs, self)
 
     def sum_up(self, inputs: Float[Tensor, "inputs channels"]) -> Float[Tensor, "outputs channels"]:
-        """Mix the rows without a gradient.
+        """Multiply by the matrix, without a gradient.
 
         ``embedding_bag`` reads each input row once per term and writes each output row once; index_select,
         multiply, sum would write and read all terms.
@@ -60,26 +60,26 @@ class SparseRowMatrix:
         return SparseRowMatrix(outputs[order], self.weights[order], ends, num_outputs)
 
 
-class _MixRows(torch.autograd.Function):
-    """:meth:`SparseRowMatrix.sum_up` with the transposed mixer as its gradient."""
+class _Multiply(torch.autograd.Function):
+    """:meth:`SparseRowMatrix.sum_up` with the transposed matrix as its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, mixer: SparseRowMatrix) -> Tensor:  # noqa: ANN401
-        ctx.mixer = mixer
-        return mixer.sum_up(inputs.contiguous())
+    def forward(ctx: Any, inputs: Tensor, matrix: SparseRowMatrix) -> Tensor:  # noqa: ANN401
+        ctx.matrix = matrix
+        return matrix.sum_up(inputs.contiguous())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        return ctx.mixer.transposed.sum_up(gradient.contiguous()), None
+        return ctx.matrix.transposed.sum_up(gradient.contiguous()), None
 
 
 class VoxelizedPoints:
-    """A batch of point clouds sorted into voxels, with the mixers between the two, each worked out once.
+    """A batch of voxelized point clouds, with the cached matrices between points and voxels.
 
     Args:
         positions: Points of all clouds, in metres, each cloud in its own frame.
-        batch_of_point: Which cloud each point belongs to; clouds may be of any size, or empty.
+        batch_of_point: Index of each point's cloud, in 0..511; clouds may be of any size, or empty.
         voxel_size: Edge of the finest voxels, in metres.
 
     Raises:
@@ -103,7 +103,7 @@ class VoxelizedPoints:
                 "choose larger voxels."
             )
         self.in_voxels = in_voxels
-        self._value_at = 0.5  # where in a voxel its features are said to be: its centre
+        self._value_at = 0.5  # where in a voxel its features are located: its centre
         coordinates = torch.cat([batch_of_point[:, None].long(), in_voxels.floor().long()], dim=1)
         self.key_of_point = packed.pack(coordinates)
         finest, self.voxel_of_point = torch.unique(self.key_of_point, return_inverse=True)
@@ -115,8 +115,7 @@ class VoxelizedPoints:
     def at_corners(self) -> "VoxelizedPoints":
         """Return the same voxels with one point each, at the voxel's lower corner.
 
-        Features of voxels are then said to be at lower corners too, at every level. This is how SPVNAS's code
-        has it, which knows no points but voxels.
+        Features of voxels are then located at lower corners too, at every level, as in SPVNAS's code.
         """
         corners = copy(self)
         corners.in_voxels = self.pyramid.coordinates(0)[:, 1:].to(self.in_voxels.dtype)
@@ -137,7 +136,7 @@ class VoxelizedPoints:
         return self._rows[level]
 
     def to_voxels(self, features: Float[Tensor, "points channels"], level: int = 0) -> SparseTensor:
-        """Average the features of the points in each voxel."""
+        """Voxelize: average the features of the points in each cell of a level (``2**level`` voxels wide)."""
         if level not in self._means:
             rows = self.voxels_of_points(level)
             counts = torch.bincount(rows, minlength=len(self.pyramid.keys(level)))
@@ -148,11 +147,11 @@ class VoxelizedPoints:
         return SparseTensor(self._means[level](features), self.pyramid, level)
 
     def nearest(self, voxels: SparseTensor) -> Float[Tensor, "points channels"]:
-        """Give each point the features of its own voxel."""
+        """Devoxelize: copy the features of each point's voxel."""
         return voxels.features.index_select(0, self.voxels_of_points(voxels.level))
 
     def interpolate(self, voxels: SparseTensor) -> Float[Tensor, "points channels"]:
-        """Interpolate trilinearly between the centres (or corners) of the eight voxels around each point.
+        """Devoxelize by trilinear interpolation between the centres (or corners) of the eight voxels around.
 
         Empty voxels have weight zero, and the weights of the others are scaled to sum to one. A point's own
         voxel is always among them.

@@ -1,4 +1,4 @@
-"""SPVCNN: a sparse U-Net with a branch of small networks on the points (Tang et al., SPVNAS, 2020).
+"""SPVCNN: a sparse U-Net with a point-wise branch (SPVConv; Tang et al., SPVNAS, 2020).
 
 The variant of CLIP2Scene: features of three depths side by side, 21,773,568 parameters at width 1 and one
 input channel. Two deliberate differences from its released code, neither with a parameter: a voxel takes
@@ -16,7 +16,7 @@ from clip2scene.student.point_voxel import VoxelizedPoints
 
 
 class PointLayer(nn.Module):
-    """Linear, batch normalisation, rectifier, on each point alone."""
+    """Point-wise MLP layer: linear, batch normalisation, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -24,22 +24,22 @@ class PointLayer(nn.Module):
         self.norm = RowNorm(out_channels)
 
     def forward(self, features: Float[Tensor, "points channels"]) -> Float[Tensor, "points out"]:
-        """Map each point's features."""
+        """Apply the layer to each point."""
         return self.norm(self.linear(features), relu=True)
 
 
 class SPVCNN(nn.Module):
-    """A sparse U-Net and three point layers; returns the point features of three depths side by side.
+    """A sparse U-Net and three point-wise layers; concatenates the point features of three depths.
 
     Args:
         in_channels: Channels of the points' features.
-        width: Scales all channels; 1 is the paper's.
+        width: Factor on all channels; 1 is the paper's.
         voxel_size: Edge of the finest voxels, in metres.
 
     Attributes:
         out_channels: 480 at width 1: 256 at stride 16, 128 at stride 4 and 96 at stride 1.
-        at_corners: Whether the point branch sees one point per voxel, at the voxel's lower corner, and all
-            points of a voxel share its features.
+        at_corners: Whether the point branch has one point per voxel, at the voxel's lower corner, whose
+            features all points of the voxel take.
     """
 
     at_corners = False
@@ -67,7 +67,7 @@ class SPVCNN(nn.Module):
 
     @property
     def stages(self) -> tuple[nn.Module, ...]:
-        """Give its parts from the input to the output, for learning rates that differ."""
+        """Its parts from input to output, for layer-wise learning-rate decay."""
         first, second, third = self.point_layers
         return (self.stem, *self.descents, first, *self.ascents[:2], second, *self.ascents[2:], third)
 
@@ -77,12 +77,12 @@ class SPVCNN(nn.Module):
         features: Float[Tensor, "points channels"],
         batch_of_point: Int[Tensor, " points"],
     ) -> Float[Tensor, "points out"]:
-        """Return features per point.
+        """Compute the features of each point.
 
         Args:
             positions: Points of all clouds of the batch, in metres.
             features: What was measured at each; a voxel takes the mean of its points.
-            batch_of_point: Which cloud each point belongs to. Clouds never mix but in batch normalisation.
+            batch_of_point: Index of each point's cloud. Clouds interact in batch normalisation alone.
 
         Raises:
             ValueError: If there is no point, or if a position is not finite or too far away.
@@ -107,9 +107,6 @@ class SPVCNN(nn.Module):
 
 
 class CornerSPVCNN(SPVCNN):
-    """SPVCNN whose point branch works on voxels' corners, as the released code's does.
-
-    It computes what the released code computes with the same weights.
-    """
+    """SPVCNN whose point branch is at the voxels' corners; equals the released code with the same weights."""
 
     at_corners = True

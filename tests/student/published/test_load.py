@@ -1,12 +1,19 @@
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from tests.student.published.engines import (
+    BACKBONES,
+    LAYERS_34,
+    PLANES,
+    STORED,
+    answer_of,
+    assert_close,
+    loaded,
+    saved,
+    stored,
+)
 
 from clip2scene.student import (
     SPVCNN,
-    CornerSPVCNN,
     MinkUNet,
     minkunet14a,
     minkunet18_spvnas,
@@ -14,51 +21,7 @@ from clip2scene.student import (
     spunet34,
 )
 from clip2scene.student.published import load_published
-from clip2scene.student.published.layout import x_fastest_to_slowest
 from clip2scene.student.published.load import LAYOUTS
-
-ENGINES = Path(__file__).parents[2] / "data" / "engines"
-PLANES, LAYERS_34 = (4, 5, 6, 8, 7, 6, 5, 4), (2, 3, 4, 6, 2, 2, 2, 2)
-BACKBONES = {
-    "minkowski": lambda: MinkUNet(1, LAYERS_34, PLANES, voxel_size=1.0, stem_channels=3),
-    "minkowski-stem5": lambda: MinkUNet(3, (1,) * 8, PLANES, voxel_size=1.0, stem_channels=3, stem_kernel=5),
-    "torchsparse": lambda: minkunet18_spvnas(4, width=0.05, voxel_size=1.0),
-    "spvcnn": lambda: CornerSPVCNN(1, 0.05, voxel_size=1.0),
-    "spconv": lambda: MinkUNet(
-        4, LAYERS_34, PLANES, voxel_size=1.0, stem_channels=3, stem_kernel=5, widens_first=True
-    ),
-}
-STORED = sorted(path.stem for path in ENGINES.glob("*.safetensors"))
-
-
-def stored(network):
-    tensors = load_file(ENGINES / f"{network}.safetensors")
-    state = {
-        name.removeprefix("state/"): tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-        if name.startswith("state/")
-    }
-    return state, tensors
-
-
-@torch.inference_mode()
-def answer_of(backbone, tensors):
-    coordinates = tensors["coordinates"].long()
-    return backbone.eval()(coordinates[:, 1:] + 0.5, tensors["features"], coordinates[:, 0])
-
-
-def saved(folder, content, name="weights.pt"):
-    torch.save(content, folder / name)
-    return folder / name
-
-
-def loaded(folder, network, content, backbone=None):
-    backbone = backbone or BACKBONES[network]()
-    return load_published(saved(folder, content), backbone), backbone
-
-
-def assert_close(ours, theirs):
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * float(theirs.abs().max()))
 
 
 def test_an_answer_of_every_engine_is_stored():
@@ -96,32 +59,6 @@ def test_at_corners_all_points_of_a_voxel_share_what_the_lone_point_would_have(t
     assert_close(out, tensors["expected"].repeat(2, 1))
 
 
-def test_offsets_counted_x_first_become_z_first():
-    kernel = torch.arange(27.0)[:, None, None]
-    ours = x_fastest_to_slowest(kernel, torch.Size((27, 1, 1)))
-    for x in range(3):
-        for y in range(3):
-            for z in range(3):
-                assert ours[9 * x + 3 * y + z] == x + 3 * y + 9 * z
-
-
-def test_files_of_spconv_1_keep_the_outputs_last(tmp_path):
-    state, tensors = stored("spconv")
-    older = {
-        name: value
-        if value.ndim < 5
-        else value.reshape(1, 1, 1, value.shape[-1], value.shape[0])
-        if value.shape[1] == 1
-        else value.permute(1, 2, 3, 4, 0)
-        for name, value in state.items()
-    }
-    report, backbone = loaded(tmp_path, "spconv", older)
-    assert_close(answer_of(backbone, tensors), tensors["expected"])
-    assert torch.equal(
-        report.heads["final"].weight, loaded(tmp_path, "spconv", state)[0].heads["final"].weight
-    )
-
-
 @pytest.mark.parametrize(
     ("wrap", "left_out"),
     [
@@ -154,14 +91,6 @@ def test_prefixes_and_wrappers_do_not_matter_and_other_networks_are_named(tmp_pa
     if report.settings:
         assert "cylindrical" in report.describe() and "voxels of 0.1 m" in report.describe()
     assert "head classifier.0, (5, 5): not loaded" in report.describe()
-
-
-def test_safetensors_are_read_too(tmp_path):
-    state, tensors = stored("spconv")
-    save_file(state, tmp_path / "weights.safetensors")
-    backbone = BACKBONES["spconv"]()
-    load_published(tmp_path / "weights.safetensors", backbone)
-    assert_close(answer_of(backbone, tensors), tensors["expected"])
 
 
 def test_all_that_does_not_fit_is_counted_and_named_and_nothing_is_loaded(tmp_path):
@@ -255,22 +184,6 @@ def test_a_file_without_a_known_network_is_refused_and_one_with_two_as_well(tmp_
     state, _ = stored("spconv")
     with pytest.raises(ValueError, match=r"got 2: student/\*, teacher/\*; save one"):
         loaded(tmp_path, "spconv", {"student": state, "teacher": state})
-
-
-def test_files_that_are_missing_or_damaged_or_hold_objects_are_refused(tmp_path):
-    backbone = BACKBONES["spconv"]()
-    with pytest.raises(ValueError, match="is no file"):
-        load_published(tmp_path / "nothing.pt", backbone)
-    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(ValueError, match="or is damaged"):
-        load_published(tmp_path / "cut.pt", backbone)
-    (tmp_path / "cut.safetensors").write_bytes(b"no")
-    with pytest.raises(ValueError, match="cannot be read"):
-        load_published(tmp_path / "cut.safetensors", backbone)
-    with pytest.raises(ValueError, match="something else than tensors"):
-        load_published(saved(tmp_path, {"net": backbone}), backbone)
-    with pytest.raises(ValueError, match="holds no state dict but a list"):
-        load_published(saved(tmp_path, [torch.ones(1)]), backbone)
 
 
 @pytest.mark.parametrize(

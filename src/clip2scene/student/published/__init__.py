@@ -1,4 +1,4 @@
-"""Weights that others published, brought into our networks.
+"""Published checkpoints of other programs, loaded into our backbones.
 
 ``layout`` says what a layout is; ``minkowski``, ``torchsparse`` and ``spconv`` are one program each;
 ``archive`` reads files; ``load`` fits and loads.

@@ -6,7 +6,7 @@ several times faster on a CPU than gathering everything at once. With
 ``torch.set_float32_matmul_precision("medium")`` the products run twice as fast on many CPUs; that is a
 choice for the program to make, not for a library.
 
-This is the readable truth; :mod:`clip2scene.student.sparse.cpu_kernels` is its faster twin for the CPU.
+This is the readable reference; :mod:`clip2scene.student.sparse.cpu_kernels` is its faster twin for the CPU.
 """
 
 import math
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clip2scene.student.sparse import cpu_kernels as compiled
+from clip2scene.student.sparse import cpu_kernels
 from clip2scene.student.sparse.kernel_map import KernelMap
 from clip2scene.student.sparse.tensor import SparseTensor
 
@@ -28,8 +28,8 @@ class _SparseConvolution(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(features, weight)
         ctx.pairs = pairs
-        if compiled.usable(features, weight.shape[2]):
-            return compiled.convolve(features, weight, pairs)
+        if cpu_kernels.usable(features, weight.shape[2]):
+            return cpu_kernels.convolve(features, weight, pairs)
         return gather_multiply_scatter(features, weight, pairs)
 
     @staticmethod
@@ -40,13 +40,13 @@ class _SparseConvolution(torch.autograd.Function):
         of_features = of_weight = None
         if ctx.needs_input_grad[0]:
             across = weight.transpose(1, 2)
-            fast = compiled.usable(gradient, across.shape[2])
-            of_features = (compiled.convolve if fast else gather_multiply_scatter)(
+            fast = cpu_kernels.usable(gradient, across.shape[2])
+            of_features = (cpu_kernels.convolve if fast else gather_multiply_scatter)(
                 gradient, across, pairs.transposed
             )
         if ctx.needs_input_grad[1]:
-            fast = compiled.usable(features, gradient.shape[1])
-            of_weight = (compiled.weight_gradient if fast else weight_gradient)(features, gradient, pairs)
+            fast = cpu_kernels.usable(features, gradient.shape[1])
+            of_weight = (cpu_kernels.weight_gradient if fast else weight_gradient)(features, gradient, pairs)
         return of_features, of_weight, None
 
 
@@ -108,19 +108,18 @@ def sparse_convolution(
 
 
 class SparseConv3d(nn.Module):
-    """Convolution of a sparse tensor: submanifold, down (kernel 2, stride 2) or up (its transpose).
+    """Sparse convolution without bias: submanifold, strided (kernel 2, stride 2) or its transpose.
 
     A submanifold convolution keeps the set of occupied voxels; its value at each is ``conv3d``'s with zero
-    padding. Down goes one level coarser, to every cell that holds a voxel. Up goes one level finer, to the
-    voxels that are there already.
+    padding. A strided one goes one level coarser, to every cell that holds a voxel. A transposed one goes one
+    level finer, to the voxels that are occupied there.
 
     Args:
-        in_channels: Columns of the input.
-        out_channels: Columns of the output.
-        kernel_size: Odd for stride 1, else 2.
-        stride: 1 or 2.
-        transposed: Go up instead of down; needs stride 2.
-        bias: Add a learned constant per channel.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Edge in voxels: odd for stride 1, else 2.
+        stride: 1 or 2, in voxels.
+        transposed: Upsample; needs stride 2.
     """
 
     def __init__(
@@ -131,7 +130,6 @@ class SparseConv3d(nn.Module):
         *,
         stride: int = 1,
         transposed: bool = False,
-        bias: bool = False,
     ) -> None:
         super().__init__()
         possible = (stride == 2 and kernel_size == 2) or (
@@ -145,7 +143,6 @@ class SparseConv3d(nn.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride, self.transposed = kernel_size, stride, transposed
         self.weight = nn.Parameter(torch.empty(kernel_size**3, in_channels, out_channels))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         bound = 1 / math.sqrt((out_channels if transposed else in_channels) * kernel_size**3)
         nn.init.uniform_(self.weight, -bound, bound)
 
@@ -162,10 +159,7 @@ class SparseConv3d(nn.Module):
         else:
             pairs = pyramid.descent(level)
             level += 1
-        features = sparse_convolution(inputs.features, self.weight, pairs)
-        if self.bias is not None:
-            features = features + self.bias.to(features.dtype)
-        return SparseTensor(features, pyramid, level)
+        return SparseTensor(sparse_convolution(inputs.features, self.weight, pairs), pyramid, level)
 
     def extra_repr(self) -> str:
         """Describe the layer for printing."""

@@ -1,8 +1,8 @@
 """The fast CPU path of sparse convolution: ``kernels.c``, compiled on this machine when it is first needed.
 
-It is used for float32 rows on the CPU where there is a C compiler, and gives the numbers of the plain-torch
-path up to rounding; everywhere else, and whenever compiling fails, the plain-torch path runs. Set the
-environment variable ``CLIP2SCENE_COMPILED=0`` to switch it off, or use :func:`compiled_kernels`.
+It is used for float32 rows on the CPU where there is a C compiler, and equals the plain-torch path up to
+rounding; everywhere else, and whenever compiling fails, the plain-torch path runs. The environment variable
+``CLIP2SCENE_COMPILED=0``, or :data:`switched_on`, switches it off.
 
 The library is kept in the user's cache folder under the hash of its source, compiler and processor.
 """
@@ -13,43 +13,28 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from clip2scene.io import write_atomically
-
-if TYPE_CHECKING:
-    from clip2scene.student.sparse.kernel_map import KernelMap
+from clip2scene.student.sparse.kernel_map import KernelMap
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC")
 _MOST_COLUMNS = 512  # kernels.c keeps a chunk of rows this wide on its stack
 _PRODUCTS_PER_THREAD = 10_000_000  # about 0.1 ms of work: less is not worth waking a thread
 
-_switched_on = os.environ.get("CLIP2SCENE_COMPILED", "1") != "0"
-
-
-@contextmanager
-def compiled_kernels(on: bool) -> Iterator[None]:
-    """Switch the compiled path on or off inside a ``with`` block."""
-    global _switched_on
-    before, _switched_on = _switched_on, on
-    try:
-        yield
-    finally:
-        _switched_on = before
+switched_on = os.environ.get("CLIP2SCENE_COMPILED", "1") != "0"
+"""Whether the compiled path may be used."""
 
 
 def usable(rows: Tensor, columns: int) -> bool:
-    """Tell whether the compiled path can work on these rows and write that many columns."""
+    """Tell whether the compiled path can read these rows and write that many columns."""
     if rows.dtype != torch.float32 or columns > _MOST_COLUMNS or not usable_on(rows):
         return False
     return columns % _library().clip2scene_lanes() == 0  # type: ignore[union-attr]
@@ -57,18 +42,18 @@ def usable(rows: Tensor, columns: int) -> bool:
 
 def usable_on(tensor: Tensor) -> bool:
     """Tell whether the compiled path is switched on, there, and for this tensor's device."""
-    return _switched_on and tensor.device.type == "cpu" and _library() is not None
+    return switched_on and tensor.device.type == "cpu" and _library() is not None
 
 
-def convolve(features: Tensor, weight: Tensor, pairs: "KernelMap") -> Tensor:
-    """Do what ``conv.gather_multiply_scatter`` does."""
+def convolve(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+    """Compute ``conv.gather_multiply_scatter``; shapes are the same."""
     out = features.new_empty(pairs.num_targets, weight.shape[2])
     _call("clip2scene_convolve", features, weight.contiguous(), pairs, weight.shape, out)
     return out
 
 
-def weight_gradient(features: Tensor, gradient: Tensor, pairs: "KernelMap") -> Tensor:
-    """Return the gradient of the weight for the gradient of the result."""
+def weight_gradient(features: Tensor, gradient: Tensor, pairs: KernelMap) -> Tensor:
+    """Compute ``conv.weight_gradient``; shapes are the same."""
     shape = torch.Size([len(pairs.counts), features.shape[1], gradient.shape[1]])
     out = features.new_empty(shape)
     _call("clip2scene_weight_gradient", features, gradient, pairs, shape, out)
@@ -76,7 +61,7 @@ def weight_gradient(features: Tensor, gradient: Tensor, pairs: "KernelMap") -> T
 
 
 def submanifold_pairs(keys: Tensor, columns: Tensor, kernel_size: int) -> tuple[Tensor, Tensor, list[int]]:
-    """Do what ``maps.submanifold_pairs`` does."""
+    """Compute ``tensor.submanifold_pairs``, to the bit."""
     volume = kernel_size**3
     counts = torch.empty(volume // 2, dtype=torch.int64)
     library = _library()
@@ -93,9 +78,7 @@ def submanifold_pairs(keys: Tensor, columns: Tensor, kernel_size: int) -> tuple[
     return ends[0], ends[1], every
 
 
-def _call(
-    name: str, first: Tensor, second: Tensor, pairs: "KernelMap", shape: torch.Size, out: Tensor
-) -> None:
+def _call(name: str, first: Tensor, second: Tensor, pairs: KernelMap, shape: torch.Size, out: Tensor) -> None:
     offsets, in_channels, out_channels = shape
     counter = ctypes.c_int64(0)
     arguments = (
@@ -153,9 +136,7 @@ def _build(compiler: str) -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clip2scene"
     path = folder / f"kernels-{digest}.so"
     if not path.exists():
-        with write_atomically(
-            path
-        ) as fresh:  # whole or not at all, also when several processes start together
+        with write_atomically(path) as fresh:  # several processes may start together
             command = [compiler, *FLAGS, "-o", str(fresh), str(SOURCE)]
             subprocess.run(command, capture_output=True, check=True, timeout=300)
     return path

@@ -1,4 +1,4 @@
-"""Voxel coordinates packed into one integer, so that finding a neighbour is a search in a sorted list.
+"""Voxel coordinates packed into int64 keys, so that finding a neighbour is a search in a sorted list.
 
 A key holds (batch, x, y, z) in 9 + 18 + 18 + 18 bits. Each axis is stored with a bias, so that keys sort
 like the coordinates they hold, and an offset of a few cells is one addition. The bias halves from a level
