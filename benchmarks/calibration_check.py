@@ -31,8 +31,8 @@ from clip2scene.doctor.edge_score import (
 )
 from clip2scene.doctor.lidar_edges import find_lidar_edges
 from clip2scene.doctor.timing import find_velocities
-from clip2scene.toytown.writers.datasets import write_nuscenes
-from clip2scene.toytown.writers.drive import Recording
+from clip2scene.toytown.writers.layouts import write_nuscenes
+from clip2scene.toytown.writers.recording import Recording
 from clip2scene.types import Camera
 
 SIZES = {"deg": (0.5, 1.0, 5.0), "m": (0.05, 0.1), "s": (0.025, 0.05)}

@@ -38,8 +38,8 @@ from clip2scene.distill.lifted import load_lifted
 from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.parallel import prefetch
 from clip2scene.toytown.rooms.room_scan import Walk
-from clip2scene.toytown.writers import datasets as writers
-from clip2scene.toytown.writers.drive import Recording
+from clip2scene.toytown.writers import layouts as writers
+from clip2scene.toytown.writers.recording import Recording
 from clip2scene.types import Sample
 
 READERS = (0, 1, 2)

@@ -34,7 +34,7 @@ from clip2scene.toytown.sensors import (
     render_camera,
 )
 from clip2scene.toytown.town.world import Town, build_town
-from clip2scene.toytown.writers.nuscenes_tables import EXPOSURE_LEAD_US
+from clip2scene.toytown.writers.recording import EXPOSURE_LEAD_US
 from clip2scene.types import Camera
 
 MOVED_M = 0.3

@@ -28,8 +28,8 @@ def tiny_toytown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Shared by all tests: read it, never write to it.
     """
-    from clip2scene.toytown.writers.datasets import write_nuscenes
-    from clip2scene.toytown.writers.drive import Recording
+    from clip2scene.toytown.writers.layouts import write_nuscenes
+    from clip2scene.toytown.writers.recording import Recording
 
     root = tmp_path_factory.mktemp("data") / "toytown"
     recording = Recording(
@@ -50,8 +50,8 @@ def tiny_kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Shared by all tests: read it, never write to it.
     """
-    from clip2scene.toytown.writers.datasets import write_semantic_kitti
-    from clip2scene.toytown.writers.drive import Recording
+    from clip2scene.toytown.writers.layouts import write_semantic_kitti
+    from clip2scene.toytown.writers.recording import Recording
 
     root = tmp_path_factory.mktemp("data") / "kitti"
     recording = Recording(
@@ -73,7 +73,7 @@ def tiny_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Shared by all tests: read it, never write to it.
     """
     from clip2scene.toytown.rooms.room_scan import Walk
-    from clip2scene.toytown.writers.datasets import write_scannet
+    from clip2scene.toytown.writers.layouts import write_scannet
 
     root = tmp_path_factory.mktemp("data") / "rooms"
     walk = Walk(6, 128, 96, 112, 84, points_per_m2=100.0, ground_truth=True)

@@ -12,8 +12,8 @@ from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned, supervised
 from clip2scene.runs.run import open_run
-from clip2scene.toytown.writers.datasets import write_drive_log
-from clip2scene.toytown.writers.drive import Recording
+from clip2scene.toytown.writers.layouts import write_drive_log
+from clip2scene.toytown.writers.recording import Recording
 from clip2scene.training.train import finetune, pretrain
 
 

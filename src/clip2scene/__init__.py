@@ -21,7 +21,7 @@ _HOME = {
     "NuScenes": "datasets.nuscenes.loader",
     "PandaSet": "datasets.pandaset.loader",
     "SemanticKitti": "datasets.kitti.semantic",
-    "write_nuscenes": "toytown.writers.datasets",
+    "write_nuscenes": "toytown.writers.layouts",
     "load_clip": "teacher.clip.load",
     "MaskClip": "teacher.maskclip",
     "project_points": "geometry.projection",

@@ -10,8 +10,8 @@ from clip2scene.io import read_json
 from clip2scene.recipes import RECIPES
 from clip2scene.runs.create import create_or_resume
 from clip2scene.toytown.clip.smallclip import FIRST_HELD_OUT_TOWN
-from clip2scene.toytown.writers.datasets import _plan
-from clip2scene.toytown.writers.drive import Recording
+from clip2scene.toytown.writers.layouts import _plan
+from clip2scene.toytown.writers.recording import Recording
 from clip2scene.training.train import pretrain
 
 TOWNS = {"nuscenes": "tiny_toytown", "semantic-kitti": "tiny_kitti", "scannet": "tiny_rooms"}

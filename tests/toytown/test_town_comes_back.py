@@ -17,7 +17,7 @@ from clip2scene.toytown.rooms.room import Room
 from clip2scene.toytown.rooms.room_scan import Walk, hand_held
 from clip2scene.toytown.sensors import camera_rig, ego_from_lidar, lidar_sweep
 from clip2scene.toytown.town.world import build_town
-from clip2scene.toytown.writers.nuscenes_tables import EXPOSURE_LEAD_US
+from clip2scene.toytown.writers.recording import EXPOSURE_LEAD_US
 
 KEYFRAMES_US = (500_000, 1_000_000)
 SIZE = (160, 96)

@@ -39,13 +39,13 @@ def make_toytown(
             recordings with six, or ScanNet: furnished rooms, with a colour and a depth camera in the hand.
     """
     from clip2scene.toytown.rooms.room_scan import Walk
-    from clip2scene.toytown.writers.datasets import (
+    from clip2scene.toytown.writers.layouts import (
         write_drive_log,
         write_nuscenes,
         write_scannet,
         write_semantic_kitti,
     )
-    from clip2scene.toytown.writers.drive import Recording
+    from clip2scene.toytown.writers.recording import Recording
 
     numbers = {"num_scenes": scenes, "num_val_scenes": val_scenes, "seed": seed, "workers": workers}
     if layout == "scannet":

@@ -19,13 +19,13 @@ from clip2scene.inference.figures import draw_samples, draw_words
 from clip2scene.recipes import rooms, supervised, toytown
 from clip2scene.runs.create import create_or_resume
 from clip2scene.toytown.rooms.room_scan import Walk
-from clip2scene.toytown.writers.datasets import (
+from clip2scene.toytown.writers.layouts import (
     write_drive_log,
     write_nuscenes,
     write_scannet,
     write_semantic_kitti,
 )
-from clip2scene.toytown.writers.drive import Recording
+from clip2scene.toytown.writers.recording import Recording
 from clip2scene.training.train import pretrain
 
 TOWNS = 1
@@ -43,7 +43,7 @@ class World:
     """What one demo makes, and what is learnt there.
 
     Attributes:
-        write: Writes the data set; the writers of :mod:`clip2scene.toytown.writers.datasets`.
+        write: Writes the data set; the writers of :mod:`clip2scene.toytown.writers.layouts`.
         records: What is recorded, as that writer takes it.
         num_scenes: To learn from.
         num_val_scenes: To judge on.

@@ -570,12 +570,11 @@ def test_a_sweep_goes_through_its_own_sensor_and_pose_into_the_keyframe_as_the_t
 def test_a_still_world_registers_onto_itself_while_the_vehicle_drives_and_turns(tmp_path, monkeypatch):
     from clip2scene.toytown import sensors
     from clip2scene.toytown.town.world import build_town
-    from clip2scene.toytown.writers import drive
-    from clip2scene.toytown.writers.datasets import write_nuscenes
-    from clip2scene.toytown.writers.drive import Recording
+    from clip2scene.toytown.writers.layouts import write_nuscenes
+    from clip2scene.toytown.writers.recording import Recording
 
     exact = partial(sensors.lidar_sweep, range_noise=0.0)
-    monkeypatch.setattr(drive, "lidar_sweep", exact)
+    monkeypatch.setattr("clip2scene.toytown.writers.recording.lidar_sweep", exact)
     recording = Recording(keyframes_per_scene=1, width=32, height=16, azimuth_steps=120)
     write_nuscenes(tmp_path / "town", num_scenes=1, seed=2, recording=recording, workers=1)
     town = build_town(2_000_000)

@@ -186,7 +186,7 @@ def test_dense_answers_are_judged_per_pixel_over_the_classes_present(monkeypatch
         def __init__(self, clip, scales, window):
             self.settings = scales, window
 
-        def look(self, images):
+        def embed_images(self, images):
             self.image = images[0]
             return self
 

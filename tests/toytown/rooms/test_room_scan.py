@@ -22,7 +22,7 @@ from clip2scene.toytown.rooms.room import HEIGHT, Room
 from clip2scene.toytown.rooms.room_scan import Walk, hand_held, sample_surface, sees
 from clip2scene.toytown.sensors import render_camera
 from clip2scene.toytown.town.shading import shade
-from clip2scene.toytown.writers.datasets import write_scannet
+from clip2scene.toytown.writers.layouts import write_scannet
 from clip2scene.training.train import pretrain
 from clip2scene.types import IGNORE_LABEL
 

@@ -12,9 +12,9 @@ from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.geometry.projection import project_points
 from clip2scene.toytown.sensors import camera_rig, ego_from_lidar, lidar_sweep
 from clip2scene.toytown.town.world import build_town
-from clip2scene.toytown.writers.datasets import write_semantic_kitti
-from clip2scene.toytown.writers.drive import Recording
 from clip2scene.toytown.writers.kitti_drive import RAW_OF_NOUN, raw_labels, sweep_times_us
+from clip2scene.toytown.writers.layouts import write_semantic_kitti
+from clip2scene.toytown.writers.recording import Recording
 from clip2scene.types import IGNORE_LABEL
 
 TINY = Recording(keyframes_per_scene=2, sweeps_per_keyframe=2, width=160, height=96, azimuth_steps=360)
@@ -150,7 +150,7 @@ def test_calibration_and_poses_have_the_form_of_kitti(tiny_kitti):
 def test_sequences_take_the_official_numbers_first(tmp_path, monkeypatch):
     root = tmp_path / "town"
     monkeypatch.setattr(
-        "clip2scene.toytown.writers.datasets.record_sequence", lambda folder, *_: folder.mkdir(parents=True)
+        "clip2scene.toytown.writers.layouts.record_sequence", lambda folder, *_: folder.mkdir(parents=True)
     )
     write_semantic_kitti(root, num_scenes=12, num_val_scenes=2, recording=SMALLEST, workers=1)
     splits = json.loads((root / "splits.json").read_text())
@@ -175,7 +175,7 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr("clip2scene.toytown.writers.datasets.record_sequence", fail)
+    monkeypatch.setattr("clip2scene.toytown.writers.layouts.record_sequence", fail)
     with pytest.raises(RuntimeError, match="disk full"):
         write_semantic_kitti(tmp_path / "town", num_scenes=1, recording=SMALLEST, workers=1)
     assert not list(tmp_path.iterdir())

@@ -22,9 +22,8 @@ from clip2scene.runs.run import open_run
 from clip2scene.toytown.sensors import camera_rig, ego_from_lidar, lidar_sweep
 from clip2scene.toytown.town.world import build_town
 from clip2scene.toytown.writers import log_drive
-from clip2scene.toytown.writers.datasets import write_drive_log
-from clip2scene.toytown.writers.drive import Recording
-from clip2scene.toytown.writers.nuscenes_tables import EXPOSURE_LEAD_US
+from clip2scene.toytown.writers.layouts import write_drive_log
+from clip2scene.toytown.writers.recording import EXPOSURE_LEAD_US, Recording
 from clip2scene.training.train import pretrain
 from clip2scene.types import IGNORE_LABEL, PointCloud
 
@@ -151,7 +150,7 @@ def test_the_same_seed_writes_the_same_files_and_another_does_not(tmp_path):
 
 
 def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr(log_drive, "_write_image", lambda *_: 1 / 0)
+    monkeypatch.setattr(log_drive, "_write_image", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_drive_log(tmp_path / "town", num_scenes=1, recording=SMALLEST, workers=1)
     assert not list(tmp_path.iterdir())

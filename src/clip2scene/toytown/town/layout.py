@@ -111,12 +111,20 @@ def _put_parked(plan: Plan) -> None:
 
 def _put_small_things(plan: Plan) -> None:
     """People, bicycles, cones, barriers, lamps and signs along the sidewalks and on the grass."""
+    _put_lamps_and_signs(plan)
+    _put_bicycles(plan)
+    _put_cones_and_barriers(plan)
+    _put_people(plan)
+
+
+def _roadside_spot(plan: Plan, near: float, far: float) -> tuple[float, float]:
+    """Draw a spot (s, d) on either side, ``near`` to ``far`` metres beside the road."""
+    side = 1 if plan.rng.random() < 0.5 else -1
+    return plan.rng.uniform(-60, 140), side * (plan.half_width + plan.rng.uniform(near, far))
+
+
+def _put_lamps_and_signs(plan: Plan) -> None:
     rng, half = plan.rng, plan.half_width
-
-    def spot(near: float, far: float) -> tuple[float, float]:
-        side = 1 if rng.random() < 0.5 else -1
-        return rng.uniform(-60, 140), side * (half + rng.uniform(near, far))
-
     for side in (-1, 1):
         for s in np.arange(START + rng.uniform(0.0, 20), END, rng.uniform(22, 35)):
             heading = np.pi / 2 * -side
@@ -126,8 +134,13 @@ def _put_small_things(plan: Plan) -> None:
                 Placed(scenery.sign(rng), float(s) + rng.uniform(4, 12), side * (half + 0.4), facing, KERB),
                 0.3,
             )
+
+
+def _put_bicycles(plan: Plan) -> None:
+    """Parked bicycles, in rows of up to three."""
+    rng = plan.rng
     for _ in range(16):
-        s, d = spot(0.6, 6.0)
+        s, d = _roadside_spot(plan, 0.6, 6.0)
         if plan.clear_of_crossings(s, 0.5):
             turn = np.pi / 2 if rng.random() < 0.4 else 0.0
             maker_seed = int(rng.integers(1 << 30))
@@ -137,8 +150,13 @@ def _put_small_things(plan: Plan) -> None:
                 plan.put(
                     Placed(thing, s + offset[0], d + offset[1], turn + rng.normal(0.0, 0.15), KERB), 0.45
                 )
+
+
+def _put_cones_and_barriers(plan: Plan) -> None:
+    """Single ones and short rows, apart from the work sites."""
+    rng = plan.rng
     for _ in range(14):
-        s, d = spot(0.4, 7.0)
+        s, d = _roadside_spot(plan, 0.4, 7.0)
         if plan.clear_of_crossings(s, 0.5):
             maker_seed = int(rng.integers(1 << 30))
             for i in range(int(rng.integers(1, 4))):
@@ -149,15 +167,20 @@ def _put_small_things(plan: Plan) -> None:
                     Placed(thing, s + 1.1 * i, d + rng.normal(0.0, 0.2), rng.uniform(0.0, 6.28), KERB), 0.35
                 )
     for _ in range(8):
-        s, d = spot(0.8, 7.0)
+        s, d = _roadside_spot(plan, 0.8, 7.0)
         if plan.clear_of_crossings(s, 1.5):
             plan.put(Placed(roadside.barrier(rng), s, d, rng.uniform(0.0, np.pi), KERB), 1.0)
+
+
+def _put_people(plan: Plan) -> None:
+    """People who stand, and people who walk or ride along the sidewalk."""
+    rng = plan.rng
     for _ in range(34):
-        s, d = spot(0.8, 6.0)
+        s, d = _roadside_spot(plan, 0.8, 6.0)
         if plan.clear_of_crossings(s, 0.5):
             plan.put(Placed(roadside.pedestrian(rng), s, d, rng.uniform(0.0, 6.28), KERB), 0.4)
     for _ in range(22):
-        s, d = spot(1.4, 1.8)
+        s, d = _roadside_spot(plan, 1.4, 1.8)
         walks = rng.random() < 0.7
         thing = roadside.pedestrian(rng) if walks else vehicles.bicycle(rng)
         heading = 0.0 if rng.random() < 0.5 else np.pi

@@ -11,6 +11,7 @@ from clip2scene.toytown.town.things import (
     PALETTE,
     PEDESTRIAN,
     STEEL,
+    Colour,
     Part,
     Thing,
     pick_colour,
@@ -34,48 +35,44 @@ def pedestrian(rng: np.random.Generator) -> Thing:
     shoes = [
         ball((s * stride + 0.06, s * 0.11, 0.06), (0.15, 0.06, 0.06), rows=4, columns=6) for s in (-1, 1)
     ]
+    top, hand = shoulder - 0.04, hip - 0.05
     arms = [
-        cone(
-            (0.0, s * 0.22 * stout, shoulder - 0.04), (-s * swing, s * 0.27 * stout, hip - 0.05), 0.06, 0.045
-        )
-        for s in (-1, 1)
+        cone((0.0, s * 0.22 * stout, top), (-s * swing, s * 0.27 * stout, hand), 0.06, 0.045) for s in (-1, 1)
     ]
     hands = [
         ball((-s * swing, s * 0.27 * stout, hip - 0.08), (0.05,) * 3, rows=4, columns=6) for s in (-1, 1)
     ]
-    torso = Mesh(
-        *_flattened(cone((0.0, 0.0, hip - 0.08), (0.0, 0.0, shoulder), 0.17 * stout, 0.22 * stout), 0.65)
-    )
+    torso = _flattened(cone((0.0, 0.0, hip - 0.08), (0.0, 0.0, shoulder), 0.17 * stout, 0.22 * stout), 0.65)
+    stripes = pick_colour(rng)[1], (float(rng.integers(3)), 0.0, 0.0, 0.0)
+    neck = tube((0.0, 0.0, shoulder), (0.0, 0.0, shoulder + 0.1), 0.06)
     parts = [
         Part(join(legs), Texture.CLOTH, trousers),
         Part(join(shoes), Texture.PLAIN, DARK),
-        Part(
-            join([torso, *arms]),
-            Texture.CLOTH,
-            shirt,
-            pick_colour(rng)[1],
-            (float(rng.integers(3)), 0.0, 0.0, 0.0),
-        ),
-        Part(
-            join([tube((0.0, 0.0, shoulder), (0.0, 0.0, shoulder + 0.1), 0.06), *hands]), Texture.PLAIN, skin
-        ),
+        Part(join([torso, *arms]), Texture.CLOTH, shirt, *stripes),
+        Part(join([neck, *hands]), Texture.PLAIN, skin),
         Part(ball((0.01, 0.0, tall - 0.13), (0.105, 0.09, 0.13)), Texture.PLAIN, skin),
         Part(ball((-0.025, 0.0, tall - 0.085), (0.105, 0.1, 0.105)), Texture.PLAIN, hair),
+        *_skirt_or_bag(rng, hip, shoulder, tall, stout, shirt),
     ]
-    extra = rng.random()
-    if extra < 0.25:
-        skirt = Mesh(
-            *_flattened(cone((0.0, 0.0, hip + 0.1), (0.0, 0.0, 0.25 * tall), 0.17 * stout, 0.3), 0.8)
-        )
-        parts.append(Part(skirt, Texture.CLOTH, shirt))
-    elif extra < 0.5:
-        bag = box((-0.32, -0.15, shoulder - 0.5), (-0.12, 0.15, shoulder - 0.02), inset=(0.05, 0.0, 0.04))
-        parts.append(Part(bag, Texture.CLOTH, pick_colour(rng)[1]))
     return Thing(PEDESTRIAN, "person", word, tuple(parts))
 
 
-def _flattened(mesh: Mesh, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    return mesh.vertices * np.array([factor, 1, 1], np.float32), mesh.faces
+def _skirt_or_bag(
+    rng: np.random.Generator, hip: float, shoulder: float, tall: float, stout: float, shirt: Colour
+) -> list[Part]:
+    """Part of half of all people."""
+    extra = rng.random()
+    if extra < 0.25:
+        skirt = cone((0.0, 0.0, hip + 0.1), (0.0, 0.0, 0.25 * tall), 0.17 * stout, 0.3)
+        return [Part(_flattened(skirt, 0.8), Texture.CLOTH, shirt)]
+    if extra < 0.5:
+        bag = box((-0.32, -0.15, shoulder - 0.5), (-0.12, 0.15, shoulder - 0.02), inset=(0.05, 0.0, 0.04))
+        return [Part(bag, Texture.CLOTH, pick_colour(rng)[1])]
+    return []
+
+
+def _flattened(mesh: Mesh, factor: float) -> Mesh:
+    return Mesh(mesh.vertices * np.array([factor, 1, 1], np.float32), mesh.faces)
 
 
 def traffic_cone(rng: np.random.Generator) -> Thing:

@@ -38,6 +38,14 @@ class Mesh:
         return Mesh(vertices + np.array(offset, np.float32), self.faces)
 
 
+def turn_about_z(
+    vectors: Float[np.ndarray, "*things 3"], cos: Float[np.ndarray, "..."], sin: Float[np.ndarray, "..."]
+) -> Float[np.ndarray, "*things 3"]:
+    """Rotate vectors counter-clockwise about the z axis, each by its own angle, given by cosine and sine."""
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    return np.stack([cos * x - sin * y, sin * x + cos * y, z], -1)
+
+
 def join(meshes: Sequence[Mesh]) -> Mesh:
     """Make one mesh of several."""
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])

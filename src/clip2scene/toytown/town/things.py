@@ -10,16 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clip2scene.classes.tables import NUSCENES
 from clip2scene.toytown.town.shapes import Mesh
 from clip2scene.toytown.town.textures import Texture
 
 Colour = tuple[float, float, float]
 
 
-BARRIER, BICYCLE, BUS, CAR, PEDESTRIAN, CONE, TRUCK = 0, 1, 2, 3, 6, 7, 9
-
-
-ROAD, SIDEWALK, TERRAIN, MANMADE, VEGETATION = 10, 12, 13, 14, 15
+BARRIER, BICYCLE, BUS, CAR, PEDESTRIAN, CONE, TRUCK = map(
+    NUSCENES.classes.index, ("barrier", "bicycle", "bus", "car", "pedestrian", "traffic cone", "truck")
+)
+ROAD, SIDEWALK, TERRAIN, MANMADE, VEGETATION = map(
+    NUSCENES.classes.index, ("driveable surface", "sidewalk", "terrain", "manmade", "vegetation")
+)
+"""Train ids of nuScenes."""
 
 COUNTABLE = frozenset({BARRIER, BICYCLE, BUS, CAR, PEDESTRIAN, CONE, TRUCK})
 """Train ids of the things that have boxes."""

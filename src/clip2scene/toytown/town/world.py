@@ -18,6 +18,7 @@ from clip2scene.toytown.town.layout import plan_street
 from clip2scene.toytown.town.light import Light, draw_light
 from clip2scene.toytown.town.patterns import paint
 from clip2scene.toytown.town.plan import Plan
+from clip2scene.toytown.town.shapes import turn_about_z
 from clip2scene.toytown.town.textures import Hits
 
 FAR = np.float32(1e6)
@@ -154,8 +155,7 @@ class Town:
         chosen = np.flatnonzero(np.isin(table.labels, list(things.COUNTABLE)))
         poses, later = self.poses(time_s)[chosen], self.poses(time_s + 0.01)[chosen]
         cos, sin = np.cos(poses[:, 3]), np.sin(poses[:, 3])
-        x, y, z = table.middles[chosen].T
-        centres = poses[:, :3] + np.stack([cos * x - sin * y, sin * x + cos * y, z], 1)
+        centres = poses[:, :3] + turn_about_z(table.middles[chosen], cos, sin)
         return Boxes(
             instances=chosen,
             labels=table.labels[chosen],
@@ -173,9 +173,7 @@ class Town:
         geometry, poses = self.geometry, self.poses(time_s)
         of = geometry.vertex_instances[chosen]
         cos, sin = np.cos(poses[:, 3]).astype(np.float32)[of], np.sin(poses[:, 3]).astype(np.float32)[of]
-        x, y, z = geometry.vertices[chosen].T
-        turned = np.stack([cos * x - sin * y, sin * x + cos * y, z], 1)
-        return turned + poses[:, :3].astype(np.float32)[of]
+        return turn_about_z(geometry.vertices[chosen], cos, sin) + poses[:, :3].astype(np.float32)[of]
 
     def _scene_of(self, triangles: Int[np.ndarray, " chosen"], time_s: float) -> EmbreeScene:
         """Put some triangles where they are at a moment, ready for rays."""
@@ -256,15 +254,10 @@ class Snapshot:
         instances = geometry.part_instances[parts]
         pose = self.poses[instances]
         cos, sin = np.cos(pose[:, 3]), np.sin(pose[:, 3])
-        offset = positions - pose[:, :3]
-        local = np.stack(
-            [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]],
-            1,
-        )
+        local = turn_about_z(positions - pose[:, :3], cos, -sin)
         ground = np.flatnonzero(town.instances.on_ground[instances])
         local[ground] = town.street_from_world(positions[ground])
-        x, y, z = ray_hits.normals.T
-        normals = np.stack([cos * x + sin * y, cos * y - sin * x, z], 1)
+        normals = turn_about_z(ray_hits.normals, cos, -sin)
         numbers, textures = geometry.part_numbers[parts], geometry.part_textures[parts]
         chances = town.instances.chances[instances]
         hits = Hits(local, normals, numbers[:, :3], numbers[:, 3:6], numbers[:, 6:], chances, footprints)

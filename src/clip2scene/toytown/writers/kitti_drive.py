@@ -18,10 +18,10 @@ from jaxtyping import Float, UInt8, UInt32
 from PIL import Image
 
 from clip2scene.classes.tables import SEMANTIC_KITTI
-from clip2scene.toytown.sensors import RigCamera, camera_rig, ego_from_lidar, lidar_sweep, render_camera
+from clip2scene.toytown.sensors import RigCamera, camera_rig, ego_from_lidar
 from clip2scene.toytown.town.inventory import Instances
 from clip2scene.toytown.town.world import Town, build_town
-from clip2scene.toytown.writers.drive import KEYFRAME_US, SWEEP_US, Recording
+from clip2scene.toytown.writers.recording import KEYFRAME_US, SWEEP_US, Recording, take_image, take_sweep
 
 RAW_OF_NOUN = {
     **{"car": (10, 252), "bicycle": (11, 11), "truck": (18, 258), "bus": (13, 257), "person": (30, 254)},
@@ -33,8 +33,8 @@ RAW_OF_NOUN = {
 }
 """SemanticKITTI's raw id of every kind of thing in a town, when it stands and when it moves.
 
-Buses are ``bus`` (judged as other vehicle), trees with their trunks ``vegetation``, garden walls and barriers
-``fence``, cones are ``other-object`` (not judged), and bicycles stay bicycles when they are ridden.
+Buses are ``bus`` (evaluated as other vehicle), trees with trunks ``vegetation``, garden walls and barriers
+``fence``, cones are ``other-object`` (not evaluated), and bicycles stay bicycles when they are ridden.
 """
 
 _OFFSETS_M = ((0.0, 0.0, 0.0), (-0.537, 0.0, 0.0), (0.06, -0.0005, 0.0027), (-0.473, 0.003, 0.0027))
@@ -60,24 +60,16 @@ def record_sequence(folder: Path, town_seed: int, recording: Recording) -> None:
         (folder / name).mkdir(parents=True)
     times = sweep_times_us(recording)
     for number, time_us in enumerate(times):
-        rng = np.random.default_rng([town_seed, 1, time_us])
-        sweep = lidar_sweep(town, time_us / 1e6, rng, azimuth_steps=recording.azimuth_steps)
+        sweep = take_sweep(town, time_us, recording)
         records = np.column_stack([sweep.positions, sweep.intensity]).astype("<f4")
         (folder / "velodyne" / f"{number:06d}.bin").write_bytes(records.tobytes())
         labels = raw_of_instance[sweep.instances]
         (folder / "labels" / f"{number:06d}.label").write_bytes(labels.astype("<u4").tobytes())
-        render = render_camera(
-            town.at(time_us / 1e6),
-            town.world_from_ego(time_us / 1e6) @ camera.ego_from_camera,
-            camera.intrinsics,
-            camera.width,
-            camera.height,
-            np.random.default_rng([town_seed, 2, time_us]),
-        )
+        render = take_image(town, time_us, camera)
         Image.fromarray(render.rgb).save(folder / "image_2" / f"{number:06d}.png")
         if recording.ground_truth:
-            seen = np.where(render.instances >= 0, raw_of_instance[render.instances] & 0xFFFF, 0)
-            Image.fromarray(_train_ids(seen)).save(folder / "groundtruth" / f"{number:06d}.png")
+            raw = np.where(render.instances >= 0, raw_of_instance[render.instances] & 0xFFFF, 0)
+            Image.fromarray(_train_ids(raw)).save(folder / "groundtruth" / f"{number:06d}.png")
     _write_text(folder, town, camera, times)
 
 

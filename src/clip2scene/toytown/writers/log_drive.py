@@ -10,6 +10,8 @@
 | ``poses.csv``, ``images.csv`` | moments of sweeps and images, and the vehicle's poses there |
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,18 @@ import numpy as np
 from PIL import Image
 
 from clip2scene.classes.tables import NUSCENES, TOYTOWN
-from clip2scene.toytown.sensors import RigCamera, camera_rig, ego_from_lidar, lidar_sweep, render_camera
+from clip2scene.toytown.sensors import RigCamera, camera_rig, ego_from_lidar
 from clip2scene.toytown.town.world import Town, build_town
-from clip2scene.toytown.writers.drive import KEYFRAME_US, SWEEP_US, Recording
-from clip2scene.toytown.writers.nuscenes_tables import EXPOSURE_LEAD_US, rigid_fields
+from clip2scene.toytown.writers.nuscenes_tables import rigid_fields
+from clip2scene.toytown.writers.recording import (
+    EXPOSURE_LEAD_US,
+    KEYFRAME_US,
+    SWEEP_US,
+    Recording,
+    in_folder,
+    take_image,
+    take_sweep,
+)
 
 HEADER = {"format": "clip2scene-drive-log", "version": 1}
 """What every JSON file of a drive log begins with."""
@@ -60,20 +70,42 @@ def record_log(root: Path, name: str, number: int, town_seed: int, recording: Re
         for back in range(recording.sweeps_per_keyframe - 1, -1, -1):
             time_us, token = end_us - back * SWEEP_US, f"{name}-{count:04d}"
             named[time_us], count = token, count + 1
-            _write_sweep(root, token, town, town_seed, time_us, recording, back == 0)
+            _write_sweep(root, token, town, time_us, recording, is_keyframe=back == 0)
         keyframes.append(token)
         for camera in rig:
             taken_us = end_us - EXPOSURE_LEAD_US[camera.name]
-            _write_image(root, token, town, town_seed, taken_us, camera, recording.ground_truth)
+            _write_image(root, token, town, taken_us, camera, ground_truth=recording.ground_truth)
             named.setdefault(taken_us, "")  # a pose that is no cloud's
             images.append(f"{camera.name},{token},{start_us + taken_us}")
     poses = [_pose_row(town, time_us, start_us, named[time_us]) for time_us in sorted(named)]
     return {"poses": poses, "images": images, "keyframes": keyframes}
 
 
+def write_tables(root: Path, recording: Recording, drives: Mapping[str, Sequence[Rows]]) -> None:
+    """Write calibration, classes, splits and the two tables, which belong to all drives.
+
+    Args:
+        root: The log's folder.
+        recording: What was recorded.
+        drives: By split, the result of :func:`record_log` for each drive.
+    """
+    splits = {
+        split: [name for drive in some for name in drive["keyframes"]]
+        for split, some in drives.items()
+        if some
+    }
+    contents = {"calibration": calibration(recording), "classes": classes(), "splits": {"splits": splits}}
+    for name, content in contents.items():
+        text = json.dumps(HEADER | content, indent=1) + "\n"
+        (root / f"{name}.json").write_text(text, encoding="utf-8")
+    for name, header in (("poses", POSES), ("images", IMAGES)):
+        rows = [header, *(row for some in drives.values() for drive in some for row in drive[name])]
+        (root / f"{name}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
 def calibration(recording: Recording) -> dict[str, Any]:
-    """Fill ``calibration.json``."""
-    return HEADER | {
+    """Content of ``calibration.json``."""
+    return {
         "lidar": {"axes": "FLU", "intensity_max": 1, "ego_from_lidar": rigid_fields(ego_from_lidar())},
         "cameras": [
             {
@@ -89,9 +121,9 @@ def calibration(recording: Recording) -> dict[str, Any]:
 
 
 def classes() -> dict[str, Any]:
-    """Fill ``classes.json``: the classes that the embedded world has, in its own words."""
+    """Content of ``classes.json``: the classes of the embedded world, in its own words."""
     rows = zip(TOYTOWN.classes, TOYTOWN.prompts, TOYTOWN.colours, strict=True)
-    return HEADER | {
+    return {
         "classes": [
             {
                 "name": name,
@@ -105,44 +137,24 @@ def classes() -> dict[str, Any]:
 
 
 def _write_sweep(
-    root: Path,
-    token: str,
-    town: Town,
-    town_seed: int,
-    time_us: int,
-    recording: Recording,
-    is_keyframe: bool,
+    root: Path, token: str, town: Town, time_us: int, recording: Recording, *, is_keyframe: bool
 ) -> None:
-    """Turn the lidar once and write the cloud, for keyframes with labels."""
-    rng = np.random.default_rng([town_seed, 1, time_us])
-    sweep = lidar_sweep(town, time_us / 1e6, rng, azimuth_steps=recording.azimuth_steps)
+    """Record one sweep and write the cloud, for keyframes with labels."""
+    sweep = take_sweep(town, time_us, recording)
     records = np.column_stack([sweep.positions, sweep.intensity]).astype(np.float32)
-    np.save(_open(root / "lidar" / f"{token}.npy"), records)
+    np.save(in_folder(root / "lidar" / f"{token}.npy"), records)
     if is_keyframe:
-        np.save(_open(root / "labels" / f"{token}.npy"), (1 + sweep.labels).astype(np.uint8))
+        np.save(in_folder(root / "labels" / f"{token}.npy"), (1 + sweep.labels).astype(np.uint8))
 
 
 def _write_image(
-    root: Path,
-    token: str,
-    town: Town,
-    town_seed: int,
-    time_us: int,
-    camera: RigCamera,
-    ground_truth: bool,
+    root: Path, token: str, town: Town, time_us: int, camera: RigCamera, *, ground_truth: bool
 ) -> None:
-    """Take one image and write it without loss."""
-    render = render_camera(
-        town.at(time_us / 1e6),
-        town.world_from_ego(time_us / 1e6) @ camera.ego_from_camera,
-        camera.intrinsics,
-        camera.width,
-        camera.height,
-        np.random.default_rng([town_seed, 2, time_us]),
-    )
-    Image.fromarray(render.rgb).save(_open(root / "images" / camera.name / f"{token}.png"))
+    """Record one image and write it without loss."""
+    render = take_image(town, time_us, camera)
+    Image.fromarray(render.rgb).save(in_folder(root / "images" / camera.name / f"{token}.png"))
     if ground_truth:  # IGNORE_LABEL becomes 255
-        truth = _open(root / "groundtruth" / camera.name / f"{token}.png")
+        truth = in_folder(root / "groundtruth" / camera.name / f"{token}.png")
         Image.fromarray(render.labels.astype(np.uint8)).save(truth)
 
 
@@ -151,9 +163,3 @@ def _pose_row(town: Town, time_us: int, start_us: int, name: str) -> str:
     fields = rigid_fields(town.world_from_ego(time_us / 1e6))
     numbers = [*fields["translation"], *fields["rotation"]]
     return ",".join([name, str(start_us + time_us), *(repr(float(number)) for number in numbers)])
-
-
-def _open(path: Path) -> Path:
-    """Make the folder of a file that is about to be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

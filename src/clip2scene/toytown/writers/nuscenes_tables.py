@@ -8,22 +8,10 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from clip2scene.classes.tables import NUSCENES, NUSCENES_CATEGORIES
+from clip2scene.toytown.writers.recording import EXPOSURE_LEAD_US
 
 VERSION = "v1.0-trainval"
 """Name of the folder of tables."""
-
-EXPOSURE_LEAD_US = {
-    "CAM_FRONT_LEFT": 43_000,
-    "CAM_FRONT": 35_500,
-    "CAM_FRONT_RIGHT": 27_500,
-    "CAM_BACK_RIGHT": 20_000,
-    "CAM_BACK": 10_500,
-    "CAM_BACK_LEFT": 500,
-}
-"""How long before the end of the lidar's revolution each camera takes its image, in microseconds.
-
-As in nuScenes, a camera is triggered when the lidar's beam passes the middle of its view.
-"""
 
 ATTRIBUTES = (
     *("vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider", "cycle.without_rider"),

@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from clip2scene.classes.tables import NUSCENES, NUSCENES_CATEGORIES
-from clip2scene.toytown.writers import datasets as writers
-from clip2scene.toytown.writers.datasets import write_nuscenes
-from clip2scene.toytown.writers.drive import MAP_EDGE_M, Recording
+from clip2scene.toytown.writers import layouts as writers
+from clip2scene.toytown.writers.layouts import write_nuscenes
+from clip2scene.toytown.writers.nuscenes_drive import MAP_EDGE_M
+from clip2scene.toytown.writers.recording import Recording
 
 VERSION = "v1.0-trainval"
 SMALLEST = Recording(keyframes_per_scene=1, sweeps_per_keyframe=1, width=32, height=16, azimuth_steps=40)
@@ -264,7 +265,7 @@ def test_a_recording_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
     def fail(*arguments, **settings):
         raise RuntimeError("the town burned down")
 
-    monkeypatch.setattr("clip2scene.toytown.writers.drive.render_camera", fail)
+    monkeypatch.setattr("clip2scene.toytown.writers.recording.render_camera", fail)
     with pytest.raises(RuntimeError, match="burned"):
         write_nuscenes(tmp_path / "out", num_scenes=1, recording=SMALLEST, workers=1)
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,6 @@
 """One drive through one town, recorded as nuScenes records a scene."""
 
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ from jaxtyping import Float
 from PIL import Image
 
 from clip2scene.classes.tables import NUSCENES, NUSCENES_CATEGORIES
-from clip2scene.toytown.sensors import Render, Sweep, camera_rig, ego_from_lidar, lidar_sweep, render_camera
-from clip2scene.toytown.town.world import Boxes, Town, build_town
+from clip2scene.toytown.sensors import Render, Sweep, camera_rig, ego_from_lidar
+from clip2scene.toytown.town.shapes import turn_about_z
+from clip2scene.toytown.town.world import Boxes, build_town
 from clip2scene.toytown.writers.nuscenes_tables import (
-    EXPOSURE_LEAD_US,
     VERSION,
     VISIBILITIES,
     Tables,
@@ -22,58 +21,42 @@ from clip2scene.toytown.writers.nuscenes_tables import (
     rigid_fields,
     token_of,
 )
+from clip2scene.toytown.writers.recording import (
+    EXPOSURE_LEAD_US,
+    KEYFRAME_US,
+    SWEEP_US,
+    Recording,
+    in_folder,
+    take_image,
+    take_sweep,
+)
 
-KEYFRAME_US = 500_000
-SWEEP_US = 50_000
 MAP_EDGE_M = 400  # the town's origin lies in the middle: the map's pixels have no negative places
 _MAP_CELL_M = 0.5
 _TURN = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 # nuScenes' lidar frame has x right, y forward: nuscenes_from_toytown.
 
-_RAW_OF_TRAIN_ID = np.array([9, 14, 16, 17, 18, 21, 2, 12, 22, 23, 24, 25, 26, 27, 28, 30, 0], dtype=np.uint8)
-# The last one, noise, is where IGNORE_LABEL (-1) leads.
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What a drive through a town records.
-
-    Attributes:
-        keyframes_per_scene: Keyframes of one drive, at 2 Hz: 1 to 20.
-        sweeps_per_keyframe: Lidar sweeps up to and with each keyframe, at 20 Hz; 10 leave no gap, 1 is the
-            keyframe alone.
-        width: Of the images, in pixels.
-        height: Of the images, in pixels.
-        azimuth_steps: Lidar firings per revolution and beam.
-        ground_truth: Whether to write the true class of every pixel, as ``groundtruth/CHANNEL/IMAGE.png``: a
-            nuScenes train id, 255 for the sky. nuScenes itself has no such folder.
-        missing_kinds: Chance of each kind of countable thing (bus, bicycle, ...) to be missing from a whole
-            town: streets differ, and what is rare is found in few.
-    """
-
-    keyframes_per_scene: int = 8
-    sweeps_per_keyframe: int = 10
-    width: int = 400
-    height: int = 224
-    azimuth_steps: int = 720
-    ground_truth: bool = False
-    missing_kinds: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse impossible recordings."""
-        if not 1 <= self.sweeps_per_keyframe <= KEYFRAME_US // SWEEP_US:
-            raise ValueError(f"sweeps_per_keyframe must lie in 1..10, got {self.sweeps_per_keyframe}")
-        for name in ("keyframes_per_scene", "width", "height", "azimuth_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.missing_kinds <= 1:
-            raise ValueError(f"missing_kinds must lie in 0..1, got {self.missing_kinds}")
-        most = int(Town.duration_s * 1e6) // KEYFRAME_US
-        if self.keyframes_per_scene > most:
-            raise ValueError(
-                f"keyframes_per_scene must be at most {most}, got {self.keyframes_per_scene}: a town is laid "
-                f"out for {Town.duration_s:g} s; make more scenes"
-            )
+_CATEGORY_OF_CLASS = {
+    "barrier": "movable_object.barrier",
+    "bicycle": "vehicle.bicycle",
+    "bus": "vehicle.bus.rigid",
+    "car": "vehicle.car",
+    "pedestrian": "human.pedestrian.adult",
+    "traffic cone": "movable_object.trafficcone",
+    "truck": "vehicle.truck",
+    "driveable surface": "flat.driveable_surface",
+    "sidewalk": "flat.sidewalk",
+    "terrain": "flat.terrain",
+    "manmade": "static.manmade",
+    "vegetation": "static.vegetation",
+}
+_RAW_OF_TRAIN_ID = np.array(  # the last one, noise, is where IGNORE_LABEL (-1) leads
+    [
+        NUSCENES_CATEGORIES.index(_CATEGORY_OF_CLASS.get(name, "noise"))
+        for name in (*NUSCENES.classes, "noise")
+    ],
+    dtype=np.uint8,
+)
 
 
 class Drive:
@@ -167,15 +150,14 @@ class Drive:
 
     def _record_sweep(self, sample: dict[str, Any], time_us: int, *, is_key_frame: bool) -> Sweep:
         """Turn the lidar once and write the cloud, for keyframes with labels."""
-        rng = np.random.default_rng([self.town_seed, 1, time_us])
-        sweep = lidar_sweep(self._town, time_us / 1e6, rng, azimuth_steps=self.recording.azimuth_steps)
+        sweep = take_sweep(self._town, time_us, self.recording)
         row = self._add_data(sample, "LIDAR_TOP", time_us, is_key_frame)
         turned = sweep.positions @ _TURN[:3, :3].T
         records = np.column_stack([turned, np.round(sweep.intensity * 255), sweep.rings]).astype("<f4")
-        _open(self.root / row["filename"]).write_bytes(records.tobytes())
+        in_folder(self.root / row["filename"]).write_bytes(records.tobytes())
         if is_key_frame:
             name = f"lidarseg/{VERSION}/{row['token']}_lidarseg.bin"
-            _open(self.root / name).write_bytes(_RAW_OF_TRAIN_ID[sweep.labels].tobytes())
+            in_folder(self.root / name).write_bytes(_RAW_OF_TRAIN_ID[sweep.labels].tobytes())
             self.tables["lidarseg"].append(
                 {"token": row["token"], "sample_data_token": row["token"], "filename": name}
             )
@@ -188,18 +170,11 @@ class Drive:
         """Take one image at its camera's own time and write it."""
         camera = self._rig[view]
         time_us = keyframe_us - EXPOSURE_LEAD_US[camera.name]
-        render = render_camera(
-            self._town.at(time_us / 1e6),
-            self._town.world_from_ego(time_us / 1e6) @ camera.ego_from_camera,
-            camera.intrinsics,
-            camera.width,
-            camera.height,
-            np.random.default_rng([self.town_seed, 2, time_us]),
-        )
+        render = take_image(self._town, time_us, camera)
         row = self._add_data(sample, camera.name, time_us, is_key_frame=True)
-        Image.fromarray(render.rgb).save(_open(self.root / row["filename"]), quality=95, subsampling=0)
+        Image.fromarray(render.rgb).save(in_folder(self.root / row["filename"]), quality=95, subsampling=0)
         if self.recording.ground_truth:
-            truth = _open(self.root / "groundtruth" / camera.name / f"{Path(row['filename']).stem}.png")
+            truth = in_folder(self.root / "groundtruth" / camera.name / f"{Path(row['filename']).stem}.png")
             Image.fromarray(render.labels.astype(np.uint8)).save(truth)  # IGNORE_LABEL becomes 255
         return render
 
@@ -241,33 +216,19 @@ class Drive:
         grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
         offsets = grid * boxes.sizes[:, None]
         cosine, sine = np.cos(boxes.yaws)[:, None], np.sin(boxes.yaws)[:, None]
-        turned = np.stack(
-            [
-                cosine * offsets[..., 0] - sine * offsets[..., 1],
-                sine * offsets[..., 0] + cosine * offsets[..., 1],
-                offsets[..., 2],
-            ],
-            axis=-1,
-        )
+        turned = turn_about_z(offsets, cosine, sine)
         points = (turned + boxes.centres[:, None]).reshape(-1, 3)
         slack = np.repeat(np.linalg.norm(boxes.sizes, axis=1) / 2, len(grid))
         seen = np.zeros(len(points), dtype=bool)
         for camera, render in zip(self._rig, renders, strict=True):
-            pose = (
-                self._town.world_from_ego((time_us - EXPOSURE_LEAD_US[camera.name]) / 1e6)
-                @ camera.ego_from_camera
-            )
+            time_s = (time_us - EXPOSURE_LEAD_US[camera.name]) / 1e6
+            pose = self._town.world_from_ego(time_s) @ camera.ego_from_camera
             in_camera = (points - pose[:3, 3]) @ pose[:3, :3]
             depth = np.maximum(in_camera[:, 2], 0.1)
             rays = in_camera @ camera.intrinsics.T
             column, row = (np.round(rays[:, axis] / depth).astype(int) for axis in (0, 1))
-            inside = (
-                (in_camera[:, 2] > 0.1)
-                & (column >= 0)
-                & (column < camera.width)
-                & (row >= 0)
-                & (row < camera.height)
-            )
+            inside = (in_camera[:, 2] > 0.1) & (column >= 0) & (column < camera.width)
+            inside &= (row >= 0) & (row < camera.height)
             surface = render.depth[np.where(inside, row, 0), np.where(inside, column, 0)]
             seen |= inside & (surface >= depth - slack)
         return seen.reshape(-1, len(grid)).mean(axis=1)
@@ -289,7 +250,7 @@ class Drive:
         sharper = round(_MAP_CELL_M / 0.1)  # nuScenes' maps have 0.1 m pixels
         mask = mask.repeat(sharper, axis=0).repeat(sharper, axis=1)
         name = f"maps/{self._token('map')}.png"
-        Image.fromarray(mask).save(_open(self.root / name))
+        Image.fromarray(mask).save(in_folder(self.root / name))
         log = self._add(
             "log",
             "log",
@@ -333,9 +294,3 @@ class Drive:
         """Return the class of every countable thing of the town."""
         boxes = self._town.boxes(0.0)
         return list(zip(boxes.instances.tolist(), boxes.labels.tolist(), strict=True))
-
-
-def _open(path: Path) -> Path:
-    """Make the folder of a file that is about to be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

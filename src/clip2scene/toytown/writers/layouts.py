@@ -1,4 +1,4 @@
-"""Recordings of toytown, written in the layouts of public data sets.
+"""Toytown written as a data set, in the layouts of public ones.
 
 :func:`write_nuscenes` records drives through many towns as nuScenes v1.0, so that every program that reads
 nuScenes reads them: tables, ``samples/``, ``sweeps/``, ``lidarseg/`` and ``maps/``.
@@ -21,9 +21,10 @@ from tqdm import tqdm
 from clip2scene.io import new_folder
 from clip2scene.toytown.rooms.room_scan import Walk, labels_table, record_room
 from clip2scene.toytown.writers import log_drive
-from clip2scene.toytown.writers.drive import Drive, Recording
 from clip2scene.toytown.writers.kitti_drive import record_sequence
+from clip2scene.toytown.writers.nuscenes_drive import Drive
 from clip2scene.toytown.writers.nuscenes_tables import VERSION, Tables, fixed_tables
+from clip2scene.toytown.writers.recording import Recording
 
 _TOWNS_PER_SEED = 1_000_000
 _FIRST_VAL_TOWN = 500_000
@@ -91,16 +92,7 @@ def write_semantic_kitti(
     beside ``sequences/`` lists them. See :mod:`clip2scene.toytown.writers.kitti_drive` for what each file
     holds.
 
-    Args:
-        out: Folder to make.
-        num_scenes: Sequences of the split ``train``.
-        num_val_scenes: Sequences of the split ``val``.
-        seed: Which towns.
-        recording: What each drive records; None takes the defaults.
-        workers: Processes to share the sequences among; 1 stays in this process.
-
-    Raises:
-        ValueError: As for :func:`write_nuscenes`.
+    Arguments and errors are those of :func:`write_nuscenes`, a sequence for a scene.
     """
     _check_numbers(num_scenes, num_val_scenes, seed, workers)
     free, train, val = count(22), [*range(8), 9, 10][:num_scenes], [8][:num_val_scenes]
@@ -130,38 +122,14 @@ def write_drive_log(
     Only keyframes have images and labels and stand in ``splits.json``; the other sweeps are earlier ones.
     See :mod:`clip2scene.toytown.writers.log_drive` for what each file holds.
 
-    Args:
-        out: Folder to make.
-        num_scenes: Drives of the split ``train``.
-        num_val_scenes: Drives of the split ``val``.
-        seed: Which towns.
-        recording: What each drive records; None takes the defaults.
-        workers: Processes to share the drives among; 1 stays in this process.
-
-    Raises:
-        ValueError: As for :func:`write_nuscenes`.
+    Arguments and errors are those of :func:`write_nuscenes`, a drive for a scene.
     """
     _check_numbers(num_scenes, num_val_scenes, seed, workers)
     recording = recording or Recording()
     with new_folder(out) as root:
-        drives = _record_all(
-            list(_plan(root, num_scenes, num_val_scenes, seed, recording)), workers, _record_log
-        )
-        halves = {"train": drives[:num_scenes], "val": drives[num_scenes:]}
-        splits = {
-            split: [name for drive in half for name in drive["keyframes"]]
-            for split, half in halves.items()
-            if half
-        }
-        for name, content in (
-            ("calibration", log_drive.calibration(recording)),
-            ("classes", log_drive.classes()),
-            ("splits", log_drive.HEADER | {"splits": splits}),
-        ):
-            (root / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        for name, header in (("poses", log_drive.POSES), ("images", log_drive.IMAGES)):
-            rows = [header, *(row for drive in drives for row in drive[name])]
-            (root / f"{name}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        jobs = list(_plan(root, num_scenes, num_val_scenes, seed, recording))
+        drives = _record_all(jobs, workers, _record_log)
+        log_drive.write_tables(root, recording, {"train": drives[:num_scenes], "val": drives[num_scenes:]})
 
 
 def write_scannet(
@@ -178,16 +146,7 @@ def write_scannet(
     The same arguments write the same files, each scene a room of its own. Beside ``scans/`` lie the lists of
     the splits and the table of words. See :mod:`clip2scene.toytown.rooms.room_scan` for what each file holds.
 
-    Args:
-        out: Folder to make.
-        num_scenes: Scenes of the split ``train``.
-        num_val_scenes: Scenes of the split ``val``.
-        seed: Which rooms.
-        walk: What each walk records; None takes the defaults.
-        workers: Processes to share the scenes among; 1 stays in this process.
-
-    Raises:
-        ValueError: As for :func:`write_nuscenes`.
+    Arguments and errors are those of :func:`write_nuscenes`; ``walk`` is what each walk records.
     """
     _check_numbers(num_scenes, num_val_scenes, seed, workers)
     with new_folder(out) as root:
@@ -220,7 +179,7 @@ def _plan(
     towns += [first + _FIRST_VAL_TOWN + number for number in range(num_val_scenes)]
     whole = replace(recording, missing_kinds=0.0) if isinstance(recording, Recording) else recording
     for number, town_seed in enumerate(towns):
-        what = recording if number < num_scenes else whole  # every class can be judged
+        what = recording if number < num_scenes else whole  # every class can be evaluated
         yield root, f"scene-{number + 1:04d}", number, town_seed, what
 
 
@@ -250,7 +209,7 @@ def _record_log(job: Job) -> Rows:
 
 
 def _record_all(jobs: Sequence[Job], workers: int, record: Callable[[Job], Rows] = _record) -> list[Rows]:
-    """Record every scene; the answers stand in the order of the jobs."""
+    """Record every scene; the results stand in the order of the jobs."""
     if workers == 1:
         return [record(job) for job in tqdm(jobs, desc="toytown", unit="scene", mininterval=1)]
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch in mid-step
