@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.datasets.kitti.conftest import P2, POINTS
 from tests.datasets.kitti.test_raw import DAY, DRIVE
 from tests.datasets.kitti.test_raw import root as raw_root
-from tests.datasets.kitti.test_semantic import P2, POINTS
 from tests.datasets.rooms.test_rgbd import seven, tum
 from tests.datasets.test_clouds import every_format
 

@@ -20,7 +20,7 @@ def class_of_the_page():
     """Run the example of ``docs/extending.md``."""
     page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
     names = {}
-    exec(page.split("```python\n")[1].split("```")[0], names)
+    exec(page.split("## A data set")[1].split("```python\n")[1].split("```")[0], names)
     return names["Pictures"]
 
 

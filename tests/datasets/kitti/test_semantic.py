@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.datasets.kitti.conftest import LABELS, P2, POINTS, TR, open_val, write
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, TOYTOWN_KITTI
 from clip2scene.datasets.dataset import count_images
@@ -13,38 +14,6 @@ from clip2scene.datasets.kitti.semantic import SPLITS, SemanticKitti
 from clip2scene.doctor.timing import check_times
 from clip2scene.geometry.projection import invert_rigid, project_points
 from clip2scene.types import IGNORE_LABEL
-
-P2 = "700.0 0 610.0 42.0 0 700.0 185.0 -0.7 0 0 1 0.003"
-TR = "0 -1 0 0.1 0 0 -1 -0.2 1 0 0 -0.3"  # camera x = -y, y = -z, z = x, and a shift
-POINTS = np.array([[10, 0, 0, 0.25], [20, 3, -1, 1.0], [-5, 1, 0, 0.0], [1, 1, 0, 0.5]], "<f4")
-LABELS = np.array([(7 << 16) | 252, 40, 0, 99], "<u4")
-
-
-def write_sequence(root, name, clouds, size=(1220, 370)):
-    """A sequence whose vehicle drives 2 m a cloud straight ahead; camera 0's poses say so."""
-    folder = root / "sequences" / name
-    for part in ("velodyne", "labels", "image_2"):
-        (folder / part).mkdir(parents=True)
-    for number in range(clouds):
-        (folder / "velodyne" / f"{number:06d}.bin").write_bytes(POINTS.tobytes())
-        (folder / "labels" / f"{number:06d}.label").write_bytes(LABELS.tobytes())
-        Image.new("RGB", size, (number, 0, 200)).save(folder / "image_2" / f"{number:06d}.png")
-    (folder / "calib.txt").write_text(f"P0: {P2}\nP2: {P2}\nTr: {TR}\n")
-    poses = [f"1 0 0 0 0 1 0 0 0 0 1 {2.0 * number}" for number in range(clouds)]
-    (folder / "poses.txt").write_text("\n".join(poses) + "\n")
-    return folder
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Sequence 08 with three clouds and 11 with two of another image size."""
-    write_sequence(tmp_path, "08", 3)
-    write_sequence(tmp_path, "11", 2, size=(1240, 376))
-    return tmp_path
-
-
-def open_val(root, **options):
-    return SemanticKitti(root, split="val", **options)
 
 
 def test_a_sample_holds_the_cloud_as_it_is_with_one_camera(root):
@@ -101,12 +70,6 @@ def test_images_keep_the_size_of_their_own_file(root):
     assert (sample.cameras[0].width, sample.cameras[0].height) == (1241, 376)
     assert sample.read_image(0).shape == (376, 1241, 3)
     assert torch.equal(sample.cameras[0].intrinsics, open_val(root)[0].cameras[0].intrinsics)
-
-
-def test_a_resized_image_is_refused_as_its_calibration_is_for_another_size(root):
-    Image.new("RGB", (610, 185)).save(root / "sequences" / "08" / "image_2" / "000000.png")
-    with pytest.raises(ValueError, match="is 610x185, but its calibration has the principal point"):
-        open_val(root)[0]
 
 
 def test_a_missing_image_leaves_the_sample_without_a_camera(root):
@@ -173,13 +136,6 @@ def test_without_times_and_poses_nothing_is_told_of_moments(root):
     (root / "sequences" / "08" / "poses.txt").unlink()
     told = open_val(root).timestamps(1)
     assert told.cloud_us is None and told.world_from_cloud is None
-
-
-@pytest.mark.parametrize("times", ["0.1\n", "0.1\nnan\n0.3\n", "0.1\nsoon\n0.3\n"])
-def test_times_that_are_not_one_for_each_cloud_are_refused(root, times):
-    (root / "sequences" / "08" / "times.txt").write_text(times)
-    with pytest.raises(ValueError, match=r"times\.txt should hold the seconds of each cloud"):
-        open_val(root).timestamps(1)
 
 
 def test_moments_are_told_where_clouds_are_missing(root):
@@ -270,27 +226,6 @@ def test_opening_reads_nothing_but_small_text_files(root, monkeypatch):
     assert sorted(touched) == ["calib.txt", "calib.txt", "poses.txt", "poses.txt"]
 
 
-def test_files_of_other_programs_are_passed_over(root):
-    folder = root / "sequences" / "08"
-    for name in (
-        "velodyne/._000000.bin",
-        "velodyne/000009.bin.tmp",
-        "velodyne/0003.bin",
-        "image_2/Thumbs.db",
-    ):
-        (folder / name).write_bytes(b"x")
-    (root / "sequences" / "notes").mkdir()
-    (root / "sequences" / "99").write_text("a file, no sequence")
-    assert len(open_val(root)) == 3 and len(SemanticKitti(root, split=None)) == 5
-
-
-# Bad input: every fault is one sentence that names the file.
-
-
-def write(path, content):
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
 def points(*changes):
     changed = POINTS.copy()
     for row, column, value in changes:
@@ -343,50 +278,6 @@ def test_a_cloud_that_disappears_is_named(root):
     (root / "sequences" / "08" / "velodyne" / "000001.bin").unlink()
     with pytest.raises(ValueError, match="000001.bin cannot be read"):
         dataset[1]
-
-
-@pytest.mark.parametrize(
-    ("calibration", "fault"),
-    [
-        ("", "lacks P2, Tr"),
-        (f"P2: {P2}\n", "lacks Tr"),
-        (f"P2: {P2}\nTr: 1 2 3\n", "expected 12 finite numbers after Tr:, got '1 2 3'"),
-        (f"P2: {P2}\nTr: {TR.replace('0.1', 'nan')}\n", "expected 12 finite numbers after Tr:"),
-        (f"P2: {P2}\nTr: {TR.replace('0.1', 'cat')}\n", "expected 12 finite numbers after Tr:"),
-        (f"P2: {P2}\nTr: {TR}\nTr: {TR}\n", "gives Tr twice"),
-        (f"P2: {P2}\nTr: {TR.replace('-1', '-2')}\n", "Tr of .*calib.txt is not a rotation"),
-        (f"P2: {P2}\nTr: {TR.replace('0 -1 0', '0 1 0')}\n", "Tr of .* is not a rotation"),  # mirrored
-        (f"P2: {P2.replace('700.0', '-700.0')}\nTr: {TR}\n", "P2 of .*intrinsics are"),
-        (f"P2: {P2.replace('0 0 1', '0 0 2')}\nTr: {TR}\n", "P2 of .*intrinsics are"),
-        (f"P2: {TR}\nTr: {P2}\n", "P2 of .*intrinsics are"),
-        (f"P2: {P2}\nTr: {TR[:-2]}", "breaks off, perhaps within a number"),
-        (b"\xff\xfe\0", "calib.txt cannot be read as text"),
-    ],
-)
-def test_a_broken_calibration_is_named(root, calibration, fault):
-    write(root / "sequences" / "08" / "calib.txt", calibration)
-    with pytest.raises(ValueError, match=fault):
-        open_val(root)
-
-
-def test_a_last_line_without_an_end_is_taken_if_its_last_number_is_whole(root):
-    path = root / "sequences" / "08" / "calib.txt"
-    text = "\n".join(
-        f"{name}: " + " ".join(f"{float(word):.6e}" for word in numbers.split())
-        for name, numbers in (("P2", P2), ("Tr", TR))
-    )
-    path.write_text(text)
-    assert len(open_val(root)) == 3
-    for cut in range(1, 13):
-        path.write_text(text[:-cut])
-        with pytest.raises(ValueError, match="breaks off|expected 12 finite"):
-            open_val(root)
-
-
-def test_a_missing_calibration_is_named(root):
-    (root / "sequences" / "08" / "calib.txt").unlink()
-    with pytest.raises(ValueError, match="calib.txt is missing"):
-        open_val(root)
 
 
 STILL = "1 0 0 0 0 1 0 0 0 0 1 0"
