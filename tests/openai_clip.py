@@ -23,6 +23,12 @@ VITS = {
     "ViT-L/14@336px": dict(embed=768, image=336, vision=24, width=1024, patch=14, text=768),
 }
 
+_SMALL = dict(embed=32, text=64, tokens=600, context=12, layers=2)
+TINY = {
+    "resnet": dict(image=64, vision=(2, 1, 1, 1), width=16, **_SMALL),
+    "vit": dict(image=32, vision=2, width=128, patch=8, **_SMALL),
+}
+
 
 class QuickGELU(nn.Module):
     def forward(self, x):

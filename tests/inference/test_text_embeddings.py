@@ -13,9 +13,9 @@ from clip2scene.inference.segmenter import Segmenter
 from clip2scene.inference.text_embeddings import check_space, embed_words, read_words
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.run import open_run
-from clip2scene.teacher.clip.bpe import vocabulary_of
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.clip.openai import load_openai_model
+from clip2scene.teacher.clip.tokenizer import vocabulary_of
 from clip2scene.teacher.text_table import TextTable, read_text_table
 from clip2scene.types import PointCloud, Prompts
 

@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from tests.tiny_towers import tiny_resnet, tiny_transformer
 
-from clip2scene.teacher.clip.load import Clip, clip_of_resnet, word_tokenizer
+from clip2scene.teacher.clip.load import Clip, clip_of_resnet
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
+from clip2scene.teacher.clip.tokenizer import WholeTokenizer, word_tokenizer
 from clip2scene.teacher.maskclip import (
     DenseEmbeddings,
     MaskClip,
@@ -25,9 +26,8 @@ def resnet_clip():
 
 def clip_of(family, model, image_size, patch):
     half = torch.full((3,), 0.5)
-    return Clip(
-        family, model, lambda texts: torch.zeros(1, 1), lambda text: [], half, half, image_size, patch
-    )
+    words = WholeTokenizer(word_tokenizer(NO_WORDS, 12))
+    return Clip(family, model, words, half, half, image_size, patch)
 
 
 def image(height, width, seed=0):

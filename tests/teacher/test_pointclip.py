@@ -5,6 +5,7 @@ import torch
 
 from clip2scene.geometry.superpoints import find_superpoints
 from clip2scene.teacher.clip.load import Clip
+from clip2scene.teacher.clip.tokenizer import WholeTokenizer, word_tokenizer
 from clip2scene.teacher.pointclip import DISTANCE, FROM_ABOVE, VIEWS, depth_maps, point_clip
 from clip2scene.types import Prompts
 
@@ -154,10 +155,8 @@ class Shapes:
 
 
 def seeing(model):
-    def nothing(_):
-        raise AssertionError("no text is asked for")
-
-    return Clip("resnet", model, nothing, nothing, torch.zeros(3), torch.ones(3), 64, 8)
+    words = WholeTokenizer(word_tokenizer([], 12))  # no text is asked for
+    return Clip("resnet", model, words, torch.zeros(3), torch.ones(3), 64, 8)
 
 
 FULL_OR_THIN = Prompts(("full", "thin"), ("full", "thin"), torch.arange(2), torch.eye(2))

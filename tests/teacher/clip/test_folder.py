@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from clip2scene.teacher.clip.bpe import vocabulary_of
 from clip2scene.teacher.clip.folder import model_files, read_normalisation, read_weights
-from clip2scene.teacher.clip.load import load_clip, word_tokenizer
+from clip2scene.teacher.clip.load import load_clip
+from clip2scene.teacher.clip.tokenizer import vocabulary_of, word_tokenizer
 
 MERGES = [("c", "a"), ("ca", "r</w>"), ("r", "e"), ("re", "d</w>")]
 NUM_TOKENS = 512 + len(MERGES) + 2

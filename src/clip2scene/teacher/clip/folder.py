@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from clip2scene.io import read_json
@@ -186,21 +185,3 @@ def three_numbers(values: object, path: Path) -> Float[Tensor, " 3"]:
             "Take the file from the model"
         )
     return torch.tensor(numbers, dtype=torch.float32)
-
-
-def read_tokenizer(folder: Path, context_length: int) -> Tokenizer:
-    """Read ``tokenizer.json`` and have it pad texts, and cut them to at most ``context_length`` tokens.
-
-    Raises:
-        ValueError: If the file is missing or is no tokenizer.
-    """
-    path = folder / "tokenizer.json"
-    if not path.exists():
-        raise ValueError(f"{path} is missing; copy the model's tokenizer there")
-    try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises nothing more special
-        raise ValueError(f"{path} is no tokenizer ({error}); fetch it anew") from None
-    tokenizer.enable_truncation(context_length)
-    tokenizer.enable_padding(pad_id=0)
-    return tokenizer

@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from clip2scene.io import read_json, write_atomically, write_json
-from clip2scene.teacher.clip.bpe import read_clip_tokenizer
 from clip2scene.teacher.clip.folder import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -25,13 +24,18 @@ from clip2scene.teacher.clip.folder import (
     fit_weights,
     listing,
     read_normalisation,
-    read_tokenizer,
     read_weights,
     three_numbers,
 )
 from clip2scene.teacher.clip.openai import load_openai_model
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
-from clip2scene.teacher.clip.tokenizer import Reading, reading_of, reading_of_folder
+from clip2scene.teacher.clip.tokenizer import (
+    TextReader,
+    WholeTokenizer,
+    open_folder_tokenizer,
+    read_clip_tokenizer,
+    read_tokenizer,
+)
 from clip2scene.teacher.text_table import TextTable, read_text_table
 
 Family = Literal["resnet", "vit", "siglip"]
@@ -46,24 +50,20 @@ class Clip:
         family: ``resnet`` (OpenAI's layout, the small model too), ``vit`` (the CLIP of transformers) or
             ``siglip``.
         model: The towers, a torch module in evaluation mode.
-        tokenize: Turns texts into token ids, padded to one length.
-        unknown_words: Lists the parts of a text that the model has no token for.
+        words: A tokenizer for its text tower; or, in place of both, text embeddings of a fixed list of names.
         mean: What is taken off each colour in 0..1 before the first layer.
         std: What the rest is divided by.
         image_size: Height and width of the images it was trained on, in pixels.
         patch: Pixels per cell of its feature map.
-        table: Stands in for the text tower: the vectors of a fixed list of names. None uses the tower.
     """
 
     family: Family
     model: Any
-    tokenize: Callable[[Sequence[str]], Int[Tensor, "texts tokens"]]
-    unknown_words: Callable[[str], list[str]]
+    words: TextReader | TextTable
     mean: Float[Tensor, " 3"]
     std: Float[Tensor, " 3"]
     image_size: int
     patch: int
-    table: TextTable | None = None
 
     def __post_init__(self) -> None:
         if self.table is None:
@@ -79,6 +79,11 @@ class Clip:
                 "the text table was made by another image-text model than the image tower beside it; "
                 "make it with that model's text tower"
             )
+
+    @property
+    def table(self) -> TextTable | None:
+        """The text embeddings that stand in for the text tower, if any do."""
+        return self.words if isinstance(self.words, TextTable) else None
 
     @property
     def space(self) -> str:
@@ -107,6 +112,15 @@ class Clip:
         if self.family == "resnet":
             return F.normalize(self.model.encode_image(pixels), dim=-1)
         return F.normalize(_pooled(self.model.get_image_features(pixel_values=pixels)), dim=-1)
+
+    def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "texts tokens"]:
+        """Turn texts into token ids, padded to one length."""
+        assert not isinstance(self.words, TextTable), "a table has no tokens"
+        return self.words.tokenize(texts)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """List the parts of a text that the model has no token for."""
+        return self.words.unknown_words(text)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
@@ -143,7 +157,7 @@ def load_clip(source: str | Path) -> Clip:
 
     A folder holds ``config.json`` (or open_clip's ``open_clip_config.json``), weights as safetensors (or a
     ``pytorch_model.bin`` of plain tensors) and a tokenizer. Which family it is stands in the config. OpenAI's
-    files need a tokenizer beside them, see :func:`~clip2scene.teacher.clip.bpe.read_clip_tokenizer`.
+    files need a tokenizer beside them, see :func:`~clip2scene.teacher.clip.tokenizer.read_clip_tokenizer`.
 
     Raises:
         ValueError: If the folder is not there, is of no known family, or its weights do not fit its config.
@@ -178,41 +192,19 @@ def load_clip(source: str | Path) -> Clip:
 
 def clip_of_resnet(model: ClipResNet, tokenizer: Tokenizer, mean: Tensor, std: Tensor) -> Clip:
     """Put a ResNet model and its tokenizer behind the common face."""
-    return _of_resnet(model, reading_of(tokenizer), None, (mean, std))
+    return _of_resnet(model, WholeTokenizer(tokenizer), (mean, std))
 
 
-def _of_resnet(
-    model: ClipResNet, words: Reading, table: TextTable | None, colours: tuple[Tensor, Tensor]
-) -> Clip:
+def _of_resnet(model: ClipResNet, words: TextReader | TextTable, colours: tuple[Tensor, Tensor]) -> Clip:
     config = model.config
     model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-    return Clip("resnet", model.eval(), *words, *colours, config.image_size, config.stride, table)
+    return Clip("resnet", model.eval(), words, *colours, config.image_size, config.stride)
 
 
-def _words(folder: Path, read: Callable[[], Reading]) -> tuple[Reading, TextTable | None]:
-    """Say how texts are read: with the tokenizer, or without, where a table stands in for the text tower."""
-    if not (folder / WORDS).exists():
-        return read(), None
-    table = read_text_table(folder / WORDS)
-
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        raise AssertionError("a table has no tokens")
-
-    return (tokenize, table.unknown_words), table
-
-
-def word_tokenizer(words: Sequence[str], context_length: int) -> Tokenizer:
-    """Make a tokenizer of whole lower-case words; the end token has the highest id, as in CLIP."""
-    vocabulary = ["[PAD]", "[UNK]", "[START]", *sorted(set(words)), "[END]"]
-    ids = {word: number for number, word in enumerate(vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    ends = [("[START]", ids["[START]"]), ("[END]", ids["[END]"])]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[START] $A [END]", special_tokens=ends)
-    tokenizer.enable_truncation(context_length)
-    tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
-    return tokenizer
+def _table_or(folder: Path, open_tokenizer: Callable[[], TextReader]) -> TextReader | TextTable:
+    """Open the table of text embeddings that stands in for the text tower, or the tokenizer."""
+    table = folder / WORDS
+    return read_text_table(table) if table.exists() else open_tokenizer()
 
 
 def save_clip(clip: Clip, tokenizer: Tokenizer, folder: Path) -> None:
@@ -236,8 +228,8 @@ def save_clip(clip: Clip, tokenizer: Tokenizer, folder: Path) -> None:
 def _build_resnet(folder: Path, config: ResNetClipConfig, mean: Tensor, std: Tensor) -> Clip:
     model = ClipResNet(config)
     fit_weights(model, read_weights(folder), folder)
-    words = _words(folder, lambda: reading_of(read_tokenizer(folder, config.context_length)))
-    return _of_resnet(model.float(), *words, (mean, std))
+    words = _table_or(folder, lambda: WholeTokenizer(read_tokenizer(folder, config.context_length)))
+    return _of_resnet(model.float(), words, (mean, std))
 
 
 def _load_small(folder: Path, content: Mapping[str, Any]) -> Clip:
@@ -293,13 +285,15 @@ def _load_openai(path: Path) -> Clip:
         text, vision = model.config.text_config, model.config.vision_config
         num_tokens, length = text.vocab_size, text.max_position_embeddings
 
-    def read() -> Reading:
-        return reading_of(read_clip_tokenizer(path.parent, num_tokens=num_tokens, context_length=length))
-
-    words, table = _words(path.parent, read)
+    words = _table_or(
+        path.parent,
+        lambda: WholeTokenizer(
+            read_clip_tokenizer(path.parent, num_tokens=num_tokens, context_length=length)
+        ),
+    )
     if isinstance(model, ClipResNet):
-        return _of_resnet(model, words, table, colours)
-    return Clip("vit", model, *words, *colours, vision.image_size, vision.patch_size, table)
+        return _of_resnet(model, words, colours)
+    return Clip("vit", model, words, *colours, vision.image_size, vision.patch_size)
 
 
 def _load_transformers(folder: Path, kind: Literal["clip", "siglip"]) -> Clip:
@@ -314,8 +308,10 @@ def _load_transformers(folder: Path, kind: Literal["clip", "siglip"]) -> Clip:
     fit_weights(model, read_weights(folder), folder)
     text, vision = settings.text_config, settings.vision_config
     length, num_tokens = text.max_position_embeddings, text.vocab_size
-    words, table = _words(folder, lambda: reading_of_folder(folder, kind, length, num_tokens))
+    words = _table_or(
+        folder, lambda: open_folder_tokenizer(folder, kind, length=length, num_tokens=num_tokens)
+    )
     family: Family = "vit" if kind == "clip" else "siglip"
     greys = {} if kind == "clip" else {"mean": SIGLIP_GREY, "std": SIGLIP_GREY}
     colours = read_normalisation(folder, **greys)
-    return Clip(family, model.float().eval(), *words, *colours, vision.image_size, vision.patch_size, table)
+    return Clip(family, model.float().eval(), words, *colours, vision.image_size, vision.patch_size)

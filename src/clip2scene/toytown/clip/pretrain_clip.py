@@ -19,9 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from clip2scene.io import write_atomically
-from clip2scene.teacher.clip.folder import read_tokenizer
-from clip2scene.teacher.clip.load import Clip, clip_of_resnet, save_clip, word_tokenizer
+from clip2scene.teacher.clip.load import Clip, clip_of_resnet, save_clip
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
+from clip2scene.teacher.clip.tokenizer import read_tokenizer, word_tokenizer
 from clip2scene.teacher.maskclip import NEAR_AND_FAR, MaskClip
 from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES, embed_prompts
 from clip2scene.toytown.clip.view_pool import CaptionViews, ViewPool, disguise
