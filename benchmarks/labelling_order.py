@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from clip2scene.config import LabelsConfig, from_dict
 from clip2scene.evaluation.evaluate import evaluate
-from clip2scene.experiments.significance import spread
+from clip2scene.experiments.results import spread
 from clip2scene.inference.rank_scenes import rank, read_ranking
 from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned

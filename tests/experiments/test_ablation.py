@@ -1,12 +1,10 @@
-import json
 from dataclasses import replace
 
 import pytest
 
 from clip2scene.config import to_dict
-from clip2scene.experiments import ablation, jobs
+from clip2scene.experiments import jobs
 from clip2scene.experiments.ablation import AblationTable, Variant, ablate, train_and_evaluate
-from clip2scene.experiments.provenance import Provenance, shown_command
 from clip2scene.io import read_json, write_json
 from clip2scene.parallel import file_lock
 from clip2scene.recipes import supervised
@@ -24,7 +22,7 @@ def table(recipe, **changes):
 
 
 class Pretence:
-    """Stands for learning and judging: writes what a run leaves behind, and remembers which ones it did.
+    """Stands for training and evaluation: writes what a run leaves behind, and remembers which ones it did.
 
     Args:
         faults: What to raise, by name of variant and seed.
@@ -55,8 +53,8 @@ class Pretence:
 @pytest.fixture
 def call(monkeypatch, tiny_recipe, tmp_path):
     """Run a table on data that nobody opens."""
-    monkeypatch.setattr(ablation, "check_data", lambda _: None)
-    monkeypatch.setattr(ablation, "check_teachers", lambda _: None)
+    monkeypatch.setattr(jobs, "check_data", lambda _: None)
+    monkeypatch.setattr(jobs, "check_teachers", lambda _: None)
 
     def run(work, *, changes=None, **options):
         options = {"data_root": tmp_path / "data", "out": tmp_path / "out", **options}
@@ -239,43 +237,8 @@ def test_published_values_stand_beside_ours_on_the_papers_data_set_only(
         return ablate(replace(published, work=lambda job: None), **options).read_text()
 
     assert "15.1" not in run()
-    monkeypatch.setattr(ablation, "check_data", lambda _: "nuscenes")
+    monkeypatch.setattr(jobs, "check_data", lambda _: "nuscenes")
     assert row(run(), "a")[-1] == "15.1 (published)"
-
-
-def test_a_small_town_in_nuscenes_layout_is_not_the_papers_data_set(
-    tiny_recipe, tiny_toytown, tmp_path, monkeypatch
-):
-    own = replace(tiny_recipe, data=replace(tiny_recipe.data, classes="own"))
-    job = jobs.Job("a", own, tmp_path, tmp_path, tiny_toytown, None, "cpu")
-    assert jobs.check_data([job]) is None
-    monkeypatch.setitem(jobs._PUBLIC_VAL, "nuscenes", 2)
-    assert jobs.check_data([job]) == "nuscenes"
-    assert jobs.check_data([replace(job, recipe=tiny_recipe)]) is None  # judged in toytown's twelve classes
-
-
-def test_progress_is_read_from_a_log_that_is_being_written(tiny_recipe, tmp_path):
-    job = jobs.Job("a", tiny_recipe, tmp_path, tmp_path, tmp_path, None, "cpu")
-    assert job.steps_done() == 0
-    lines = [json.dumps({"step": step, "loss": 0.123456789, "seconds": 3.0}) for step in range(1, 101)]
-    (tmp_path / "log.jsonl").write_text("\n".join(lines) + '\n{"step": 10')
-    assert job.steps_done() == 100
-    assert job.minutes() == pytest.approx(5.0)
-
-
-def test_a_command_is_shown_without_the_machines_paths(tmp_path):
-    shown = shown_command(["/opt/x/clip2scene", "ablate", "--out", str(tmp_path), "--loss.weight=0.5", "a/b"])
-    assert shown == f"clip2scene ablate --out {tmp_path.name} --loss.weight=0.5 a/b"
-
-
-def test_the_time_of_all_calls_is_added_up(tmp_path):
-    write_json(
-        tmp_path / "calls.json", [{"command": "x", "workers": 2, "date": "2026-01-02", "seconds": 7200.0}]
-    )
-    calls = Provenance(tmp_path / "calls.json", workers=3)
-    assert calls.describe()["time"] == "2 h 0 min in 2 calls, 2 or 3 at a time"
-    calls.save()
-    assert len(read_json(tmp_path / "calls.json")) == 2
 
 
 def test_a_table_of_real_runs_is_made_resumed_and_judged(tiny_recipe, tiny_toytown, tmp_path):

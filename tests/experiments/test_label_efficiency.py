@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import pytest
 
-from clip2scene.experiments.efficiency_report import Cell, markdown
 from clip2scene.experiments.label_efficiency import (
     PROBE,
     folder_of,
@@ -13,7 +12,6 @@ from clip2scene.experiments.label_efficiency import (
     tuning_recipe,
 )
 from clip2scene.recipes import pandaset, toytown
-from clip2scene.viz.curves import draw_curves
 
 
 def test_every_method_differs_from_the_others_in_its_start_alone():
@@ -98,47 +96,3 @@ def test_unknown_methods_are_refused_before_any_work(tiny_recipe, tiny_toytown, 
     with pytest.raises(ValueError, match="methods among scratch, PPKT.*got .'Seal'"):
         label_efficiency(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "out", methods=["Seal"])
     assert not (tmp_path / "out").exists()
-
-
-def cell(method, amount, seed, miou):
-    labels = {"subset": {"units": ["a"], "tokens": ["a0", "a1"]}, "fingerprint": "f"}
-    done = {"machine": "2 cores", "date": "2026-11-21"}
-    return Cell(method, amount, seed, {"columns": {"student": {"miou": miou}}}, done, labels)
-
-
-def test_gains_are_paired_by_seed():
-    cells = [cell("scratch", "1 %", seed, 0.4 + seed / 10) for seed in (0, 1, 2)]
-    cells += [cell("ours", "1 %", seed, 0.5 + seed / 10 + seed / 1000) for seed in (0, 1, 2)]
-    text = markdown(cells, by="scene", layout=None)
-    assert "+10.1 (p 0.000)" in text or "+10.1 (p 0.001)" in text
-    assert "| scratch | 50.0 ± 10.0 |" in " ".join(text.split())
-
-
-@pytest.mark.parametrize(
-    ("layout", "by", "number", "other"),
-    [
-        ("nuscenes", "scene", "38.3", "56.3"),
-        ("nuscenes", "keyframe", "56.3", "38.3"),
-        ("semantic-kitti", "scene", "44.6", "42.6"),
-        ("semantic-kitti", "keyframe", "42.6", "44.6"),
-        ("scannet", "scene", "48.4", "56.3"),
-    ],
-)
-def test_published_values_of_the_right_protocol_stand_beside_the_papers_data(layout, by, number, other):
-    text = markdown([cell("scratch", "1 %", 0, 0.4)], by=by, layout=layout)
-    assert "## Published" in text
-    assert number in text and other not in text
-    assert "none of it was run here" in text
-
-
-def test_nothing_is_published_for_other_data():
-    for layout in (None, "pandaset"):
-        assert "Published" not in markdown([cell("scratch", "1 %", 0, 0.4)], by="scene", layout=layout)
-
-
-def test_curves_need_something_to_draw():
-    with pytest.raises(ValueError, match="expected 1 to 6 curves"):
-        draw_curves({"a": {}}, title="", across="", up="")
-    with pytest.raises(ValueError, match="over positive numbers"):
-        draw_curves({"a": {0.0: [1.0]}}, title="", across="", up="")
-    assert draw_curves({"a": {1.0: [50.0]}}, title="t", across="x", up="y").size == (1600, 900)

@@ -1,14 +1,12 @@
 import csv
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from clip2scene.experiments.report import JUDGED, figure, markdown, write_report
+from clip2scene.experiments.report import EVALUATED, figure, markdown, write_report
 from clip2scene.experiments.results import Results, Row, RunResult
-from clip2scene.viz.dotplot import DOT, Line, draw_dots
 from clip2scene.viz.raster import RIGHT, WRONG
 
 CLASSES = ("car", "road")
@@ -30,15 +28,15 @@ def metrics(percent, *, seen=None, unseen=None, num_points=1000):
     return {"classes": list(CLASSES), "num_points": num_points, "columns": columns}
 
 
-def findings(scores=SCORES, **options):
+def results(scores=SCORES, **options):
     rows = tuple(Row(name, **options.get(name, {})) for name in scores)
-    outcomes = tuple(
+    runs = tuple(
         RunResult(name, seed, metrics(value), minutes=4.0 + seed)
         for name, values in scores.items()
         for seed, value in enumerate(values)
         if value is not None
     )
-    return Results("Ingredients", "plain", rows, outcomes)
+    return Results("Ingredients", "plain", rows, runs)
 
 
 def cells(text, row):
@@ -54,7 +52,7 @@ def title(text, row, *, table=0):
 
 
 def test_a_row_says_scores_gain_difference_and_p_as_computed_by_hand():
-    text = markdown(findings())
+    text = markdown(results())
     p = [stats.ttest_rel(SCORES[name], SCORES["plain"]) for name in ("better", "worse")]
     interval = p[0].confidence_interval(0.95)
     gain = np.mean(SCORES["better"]) - np.mean(SCORES["plain"])
@@ -77,17 +75,17 @@ def test_a_row_says_scores_gain_difference_and_p_as_computed_by_hand():
 
 
 def test_one_seed_has_neither_a_spread_nor_a_comparison():
-    text = markdown(findings({"plain": (50.0,), "better": (53.0,)}))
+    text = markdown(results({"plain": (50.0,), "better": (53.0,)}))
     assert cells(text, "better")[1:3] == ["53.0", "54.0"]
     assert cells(text, "better")[6:9] == ["-", "-", "-"]
     assert "confidence" not in text
 
 
 def test_runs_that_failed_or_wait_are_named_and_counted_but_never_averaged():
-    found = findings()
-    kept = [each for each in found.outcomes if (each.row, each.seed) not in {("better", 2), ("worse", 1)}]
+    found = results()
+    kept = [each for each in found.runs if (each.row, each.seed) not in {("better", 2), ("worse", 1)}]
     failed = RunResult("better", 2, metrics(99.0), failure="the loss is nan")
-    found = replace(found, outcomes=(*kept, failed, RunResult("worse", 1)))
+    found = replace(found, runs=(*kept, failed, RunResult("worse", 1)))
     text = markdown(found)
     assert cells(text, "better")[1] == "53.8 ± 1.1"
     assert cells(text, "better")[-2] == "2 of 3 (1 failed)"
@@ -98,8 +96,8 @@ def test_runs_that_failed_or_wait_are_named_and_counted_but_never_averaged():
 
 def test_a_table_of_which_nothing_is_finished_can_be_written(tmp_path):
     rows = (Row("plain"), Row("better"))
-    outcomes = tuple(RunResult(row.name, seed) for row in rows for seed in (0, 1))
-    write_report(Results("Ingredients", "plain", rows, outcomes), tmp_path)
+    runs = tuple(RunResult(row.name, seed) for row in rows for seed in (0, 1))
+    write_report(Results("Ingredients", "plain", rows, runs), tmp_path)
     text = (tmp_path / "table.md").read_text()
     assert cells(text, "better")[1:-2] == ["-"] * 8
     assert "IoU by class" not in text
@@ -107,17 +105,17 @@ def test_a_table_of_which_nothing_is_finished_can_be_written(tmp_path):
 
 
 def test_published_values_stand_in_a_column_of_their_own_marked_as_published():
-    text = markdown(findings(better={"published": 20.8}))
+    text = markdown(results(better={"published": 20.8}))
     assert "published (nuScenes)" in text
     assert cells(text, "better")[-1] == "20.8 (published)"
     assert cells(text, "worse")[-1] == "-"
     assert "none of it was run here" in text
-    assert "ublished" not in markdown(findings())
+    assert "ublished" not in markdown(results())
 
 
 def test_results_of_different_kinds_of_labels_never_share_a_table_or_a_comparison():
     kinds = {"better": {"teacher_trained_on_2d_labels": True}, "worse": {"label_free": False}}
-    found = findings(**kinds)
+    found = results(**kinds)
     text = markdown(found)
     assert title(text, "**plain**") == "No labels, 2D or 3D"
     assert title(text, "better") == "No 3D labels, teacher trained with 2D labels"
@@ -127,31 +125,31 @@ def test_results_of_different_kinds_of_labels_never_share_a_table_or_a_compariso
 
 
 def test_the_table_by_class_has_the_means_of_all_classes():
-    text = markdown(findings())
+    text = markdown(results())
     lines = text[text.index("## IoU by class") :]
     assert cells(lines, "worse") == ["worse", "51.5", "31.5"]
 
 
 def test_a_line_that_would_break_the_table_is_escaped():
-    assert "a \\| b" in markdown(findings({"plain": (50.0,), "a | b": (51.0,)}))
+    assert "a \\| b" in markdown(results({"plain": (50.0,), "a | b": (51.0,)}))
 
 
 def test_runs_that_were_judged_on_different_points_are_called_out():
-    found = findings()
-    other = replace(found.outcomes[0], metrics=metrics(50.0, num_points=999))
+    found = results()
+    other = replace(found.runs[0], metrics=metrics(50.0, num_points=999))
     assert "judged on different points** (999, 1,000)" in markdown(
-        replace(found, outcomes=(other, *found.outcomes[1:]))
+        replace(found, runs=(other, *found.runs[1:]))
     )
     assert "judged on different points" not in markdown(found)
 
 
 def test_the_csv_has_a_line_for_every_run_and_every_class_of_every_column(tmp_path):
-    found = findings()
-    found = replace(found, outcomes=(*found.outcomes[:-1], RunResult("worse", 2, failure="no, never")))
+    found = results()
+    found = replace(found, runs=(*found.runs[:-1], RunResult("worse", 2, failure="no, never")))
     write_report(found, tmp_path)
     lines = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert len(lines) == 9
-    assert {f"{column}: {name}" for column in JUDGED for name in CLASSES} < set(lines[0])
+    assert {f"{column}: {name}" for column in EVALUATED for name in CLASSES} < set(lines[0])
     better = next(line for line in lines if (line["variant"], line["seed"]) == ("better", "1"))
     assert float(better["student"]) == pytest.approx(54.6)
     assert float(better["student: car"]) == pytest.approx(64.6)
@@ -167,32 +165,9 @@ def of_colour(picture, colour):
 
 def test_the_figure_is_green_for_a_certain_gain_and_red_for_a_certain_loss_only():
     steady = {"plain": (50.0, 52.0, 51.0), "better": (53.0, 55.1, 54.0), "worse": (47.0, 49.1, 48.0)}
-    picture = figure(findings(steady))
+    picture = figure(results(steady))
     (right, green), (left, red) = of_colour(picture, RIGHT), of_colour(picture, WRONG)
     assert green.max() < red.min()  # the better row stands above the worse one
     assert left.max() < right.min()
-    picture = figure(findings({"plain": (50.0, 52.0, 51.0), "unsure": (51.0, 52.0, 53.0)}))
+    picture = figure(results({"plain": (50.0, 52.0, 51.0), "unsure": (51.0, 52.0, 53.0)}))
     assert len(of_colour(picture, RIGHT)[0]) == len(of_colour(picture, WRONG)[0]) == 0
-
-
-def test_each_seed_is_a_dot_and_a_far_experiment_does_not_squeeze_the_others():
-    def first_row(*others):
-        columns, rows = of_colour(draw_dots([Line("a", "", (50.0, 53.0)), *others], title="", notes=[]), DOT)
-        return columns[rows < rows.min() + 20]  # the two dots of a row stand on slightly different heights
-
-    near = [Line(name, "", (51.0, 52.0)) for name in "bcde"]
-    alone, beside = first_row(*near), first_row(*near, Line("far", "", (1.0, 1.2)))
-    assert (np.diff(np.unique(alone)) > 20).sum() == 1  # two dots, apart
-    assert np.ptp(beside) > 0.8 * np.ptp(alone)
-
-
-def test_a_figure_needs_a_line():
-    with pytest.raises(ValueError, match="at least one line"):
-        draw_dots([], title="", notes=[])
-
-
-def test_unknown_scores_are_nan_not_nought():
-    outcome = RunResult("plain", 0, metrics(50.0))
-    assert math.isnan(outcome.percent("student_unseen"))
-    assert math.isnan(outcome.percent("nobody"))
-    assert math.isnan(RunResult("plain", 0).percent("student"))

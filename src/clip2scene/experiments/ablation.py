@@ -1,12 +1,12 @@
-"""Tables of ablations: every variant of a recipe with every seed, trained, judged and compared.
+"""Tables of ablations: every variant of a recipe with every seed, trained, evaluated and compared.
 
 The folder of a table, which can be interrupted and taken up again at any time:
 
 ======================  ================================================================================
-``runs/VARIANT/seed-S`` a run each; ``done.json`` in it says that it was trained and judged, and where
-``carried/``            the teacher's answers, and what it saw in each image, shared by all runs; may be
-                        deleted
-``calls.json``          the calls that worked on the table, and how long
+``runs/VARIANT/seed-S`` a run each; ``done.json`` in it says that it was trained and evaluated, and where
+``carried/``            the teacher's pseudo-labels and its features of each image, shared by all runs; may
+                        be deleted
+``calls.json``          provenance: the calls that worked on the table, and how long
 ``table.md``            the table; rewritten after every run, as are ``table.csv`` and ``figure.png``
 ======================  ================================================================================
 """
@@ -16,13 +16,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from clip2scene.config import Recipe
 from clip2scene.evaluation.evaluate import evaluate
-from clip2scene.experiments.jobs import SPLIT, Job, check_data, check_device, check_folder, check_teachers
+from clip2scene.experiments.jobs import SPLIT, Job, check_device, check_jobs
 from clip2scene.experiments.provenance import Provenance, describe_machine, listed, today
 from clip2scene.experiments.report import write_report
 from clip2scene.experiments.results import Results, Row, RunResult
@@ -34,7 +36,7 @@ from clip2scene.training.train import pretrain
 
 
 def train_and_evaluate(job: Job) -> None:
-    """Train a run, or what is left of it, and judge it."""
+    """Train a run, or what is left of it, and evaluate it."""
     pretrain(
         job.recipe,
         data_root=job.data_root,
@@ -131,66 +133,60 @@ def ablate(
     device: str = "cpu",
     lifted: Path | None = None,
 ) -> Path:
-    """Train and judge every variant with every seed, and write the table.
+    """Train and evaluate every variant with every seed, and write the table.
 
     All variants are run with the first seed, then with the second, so a whole table is there early; it is
     written anew after every run. Runs that are done are kept, and interrupted ones go on where they stopped.
 
     Args:
         table: The variants.
-        data_root: The data set, with labels to judge by.
+        data_root: The data set, with labels to evaluate by.
         out: Folder of the table.
         seeds: One run of each variant for each of them.
         workers: How many runs at a time, each in a process with its share of the cores.
         teacher_weights: Of all variants; as :func:`clip2scene.training.train.pretrain` takes them.
         device: Where to compute, as torch names it.
-        lifted: Folder of the teacher's answers, which other tables may share; in ``out`` by default.
+        lifted: Folder of the teacher's pseudo-labels, which other tables may share; in ``out`` by default.
 
     Returns:
         ``out/table.md``.
 
     Raises:
         ValueError: Before any training if a recipe, the data, the teacher, the device or ``out`` is unfit.
-            At the end if runs failed; the others are in the table then, and the same call tries these again.
+            At the end if runs failed; the others are in the table, and the same call tries these again.
     """
+    _check_options(seeds, workers)
+    out, options = Path(out), {"teacher_weights": teacher_weights, "device": device}
+    jobs = _jobs_of(table, seeds, out, lifted=lifted or out / "carried", data_root=Path(data_root), **options)
+    check_device(device)
+    with file_lock(out / LOCK, wait=False):  # first: another call's files are half there
+        layout = check_jobs(jobs)
+        runner = _Runner(table, jobs, out, layout, workers)
+        runner.run()
+    runner.require_success()
+    return out / "table.md"
+
+
+def _check_options(seeds: Sequence[int], workers: int) -> None:
     if not seeds or len(set(seeds)) < len(seeds) or workers < 1:
         raise ValueError(
             f"expected one or more different seeds and one or more workers, got seeds {list(seeds)} and "
             f"{workers} workers; correct these options"
         )
-    data_root, out = Path(data_root), Path(out)
-    jobs = [
-        Job(
-            variant.name,
-            replace(variant.recipe, seed=seed),
-            out / "runs" / variant.folder / f"seed-{seed}",
-            lifted or out / "carried",
-            data_root,
-            teacher_weights,
-            device,
-        )
+
+
+def _jobs_of(table: AblationTable, seeds: Sequence[int], out: Path, **shared: Any) -> list[Job]:  # noqa: ANN401
+    """List the runs of a table: every variant with the first seed, then with the second."""
+    return [
+        Job(variant.name, replace(variant.recipe, seed=seed), folder, **shared)
         for seed in seeds
         for variant in table.variants
+        for folder in [out / "runs" / variant.folder / f"seed-{seed}"]
     ]
-    check_device(device)
-    with file_lock(out / LOCK, wait=False):  # first: another call's files are half there
-        for job in jobs:
-            check_folder(job)
-        layout = check_data(jobs)
-        check_teachers(jobs)
-        desk = _Runner(table, jobs, out, layout, workers)
-        desk.run(workers)
-    if desk.failures:
-        job, reason = next(iter(desk.failures.items()))
-        raise ValueError(
-            f"{len(desk.failures)} of {len(jobs)} runs failed, {job.variant} with seed {job.recipe.seed} "
-            f"because: {reason}. All reasons are in {out / 'table.md'}; the same command tries them again"
-        )
-    return out / "table.md"
 
 
 class _Runner:
-    """Where the runs of a table are done and written up.
+    """Does the runs of a table and writes their results.
 
     Args:
         table: The variants.
@@ -203,56 +199,64 @@ class _Runner:
     def __init__(
         self, table: AblationTable, jobs: Sequence[Job], out: Path, layout: str | None, workers: int
     ) -> None:
-        self.table, self.jobs, self.out, self.layout = table, jobs, out, layout
-        self.calls = Provenance(out / "calls.json", workers=workers)
+        self.table, self.jobs, self.out, self.layout, self.workers = table, jobs, out, layout, workers
+        self.provenance = Provenance(out / "calls.json", workers=workers)
         self.failures: dict[Job, str] = {}
 
-    def run(self, workers: int) -> None:
+    def run(self) -> None:
         """Do the runs that are not done."""
         waiting = [job for job in self.jobs if not job.is_done]
-        steps = {job: job.steps_done() for job in self.jobs}
-        bar = tqdm(
-            total=sum(job.recipe.steps for job in self.jobs),
-            initial=sum(steps.values()),
-            desc=self.table.name,
-            unit="step",
-            smoothing=0,
-        )
-
-        def show() -> None:
-            steps.update({job: job.steps_done() for job in waiting})
-            bar.set_postfix(
-                runs=f"{sum(job.is_done for job in self.jobs)}/{len(self.jobs)}",
-                failed=len(self.failures),
-                refresh=False,
-            )
-            bar.update(sum(steps.values()) - bar.n)
-
-        self.calls.worked = bool(waiting)
+        self.provenance.worked = bool(waiting)
         self.write_up()
-        try:
-            with (
-                bar,
-                closing(run_isolated(self.table.work, waiting, workers=workers, meanwhile=show)) as ended,
-            ):
-                for job, reason in ended:
-                    if reason:
-                        self.failures[job] = reason
-                    else:
-                        _mark_done(job)
-                    show()
-                    self.write_up()
-        finally:
-            self.calls.save()
+        with self._bar() as bar:
+            show = partial(self._show, bar, waiting)
+            try:
+                with closing(
+                    run_isolated(self.table.work, waiting, workers=self.workers, meanwhile=show)
+                ) as ended:
+                    for job, reason in ended:
+                        if reason:
+                            self.failures[job] = reason
+                        else:
+                            _mark_done(job)
+                        show()
+                        self.write_up()
+            finally:
+                self.provenance.save()
+
+    def _bar(self) -> tqdm:
+        """Make a progress bar over the steps of all runs."""
+        total, done = sum(job.recipe.steps for job in self.jobs), sum(job.steps_done() for job in self.jobs)
+        return tqdm(total=total, initial=done, desc=self.table.name, unit="step", smoothing=0)
+
+    def _show(self, bar: tqdm, waiting: Sequence[Job]) -> None:
+        """Bring the progress bar up to date: the logs of the runs tell how far they are."""
+        done = sum(job.is_done for job in self.jobs)
+        bar.set_postfix(runs=f"{done}/{len(self.jobs)}", failed=len(self.failures), refresh=False)
+        others = sum(job.recipe.steps for job in self.jobs if job not in waiting)
+        bar.update(others + sum(job.steps_done() for job in waiting) - bar.n)
+
+    def require_success(self) -> None:
+        """Report runs that failed.
+
+        Raises:
+            ValueError: If there are any; it names the first, and what to do.
+        """
+        for job, reason in self.failures.items():
+            raise ValueError(
+                f"{len(self.failures)} of {len(self.jobs)} runs failed, {job.variant} with seed "
+                f"{job.recipe.seed} because: {reason}. All reasons are in {self.out / 'table.md'}; the same "
+                "command tries them again"
+            )
 
     def write_up(self) -> None:
         """Write the table as it stands."""
-        outcomes = tuple(self._outcome(job) for job in self.jobs)
+        runs = tuple(self._result(job) for job in self.jobs)
         rows = tuple(self._row(variant) for variant in self.table.variants)
-        findings = Results(self.table.title, self.table.baseline, rows, outcomes, self._facts())
-        write_report(findings, self.out)
+        results = Results(self.table.title, self.table.baseline, rows, runs, self._facts())
+        write_report(results, self.out)
 
-    def _outcome(self, job: Job) -> RunResult:
+    def _result(self, job: Job) -> RunResult:
         if job not in self.failures and job.is_done:
             minutes = read_json(job.folder / "done.json")["minutes"]
             metrics = read_json(job.folder / "metrics.json")
@@ -275,7 +279,7 @@ class _Runner:
     def _facts(self) -> dict[str, str]:
         """Say how the table was made, without a path of the machine."""
         done = [read_json(job.folder / "done.json") for job in self.jobs if job.is_done]
-        facts = self.calls.describe()
+        facts = self.provenance.describe()
         facts["data"] = f"{self.jobs[0].data_root.resolve().name}, judged on split {SPLIT}"
         facts["seeds"] = listed(job.recipe.seed for job in self.jobs)
         if done:

@@ -1,4 +1,4 @@
-"""The table of few labels, in percent: Markdown to read, CSV to compute with, a figure to see."""
+"""The report of label efficiency, in percent: Markdown to read, CSV to compute with, a figure to see."""
 
 import csv
 import math
@@ -9,13 +9,13 @@ from typing import Any
 
 from clip2scene.experiments.provenance import listed
 from clip2scene.experiments.report import plus_minus, table_of
-from clip2scene.experiments.significance import Difference, holm, paired_difference
+from clip2scene.experiments.results import Difference, holm, paired_difference
 from clip2scene.io import write_atomically
-from clip2scene.viz.curves import draw_curves
+from clip2scene.viz.plots import draw_curves
 from clip2scene.viz.raster import save_png
 
 SCRATCH = "scratch"
-"""The way that others are compared with: to begin by chance."""
+"""The method that others are compared with: random initial weights."""
 
 PUBLISHED = {
     ("nuscenes", "scene"): (
@@ -67,8 +67,8 @@ class Cell:
     """One run of the table.
 
     Attributes:
-        method: How it began.
-        amount: What part of the labels it saw; "none" for its label-free training.
+        method: How it was initialised.
+        amount: What part of the labels it used; "none" for its label-free training.
         seed: Of the run.
         metrics: Content of its ``metrics.json``.
         done: Content of its ``done.json``.
@@ -89,7 +89,7 @@ class Cell:
 
     @property
     def labelled(self) -> int:
-        """Count the scenes or keyframes whose labels were seen."""
+        """Count the scenes or keyframes whose labels were used."""
         return len(self.labels["subset"]["units"])
 
 
@@ -100,12 +100,12 @@ def write_efficiency(cells: Sequence[Cell], out: Path, *, by: str, layout: str |
         cells: Every run that is done, in the order of the table.
         out: Folder.
         by: What labels are counted in.
-        layout: Of the data, where they are those that papers judge on.
+        layout: Of the data, where they are those that papers evaluate on.
     """
     with write_atomically(out / "table.md") as temporary:
         temporary.write_text(markdown(cells, by=by, layout=layout), encoding="utf-8")
     _write_csv(cells, out / "table.csv")
-    tuned = [cell for cell in cells if cell.labels and "probe" not in cell.amount]
+    tuned = [cell for cell in cells if cell.labels and "probe" not in cell.amount and cell.percent() >= 0]
     curves: dict[str, dict[float, list[float]]] = {}
     for cell in tuned:
         curves.setdefault(cell.method, {}).setdefault(float(cell.labelled), []).append(cell.percent())
@@ -159,7 +159,7 @@ def markdown(cells: Sequence[Cell], *, by: str, layout: str | None) -> str:
 def _gains(
     scores: Mapping[tuple[str, str], Mapping[int, float]], methods: Sequence[str], amounts: Sequence[str]
 ) -> list[str]:
-    """Compare every start with chance, paired by seed."""
+    """Compare every method with random initial weights, paired by seed."""
     found: dict[tuple[str, str], Difference] = {}
     for method in methods:
         for amount in amounts:

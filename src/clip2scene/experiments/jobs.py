@@ -1,4 +1,4 @@
-"""One run of a table of ablations: what is to be done, how far it is, and whether it can be done at all."""
+"""One run of an ablation: what is to be done, how far it is, and whether it can be done at all."""
 
 import json
 import math
@@ -18,10 +18,10 @@ from clip2scene.io import read_json
 from clip2scene.runs.folder import clear_half_started, require_same
 
 SPLIT = "val"
-"""What runs are judged on."""
+"""What runs are evaluated on."""
 
 _PUBLIC_VAL = {"nuscenes": 6019, "semantic-kitti": 4071, "scannet": 312}
-"""Samples of the whole public split that papers judge on, by layout."""
+"""Samples of the whole public split that papers evaluate on, by layout."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Job:
         variant: Name of the row.
         recipe: With the run's seed in it.
         folder: Of the run.
-        lifted: Folder of the teacher's answers, shared by all runs.
+        lifted: Folder of the teacher's pseudo-labels, shared by all runs.
         data_root: The data set.
         teacher_weights: As :func:`clip2scene.training.train.pretrain` takes them.
         device: Where to compute.
@@ -48,7 +48,7 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether the run has been trained and judged."""
+        """Whether the run has been trained and evaluated."""
         metrics = self.folder / "metrics.json"
         marked = (self.folder / "done.json").exists() and metrics.exists()
         return marked and read_json(metrics)["split"] == SPLIT
@@ -92,6 +92,22 @@ def check_device(device: str) -> torch.device:
         ) from None
 
 
+def check_jobs(jobs: Sequence[Job]) -> str | None:
+    """Check the folders, the data and the teachers of all runs before the first of them begins.
+
+    Returns:
+        What :func:`check_data` returns.
+
+    Raises:
+        ValueError: If a run could not be done.
+    """
+    for job in jobs:
+        check_folder(job)
+    layout = check_data(jobs)
+    check_teachers(jobs)
+    return layout
+
+
 def check_folder(job: Job) -> None:
     """Refuse a folder with another run in it; empty one that a call left before it had begun.
 
@@ -108,7 +124,7 @@ def check_data(jobs: Sequence[Job]) -> str | None:
     """Open every split as the runs will, and read a sample.
 
     Returns:
-        The layout of the data set if it is the whole public one, as papers judge on it.
+        The layout of the data set if it is the whole public one, as papers evaluate on it.
 
     Raises:
         ValueError: If one of them cannot be read; it names the variant.
@@ -116,15 +132,15 @@ def check_data(jobs: Sequence[Job]) -> str | None:
     found: dict[str, int] = {}
     for job in _one_each(jobs, _what_it_reads):
         data = job.recipe.data
-        judged_sweeps = data.sweeps if data.merge_sweeps else 1
+        val_sweeps = data.sweeps if data.merge_sweeps else 1
         try:
             _read_first(job)
-            judged = build.open_dataset(data, job.data_root, split=SPLIT, labels=True, sweeps=judged_sweeps)
-            judged[0]
+            val = build.open_dataset(data, job.data_root, split=SPLIT, labels=True, sweeps=val_sweeps)
+            val[0]
         except ValueError as error:
             raise ValueError(f"variant {job.variant!r}: {error}") from None
         if data.classes == "own":
-            found[data.layout] = max(found.get(data.layout, 0), len(judged.tokens))
+            found[data.layout] = max(found.get(data.layout, 0), len(val.tokens))
     whole = [layout for layout, count in found.items() if _PUBLIC_VAL.get(layout) == count]
     return whole[0] if whole else None
 
@@ -137,7 +153,7 @@ def _what_it_reads(job: Job) -> object:
 
 
 def _read_first(job: Job) -> None:
-    """Read the first sample that a run learns from, with its label where it learns from labels."""
+    """Read the first sample that a run trains on, with its label where it trains on labels."""
     data, root, labelled = job.recipe.data, job.data_root, job.recipe.supervision == "labels"
     opened = partial(build.open_dataset, data, root, split="train")
     dataset = opened(need_images=not labelled)
@@ -153,7 +169,7 @@ def check_teachers(jobs: Sequence[Job]) -> None:
 
     Raises:
         ValueError: If the teacher or the image backbone cannot be opened, its words do not fit, or what cuts
-            images into regions is not installed; it names the variant.
+            images into superpixels is not installed; it names the variant.
     """
     for job in _one_each(
         jobs, lambda job: (job.recipe.teacher, job.recipe.data, job.recipe.keep, job.recipe.loss.backbone)

@@ -1,17 +1,17 @@
-"""The table of few labels: ways to begin, fine-tuned with more and more of the labels, over seeds.
+"""Label efficiency: ways to initialise a network, fine-tuned with more and more of the labels, over seeds.
 
 The folder of a table, which can be interrupted and taken up again at any time:
 
 ======================  ================================================================================
-``pretraining/``        a table of ablations: every way's label-free training, judged without any label
-``1-percent/`` ...      a table of ablations for each amount of labels, compared with a start from chance
-``carried/``            clouds, labels and the teacher's answers, shared by all; may be deleted
+``pretraining/``        an ablation: every method's label-free training, evaluated without any label
+``1-percent/`` ...      an ablation for each amount of labels, compared with random initial weights
+``carried/``            clouds, labels and the teacher's pseudo-labels, shared by all; may be deleted
 ``table.md``            all together; beside it ``table.csv`` and ``figure.png``
 ======================  ================================================================================
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,13 +38,13 @@ OURS = "ours"
 
 @dataclass(frozen=True)
 class Method:
-    """A way to begin.
+    """A way to initialise the network that is fine-tuned.
 
     Attributes:
         name: Unique in the table.
-        pretraining: How it learns without labels; None begins from chance.
-        begins_with_words: Whether its classifier begins where its words stand, or from chance as in the
-            papers.
+        pretraining: How it is pretrained without labels; None for random initial weights.
+        begins_with_words: Whether its classifier is initialised with its prompts' text embeddings, or at
+            random as in the papers.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Method:
 
 
 def methods_of(recipe: Recipe) -> dict[str, Method]:
-    """Name the ways to begin: chance, the rivals, the paper's method, and the recipe itself.
+    """List the methods: random weights, the rivals, the paper's method, and the recipe itself.
 
     PPKT and SLidR contrast with the teacher's image tower before its pooling, as their papers do with a
     frozen backbone; class maps have none, so they contrast with the texts there (SLidR not at all).
@@ -87,7 +87,7 @@ def labels_of(amount: str, by: Literal["scene", "keyframe"]) -> LabelsConfig:
 def tuning_recipe(
     recipe: Recipe, method: Method, amount: str, *, by: Literal["scene", "keyframe"], steps: int | None = None
 ) -> Recipe:
-    """Say how a method learns from so many labels; all but the start is the same for all methods."""
+    """Make the recipe of a method's fine-tuning; all but the initial weights is the same for all methods."""
     tuned = fine_tuned(recipe, from_chance=method.pretraining is None)
     begin: Literal["words", "random"] = "words" if method.begins_with_words else "random"
     tuning = replace(tuned.tuning, start=begin, freeze=amount == PROBE)
@@ -101,7 +101,7 @@ def tuning_recipe(
 
 
 def finetune_and_evaluate(starts: Mapping[str, Path], job: Job) -> None:
-    """Fine-tune a run from its method's own run of the same seed, and judge it."""
+    """Fine-tune a run from its method's own run of the same seed, and evaluate it."""
     folder = starts.get(job.variant)
     finetune(
         job.recipe,
@@ -127,7 +127,7 @@ def label_efficiency(
     tuning_steps: int | None = None,
     **calls: Any,  # noqa: ANN401
 ) -> Path:
-    """Pretrain, fine-tune and judge every method with every amount of labels and every seed.
+    """Pretrain, fine-tune and evaluate every method with every amount of labels and every seed.
 
     Each seed draws its own scenes, the same for all methods, and a smaller share is part of a larger one.
 
@@ -135,60 +135,69 @@ def label_efficiency(
         recipe: Ours; the others have its network, teacher, and schedule.
         data_root: The data set, with labels.
         out: Folder of the table.
-        methods: Some of :func:`methods_of`; all by default. Chance is always there.
+        methods: Some of :func:`methods_of`; all by default. Random initial weights are always there.
         amounts: See :func:`labels_of`.
         by: Whether whole scenes are labelled, or keyframes.
         seeds: One run of each method and amount for each.
         tuning_steps: Of fine-tuning; by default those of :func:`clip2scene.recipes.fine_tuned`.
-        calls: ``workers``, ``teacher_weights`` and ``device``, as
-            :func:`clip2scene.experiments.ablation.ablate` takes them.
+        calls: ``workers``, ``teacher_weights`` and ``device``, as ``ablate`` takes them.
 
     Returns:
         ``out/table.md``.
 
     Raises:
-        ValueError: If a name or an amount is unknown; and as
-            :func:`clip2scene.experiments.ablation.ablate` does.
+        ValueError: If a name or an amount is unknown; and as ``ablate`` does.
     """
-    known = methods_of(recipe)
-    wanted = list(dict.fromkeys([SCRATCH, *(known if methods is None else methods)]))
+    ways = _choose(methods_of(recipe), methods, amounts)
+    recipes = {
+        amount: [tuning_recipe(recipe, way, amount, by=by, steps=tuning_steps) for way in ways]
+        for amount in amounts
+    }
+    layout = _check(recipe, [each[0] for each in recipes.values()], Path(data_root), seeds)
+    for table in _tables(ways, recipes, by, out):
+        ablate(table, data_root=data_root, out=out / table.name, seeds=seeds, lifted=out / "carried", **calls)
+        if table.baseline == SCRATCH:
+            cells = read_cells(out, [way.name for way in ways], amounts, seeds)
+            write_efficiency(cells, out, by=by, layout=layout)
+    return out / "table.md"
+
+
+def _tables(
+    ways: Sequence[Method], recipes: Mapping[str, Sequence[Recipe]], by: str, out: Path
+) -> Iterator[AblationTable]:
+    """List the ablations: label-free training first, then fine-tuning with each amount of labels."""
+    pretrained = tuple(Variant(way.name, way.pretraining) for way in ways if way.pretraining is not None)
+    if pretrained:
+        yield AblationTable("pretraining", "Without labels", pretrained[-1].name, pretrained)
+    starts = {each.name: out / "pretraining" / "runs" / each.folder for each in pretrained}
+    for amount, tuned in recipes.items():
+        variants = tuple(Variant(each.name, each) for each in tuned)
+        work, title = partial(finetune_and_evaluate, starts), f"Labels: {amount}, by {by}"
+        yield AblationTable(folder_of(amount), title, SCRATCH, variants, work)
+
+
+def _choose(known: Mapping[str, Method], names: Sequence[str] | None, amounts: Sequence[str]) -> list[Method]:
+    """Pick methods by name, random initial weights first."""
+    wanted = list(dict.fromkeys([SCRATCH, *(known if names is None else names)]))
     foreign = [name for name in wanted if name not in known]
     if foreign or not amounts:
         raise ValueError(
             f"expected amounts of labels, and methods among {', '.join(known)}, got {foreign or 'no amount'}"
         )
-    ways = [known[name] for name in wanted]
-    recipes = {
-        (way.name, amount): tuning_recipe(recipe, way, amount, by=by, steps=tuning_steps)
-        for amount in amounts
-        for way in ways
-    }
-
-    def run(table: AblationTable) -> None:
-        ablate(table, data_root=data_root, out=out / table.name, seeds=seeds, lifted=out / "carried", **calls)
-
-    _check_amounts(recipe, recipes.values(), data_root, seeds)
-    layout = check_data([Job(OURS, recipe, out, out, Path(data_root), None, "cpu")])
-    taught = tuple(Variant(way.name, way.pretraining) for way in ways if way.pretraining is not None)
-    starts = {}
-    if taught:
-        run(AblationTable("pretraining", "Without labels", taught[-1].name, taught))
-        starts = {each.name: out / "pretraining" / "runs" / each.folder for each in taught}
-    for amount in amounts:
-        variants = tuple(Variant(way.name, recipes[way.name, amount]) for way in ways)
-        work = partial(finetune_and_evaluate, starts)
-        title = f"Labels: {amount}, by {by}"
-        run(AblationTable(folder_of(amount), title, SCRATCH, variants, work))
-        write_efficiency(read_cells(out, wanted, amounts, seeds), out, by=by, layout=layout)
-    return out / "table.md"
+    return [known[name] for name in wanted]
 
 
-def _check_amounts(recipe: Recipe, tuned: Iterable[Recipe], data_root: Path, seeds: Sequence[int]) -> None:
-    """Refuse an amount that labels nothing, or what has no labels, before anything is trained."""
+def _check(recipe: Recipe, tuned: Sequence[Recipe], data_root: Path, seeds: Sequence[int]) -> str | None:
+    """Refuse an amount that labels nothing, or what has no labels, before anything is trained.
+
+    Returns:
+        The layout of the data, as :func:`clip2scene.experiments.jobs.check_data` gives it.
+    """
     dataset = build.open_dataset(recipe.data, data_root, split="train", sweeps=1)
     chosen = [build.choose_labels(replace(each, seed=seed), dataset) for each in tuned for seed in seeds]
     tokens = {token for subset in chosen for token in subset.tokens}
     build.open_dataset(recipe.data, data_root, split="train", labels=tokens, sweeps=1)
+    return check_data([Job(OURS, recipe, data_root, data_root, data_root, None, "cpu")])
 
 
 def folder_of(amount: str) -> str:

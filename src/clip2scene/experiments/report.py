@@ -7,88 +7,94 @@ their own, and so do students whose teachers saw labels of different kinds.
 import csv
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from clip2scene.experiments.results import COMPARED, Results, Row, RunResult
-from clip2scene.experiments.significance import Difference, reach_of_interval, spread
+from clip2scene.experiments.results import (
+    COMPARED,
+    Difference,
+    Results,
+    Row,
+    RunResult,
+    reach_of_interval,
+    spread,
+)
 from clip2scene.io import write_atomically
-from clip2scene.viz.dotplot import Line, draw_dots
+from clip2scene.viz.plots import DotRow, draw_dots
 from clip2scene.viz.raster import save_png
 
-JUDGED = ("student", "student_seen", "student_unseen", "teacher_seen")
+EVALUATED = ("student", "student_seen", "student_unseen", "teacher_seen")
 """The columns of ``metrics.json`` that a table shows."""
 
 
-def write_report(findings: Results, out: Path) -> None:
+def write_report(results: Results, out: Path) -> None:
     """Write ``table.md``, ``table.csv`` and ``figure.png`` into a folder, each one whole or not at all."""
     with write_atomically(out / "table.md") as temporary:
-        temporary.write_text(markdown(findings), encoding="utf-8")
-    write_csv(findings, out / "table.csv")
-    save_png(out / "figure.png", figure(findings))
+        temporary.write_text(markdown(results), encoding="utf-8")
+    write_csv(results, out / "table.csv")
+    save_png(out / "figure.png", figure(results))
 
 
-def markdown(findings: Results) -> str:
+def markdown(results: Results) -> str:
     """Lay a report out for reading."""
-    parts = [f"# {findings.title}", "\n".join(f"* {name}: {text}" for name, text in findings.facts.items())]
-    groups = findings.groups()
+    parts = [f"# {results.title}", "\n".join(f"* {name}: {text}" for name, text in results.facts.items())]
+    groups = results.groups()
     for group, rows in groups.items():
-        parts += [f"## {group}", table_of(*_main_table(findings, rows))]
-    parts.append(_caption(findings))
-    if findings.classes():
+        parts += [f"## {group}", table_of(*_main_table(results, rows))]
+    parts.append(_caption(results))
+    if results.classes():
         parts += ["## IoU by class", "Student, all points, mean over the seeds."]
-        parts += [table_of(*_class_table(findings, rows)) for rows in groups.values()]
-    unfinished = [each for each in findings.outcomes if each.status != "finished"]
+        parts += [table_of(*_class_table(results, rows)) for rows in groups.values()]
+    unfinished = [each for each in results.runs if each.status != "finished"]
     if unfinished:
         parts.append("## Not finished")
         parts.append("\n".join(f"* {each.row}, seed {each.seed}: {_why(each)}" for each in unfinished))
-    notes = [f"* {row.name}: {row.note}" for row in findings.rows if row.note]
+    notes = [f"* {row.name}: {row.note}" for row in results.rows if row.note]
     if notes:
         parts += ["## What the rows are", "\n".join(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _main_table(findings: Results, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def _main_table(results: Results, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """Give titles and cells: scores, the gain over the teacher, and the comparison with the baseline."""
     titles = ["", "all points", "seen", "unseen", "teacher, seen", "student - teacher, seen"]
-    titles += [f"minus {findings.baseline}", "p", "p (Holm)", "seeds", "min"]
-    published = any(row.published is not None for row in findings.rows)
+    titles += [f"minus {results.baseline}", "p", "p (Holm)", "seeds", "min"]
+    published = any(row.published is not None for row in results.rows)
     if published:
         titles.append("published (nuScenes)")
-    differences, corrected = findings.differences(), findings.corrected()
+    differences, corrected = results.differences(), results.corrected()
     lines = []
     for row in rows:
-        runs = findings.of(row)
-        cells = [plus_minus([each.percent(column) for each in runs]) for column in JUDGED[:3]]
+        runs = results.of(row)
+        cells = [plus_minus([each.percent(column) for each in runs]) for column in EVALUATED[:3]]
         cells.append(_number(spread([each.percent("teacher_seen") for each in runs])[0]))
         gains = [each.percent("student_seen") - each.percent("teacher_seen") for each in runs]
         cells.append(plus_minus(gains, sign="+"))
         cells.append(_against(differences.get(row.name)))
         cells += [_p(differences[row.name].p) if row.name in differences else "-"]
         cells += [_p(corrected.get(row.name, math.nan))]
-        cells += [_seeds(findings, row), _number(spread([each.minutes for each in runs])[0])]
+        cells += [_seeds(results, row), _number(spread([each.minutes for each in runs])[0])]
         if published:
             cells.append("-" if row.published is None else f"{row.published:.1f} (published)")
-        name = f"**{row.name}**" if row.name == findings.baseline else row.name
+        name = f"**{row.name}**" if row.name == results.baseline else row.name
         lines.append([name, *cells])
     return titles, lines
 
 
-def _class_table(findings: Results, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    classes = findings.classes()
+def _class_table(results: Results, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    classes = results.classes()
     lines = []
     for row in rows:
-        runs = findings.of(row)
+        runs = results.of(row)
         means = [spread([each.percent(COMPARED, name) for each in runs])[0] for name in classes]
         lines.append([row.name, *map(_number, means)])
     return ["", *classes], lines
 
 
-def _caption(findings: Results) -> str:
+def _caption(results: Results) -> str:
     """Say what the numbers are, and what they cannot say."""
-    differences = findings.differences()
+    differences = results.differences()
     compared = [each for each in differences.values() if each.num_seeds > 1]
     text = [
         "Scores are mIoU per point in percent, mean ± sample standard deviation (n - 1) over the seeds. "
@@ -100,7 +106,7 @@ def _caption(findings: Results) -> str:
         numbers = sorted({each.num_seeds for each in compared}, reverse=True)
         reach = ", ".join(f"{reach_of_interval(n):.1f} with n = {n}" for n in numbers)
         text.append(
-            f"*Minus {findings.baseline}* (the baseline, in bold): mean difference on all points, paired by "
+            f"*Minus {results.baseline}* (the baseline, in bold): mean difference on all points, paired by "
             "seed, [its 95 % confidence interval]; *p* is the paired t-test's, and *p (Holm)* the same "
             f"corrected for the table's {family}; the intervals are not corrected. An "
             f"interval goes so many standard deviations of the differences to each side: {reach}. Whether "
@@ -108,14 +114,12 @@ def _caption(findings: Results) -> str:
             "Seeds change initial weights, order and augmentation, and nothing else; what other data would "
             "give is not tested."
         )
-    if any(row.published is not None for row in findings.rows):
+    if any(row.published is not None for row in results.rows):
         text.append(
             "*Published*: printed in the paper for nuScenes val, one run a row, with the paper's own "
             "teacher, network and schedule; none of it was run here."
         )
-    counts = {
-        int(each.metrics.get("num_points", 0)) for each in findings.outcomes if each.metrics is not None
-    }
+    counts = {int(each.metrics.get("num_points", 0)) for each in results.runs if each.metrics is not None}
     if len(counts) > 1:
         text.append(
             "**The runs were judged on different points** "
@@ -124,13 +128,13 @@ def _caption(findings: Results) -> str:
     return "\n\n".join(text)
 
 
-def write_csv(findings: Results, path: Path) -> None:
+def write_csv(results: Results, path: Path) -> None:
     """Write one line a run: what it is, the mIoU of every column, the IoU of every class in it; percent."""
-    named = (name for each in findings.outcomes for name in (each.metrics or {}).get("columns", ()))
-    columns = list(dict.fromkeys([*JUDGED, *named]))
-    rows = {row.name: row for row in findings.rows}
+    named = (name for each in results.runs for name in (each.metrics or {}).get("columns", ()))
+    columns = list(dict.fromkeys([*EVALUATED, *named]))
+    rows = {row.name: row for row in results.rows}
     lines = []
-    for each in findings.outcomes:
+    for each in results.runs:
         row, metrics = rows[each.row], each.metrics or {}
         line = {"variant": row.name, "seed": each.seed, "status": each.status, "reason": each.failure}
         line["label_free"] = row.label_free
@@ -140,7 +144,7 @@ def write_csv(findings: Results, path: Path) -> None:
         line |= {
             f"{column}: {name}": _plain(each.percent(column, name))
             for column in columns
-            for name in findings.classes()
+            for name in results.classes()
         }
         lines.append(line)
     with (
@@ -152,29 +156,29 @@ def write_csv(findings: Results, path: Path) -> None:
         writer.writerows(lines)
 
 
-def figure(findings: Results) -> Image.Image:
+def figure(results: Results) -> Image.Image:
     """Draw every seed of every row, and what it differs from the baseline by."""
-    return draw_dots(list(_lines(findings)), title=findings.title, notes=_notes(findings))
+    return draw_dots(list(_dot_rows(results)), title=results.title, notes=_notes(results))
 
 
-def _lines(findings: Results) -> Iterator[Line]:
-    differences, corrected = findings.differences(), findings.corrected()
-    for group, rows in findings.groups().items():
+def _dot_rows(results: Results) -> Iterator[DotRow]:
+    differences, corrected = results.differences(), results.corrected()
+    for group, rows in results.groups().items():
         for row in rows:
-            values = tuple(
-                v for v in (each.percent(COMPARED) for each in findings.of(row)) if not math.isnan(v)
-            )
-            line = Line(row.name, group, values, is_baseline=row.name == findings.baseline)
             found = differences.get(row.name)
-            if found is not None and not math.isnan(found.mean):
-                line = replace(line, difference=(found.mean, found.low, found.high))
-                line = replace(line, certain=corrected[row.name] < 0.05)
-            yield line
+            yield DotRow(
+                row.name,
+                group,
+                tuple(v for v in (each.percent(COMPARED) for each in results.of(row)) if not math.isnan(v)),
+                None if found is None or math.isnan(found.mean) else (found.mean, found.low, found.high),
+                significant=corrected.get(row.name, math.nan) < 0.05,
+                is_baseline=row.name == results.baseline,
+            )
 
 
-def _notes(findings: Results) -> list[str]:
+def _notes(results: Results) -> list[str]:
     """Explain the figure in three short sentences."""
-    several = max((len(findings.of(row)) for row in findings.rows), default=0) > 1
+    several = max((len(results.of(row)) for row in results.rows), default=0) > 1
     if not several:
         return ["Left: one dot a seed. One seed says nothing of chance, so there is no spread or interval."]
     return [
@@ -234,13 +238,13 @@ def _p(value: float) -> str:
     return "-" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _seeds(findings: Results, row: Row) -> str:
+def _seeds(results: Results, row: Row) -> str:
     """Say how many of a row's runs are finished, and how many failed."""
-    runs = [each for each in findings.outcomes if each.row == row.name]
+    runs = [each for each in results.runs if each.row == row.name]
     finished, failed = (sum(each.status == status for each in runs) for status in ("finished", "failed"))
     text = str(finished) if finished == len(runs) else f"{finished} of {len(runs)}"
     return f"{text} ({failed} failed)" if failed else text
 
 
-def _why(outcome: RunResult) -> str:
-    return f"failed: {outcome.failure}" if outcome.failure else "not run yet"
+def _why(run: RunResult) -> str:
+    return f"failed: {run.failure}" if run.failure else "not run yet"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clip2scene.experiments.significance import holm, paired_difference, reach_of_interval, spread
+from clip2scene.experiments.results import RunResult, holm, paired_difference, reach_of_interval, spread
 
 
 def test_the_spread_is_the_sample_standard_deviation_over_what_is_known():
@@ -46,6 +46,8 @@ def test_equal_runs_differ_by_nothing_and_surely_so():
     assert (same.mean, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
     steady = paired_difference({0: 5.5, 1: 6.5}, {0: 5.0, 1: 6.0})
     assert (steady.mean, steady.low, steady.high, steady.p) == (0.5, 0.5, 0.5, 0.0)
+    rounded = paired_difference({0: 60.1, 1: 61.3}, {0: 50.1, 1: 51.3})  # equal but for the last bits
+    assert (rounded.low, rounded.high, rounded.p) == (rounded.mean, rounded.mean, 0.0)
 
 
 def closed_testing(p_values):
@@ -73,3 +75,12 @@ def test_comparisons_that_could_not_be_made_do_not_count():
 def test_the_reach_of_an_interval_is_students_t_over_the_root():
     assert reach_of_interval(2) == pytest.approx(12.706 / math.sqrt(2), abs=1e-3)
     assert reach_of_interval(5) == pytest.approx(2.776 / math.sqrt(5), abs=1e-3)
+
+
+def test_unknown_scores_are_nan_not_nought():
+    columns = {"student": {"miou": 0.5}, "student_unseen": {"miou": None}}
+    run = RunResult("plain", 0, {"columns": columns})
+    assert run.percent("student") == 50.0
+    assert math.isnan(run.percent("student_unseen"))
+    assert math.isnan(run.percent("nobody"))
+    assert math.isnan(RunResult("plain", 0).percent("student"))
