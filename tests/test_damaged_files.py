@@ -12,23 +12,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.damages import a_picture, save, try_damages
 from tests.datasets.kitti.conftest import P2, POINTS
 from tests.datasets.kitti.test_raw import DAY, DRIVE
 from tests.datasets.kitti.test_raw import root as raw_root
-from tests.datasets.rooms.test_rgbd import seven, tum
+from tests.datasets.rooms.conftest import seven, tum
 from tests.datasets.test_clouds import every_format
 
 from clip2scene.classes.scannet200 import SCANNET_200
 from clip2scene.classes.tables import NUSCENES, TOYTOWN
-from clip2scene.datasets.checks import read_image
 from clip2scene.datasets.clouds import read_cloud
 from clip2scene.datasets.drive_log.classes import read_labels
-from clip2scene.datasets.kitti.files import colour_camera
 from clip2scene.datasets.kitti.object import KittiObject
 from clip2scene.datasets.kitti.raw import KittiRaw
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.datasets.pandaset.loader import CAMERAS, HEIGHT, WIDTH, PandaSet
-from clip2scene.datasets.rooms.frames import Frame, FrameChoice, Optics, read_depth_image
+from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.datasets.rooms.rgbd import RgbdSequences
 from clip2scene.datasets.rooms.scannet import ScanNet
 from clip2scene.geometry.projection import voxelize
@@ -37,39 +36,8 @@ from clip2scene.teacher.label_maps import read_label_map
 
 __all__ = ["raw_root", "seven", "tum"]  # fixtures
 
+
 VERSION = "v1.0-trainval"
-
-
-def damages(content, number, seed=0):
-    """Cut a file short in some places, and flip one to three bits of it in others."""
-    rng = np.random.default_rng(seed)
-    yield b""
-    for turn in range(number):
-        if turn % 2:
-            yield content[: int(rng.integers(len(content)))]
-        else:
-            changed = bytearray(content)
-            for place in rng.integers(len(content), size=int(rng.integers(1, 4))):
-                changed[place] ^= 1 << int(rng.integers(8))
-            yield bytes(changed)
-
-
-def try_damages(path, read, check, *, number, names=(), seed=0):
-    """Read a file damaged in many ways; count the refusals. ``read`` must give what ``check`` takes."""
-    whole, refused = path.read_bytes(), 0
-    for damaged in damages(whole, number, seed):
-        path.write_bytes(damaged)
-        try:
-            found = read()
-        except ValueError as error:
-            refused += 1
-            assert any(name in str(error) for name in (path.name, *names)), error
-            assert "\n" not in str(error).strip() and len(str(error)) < 2000, error
-        else:
-            check(found)
-    path.write_bytes(whole)
-    check(read())
-    return refused
 
 
 def check_cloud(cloud):
@@ -165,63 +133,6 @@ def test_a_stray_point_far_out_never_scrambles_voxels():
             voxelize(torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [far, 0, 0]]), 0.1)
     with pytest.raises(ValueError, match="spans"):
         voxelize(torch.tensor([[1e30, 0, 0]]), 0.1)
-
-
-def save(path, array, **options):
-    Image.fromarray(array).save(path, **options)
-    return path
-
-
-def a_picture(channels=3):
-    rng = np.random.default_rng(0)
-    smooth = np.linspace(0, 200, 40)[None, :, None] * np.ones((30, 1, channels))
-    return (smooth + rng.integers(0, 40, smooth.shape)).astype(np.uint8)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_images_are_read_in_their_size_or_refused(tmp_path, suffix):
-    path = save(tmp_path / f"a{suffix}", a_picture())
-    intrinsics = torch.tensor([[40.0, 0, 19.5], [0, 40, 14.5], [0, 0, 1]])
-
-    def check(found):
-        image, camera = found
-        assert image.shape == (30, 40, 3) and image.dtype == torch.uint8
-        assert 10 < camera.width < 79 and 10 < camera.height < 59  # others do not go with the intrinsics
-
-    def read():
-        camera = colour_camera(path, "front", intrinsics, torch.eye(4))
-        return read_image(path, 40, 30), camera
-
-    assert try_damages(path, read, check, number=120) > 50
-
-
-@pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK", "RGB", "RGBA", "L", "P", "1"])
-def test_images_of_more_than_8_bits_are_refused_and_never_cut_to_white(tmp_path, mode):
-    picture = Image.fromarray(a_picture()).convert(mode.removesuffix(";16"))
-    if mode == "I;16":
-        picture = Image.fromarray(np.full((30, 40), 4000, np.uint16))
-    path = tmp_path / f"a{'.tiff' if mode in ('I', 'F', 'CMYK') else '.png'}"
-    picture.save(path)
-    if mode in ("RGB", "RGBA", "L", "P", "1"):
-        assert read_image(path, 40, 30).float().std() > 1
-    else:
-        with pytest.raises(ValueError, match=rf"a\.\w+ has {mode} pixels, expected 8 bits of colour or grey"):
-            read_image(path, 40, 30)
-
-
-def test_depth_images_are_read_as_finite_metres_or_refused(tmp_path):
-    rng = np.random.default_rng(0)
-    path = save(tmp_path / "a.png", rng.integers(0, 5000, (30, 40)).astype(np.uint16))
-    intrinsics = torch.tensor([[40.0, 0, 19.5], [0, 40, 14.5], [0, 0, 1]])
-    frame = Frame("a", path, path, torch.eye(4), torch.eye(4))
-
-    def check(image):
-        assert image.depths.isfinite().all() and 0 <= image.depths.min() <= image.depths.max() < 66
-
-    def read():
-        return read_depth_image([frame], Optics(intrinsics, intrinsics, 1000.0), 0)
-
-    assert try_damages(path, read, check, number=120) > 50
 
 
 def test_class_maps_hold_known_classes_or_are_refused(tmp_path):

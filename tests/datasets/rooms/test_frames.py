@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from tests.damages import save, try_damages
 from tests.datasets.rooms.conftest import EVERY, SCENE, STILL, write_scene
 
-from clip2scene.datasets.rooms.frames import FrameChoice
+from clip2scene.datasets.rooms.frames import Frame, FrameChoice, Optics, read_depth_image
 from clip2scene.datasets.rooms.scannet import ScanNet
 
 LOST = "-inf -inf -inf -inf\n" * 4
@@ -58,3 +60,18 @@ def test_a_depth_image_of_another_kind_is_refused(scene, tmp_path, pixels, messa
     sample = ScanNet(tmp_path, choice=EVERY)[0]
     with pytest.raises(ValueError, match=message):
         sample.read_depth(0)
+
+
+def test_depth_images_are_read_as_finite_metres_or_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    path = save(tmp_path / "a.png", rng.integers(0, 5000, (30, 40)).astype(np.uint16))
+    intrinsics = torch.tensor([[40.0, 0, 19.5], [0, 40, 14.5], [0, 0, 1]])
+    frame = Frame("a", path, path, torch.eye(4), torch.eye(4))
+
+    def check(image):
+        assert image.depths.isfinite().all() and 0 <= image.depths.min() <= image.depths.max() < 66
+
+    def read():
+        return read_depth_image([frame], Optics(intrinsics, intrinsics, 1000.0), 0)
+
+    assert try_damages(path, read, check, number=120) > 50

@@ -1,0 +1,100 @@
+import sys
+
+import pytest
+from tests.datasets.convert.conftest import convert
+from tests.ros_bags import (
+    STORE,
+    rosbag2,
+    typesys,
+    write_bag,
+)
+
+from clip2scene.datasets.convert.ros_bag import open_bag
+from clip2scene.datasets.convert.ros_to_log import convert_bag
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.97])
+def test_a_truncated_file_is_refused(storage, left, drive, tmp_path):
+    bag = write_bag(tmp_path / "bag", drive, storage=storage)
+    (path,) = (path for path in bag.iterdir() if path.name != "metadata.yaml")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content))])
+    for name in (bag, path):
+        with pytest.raises(ValueError, match="cannot be read as a ROS 2 bag"):
+            convert_bag(name, tmp_path / "log")
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+
+
+def test_what_is_no_bag_is_told_so(drive, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.txt").write_text("nothing")
+    for name, words in {
+        "folder": "no metadata.yaml",
+        "nope": "is missing",
+        "file.txt": "cannot be read",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            convert_bag(tmp_path / name, tmp_path / "log")
+    bag = write_bag(tmp_path / "bag", drive)
+    foreign = (bag / "bag.mcap").read_bytes().replace(b"ros2", b"ros1", 1)
+    (tmp_path / "foreign.mcap").write_bytes(foreign)
+    with pytest.raises(ValueError, match="foreign.mcap is an MCAP file of another system"):
+        convert_bag(tmp_path / "foreign.mcap", tmp_path / "log")
+    with pytest.raises(ValueError, match="most_apart_ms must lie in 0..1000"):
+        convert_bag(bag, tmp_path / "log", most_apart_ms=-1.0)
+    with pytest.raises(ValueError, match="folder.* already exists|already exists"):
+        convert_bag(bag, tmp_path / "bag")
+
+
+def test_a_bags_own_definitions_are_never_run(drive, tmp_path):
+    convert(drive, tmp_path)
+    assert "rosbags.usertypes" not in sys.modules, "the library keeps code made of definitions there"
+    with rosbag2.Writer(tmp_path / "odd", version=9, storage_plugin=rosbag2.StoragePlugin.SQLITE3) as writer:
+        name = "sensor_msgs/msg/PointCloud2"
+        connection = writer.add_connection("/points", name, msgdef="int8 x\n", rihs01="RIHS01_" + "0" * 64)
+        writer.write(connection, 1, b"\0\1\0\0\0")
+    with pytest.raises(
+        ValueError, match="defines sensor_msgs/msg/PointCloud2 of /points in a way of its own"
+    ):
+        convert_bag(tmp_path / "odd", tmp_path / "other")
+
+
+def test_without_the_library_its_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "rosbags.rosbag2", None)
+    with pytest.raises(ValueError, match=r"needs rosbags; install clip2scene\[ros\]"):
+        convert_bag(tmp_path / "bag", tmp_path / "log")
+
+
+def test_single_files_and_compressed_messages_are_read_like_folders(drive, tmp_path):
+    bag = write_bag(tmp_path / "bag", drive, storage="sqlite3")
+    made = convert_bag(bag / "bag.db3", tmp_path / "log")
+    packed = convert_bag(write_bag(tmp_path / "packed", drive, compress=True), tmp_path / "log2")
+    bare = convert_bag(write_bag(tmp_path / "plain", drive) / "plain.mcap", tmp_path / "log3")
+    assert made == packed == bare and (made.clouds, made.images) == (3, 6)
+    for name in (
+        "lidar/000001.npy",
+        "images/front/000002.png",
+        "poses.csv",
+        "images.csv",
+        "calibration.json",
+    ):
+        assert len({(tmp_path / log / name).read_bytes() for log in ("log", "log2", "log3")}) == 1
+
+
+def test_every_distribution_of_ros_has_the_same_messages(tmp_path):
+    from clip2scene.datasets.convert.ros_bag import KINDS
+
+    for name in ("ROS2_FOXY", "ROS2_IRON", "ROS2_JAZZY", "LATEST"):
+        store = typesys.get_typestore(typesys.Stores[name])
+        assert [store.hash_rihs01(kind) for kind in KINDS] == [STORE.hash_rihs01(kind) for kind in KINDS], (
+            name
+        )
+
+
+def test_a_topic_may_not_hold_two_types(tmp_path):
+    with rosbag2.Writer(tmp_path / "bag", version=9, storage_plugin=rosbag2.StoragePlugin.MCAP) as writer:
+        for name in ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"):
+            writer.add_connection("/front", name, typestore=STORE)
+    with pytest.raises(ValueError, match="messages of two types in /front"), open_bag(tmp_path / "bag"):
+        pass
