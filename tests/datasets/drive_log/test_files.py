@@ -50,7 +50,7 @@ FAULTS = {
     ),
     "3x4": (
         entry(camera_from_lidar=np.eye(4)[:3].tolist()),
-        "camera_from_lidar should have 4 entries, got 3",
+        "camera_from_lidar should have at least 4 entries, got 3",
     ),
     "NaN motion": (
         entry(camera_from_lidar={"rotation": [1, 0, 0, 0], "translation": [0, NAN, 0]}),
@@ -76,7 +76,7 @@ FAULTS = {
     "negative focal length": (entry(intrinsics=[[-30, 0, 15], [0, 30, 11], [0, 0, 1]]), "positive fx and fy"),
     "distorted": (entry(distortion=[0.1, 0, 0, 0, 0]), r"undistort them \(with OpenCV: cv2.undistort\)"),
     "width in words": (entry(width="32"), 'width should be of type integer, got "32"'),
-    "no width": (entry(width=0), "width should lie in 1..65535, got 0"),
+    "no width": (entry(width=0), "width should be at least 1, got 0"),
     "camera above the folder": (entry(name="../front"), r"cameras\[0\].name should match"),
     "camera's line end": (entry(name="front\n"), r"cameras\[0\].name should match"),
     "camera twice": (
@@ -163,7 +163,10 @@ FAULTS = {
     "class twice": (replaced("classes.json", "tree", "car"), "needs distinct class names"),
     "prompt of two": (replaced("classes.json", "tree", "van"), "the same prompt 'van'"),
     "id of two": (replaced("classes.json", "[2]", "[3]"), "gives an id to two classes"),
-    "id negative": (replaced("classes.json", "[2]", "[-2]"), r"classes\[1\].ids\[0\] should lie in 0..65535"),
+    "id negative": (
+        replaced("classes.json", "[2]", "[-2]"),
+        r"classes\[1\].ids\[0\] should be at least 0, got -2",
+    ),
     "splits a list": (
         lambda log: write(log, "splits.json", []),
         "splits.json: the file should be of type object",

@@ -18,7 +18,6 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.datasets.checks import check_name
-from clip2scene.datasets.drive_log.json_schema import find_fault
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid, rigid_from_quaternion
 from clip2scene.geometry.trajectory import Trajectory
 from clip2scene.io import read_json
@@ -65,9 +64,11 @@ def read_checked(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it is missing, no JSON, of another format or version, or not as described.
     """
+    from clip2scene.datasets.drive_log.json_schema import find_fault  # jsonschema takes a while to import
+
     content = read_json(path)
     whole = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    fault = find_fault(content, whole["$defs"][path.name], whole)
+    fault = find_fault(content, {**whole, "$ref": f"#/$defs/{path.name}"})
     if fault:
         raise ValueError(
             f"{path}: {fault}; docs/own_recordings.md describes the file, and {SCHEMA.name} every entry"
