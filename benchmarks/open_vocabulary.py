@@ -13,6 +13,7 @@ import torch
 from clip2scene import build
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.metrics import Confusion
+from clip2scene.inference.predict import predict
 from clip2scene.runs.run import open_run
 from clip2scene.types import Prompts
 
@@ -31,7 +32,7 @@ def replace_names(prompts: Prompts, class_name: str, embedding: torch.Tensor, wo
 
 
 def main() -> None:
-    """Parse, judge, print."""
+    """Parse, evaluate, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data-root", type=Path, required=True)
@@ -49,7 +50,8 @@ def main() -> None:
     for path in run.carry(args.data_root, split=args.split, with_labels=True):
         sample = load_lifted(path)
         assert sample.labels is not None
-        embeddings = student.embed_cloud(sample.cloud.positions, sample.cloud.features)
+        embeddings = predict(student, run.prompts, sample.cloud, with_embeddings=True).embeddings
+        assert embeddings is not None
         for (_, _, prompts), confusion in zip(asked, confusions, strict=True):
             confusion.update(prompts.class_logits(embeddings).argmax(1), sample.labels)
     own = confusions[0].iou()

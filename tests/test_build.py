@@ -119,10 +119,10 @@ def test_every_network_can_be_built_and_embeds_points(network):
     config = StudentConfig(network=network, width=0.25, voxel_size=0.5)
     recipe = Recipe(name="any", student=config, loss=LossConfig(cosine=True, cosine_temperature=0.1))
     student = build.build_student(recipe, in_channels=1, text_channels=7)
-    embeddings = student.embed_cloud(torch.rand(50, 3) * 5, torch.rand(50, 1))
+    hidden = student(torch.rand(50, 3) * 5, torch.rand(50, 1), torch.zeros(50, dtype=torch.long))
+    embeddings = student.embed(hidden)
     assert embeddings.shape == (50, 7)
-    if not student.settles:
-        torch.testing.assert_close(embeddings.norm(dim=1), torch.full((50,), 10.0))
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.full((50,), 10.0))
 
 
 def test_names_with_an_explanation_in_brackets_are_found_without_it(tmp_path):

@@ -102,7 +102,7 @@ def test_a_run_segments_clouds_by_any_words_it_has_meanings_for(tiny_run, sample
 
 def test_without_words_a_segmenter_answers_in_the_classes_of_its_run(tiny_run, sample):
     segmenter = Segmenter.load(tiny_run)
-    found = segmenter.segment(sample.cloud)
+    found = segmenter.segment(sample.cloud, with_embeddings=True)
     assert found.names == TOYTOWN.classes
     logits = open_run(tiny_run).prompts.class_logits(found.embeddings)
     assert torch.equal(found.labels, logits.argmax(1))

@@ -6,30 +6,36 @@ import torch
 
 from clip2scene.config import Recipe, TeacherConfig
 from clip2scene.distill.lifted import LiftedSample
-from clip2scene.evaluation.evaluate import COLUMNS, judge, predict, write_metrics
+from clip2scene.evaluation.evaluate import COLUMNS, evaluate_samples, write_metrics
 from clip2scene.runs.run import Run
-from clip2scene.student.model import Answers, Embedder
+from clip2scene.student.model import Embedder
 from clip2scene.types import PointCloud, Prompts
 
 PROMPTS = Prompts(("ground", "wall"), ("ground", "wall"), torch.arange(2), torch.eye(2))
 
 
-class Echo(Embedder):
-    """A student whose embedding of a point is that point's features: the test decides what it answers."""
+class Features(torch.nn.Module):
+    """A backbone that gives each point's own features."""
 
-    def __init__(self):
-        torch.nn.Module.__init__(self)
-        self.classifier = None
+    out_channels = 2
 
-    def answer(self, positions, features, prompts):
-        return Answers(features, prompts.class_logits(features))
+    def forward(self, positions, features, batch_of_point):
+        return features
+
+
+def make_echo():
+    """A student whose embedding of a point is that point's features: the test decides what it predicts."""
+    student = Embedder(Features(), 2)
+    torch.nn.init.eye_(student.head.weight)
+    torch.nn.init.zeros_(student.head.bias)
+    return student
 
 
 def make_sample(student, truth, pairs, superpoints=None):
-    """A sample of hand-made answers.
+    """A sample of hand-made predictions.
 
     Args:
-        student: Its answer at each point.
+        student: Its prediction at each point.
         truth: The labels.
         pairs: (point, the teacher's logits) of each pair.
         superpoints: Piece of each point.
@@ -41,10 +47,10 @@ def make_sample(student, truth, pairs, superpoints=None):
     return LiftedSample(cloud, points, logits, torch.tensor(truth), pieces)
 
 
-def test_each_column_judges_its_answers_on_its_points():
+def test_each_column_scores_its_predictions_on_its_points():
     pairs = [(0, [1.0, 0.0]), (1, [1.0, 0.0]), (1, [0.0, 3.0]), (2, [5.0, 0.0])]
     sample = make_sample(student=[0, 1, 1, 0], truth=[0, 1, 1, 1], pairs=pairs)
-    scores = judge(Echo(), PROMPTS, [sample])
+    scores = evaluate_samples(make_echo(), PROMPTS, [sample])
     assert scores["student"].confusion == ((1, 0), (1, 2))
     assert scores["student_seen"].confusion == ((1, 0), (0, 2))
     assert scores["student_unseen"].confusion == ((0, 0), (1, 0))
@@ -56,51 +62,46 @@ def test_each_column_judges_its_answers_on_its_points():
     assert set(scores) == {*COLUMNS, "random"}
 
 
-def test_the_vote_of_a_superpoint_reaches_its_unseen_points():
+def test_the_vote_of_a_superpoint_reaches_its_invisible_points():
     pairs = [(0, [0.0, 2.0]), (1, [1.0, 0.0]), (3, [1.0, 0.0])]
     sample = make_sample([0] * 4, truth=[1, 1, 1, 0], pairs=pairs, superpoints=[0, 0, 0, -1])
-    scores = judge(Echo(), PROMPTS, [sample])
+    scores = evaluate_samples(make_echo(), PROMPTS, [sample])
     assert scores["voted"].confusion == ((1, 0), (0, 3))
     assert scores["voted_seen"].confusion == ((1, 0), (0, 2))
     assert scores["teacher"].confusion == ((1, 0), (1, 1))
 
 
-def test_without_superpoints_the_vote_is_the_teachers_own_answer():
+def test_without_superpoints_the_vote_is_the_teachers_own_label():
     sample = make_sample([0, 0], [0, 1], [(0, [0.0, 1.0])])
-    scores = judge(Echo(), PROMPTS, [sample])
+    scores = evaluate_samples(make_echo(), PROMPTS, [sample])
     assert scores["voted"] == scores["teacher"]
 
 
 def test_scores_are_counted_over_the_split_and_not_averaged_over_samples():
     small = make_sample([1], [0], [])
     large = make_sample([0] * 9, [0] * 9, [])
-    scores = judge(Echo(), PROMPTS, iter([small, large]))
+    scores = evaluate_samples(make_echo(), PROMPTS, iter([small, large]))
     assert scores["student"].accuracy == pytest.approx(0.9)
     assert scores["student"].iou["ground"] == pytest.approx(0.9)
     assert math.isnan(scores["teacher_seen"].miou)  # it saw nothing
 
 
-def test_points_without_a_true_label_are_not_judged():
-    scores = judge(Echo(), PROMPTS, [make_sample([0, 1, 1], [0, -1, -1], [])])
+def test_points_without_a_true_label_are_not_evaluated():
+    scores = evaluate_samples(make_echo(), PROMPTS, [make_sample([0, 1, 1], [0, -1, -1], [])])
     assert scores["student"].num_points == 1
     assert scores["student"].accuracy == 1
 
 
-def test_a_class_of_several_names_is_answered_by_the_best_of_them():
-    towards = torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]])
-    prompts = Prompts(("wall", "ground"), ("a", "b", "c"), torch.tensor([0, 1, 0]), towards)
-    sample = make_sample([0, 1], [0, 0], [])
-    assert predict(Echo(), prompts, sample)[0].tolist() == [1, 0]
-
-
-def test_a_split_without_labels_cannot_be_judged():
+def test_a_split_without_labels_cannot_be_evaluated():
     sample = make_sample([0], [0], [])
     with pytest.raises(ValueError, match="needs a data set with labels"):
-        judge(Echo(), PROMPTS, [LiftedSample(sample.cloud, sample.pair_points, sample.pair_logits, None)])
+        evaluate_samples(
+            make_echo(), PROMPTS, [LiftedSample(sample.cloud, sample.pair_points, sample.pair_logits, None)]
+        )
 
 
-def test_metrics_tell_how_the_answers_were_come_by(tmp_path):
-    scores = judge(Echo(), PROMPTS, [make_sample([0, 1, 1], [0, 0, 0], [])])
+def test_metrics_tell_how_the_student_was_trained(tmp_path):
+    scores = evaluate_samples(make_echo(), PROMPTS, [make_sample([0, 1, 1], [0, 0, 0], [])])
     recipe = Recipe("mine", teacher=TeacherConfig(trained_on_2d_labels=True), seed=7, supervision="labels")
     write_metrics(Run(tmp_path, recipe, PROMPTS, {}), "test", scores)
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -60,7 +60,7 @@ def test_the_demo_reports_what_it_found_and_a_second_call_keeps_what_is_there(sm
     trained = [out / run / "checkpoint.safetensors" for run in ("label-free", "supervised")]
     before = [path.stat().st_mtime_ns for path in trained]
     monkeypatch.setattr(demo, "draw_samples", lambda *args, **options: pictures[:-1])
-    monkeypatch.setattr(demo, "draw_words", lambda *args, **options: pictures[-1])
+    monkeypatch.setattr(demo, "picture_sample", lambda *args, **options: pictures[-1])
     again = demo.run_demo(out)
     assert [path.stat().st_mtime_ns for path in trained] == before
     assert again.splitlines()[:-1] == report.splitlines()[:-1]  # the last line is the time

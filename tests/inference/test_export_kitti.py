@@ -13,12 +13,13 @@ from clip2scene.datasets.kitti.semantic import SemanticKitti
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.geometry.dynamic_points import seen_through
-from clip2scene.inference import export_kitti as export
-from clip2scene.inference.export_kitti import export_labels, open_split, predictions
+from clip2scene.inference import predict as predict_module
+from clip2scene.inference.export_kitti import export_labels, predictions
+from clip2scene.inference.predict import open_split, predict
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.runs.run import open_run
 from clip2scene.training.train import pretrain
-from clip2scene.types import Prompts
+from clip2scene.types import PointCloud, Prompts
 
 SMALL = ("--steps", "4", "--student.width", "0.25", "--student.voxel-size", "0.5")
 
@@ -80,7 +81,7 @@ def test_an_interrupted_export_goes_on_and_two_runs_never_mix(run, tiny_kitti, t
     other = shutil.copytree(run, tmp_path / "other")
     recipe = json.loads((other / "recipe.json").read_text())
     (other / "recipe.json").write_text(json.dumps({**recipe, "seed": 7}))
-    with pytest.raises(ValueError, match="answers of another run"):
+    with pytest.raises(ValueError, match="predictions of another run"):
         export_labels(other, **where, out=out)
     (out / "export.json").unlink()
     with pytest.raises(ValueError, match="sequences that no export wrote"):
@@ -95,12 +96,12 @@ def recorder(asked, plain):
     return read
 
 
-def test_merged_sweeps_are_answered_for_the_keyframes_points_alone(
+def test_merged_sweeps_are_labelled_at_the_keyframes_points_alone(
     tiny_recipe, tiny_kitti, tmp_path, monkeypatch
 ):
     data = DataConfig(layout="semantic-kitti", classes="toytown", sweeps=3, merge_sweeps=True)
     pretrain(replace(tiny_recipe, data=data, steps=2), data_root=tiny_kitti, out=tmp_path / "run")
-    sizes, plain = [], export.gather_sweeps
+    sizes, plain = [], predict_module.gather_sweeps
 
     def gather(sample, settings):
         found = plain(sample, settings)
@@ -108,7 +109,7 @@ def test_merged_sweeps_are_answered_for_the_keyframes_points_alone(
         assert torch.equal(found[0].positions[: len(sample.cloud)], sample.cloud.positions)
         return found
 
-    monkeypatch.setattr(export, "gather_sweeps", gather)
+    monkeypatch.setattr(predict_module, "gather_sweeps", gather)
     paths = export_labels(tmp_path / "run", data_root=tiny_kitti, split="val", out=tmp_path / "out")
     assert [path.stat().st_size // 4 for path in paths] == [keyframe for keyframe, _ in sizes]
     assert all(merged > keyframe for keyframe, merged in sizes[1:])
@@ -186,29 +187,29 @@ def test_every_point_gets_what_the_segmenter_says_in_the_data_sets_classes(tiny_
         ]
 
 
-def test_answers_that_are_no_numbers_are_never_exported(tiny_run, tiny_toytown):
+def test_logits_that_are_no_numbers_are_never_exported(tiny_run, tiny_toytown):
     run = open_run(tiny_run)
     dataset = open_split(run, tiny_toytown, "val")
     spoilt = run.prompts.embeddings.clone()
     spoilt[0, 0] = torch.nan
     run = replace(run, prompts=replace(run.prompts, embeddings=spoilt))
-    with pytest.raises(ValueError, match=f"answers {dataset.tokens[0]} with numbers that are not finite"):
+    with pytest.raises(ValueError, match=f"predicts logits for {dataset.tokens[0]} that are not finite"):
         next(predictions(run, dataset))
 
 
-def test_only_the_samples_asked_for_are_answered(tiny_run, tiny_toytown):
+def test_only_the_samples_asked_for_are_predicted(tiny_run, tiny_toytown):
     run = open_run(tiny_run)
     dataset = open_split(run, tiny_toytown, "val")
     assert [token for token, _ in predictions(run, dataset, [1])] == [dataset.tokens[1]]
 
 
-def test_words_that_are_no_class_of_the_data_set_are_never_the_answer(tiny_run, tiny_toytown):
+def test_words_that_are_no_class_of_the_data_set_are_never_predicted(tiny_run, tiny_toytown):
     run = with_data(open_run(tiny_run), words="cityscapes")
     dataset = open_split(run, tiny_toytown, "val")
     generator = torch.Generator().manual_seed(0)
     channels = run.prompts.embeddings.shape[1]
     student = run.student()
-    road = student.embed_cloud(dataset[0].cloud.positions, dataset[0].cloud.features).mean(0)
+    road = predict(student, run.prompts, dataset[0].cloud, with_embeddings=True).embeddings.mean(0)
     other = torch.randn(channels, generator=generator)
     embeddings = torch.nn.functional.normalize(torch.stack([road, -road, other]), dim=1)
     words = ("sky", "car", "road")
@@ -221,7 +222,7 @@ def test_words_that_are_no_class_of_the_data_set_are_never_the_answer(tiny_run, 
         next(predictions(run, dataset))
 
 
-def test_a_student_of_merged_sweeps_sees_them_and_answers_for_the_keyframe(tiny_run, tiny_toytown):
+def test_a_student_of_merged_sweeps_takes_them_and_labels_the_keyframe(tiny_run, tiny_toytown):
     run = with_data(open_run(tiny_run), sweeps=2, merge_sweeps=True)
     dataset = open_split(run, tiny_toytown, "val")
     alone = dict(predictions(open_run(tiny_run), open_split(open_run(tiny_run), tiny_toytown, "val")))
@@ -232,7 +233,7 @@ def test_a_student_of_merged_sweeps_sees_them_and_answers_for_the_keyframe(tiny_
         still = ~seen_through(sweep.positions, sample.cloud.positions, viewpoint=NuScenes.viewpoint)
         positions = torch.cat([sample.cloud.positions, sweep.positions[still]])
         features = torch.cat([sample.cloud.features, sweep.features[still]])
-        logits = run.prompts.class_logits(run.student().embed_cloud(positions, features))
+        logits = predict(run.student(), run.prompts, PointCloud(positions, features)).logits
         words = [run.prompts.classes[word] for word in logits[: len(sample.cloud)].argmax(1)]
         assert [TOYTOWN.classes[label] for label in answers] == words
         changed += int((answers != alone[token]).sum())

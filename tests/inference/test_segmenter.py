@@ -3,21 +3,27 @@ import torch
 import torch.nn.functional as F
 
 from clip2scene.inference.segmenter import Segmenter
-from clip2scene.student.model import Answers, Embedder
+from clip2scene.student.model import Embedder
 from clip2scene.types import PointCloud, Prompts
 
 WORDS = {"car": [1.0, 0.0], "road": [0.0, 1.0], "both": [0.6, 0.8]}
 
 
-class Echo(Embedder):
+class Features(torch.nn.Module):
+    """A backbone that gives each point's own features."""
+
+    out_channels = 2
+
+    def forward(self, positions, features, batch_of_point):
+        return features
+
+
+def make_echo():
     """A student whose embedding of a point is that point's features."""
-
-    def __init__(self):
-        torch.nn.Module.__init__(self)
-        self.classifier = None
-
-    def answer(self, positions, features, prompts):
-        return Answers(features, prompts.class_logits(features))
+    student = Embedder(Features(), 2)
+    torch.nn.init.eye_(student.head.weight)
+    torch.nn.init.zeros_(student.head.bias)
+    return student
 
 
 def place(names):
@@ -27,7 +33,7 @@ def place(names):
 
 @pytest.fixture
 def segmenter():
-    return Segmenter(Echo(), place(["car", "road"]), place, in_channels=2)
+    return Segmenter(make_echo(), place(["car", "road"]), place, in_channels=2)
 
 
 CLOUD = PointCloud(torch.zeros(3, 3), torch.tensor([[2.0, 0.0], [0.0, 2.0], [3.0, 4.0]]))
@@ -37,7 +43,11 @@ def test_each_point_gets_the_word_it_is_closest_to(segmenter):
     segmenter.set_prompts(["road", "both", "car"])
     found = segmenter.segment(CLOUD)
     assert [found.names[label] for label in found.labels] == ["car", "road", "both"]
-    assert torch.equal(found.embeddings, CLOUD.features)
+    assert found.embeddings is None
+
+
+def test_embeddings_are_given_when_they_are_asked_for(segmenter):
+    assert torch.equal(segmenter.segment(CLOUD, with_embeddings=True).embeddings, CLOUD.features)
 
 
 def test_scores_are_the_softmax_over_the_words(segmenter):

@@ -84,7 +84,7 @@ def test_a_table_of_another_model_is_refused_as_far_as_can_be_known():
         check_space(table(fits, "b"), TAUGHT, "a")
     with pytest.raises(ValueError, match="made by another image-text model"):
         check_space(table(strange), TAUGHT, "")
-    with pytest.raises(ValueError, match="vectors of 2 channels, but the student was taught in 3"):
+    with pytest.raises(ValueError, match="vectors of 2 channels, but the student was trained in 3"):
         check_space(table({"car": [1.0, 0.0]}), TAUGHT, "")
 
 

@@ -12,6 +12,7 @@ from clip2scene.datasets.label_subset import choose
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.inference.predict import predict
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
 from clip2scene.recipes import RECIPES, USUAL_TUNING, fine_tuned
@@ -132,10 +133,10 @@ def test_a_run_begins_with_the_weights_of_its_start(tune, start):
 def test_the_classifier_begins_where_the_words_stand(tune, tiny_toytown, lifted):
     run = tune(rate=1e-12, tuning={"freeze": True})
     cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
-    answers = run.student().answer(cloud.positions, cloud.features, run.prompts)
+    found = predict(run.student(), run.prompts, cloud)
     single = torch.bincount(run.prompts.class_of_name) == 1
     torch.testing.assert_close(
-        answers.by_classifier[:, single], answers.by_words[:, single], rtol=1e-3, atol=1e-3
+        found.classifier_logits[:, single], found.text_logits[:, single], rtol=1e-3, atol=1e-3
     )
     drawn = tune("random", rate=1e-12, tuning={"freeze": True, "start": "random"}).student()
     assert not torch.allclose(drawn.classifier.weight, run.student().classifier.weight, atol=1e-3)
@@ -169,8 +170,10 @@ def test_earlier_layers_move_less_by_layer_decay(tune, start):
 def test_words_are_kept_if_that_is_asked_for(tune, tiny_toytown, lifted, start):
     def likeness(run):
         cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
-        now = run.student().embed_cloud(cloud.positions, cloud.features)
-        before = begun.student().embed_cloud(cloud.positions, cloud.features)
+        now, before = (
+            predict(each.student(), run.prompts, cloud, with_embeddings=True).embeddings
+            for each in (run, begun)
+        )
         return float(torch.nn.functional.cosine_similarity(now, before).mean())
 
     begun = tune("begun", rate=1e-12, tuning={"freeze": True})
@@ -255,7 +258,7 @@ def test_a_worse_checkpoint_does_not_take_the_chosen_ones_place(tune, monkeypatc
             self.miou = miou
 
     given = iter([0.2, 0.5, 0.4])
-    monkeypatch.setattr(holdout, "judge", lambda *_: {"student": Score(next(given))})
+    monkeypatch.setattr(holdout, "evaluate_samples", lambda *_: {"student": Score(next(given))})
     run = tune(labels={"holdout": 0.5})
     state = run.state(torch.device("cpu"))
     for step in (5, 6):
@@ -267,7 +270,7 @@ def test_a_worse_checkpoint_does_not_take_the_chosen_ones_place(tune, monkeypatc
 
 def test_a_run_is_not_judged_by_what_it_learnt_from(tune, tiny_toytown, lifted):
     run = tune()
-    with pytest.raises(ValueError, match="learnt from the labels of 2 of these 2 samples"):
+    with pytest.raises(ValueError, match="trained on the labels of 2 of these 2 samples"):
         evaluate(run.folder, data_root=tiny_toytown, split="train", lifted=lifted)
 
 
@@ -282,9 +285,9 @@ def test_words_are_judged_beside_the_classifier(tune, tiny_toytown, lifted):
 def test_the_segmenter_answers_by_the_classifier_until_other_words_are_asked_for(tune, tiny_toytown, lifted):
     run = tune(rate=0.05, tuning={"start": "random"})
     cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
-    answers = run.student().answer(cloud.positions, cloud.features, run.prompts)
+    found = predict(run.student(), run.prompts, cloud)
     segmenter = Segmenter.load(run.folder)
-    assert torch.equal(segmenter.segment(cloud).labels, answers.by_classifier.argmax(1))
+    assert torch.equal(segmenter.segment(cloud).labels, found.classifier_logits.argmax(1))
     segmenter.set_prompts(["car", "road"])
     assert set(segmenter.segment(cloud).labels.tolist()) <= {0, 1}
 
@@ -472,7 +475,7 @@ def test_who_never_learnt_words_is_not_asked_for_any(tune, tiny_toytown, tmp_pat
     assert "student" in scores and not {"words", "words_seen"} & set(scores)
     cloud = tmp_path / "cloud.npy"
     np.save(cloud, np.random.default_rng(0).random((50, 4), dtype=np.float32))
-    with pytest.raises(ValueError, match="never learnt what words mean, so it cannot be asked for car, tree"):
+    with pytest.raises(ValueError, match="its text head never was, so it cannot be asked for car, tree"):
         segment(run.folder, (cloud,), prompts="car,tree", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     begun = init_weights_of(run.folder)
@@ -502,14 +505,14 @@ def test_an_interrupted_choice_is_made_once_more(tune, monkeypatch):
 
 def test_held_out_samples_are_judged_by_the_labels_that_may_be_seen(tune, monkeypatch):
     judged = []
-    real = holdout.judge
+    real = holdout.evaluate_samples
 
-    def judge(student, prompts, samples, classes):
+    def evaluate_samples(student, prompts, samples, classes):
         samples = list(samples)
         judged.extend(int((sample.labels != IGNORE_LABEL).sum()) for sample in samples)
         return real(student, prompts, samples, classes)
 
-    monkeypatch.setattr(holdout, "judge", judge)
+    monkeypatch.setattr(holdout, "evaluate_samples", evaluate_samples)
     tune(labels={"holdout": 0.5, "points_per_scene": 9})
     assert judged == [9]
 
@@ -527,7 +530,7 @@ def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toyto
     torch.testing.assert_close(classifier, first.student().classifier.weight, rtol=0, atol=1e-6)
     moved_data = tmp_path / "elsewhere"
     shutil.copytree(tiny_toytown, moved_data)
-    with pytest.raises(ValueError, match="learnt from the labels of 2 of these 2"):
+    with pytest.raises(ValueError, match="trained on the labels of 2 of these 2"):
         evaluate(second.folder, data_root=moved_data, split="train")
 
 

@@ -18,7 +18,7 @@ from clip2scene.distill.batch import Superpixels, collate
 from clip2scene.distill.items import augment_items
 from clip2scene.distill.lifted import LiftedSample, TeacherFeatures, save_lifted
 from clip2scene.distill.losses.objective import Objective, StepInputs
-from clip2scene.evaluation.evaluate import judge
+from clip2scene.evaluation.evaluate import evaluate_samples
 from clip2scene.parallel import prefetch
 from clip2scene.runs.checkpoint import load_checkpoint, previous_path
 from clip2scene.runs.prompts import save_prompts
@@ -81,7 +81,7 @@ def learned(tmp_path_factory):
 
 
 def test_a_student_without_labels_ends_better_than_its_teacher(learned):
-    scores = judge(learned.student(), PROMPTS, [make_corner(number) for number in range(10, 14)])
+    scores = evaluate_samples(learned.student(), PROMPTS, [make_corner(number) for number in range(10, 14)])
     assert scores["teacher_seen"].accuracy < 0.93
     assert scores["student_seen"].miou > scores["teacher_seen"].miou + 0.05
     assert scores["student_unseen"].miou > 0.9

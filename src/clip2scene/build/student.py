@@ -60,7 +60,7 @@ def build_student(
         text_channels,
         cosine_temperature=temperature,
         sees_height=student.sees_height,
-        settles=student.superpoint_mean,
+        superpoint_mean=student.superpoint_mean,
         local=local,
         num_classes=num_classes if recipe.tuning.head == "classifier" else None,
     )

@@ -23,7 +23,7 @@ def segment(
         words: Table of text embeddings (see embed-words) to take the prompts from. Without it, the text
             encoder that the run was taught with.
     """
-    from clip2scene.inference.figures import segment_files
+    from clip2scene.inference.segment import segment_files
 
     for path in segment_files(run, clouds, prompts.split(","), out, words=words):
         print(f"wrote {path}")

@@ -113,13 +113,14 @@ def evaluate(
         teacher_cache: Folder that look filled, or that is filled now: what the teacher saw in each image.
         pictures: Samples to draw.
     """
-    from clip2scene.evaluation.evaluate import evaluate as run_evaluate
+    from clip2scene.evaluation.evaluate import evaluate_split, open_evaluation
     from clip2scene.evaluation.metrics import table
     from clip2scene.inference.figures import draw_samples
 
-    print(table(run_evaluate(run, data_root=data_root, split=split, teacher_cache=teacher_cache)))
+    opened = open_evaluation(run, data_root=data_root, split=split, teacher_cache=teacher_cache)
+    print(table(evaluate_split(opened)))
     print(f"wrote {run / 'metrics.json'}")
-    for path in draw_samples(run, data_root=data_root, split=split, count=pictures):
+    for path in draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=pictures):
         print(f"drew {path}")
 
 

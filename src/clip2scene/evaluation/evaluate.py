@@ -1,18 +1,19 @@
-"""Judging: the student, its teacher and chance on the same points of a split, per point."""
+"""Evaluation: the student, its teacher and chance on the same points of a split, point by point."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.classes.mapping import ClassMapping
 from clip2scene.config import DataConfig, TeacherConfig
+from clip2scene.datasets import Dataset
 from clip2scene.distill.lifted import LiftedSample, hash_clouds, load_lifted
 from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
+from clip2scene.inference.predict import predict_labels
 from clip2scene.io import write_json
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
@@ -23,15 +24,36 @@ from clip2scene.teacher.prompts import embed_prompts
 from clip2scene.types import IGNORE_LABEL, Prompts
 
 COLUMNS = ("student", "student_seen", "student_unseen", "teacher", "teacher_seen", "voted", "voted_seen")
-"""Who is judged on which points; "seen" are those that at least one camera sees, no suffix means all.
+"""Whose predictions are scored on which points, as ``metrics.json`` names it.
 
-The teacher answers on seen points only: on all points, those it does not see count as wrong. "voted" is the
-teacher after the superpoints' vote, which is what the student was taught if its recipe says so.
+"seen" are the points visible to at least one camera, "unseen" the others; no suffix means all. The teacher
+labels visible points only: on all points, those without a label count as wrong. "voted" is the teacher after
+the superpoints' vote, which the student was trained on if its recipe says so.
 """
 
-
 WORD_COLUMNS = ("words", "words_seen")
-"""What a student says that has a classifier and knows words, when it is asked by words instead."""
+"""The text head of a student that has a classifier as well."""
+
+
+@dataclass(frozen=True)
+class EvaluationSplit:
+    """A run and a split with labels, opened once for scores and pictures.
+
+    Attributes:
+        run: The run.
+        student: Its trained network.
+        dataset: The data set.
+        paths: A file a sample: its cloud, labels and pseudo-labels, in the data set's order.
+        split: The split's name.
+        data_root: Where the data set lies.
+    """
+
+    run: Run
+    student: Embedder
+    dataset: Dataset
+    paths: Sequence[Path]
+    split: str
+    data_root: Path
 
 
 def evaluate(
@@ -47,9 +69,9 @@ def evaluate(
     Args:
         run: Folder that ``pretrain`` wrote.
         data_root: The data set, with labels.
-        split: Which of its splits to judge.
-        lifted: Folder with the teacher's answers, which other runs may share; the run's own by default.
-        teacher_cache: Folder of what the teacher saw in each image.
+        split: Which of its splits to evaluate on.
+        lifted: Folder with the teacher's pseudo-labels, which other runs may share; the run's own by default.
+        teacher_cache: Folder of the teacher's features of each image.
 
     Returns:
         Scores by column: those of :data:`COLUMNS`, and ``random``.
@@ -57,59 +79,90 @@ def evaluate(
     Raises:
         ValueError: If the run or the data cannot be read, or the split has no labels.
     """
+    opened = open_evaluation(
+        run, data_root=data_root, split=split, lifted=lifted, teacher_cache=teacher_cache
+    )
+    return evaluate_split(opened)
+
+
+def open_evaluation(
+    run: Path,
+    *,
+    data_root: Path,
+    split: str = "val",
+    lifted: Path | None = None,
+    teacher_cache: Path | None = None,
+) -> EvaluationSplit:
+    """Open what :func:`evaluate` needs; arguments and errors are the same."""
     opened = open_run(run)
-    student = opened.student()  # first: without a checkpoint, the teacher need not look at anything
-    paths = opened.carry(data_root, split=split, with_labels=True, into=lifted, teacher_cache=teacher_cache)
-    _refuse_overlap(opened, paths)
-    samples = (load_lifted(path) for path in tqdm(paths, desc=f"judge {split}", unit="sample"))
-    scores = judge(student, opened.prompts, samples, opened.judged, knows_words=opened.knows_words)
+    student = opened.student()  # first: without a checkpoint, the teacher need not be run
+    dataset = opened.open_dataset(data_root, split=split, with_labels=True)
+    paths = opened.carry(
+        data_root,
+        split=split,
+        with_labels=True,
+        into=lifted,
+        teacher_cache=teacher_cache,
+        dataset=dataset,
+    )
+    return EvaluationSplit(opened, student, dataset, paths, split, data_root)
+
+
+def evaluate_split(opened: EvaluationSplit) -> dict[str, Scores]:
+    """Score an opened run on its split and write ``metrics.json``, as :func:`evaluate` does.
+
+    Raises:
+        ValueError: If a sample cannot be read, the run was trained on labels of one, or there is no label.
+    """
+    run, split = opened.run, opened.split
+    _refuse_overlap(run, opened.paths)
+    samples = (load_lifted(path) for path in tqdm(opened.paths, desc=f"evaluate {split}", unit="sample"))
+    scores = evaluate_samples(opened.student, run.prompts, samples, run.judged, knows_words=run.knows_words)
     if not scores["student"].num_points:
-        raise ValueError(f"split {split!r} of {data_root} has no labelled point to judge by")
-    write_metrics(opened, split, scores)
+        raise ValueError(f"split {split!r} of {opened.data_root} has no labelled point to evaluate on")
+    write_metrics(run, split, scores)
     return scores
 
 
-@torch.inference_mode()
-def judge(
+def evaluate_samples(
     student: Embedder,
     prompts: Prompts,
     samples: Iterable[LiftedSample],
-    judged: ClassMapping | None = None,
+    mapping: ClassMapping | None = None,
     *,
     knows_words: bool = True,
 ) -> dict[str, Scores]:
-    """Score answers on every point of every sample; see :data:`COLUMNS`.
+    """Score predictions on every labelled point of every sample; see :data:`COLUMNS`.
 
     Args:
         student: The trained network.
-        prompts: The words it answers in.
+        prompts: The classes it predicts, in words.
         samples: With labels.
-        judged: The classes of those labels, where they are others than the words'.
-        knows_words: Whether its layer into the text space has learnt any; else it is not judged by words.
+        mapping: From the prompts' classes to those of the labels; None if they are the same.
+        knows_words: Whether the text head was ever trained; else it is not scored beside a classifier.
     """
-    judged = judged or ClassMapping(prompts.classes, torch.arange(len(prompts.classes)))
+    mapping = mapping or ClassMapping(prompts.classes, torch.arange(len(prompts.classes)))
     columns = COLUMNS if student.classifier is None or not knows_words else (*COLUMNS, *WORD_COLUMNS)
-    confusions = {column: Confusion(len(judged.classes)) for column in columns}
+    confusions = {column: Confusion(len(mapping.classes)) for column in columns}
     for sample in samples:
         if sample.labels is None:
-            raise ValueError("judging needs a data set with labels; this split has none")
-        answered = predict(student, prompts, sample)
-        answers = {
-            "student": answered[0],
-            "words": answered[1],
+            raise ValueError("evaluation needs a data set with labels; this split has none")
+        labels, labels_by_text = predict_labels(student, prompts, sample.cloud, sample.sweep_sizes)
+        predictions = {
+            "student": labels,
+            "words": labels_by_text,
             "teacher": sample.teacher_labels(),
             "voted": sample.voted_labels(),
         }
-        answers = {who: judged.translate(answer) for who, answer in answers.items()}
-        seen = sample.seen()
-        everywhere = torch.ones_like(seen)
+        predictions = {who: mapping.translate(each) for who, each in predictions.items()}
+        visible = sample.seen()
+        masks = {"": torch.ones_like(visible), "seen": visible, "unseen": ~visible}
         for column, confusion in confusions.items():
             who, _, where = column.partition("_")
-            chosen = {"": everywhere, "seen": seen, "unseen": ~seen}[where]
-            confusion.update(answers[who], torch.where(chosen, sample.labels, IGNORE_LABEL))
-    scores = {column: confusion.scores(judged.classes) for column, confusion in confusions.items()}
+            confusion.update(predictions[who], torch.where(masks[where], sample.labels, IGNORE_LABEL))
+    scores = {column: confusion.scores(mapping.classes) for column, confusion in confusions.items()}
     truth = confusions["student"].counts.sum(1)
-    scores["random"] = random_baseline(truth).scores(judged.classes)
+    scores["random"] = random_baseline(truth).scores(mapping.classes)
     return scores
 
 
@@ -125,7 +178,7 @@ def evaluate_point_clip(
     """Score PointCLIP, which needs no training, on every point of a split.
 
     Args:
-        data: Which classes the data set at ``data_root`` is judged in.
+        data: Which classes the data set at ``data_root`` is evaluated in.
         data_root: The data set, with labels.
         split: Which of its splits.
         teacher: Decides the sentences around the names, where the model does not know the paper's.
@@ -145,47 +198,30 @@ def evaluate_point_clip(
     if not clip.unknown_words(POINT_CLIP_TEMPLATES[0].format("")):
         prompts = embed_prompts(clip, classes.classes, classes.prompts, POINT_CLIP_TEMPLATES)
     confusions = {name: Confusion(len(classes)) for name in ("point_clip", "centred")}
-    for number in tqdm(range(len(dataset.tokens)), desc=f"judge {split}", unit="sample"):
+    for number in tqdm(range(len(dataset.tokens)), desc=f"evaluate {split}", unit="sample"):
         sample = dataset[number]
         if sample.labels is None:
-            raise ValueError("judging needs a data set with labels; this split has none")
+            raise ValueError("evaluation needs a data set with labels; this split has none")
         for name, confusion in confusions.items():
-            answers = point_clip(clip, prompts, sample.cloud.positions, centred=name == "centred")
-            confusion.update(answers, sample.labels)
+            labels = point_clip(clip, prompts, sample.cloud.positions, centred=name == "centred")
+            confusion.update(labels, sample.labels)
     scores = {name: confusion.scores(classes.classes) for name, confusion in confusions.items()}
     scores["random"] = random_baseline(confusions["centred"].counts.sum(1)).scores(classes.classes)
     return scores
 
 
-def predict(
-    student: Embedder, prompts: Prompts, sample: LiftedSample
-) -> tuple[Int[Tensor, " points"], Int[Tensor, " points"]]:
-    """Give every point its class, and the class whose text it is closest to.
-
-    The two differ where the student has a classifier. Where a sample's sweeps are items of their own, every
-    one is answered alone.
-    """
-    sizes = sample.sweep_sizes or (len(sample.cloud),)
-    items = zip(sample.cloud.positions.split(sizes), sample.cloud.features.split(sizes), strict=True)
-    answers = [student.answer(*item, prompts) for item in items]
-    return (
-        torch.cat([each.logits.argmax(1) for each in answers]),
-        torch.cat([each.by_words.argmax(1) for each in answers]),
-    )
-
-
 def _refuse_overlap(run: Run, paths: Sequence[Path]) -> None:
-    """Refuse to judge a run by samples whose labels it, or its start, has learnt from."""
-    seen = run.seen()
-    if not seen:  # nothing to look for
+    """Refuse samples whose labels the run, or the run that it began with, was trained on."""
+    labels_used = run.seen()
+    if not labels_used:
         return
-    again = {token: cloud for token, cloud in hash_clouds(paths).items() if cloud in seen}
+    again = {token: cloud for token, cloud in hash_clouds(paths).items() if cloud in labels_used}
     if again:
         first = min(again)
-        name = "" if seen[again[first]] == first else f" (as {seen[again[first]]})"
+        name = "" if labels_used[again[first]] == first else f" (as {labels_used[again[first]]})"
         raise ValueError(
-            f"{run.folder} learnt from the labels of {len(again)} of these {len(paths)} samples, such as "
-            f"{first}{name}; judge it by a split that it has not seen"
+            f"{run.folder} was trained on the labels of {len(again)} of these {len(paths)} samples, such as "
+            f"{first}{name}; evaluate it on a split without them"
         )
 
 

@@ -13,9 +13,10 @@ import torch
 
 from clip2scene.classes.tables import SCANNET
 from clip2scene.config import DataConfig, Recipe
-from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.evaluation.evaluate import evaluate, evaluate_split, open_evaluation
 from clip2scene.evaluation.metrics import Scores, table
-from clip2scene.inference.figures import draw_samples, draw_words
+from clip2scene.inference.figures import draw_samples
+from clip2scene.inference.segment import picture_sample
 from clip2scene.recipes import rooms, supervised, toytown
 from clip2scene.runs.create import create_or_resume
 from clip2scene.toytown.rooms.room_scan import Walk
@@ -140,11 +141,12 @@ def run_demo(out: Path, *, data: str = "nuscenes", seed: int = 0) -> str:
     run = create_or_resume(recipe, data_root=root, out=label_free, teacher_weights=None)
     run.carry(root, split="train", with_labels=False)  # with all cores, before each training has its share
     _side_by_side((recipe, root, label_free), (supervised(recipe), root, ceiling))
-    scores = evaluate(label_free, data_root=root)
+    opened = open_evaluation(label_free, data_root=root)
+    scores = evaluate_split(opened)
     seen = evaluate(ceiling, data_root=root, lifted=label_free / "carried")  # the teacher looked already
     scores["supervised"] = seen["student"]
-    drawn = draw_samples(label_free, data_root=root, split="val", count=2)
-    drawn.append(draw_words(label_free, data_root=root, split="val", words=world.words))
+    drawn = draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=2)
+    drawn.append(picture_sample(opened.run, opened.dataset[0], world.words))
     report = "\n".join([_report(scores, world), "", *(f"picture: {path}" for path in drawn)])
     report += f"\ntime: {(time.perf_counter() - began) / 60:.1f} minutes"
     (out / "report.txt").write_text(report + "\n", encoding="utf-8")

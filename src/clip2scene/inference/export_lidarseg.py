@@ -3,16 +3,17 @@
 ::
 
     OUT/lidarseg/SPLIT/<token of the lidar's sample_data>_lidarseg.bin    one byte a point, 1 to 16
-    OUT/SPLIT/submission.json                                             what the method looks at
-    OUT/export.json                                                       which run answered; not submitted
+    OUT/SPLIT/submission.json                                             what inputs the method takes
+    OUT/export.json                                                       which run it is of; not submitted
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,9 +21,10 @@ from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.tables import NUSCENES
 from clip2scene.datasets.checks import read_records
 from clip2scene.datasets.nuscenes.loader import NuScenes
-from clip2scene.inference.export_kitti import claim, open_split, predictions
-from clip2scene.io import read_json, write_atomically, write_json
-from clip2scene.runs.run import open_run
+from clip2scene.inference.export_kitti import claim, predictions
+from clip2scene.inference.predict import open_split
+from clip2scene.io import write_atomically, write_json
+from clip2scene.runs.run import Run, open_run
 
 FLAGS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
 """What the challenge asks of each method."""
@@ -41,17 +43,17 @@ def export_lidarseg(
     Args:
         run: Folder that ``pretrain`` wrote.
         data_root: The data set, in nuScenes' layout.
-        split: Which of its splits; the challenge judges ``test``.
+        split: Which of its splits; the challenge evaluates ``test``.
         out: Folder for the submission.
         use_external: Whether to declare that the method uses data from elsewhere: the teacher's image-text
-            model is trained on such, though the student in use sees the lidar alone.
+            model is trained on such, though at inference the student takes the lidar alone.
 
     Returns:
         How many points got each of the challenge's classes, 0 to 16; none is 0.
 
     Raises:
         ValueError: If the run or the data cannot be read, the run knows classes that the challenge has not,
-            or ``out`` holds the answers of another run.
+            or ``out`` holds the predictions of another run.
     """
     opened = open_run(run)
     if opened.recipe.data.layout != "nuscenes":
@@ -64,28 +66,31 @@ def export_lidarseg(
     ids = challenge_ids(dataset.class_set)
     paths = [label_path(out, dataset, token, split) for token in dataset.tokens]
     claim(opened, out, holds="lidarseg")
-    missing = [number for number, path in enumerate(paths) if not path.exists()]
-    with tqdm(
-        desc=f"label {split}", total=len(paths), initial=len(paths) - len(missing), unit="sample"
-    ) as bar:
-        for number, (_, answers) in zip(missing, predictions(opened, dataset, missing), strict=True):
-            with write_atomically(paths[number]) as temporary:
-                temporary.write_bytes(ids[answers].numpy().tobytes())
-            bar.update()
-    for leftover in (out / "lidarseg" / split).glob(".partial-*"):  # of a call that was killed while it wrote
-        leftover.unlink(missing_ok=True)
-    counts = _check_labels(
-        out, dataset, split
-    )  # first, so that a submission is described only when it is whole
-    looks_at = {"use_lidar": True, "use_external": use_external}
-    meta = {flag: looks_at.get(flag, False) for flag in FLAGS}
+    _label_missing(opened, dataset, paths, ids, title=f"label {split}")
+    counts = _check_labels(out, dataset, split)  # first: only a whole submission is described
+    inputs = {"use_lidar": True, "use_external": use_external}
+    meta = {flag: inputs.get(flag, False) for flag in FLAGS}
     write_json(out / split / "submission.json", {"meta": meta})
-    _check_description(out / split / "submission.json")
     return counts
 
 
-def challenge_ids(class_set: ClassSet) -> Tensor:
-    """Return the challenge's number of each class: its place among nuScenes' sixteen, from 1.
+def _label_missing(
+    run: Run, dataset: NuScenes, paths: Sequence[Path], ids: UInt8[Tensor, " classes"], *, title: str
+) -> None:
+    """Write the label files that are not there yet."""
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    with tqdm(desc=title, total=len(paths), initial=len(paths) - len(missing), unit="sample") as bar:
+        for number, (_, labels) in zip(missing, predictions(run, dataset, missing), strict=True):
+            with write_atomically(paths[number]) as temporary:
+                temporary.write_bytes(ids[labels].numpy().tobytes())
+            bar.update()
+    for folder in {path.parent for path in paths}:
+        for leftover in folder.glob(".partial-*"):  # of a call that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+
+
+def challenge_ids(class_set: ClassSet) -> UInt8[Tensor, " classes"]:
+    """Give the challenge's number of each class: its place among nuScenes' sixteen, from 1.
 
     Raises:
         ValueError: If a class is none of the sixteen.
@@ -109,37 +114,6 @@ def label_path(out: Path, dataset: NuScenes, token: str, split: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name):
             raise ValueError(f"{name!r} cannot name a file of a submission; expected letters and digits")
     return out / "lidarseg" / split / f"{lidar_token}_lidarseg.bin"
-
-
-def check_lidarseg(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, " classes"]:
-    """Read a submission back and see that the challenge will take it.
-
-    Args:
-        out: Folder of the submission.
-        dataset: The split that it is about.
-        split: Its name.
-
-    Returns:
-        How many points got each of the challenge's classes, 0 to 16; none is 0.
-
-    Raises:
-        ValueError: If a keyframe's file is missing, has not one byte a point or a class that is none of 1 to
-            16, there are files of other samples, or ``submission.json`` is not as it should be.
-    """
-    _check_description(out / split / "submission.json")
-    return _check_labels(out, dataset, split)
-
-
-def _check_description(path: Path) -> None:
-    """Refuse a ``submission.json`` that is not as it should be."""
-    content = read_json(path)
-    meta = content.get("meta") if isinstance(content, dict) else None
-    if (
-        not isinstance(meta, dict)
-        or set(meta) != set(FLAGS)
-        or {type(flag) for flag in meta.values()} != {bool}
-    ):
-        raise ValueError(f'{path} is no description of a submission; expected "meta" with {", ".join(FLAGS)}')
 
 
 def _check_labels(out: Path, dataset: NuScenes, split: str) -> Int[np.ndarray, " classes"]:

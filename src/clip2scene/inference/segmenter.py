@@ -10,29 +10,32 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene import build
-from clip2scene.inference.text_embeddings import words_of_table
+from clip2scene.inference.predict import predict
+from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
 from clip2scene.types import PointCloud, Prompts
 
 PlaceWords = Callable[[Sequence[str]], Prompts]
+"""Embeds words in the text space that the student was trained in."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What the words say of a cloud.
+    """What each point of a cloud is, in the words asked for.
 
     Attributes:
         names: The prompts, in the order they were given.
-        labels: Index of the prompt that fits each point best.
-        scores: Share of each prompt at each point; a point's scores sum to 1.
-        embeddings: Every point in the text space; compare with any text embedding by dot product.
+        labels: Index of the prompt with the highest score at each point.
+        scores: Softmax over the prompts at each point, 0..1.
+        embeddings: Every point in the text space, to be compared with any text embedding by dot product; None
+            unless asked for.
     """
 
     names: tuple[str, ...]
     labels: Int[Tensor, " points"]
     scores: Float[Tensor, "points names"]
-    embeddings: Float[Tensor, "points channels"]
+    embeddings: Float[Tensor, "points channels"] | None = None
 
 
 class Segmenter:
@@ -40,8 +43,8 @@ class Segmenter:
 
     Args:
         student: A trained network.
-        prompts: The words to begin with.
-        place_words: Gives further words their place in the text space the student was trained in.
+        prompts: The words to begin with, those of the classifier if there is one.
+        place_words: Embeds further words.
         in_channels: Features a point that the student was trained on.
 
     Example:
@@ -54,7 +57,7 @@ class Segmenter:
         self, student: Embedder, prompts: Prompts, place_words: PlaceWords, *, in_channels: int = 1
     ) -> None:
         self.student = student
-        self.prompts = self._taught = prompts
+        self.prompts = self._trained = prompts
         self.place_words = place_words
         self.in_channels = in_channels
 
@@ -67,17 +70,20 @@ class Segmenter:
         Args:
             run: Folder of the run.
             words: A table of text embeddings to take words from, as ``clip2scene embed-words`` makes it.
-                Without one, they are placed by the text encoder that the run was taught with.
+                Without one, they are embedded by the text encoder that the run was trained with.
 
         Raises:
             ValueError: If the folder is no finished run, or the table is unreadable or of another model.
         """
-        opened = open_run(Path(run))
-        place_words = _ask_encoder(opened) if words is None else words_of_table(Path(words), opened)
-        if not opened.knows_words:
-            place_words = _know_none(opened)
-        in_channels = opened.sources["in_channels"]
-        return cls(opened.student(), opened.prompts, place_words, in_channels=in_channels)
+        return cls.of_run(open_run(Path(run)), words=words)
+
+    @classmethod
+    def of_run(cls, run: Run, *, words: Path | str | None = None) -> "Segmenter":
+        """Do as :meth:`load`, with a run that is open already."""
+        place_words = _ask_encoder(run) if words is None else open_run_table(Path(words), run)
+        if not run.knows_words:
+            place_words = _refuse_words(run)
+        return cls(run.student(), run.prompts, place_words, in_channels=run.sources["in_channels"])
 
     def set_prompts(self, names: Sequence[str]) -> None:
         """Choose the words that points are labelled with from now on.
@@ -87,7 +93,7 @@ class Segmenter:
 
         Raises:
             ValueError: If there is no word, one is repeated, the text encoder or table does not know one, the
-                encoder is not where it was, or the student has never learnt what words mean.
+                encoder is not where it was, or the student's text head was never trained.
         """
         if isinstance(names, str):
             raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
@@ -96,11 +102,13 @@ class Segmenter:
             raise ValueError(f"expected at least one prompt, all different and not empty, got {list(names)}")
         self.prompts = self.place_words(cleaned)
 
-    def segment(self, cloud: PointCloud) -> Segmentation:
+    def segment(self, cloud: PointCloud, *, with_embeddings: bool = False) -> Segmentation:
         """Label every point of a cloud.
 
         Args:
             cloud: Its features must be those the student was trained on: one channel of intensity, 0..1.
+            with_embeddings: Whether the points' embeddings are wanted too; they take far more memory than
+                labels and scores.
 
         Raises:
             ValueError: If the cloud is empty, holds numbers that are not finite, or has other features.
@@ -113,17 +121,17 @@ class Segmenter:
             )
         if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
             raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
-        answers = self.student.answer(cloud.positions, cloud.features, self.prompts)
-        scores = torch.softmax(answers.logits if self.prompts is self._taught else answers.by_words, dim=1)
-        return Segmentation(self.prompts.classes, scores.argmax(1), scores, answers.embeddings)
+        found = predict(self.student, self.prompts, cloud, with_embeddings=with_embeddings)
+        scores = torch.softmax(found.logits if self.prompts is self._trained else found.text_logits, dim=1)
+        return Segmentation(self.prompts.classes, scores.argmax(1), scores, found.embeddings)
 
 
-def _know_none(run: Run) -> PlaceWords:
-    """Refuse all words: only labels have taught the run, and they taught its classifier."""
+def _refuse_words(run: Run) -> PlaceWords:
+    """Refuse all words: only labels have trained the run, and they trained its classifier."""
 
     def refuse(names: Sequence[str]) -> Prompts:
         raise ValueError(
-            f"{run.folder} learnt its classes from labels and has never learnt what words mean, so it cannot "
+            f"{run.folder} was trained on labels alone, and its text head never was, so it cannot "
             f"be asked for {', '.join(names)}; fine-tune from a label-free run to ask for words"
         )
 
@@ -131,6 +139,6 @@ def _know_none(run: Run) -> PlaceWords:
 
 
 def _ask_encoder(run: Run) -> PlaceWords:
-    """Place words with the run's own text encoder, opened when the first are asked for."""
+    """Embed words with the run's own text encoder, opened when the first are asked for."""
     text_space = cache(run.text_space)
     return lambda names: build.place_words(run.recipe.teacher, text_space(), names)

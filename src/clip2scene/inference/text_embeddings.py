@@ -1,4 +1,4 @@
-"""Tables of text embeddings for students at work: words without a text encoder."""
+"""Tables of text embeddings: words for inference without a text encoder."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,19 +12,19 @@ from clip2scene.teacher.prompts import TextSpace
 from clip2scene.teacher.text_table import TextTable, add_short_names, read_text_table
 from clip2scene.types import Prompts
 
-_NEAREST = 0.5  # a name in two wordings of one model lies nearer, in two models it lies anywhere
+_LEAST_COSINE = 0.5  # one model embeds a name in two wordings closer than that, two models anywhere
 
 
 def embed_words(
     words: Sequence[str], *, teacher_weights: str | None = None, run: Path | None = None
 ) -> TextTable:
-    """Make a table of words: each in all sentences, averaged.
+    """Embed words into a table: each the mean over all prompt templates, of unit length.
 
     Args:
         words: At least one word or phrase, all different.
         teacher_weights: Folder or hub id of an image-text model, or a ``.pt`` file of OpenAI's; None takes
             the small one in the package.
-        run: A run, whose text space and sentences to use instead.
+        run: A run, whose text space and templates to use instead.
 
     Raises:
         ValueError: If the model or the run cannot be opened, both are named, or a word is unknown.
@@ -64,16 +64,16 @@ def read_words(words: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def words_of_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
-    """Open a table whose words a run's student is to be asked for.
+def open_run_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
+    """Open a table of the words that points are to be labelled with, in place of a run's text encoder.
 
     Args:
         path: As :func:`~clip2scene.teacher.text_table.read_text_table` takes it; the names of an ``.npy`` lie
             beside it.
-        run: The student's.
+        run: Whose student labels them.
 
     Returns:
-        What gives words their place.
+        What embeds words of the table.
 
     Raises:
         ValueError: If the table cannot be read, or lies in another text space than the run's.
@@ -84,28 +84,28 @@ def words_of_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
 
 
 def check_space(table: TextTable, prompts: Prompts, space: str) -> None:
-    """Refuse a table that was not made by the model whose text space a student was taught in.
+    """Refuse a table that was not made by the model whose text space a student was trained in.
 
     Args:
-        table: The words to ask for.
-        prompts: The words that the student was taught with.
+        table: The words to label with.
+        prompts: The words that the student was trained with.
         space: Fingerprint of its text space; empty if not known. Then the names that both have tell.
 
     Raises:
         ValueError: If the table is of another model, as far as can be known.
     """
-    taught, given = prompts.embeddings.shape[1], table.vectors.shape[1]
-    if taught != given:
+    trained, given = prompts.embeddings.shape[1], table.vectors.shape[1]
+    if trained != given:
         raise ValueError(
-            f"the text table has vectors of {given} channels, but the student was taught in {taught}; "
+            f"the text table has vectors of {given} channels, but the student was trained in {trained}; "
             "make the table with the image-text model of that run (clip2scene embed-words --run RUN)"
         )
     shared = [name for name in prompts.names if name in table.names]
     rows = prompts.embeddings[[prompts.names.index(name) for name in shared]]
-    alike = (rows * table.encode_text(shared)).sum(1) if shared else None
+    cosines = (rows * table.encode_text(shared)).sum(1) if shared else None
     other = space and table.space and space != table.space
-    if other or (alike is not None and alike.max() < _NEAREST):
+    if other or (cosines is not None and cosines.max() < _LEAST_COSINE):
         raise ValueError(
-            "the text table was made by another image-text model than the one that taught the student; "
+            "the text table was made by another image-text model than the one that trained the student; "
             "make it with the model of that run (clip2scene embed-words --run RUN)"
         )

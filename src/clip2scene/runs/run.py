@@ -31,6 +31,7 @@ from torch import Tensor
 from clip2scene import build
 from clip2scene.classes.mapping import ClassMapping, map_classes
 from clip2scene.config import Recipe, from_dict, to_dict
+from clip2scene.datasets import Dataset
 from clip2scene.datasets.dataset import count_images, stamp_files
 from clip2scene.datasets.label_subset import Chosen, Subset
 from clip2scene.distill.lift import Teacher, lift_split
@@ -144,6 +145,7 @@ class Run:
         into: Path | None = None,
         teacher_cache: Path | None = None,
         subset: Sequence[str] | None = None,
+        dataset: Dataset | None = None,
     ) -> list[Path]:
         """Carry the teacher's answers onto a split, or find them carried already.
 
@@ -155,25 +157,17 @@ class Run:
                 each image; by default the run's own, without the latter.
             teacher_cache: Folder of what the teacher saw in each image.
             subset: Names of the samples; all if left out.
+            dataset: What :meth:`open_dataset` gives for the same arguments, if it is open already.
 
         Returns:
             A file a sample. To be judged, a student sees what it would see in use: the keyframe alone, unless
             its sweeps are merged.
         """
-        data = self.recipe.data
         learning = split == "train"
-        sweeps = data.sweeps if learning or data.merge_sweeps else 1
+        sweeps = self._sweeps(split)
         taught = learning and self.recipe.supervision == "label-free"
-        labels = with_labels if subset is None or not with_labels else subset
-        dataset = build.open_dataset(
-            data, data_root, split=split, labels=labels, sweeps=sweeps, need_images=taught
-        )
-        judged = build.evaluation_classes(data, self.folder)
-        if with_labels and dataset.class_set.classes != judged.classes:
-            raise ValueError(
-                f"{data_root} has the classes {', '.join(dataset.class_set.classes)}, but {self.folder} "
-                f"learnt to be judged in {', '.join(judged.classes)}; name data with those, or train anew"
-            )
+        if dataset is None:
+            dataset = self.open_dataset(data_root, split=split, with_labels=with_labels, subset=subset)
         teacher: Teacher | None = None
         num_images = count_images(dataset)
         if taught or (not learning and num_images):  # a student can be judged without its teacher
@@ -211,6 +205,35 @@ class Run:
         folder = (into or self.folder / CARRIED) / split
         samples = dataset if subset is None else Chosen(dataset, subset)
         return lift_split(samples, teacher, self.prompts, folder, settings=settings, backbone=backbone)
+
+    def open_dataset(
+        self, data_root: Path, *, split: str, with_labels: bool, subset: Sequence[str] | None = None
+    ) -> Dataset:
+        """Open a split with the sweeps that the student takes; arguments as for :meth:`carry`.
+
+        Raises:
+            ValueError: If the data cannot be read, or their labels are of other classes.
+        """
+        dataset = build.open_dataset(
+            self.recipe.data,
+            data_root,
+            split=split,
+            labels=with_labels if subset is None or not with_labels else subset,
+            sweeps=self._sweeps(split),
+            need_images=split == "train" and self.recipe.supervision == "label-free",
+        )
+        classes = build.evaluation_classes(self.recipe.data, self.folder).classes
+        if with_labels and dataset.class_set.classes != classes:
+            raise ValueError(
+                f"{data_root} has the classes {', '.join(dataset.class_set.classes)}, but {self.folder} "
+                f"learnt to be judged in {', '.join(classes)}; name data with those, or train anew"
+            )
+        return dataset
+
+    def _sweeps(self, split: str) -> int:
+        """Count the sweeps of a sample: several only in training, or where they are merged."""
+        data = self.recipe.data
+        return data.sweeps if split == "train" or data.merge_sweeps else 1
 
     def _backbone(self) -> ImageBackbone | None:
         """Open the image model that the rivals contrast with, if there is one.

@@ -1,74 +1,50 @@
-"""The student as a whole: a 3D backbone and the linear layer into the text space."""
-
-from dataclasses import dataclass
+"""The student as a whole: a 3D backbone, the text head, and what training or labels add."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from clip2scene.geometry.superpoints import average_within, find_superpoints
-from clip2scene.types import Prompts
-
 HEIGHT_UNIT = 2.0  # metres: brings heights to about the size of intensities
 
 
 class ProjectionHeads(nn.Module):
-    """Second layers of points and of pixels, for a term that is not to share the first one (StCR).
+    """Projection heads of points and of pixels, for a loss term that does not share the text head.
 
-    The paper found that the two terms need different learnable layers (Sec. 4.3). The released code's pixel
-    layer is never trained; here both learn.
+    The paper found that its two terms need different learnable layers (Sec. 4.3). The released code's pixel
+    layer is never trained; here both are.
 
     Args:
-        point_channels: Features of the backbone.
-        pixel_channels: The teacher's.
-        channels: Size of the space that both are brought to, that of the texts.
+        point_channels: Features a point that the backbone gives.
+        pixel_channels: Features a pixel that the image model gives.
+        channels: Size of the common space.
     """
 
     def __init__(self, point_channels: int, pixel_channels: int, channels: int) -> None:
         super().__init__()
         self.points = nn.Linear(point_channels, channels)
         self.pixels = nn.Linear(pixel_channels, channels)
-        if pixel_channels == channels:  # a pixel starts where the teacher sees it
+        if pixel_channels == channels:  # a pixel starts where the teacher places it
             nn.init.eye_(self.pixels.weight)
             nn.init.zeros_(self.pixels.bias)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What a student says of one cloud.
-
-    Attributes:
-        embeddings: Every point in the text space.
-        by_words: Logit of each class, by what its names say.
-        by_classifier: The same by the classifier that labels taught; None if there is none.
-    """
-
-    embeddings: Float[Tensor, "points text"]
-    by_words: Float[Tensor, "points classes"]
-    by_classifier: Float[Tensor, "points taught"] | None = None
-
-    @property
-    def logits(self) -> Float[Tensor, "points classes"]:
-        """Give the classifier's logits, where there is one."""
-        return self.by_words if self.by_classifier is None else self.by_classifier
-
-
 class Embedder(nn.Module):
-    """Give every point an embedding that can be compared with words (paper, Sec. 3.2).
+    """Embed every point in the text space of the teacher (paper, Sec. 3.2).
 
     Args:
         backbone: A network of this package: ``backbone(positions, features, batch_of_point)`` gives
             ``backbone.out_channels`` features a point.
-        text_channels: Size of the text space.
-        cosine_temperature: None compares by plain dot product, as the released code does; a number
-            compares unit vectors and divides by it.
+        text_channels: Size of the text space, the outputs of the text head.
+        cosine_temperature: None makes a logit of the plain dot product, as the released code does; a number
+            divides the cosine of embedding and text by it.
         sees_height: Whether a point's height over the sensor is one more input. Convolutions know where
             things are relative to each other only.
-        settles: Whether :meth:`embed_cloud` gives the points of a superpoint their common mean.
-        local: Second layers of the points and of the pixels, for a loss that is not to share the first one
-            (paper, Sec. 4.3); used in learning only.
-        num_classes: Outputs of a linear classifier beside the layer into the text space, for learning from
-            labels; None has none.
+        superpoint_mean: Whether logits and embeddings are averaged within superpoints at inference
+            (:func:`clip2scene.inference.predict.predict`).
+        local: Projection heads of points and pixels, for a loss that does not share the text head (paper,
+            Sec. 4.3); used in training only.
+        num_classes: Outputs of a linear classifier beside the text head, for training on labels; None has
+            no classifier.
     """
 
     def __init__(
@@ -78,7 +54,7 @@ class Embedder(nn.Module):
         *,
         cosine_temperature: float | None = None,
         sees_height: bool = False,
-        settles: bool = False,
+        superpoint_mean: bool = False,
         local: ProjectionHeads | None = None,
         num_classes: int | None = None,
     ) -> None:
@@ -87,7 +63,7 @@ class Embedder(nn.Module):
         self.head = nn.Linear(int(backbone.out_channels), text_channels)  # type: ignore[arg-type]
         self.cosine_temperature = cosine_temperature
         self.sees_height = sees_height
-        self.settles = settles
+        self.superpoint_mean = superpoint_mean
         self.local = local
         self.classifier = None if num_classes is None else nn.Linear(self.head.in_features, num_classes)
 
@@ -97,13 +73,22 @@ class Embedder(nn.Module):
         features: Float[Tensor, "points channels"],
         batch_of_point: Int[Tensor, " points"],
     ) -> Float[Tensor, "points hidden"]:
-        """Describe points by the backbone's features, before the layer into the text space."""
+        """Give the backbone's features of each point, which the heads take.
+
+        Args:
+            positions: Metres, each cloud in its sensor's frame.
+            features: What the sensor measured, 0..1.
+            batch_of_point: Which cloud each point belongs to, from 0.
+        """
         if self.sees_height:
             features = torch.cat([features, positions[:, 2:] / HEIGHT_UNIT], dim=1)
         return self.backbone(positions, features, batch_of_point)
 
     def embed(self, point_features: Float[Tensor, "points hidden"]) -> Float[Tensor, "points text"]:
-        """Place described points in the text space; the dot product with a text embedding is its logit."""
+        """Apply the text head: the dot product of an embedding and a text embedding is the name's logit.
+
+        With a cosine temperature, embeddings have the length ``1 / cosine_temperature``.
+        """
         embeddings = self.head(point_features)
         if self.cosine_temperature is None:
             return embeddings
@@ -112,47 +97,10 @@ class Embedder(nn.Module):
     def compare(
         self, point_features: Float[Tensor, "points hidden"], text: Float[Tensor, "names text"]
     ) -> Float[Tensor, "points names"]:
-        """Give the logit of each name: ``embed(described) @ text.T``, at a fraction of its cost.
+        """Give the logit of each name: ``embed(point_features) @ text.T``, at a fraction of its cost.
 
         Without normalisation the two products are one linear map, and names are far fewer than channels.
         """
         if self.cosine_temperature is None:
             return nn.functional.linear(point_features, text @ self.head.weight, text @ self.head.bias)
         return self.embed(point_features) @ text.T
-
-    @torch.inference_mode()
-    def embed_cloud(
-        self, positions: Float[Tensor, "points 3"], features: Float[Tensor, "points channels"]
-    ) -> Float[Tensor, "points text"]:
-        """Embed one cloud, as judged: batch statistics frozen, nothing kept for gradients."""
-        return self._superpoint_mean(positions, self.embed(self._describe(positions, features)).cpu())
-
-    @torch.inference_mode()
-    def answer(
-        self,
-        positions: Float[Tensor, "points 3"],
-        features: Float[Tensor, "points channels"],
-        prompts: Prompts,
-    ) -> Answers:
-        """Answer for every point of one cloud, as judged."""
-        point_features = self._describe(positions, features)
-        outputs = [self.embed(point_features).cpu()]
-        if self.classifier is not None:
-            outputs.append(self.classifier(point_features).cpu())
-        embeddings, *taught = self._superpoint_mean(positions, torch.cat(outputs, dim=1)).split(
-            [each.shape[1] for each in outputs], dim=1
-        )
-        return Answers(embeddings, prompts.class_logits(embeddings), *taught)
-
-    def _describe(
-        self, positions: Float[Tensor, "points 3"], features: Float[Tensor, "points channels"]
-    ) -> Float[Tensor, "points hidden"]:
-        self.eval()
-        device = self.head.weight.device
-        batch_of_point = torch.zeros(len(positions), dtype=torch.long, device=device)
-        return self(positions.to(device), features.to(device), batch_of_point)
-
-    def _superpoint_mean(
-        self, positions: Float[Tensor, "points 3"], values: Float[Tensor, "points channels"]
-    ) -> Float[Tensor, "points channels"]:
-        return average_within(find_superpoints(positions), values) if self.settles else values

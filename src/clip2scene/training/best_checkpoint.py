@@ -1,11 +1,11 @@
-"""Choosing among a run's checkpoints by labels that nothing was learnt from, never by the judged split."""
+"""Choosing among a run's checkpoints by held-out labels, never by the split that is evaluated."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from clip2scene.distill.lifted import load_lifted
-from clip2scene.evaluation.evaluate import judge
+from clip2scene.evaluation.evaluate import evaluate_samples
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.checkpoint import save_checkpoint
 from clip2scene.runs.run import CHOSEN, Run
@@ -15,13 +15,13 @@ from clip2scene.training.state import TrainState
 def keep_best(run: Run, paths: Sequence[Path], state: TrainState) -> None:
     """Keep the weights as they are now, if they are better on the held-out samples than any kept before.
 
-    Of these samples, too, only the labels that may be seen are. A call for a step that was judged before
+    Of these samples, too, only the labels that may be seen are. A call for a step that was scored before
     changes nothing, so an interrupted choice is made once more.
 
     Args:
         run: Where they are kept, and the score of each checkpoint in ``choice.json``.
         paths: The held-out samples; some of their points have labels that may be seen.
-        state: Judged by the running mean of its weights.
+        state: Evaluated by the running mean of its weights.
     """
     place = run.folder / "choice.json"
     scores = read_json(place) if place.exists() else {}
@@ -33,7 +33,7 @@ def keep_best(run: Run, paths: Sequence[Path], state: TrainState) -> None:
         replace(sample, labels=None if sample.labels is None else visible(path.stem, sample.labels))
         for path, sample in zip(paths, samples, strict=True)
     )
-    miou = judge(state.averaged, run.prompts, masked, run.judged)["student"].miou
+    miou = evaluate_samples(state.averaged, run.prompts, masked, run.judged)["student"].miou
     if not earlier or miou > max(earlier.values()):
         save_checkpoint(run.folder / CHOSEN, state.checkpoint())
     write_json(place, {**earlier, str(state.step): miou})

@@ -15,7 +15,7 @@ from clip2scene.datasets.drive_log.loader import DriveLog
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.geometry.projection import project_points
-from clip2scene.inference.figures import segment_files
+from clip2scene.inference.segment import segment_files
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.run import open_run

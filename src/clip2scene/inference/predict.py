@@ -1,0 +1,131 @@
+"""The one inference loop: what a trained student predicts for a cloud, and for a split.
+
+Where a student votes within superpoints, the logits of the names are averaged, not the embeddings. That is
+the same: a logit is the dot product of an embedding and a text embedding, so the mean of the logits is the
+logit of the mean. With a cosine temperature the unit length is given to each point's embedding before the
+mean, and not again to the mean, so this holds there too. The best name of a class is chosen after the mean.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clip2scene import build
+from clip2scene.datasets import Dataset
+from clip2scene.distill.lift import gather_sweeps
+from clip2scene.geometry.superpoints import average_within, find_superpoints
+from clip2scene.runs.run import Run
+from clip2scene.student.model import Embedder
+from clip2scene.types import PointCloud, Prompts, Sample
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a student predicts for each point of a cloud.
+
+    Attributes:
+        text_logits: Logit of each class by the text head: that of the best of the class's names.
+        classifier_logits: The same by the linear classifier; None for a student without.
+        embeddings: Every point in the text space; None unless asked for.
+    """
+
+    text_logits: Float[Tensor, "points classes"]
+    classifier_logits: Float[Tensor, "points trained"] | None = None
+    embeddings: Float[Tensor, "points text"] | None = None
+
+    @property
+    def logits(self) -> Float[Tensor, "points classes"]:
+        """The classifier's logits where there is one, else those of the text head."""
+        return self.text_logits if self.classifier_logits is None else self.classifier_logits
+
+
+@torch.inference_mode()
+def predict(
+    student: Embedder, prompts: Prompts, cloud: PointCloud, *, with_embeddings: bool = False
+) -> Prediction:
+    """Predict every point of one cloud.
+
+    The student is put into evaluation mode: batch statistics are frozen.
+
+    Args:
+        student: A trained network, on any device.
+        prompts: The names to compare with, in the student's text space.
+        cloud: At least one point.
+        with_embeddings: Whether the points' embeddings are wanted too; they take far more memory than logits.
+
+    Returns:
+        Logits, in the order of the points, on the CPU.
+
+    Raises:
+        ValueError: If the cloud is empty, or a position is not finite or too far away.
+    """
+    device = student.eval().head.weight.device
+    batch_of_point = torch.zeros(len(cloud), dtype=torch.long, device=device)
+    hidden = student(cloud.positions.to(device), cloud.features.to(device), batch_of_point)
+    superpoints = find_superpoints(cloud.positions) if student.superpoint_mean else None
+
+    def vote(values: Float[Tensor, "points channels"]) -> Float[Tensor, "points channels"]:
+        return values.cpu() if superpoints is None else average_within(superpoints, values.cpu())
+
+    name_logits = vote(student.compare(hidden, prompts.embeddings.to(device)))
+    return Prediction(
+        prompts.best_name(name_logits),
+        None if student.classifier is None else vote(student.classifier(hidden)),
+        vote(student.embed(hidden)) if with_embeddings else None,
+    )
+
+
+def predict_labels(
+    student: Embedder, prompts: Prompts, cloud: PointCloud, sweep_sizes: Sequence[int] = ()
+) -> tuple[Int[Tensor, " points"], Int[Tensor, " points"]]:
+    """Give each point its best class, and its best class by the text head.
+
+    The two differ where the student has a classifier.
+
+    Args:
+        student: A trained network.
+        prompts: The names to compare with.
+        cloud: The points.
+        sweep_sizes: Points of each sweep, where sweeps are items of their own: each is predicted alone.
+    """
+    sizes = list(sweep_sizes) or [len(cloud)]
+    items = zip(cloud.positions.split(sizes), cloud.features.split(sizes), strict=True)
+    found = [predict(student, prompts, PointCloud(*item)) for item in items]
+    by_text = torch.cat([each.text_logits.argmax(1) for each in found])
+    return torch.cat([each.logits.argmax(1) for each in found]), by_text
+
+
+def open_split(run: Run, data_root: Path, split: str) -> Dataset:
+    """Open a split without labels, each sample with the sweeps that the run's student takes at inference."""
+    data = run.recipe.data
+    sweeps = data.sweeps if data.merge_sweeps else 1
+    return build.open_dataset(data, data_root, split=split, sweeps=sweeps)
+
+
+def predict_split(
+    run: Run, dataset: Dataset, numbers: Sequence[int] | None = None
+) -> Iterator[tuple[Sample, Prediction]]:
+    """Predict one sample after another; no image is read.
+
+    Args:
+        run: Whose student predicts.
+        dataset: The samples, as :func:`open_split` opens them.
+        numbers: Which of them; all if left out.
+
+    Yields:
+        The sample, and the prediction for its cloud; where sweeps are merged, the keyframe's points come
+        first.
+
+    Raises:
+        ValueError: If the run has no checkpoint, or a sample cannot be read.
+    """
+    student = run.student()
+    settings = {**run.carry_settings, "viewpoint": dataset.viewpoint}
+    for number in range(len(dataset.tokens)) if numbers is None else numbers:
+        sample = dataset[number]
+        cloud, *_ = gather_sweeps(sample, settings)
+        yield sample, predict(student, run.prompts, cloud)
