@@ -40,27 +40,27 @@ def test_iou_equals_the_slow_truth_however_the_points_are_split(points, classes,
     scores = confusion.scores(NAMES[:classes])
     present = [value for value in expected if not math.isnan(value)]
     assert scores.miou == pytest.approx(sum(present) / len(present) if present else math.nan, nan_ok=True)
-    judged = truth != IGNORE_LABEL
-    assert scores.num_points == int(judged.sum())
-    if judged.any():
-        assert scores.accuracy == pytest.approx(float((predicted == truth)[judged].double().mean()))
+    evaluated = truth != IGNORE_LABEL
+    assert scores.num_points == int(evaluated.sum())
+    if evaluated.any():
+        assert scores.accuracy == pytest.approx(float((predicted == truth)[evaluated].double().mean()))
 
 
-def test_rows_are_the_truth_and_columns_the_answers():
+def test_rows_are_the_truth_and_columns_the_predictions():
     confusion = Confusion(3)
     confusion.update(torch.tensor([1, 1, 0, -1]), torch.tensor([0, 0, 2, 2]))
     assert confusion.counts.tolist() == [[0, 2, 0], [0, 0, 0], [1, 0, 0]]
     assert confusion.unanswered.tolist() == [0, 0, 1]
 
 
-def test_a_point_without_an_answer_is_a_miss():
+def test_a_point_without_a_prediction_is_a_miss():
     confusion = Confusion(2)
     confusion.update(torch.tensor([0, IGNORE_LABEL]), torch.tensor([0, 0]))
     scores = confusion.scores(("a", "b"))
     assert scores.iou["a"] == scores.accuracy == 0.5
 
 
-def test_a_class_absent_from_the_truth_is_left_out_of_the_mean_even_when_answered():
+def test_a_class_absent_from_the_truth_is_left_out_of_the_mean_even_when_predicted():
     confusion = Confusion(3)
     confusion.update(torch.tensor([0, 0, 1]), torch.tensor([0, 0, 0]))
     assert confusion.scores(("a", "b", "c")).miou == pytest.approx(2 / 3)
@@ -104,7 +104,7 @@ def test_a_matrix_needs_classes_and_a_name_for_each():
         Confusion(2).scores(("only",))
 
 
-def test_the_random_baseline_answers_evenly_and_repeats_with_its_seed():
+def test_the_random_baseline_predicts_evenly_and_repeats_with_its_seed():
     histogram = torch.tensor([400_000, 4_000, 0, 40])
     confusion = random_baseline(histogram, seed=3)
     assert torch.equal(confusion.counts.sum(1), histogram)

@@ -1,9 +1,9 @@
-"""How good labels are: a confusion matrix per point, and what is read off it.
+"""How good labels are: a confusion matrix over points, and the scores read off it.
 
 Intersection over union (IoU) is counted over a whole split, never averaged over samples. The mean is over the
 classes that occur in the truth. Two habits of published code are left out on purpose: there, a class that
 occurs nowhere scores 1.0 and lifts the mean, and voxels, not points, are sometimes counted. A point without
-an answer (predicted :data:`~clip2scene.types.IGNORE_LABEL`) is a miss of its true class, as it is there.
+a prediction (:data:`~clip2scene.types.IGNORE_LABEL`) is a miss of its true class, as it is there.
 """
 
 import math
@@ -21,16 +21,16 @@ from clip2scene.types import IGNORE_LABEL
 
 @dataclass(frozen=True)
 class Scores:
-    """What ``metrics.json`` says about one set of answers.
+    """What ``metrics.json`` says about one set of predictions.
 
     Attributes:
-        miou: Mean IoU over the classes present in the truth, a fraction; nan when no point was judged.
-        accuracy: Share of the judged points that were answered rightly, a fraction; nan likewise.
-        iou: IoU by class name, a fraction; nan for a class absent from the truth.
+        miou: Mean IoU over the classes present in the truth, 0..1; nan when no point was evaluated.
+        accuracy: Share of the evaluated points that were predicted rightly, 0..1; nan likewise.
+        iou: IoU by class name, 0..1; nan for a class absent from the truth.
         classes: Class names, in the order of the matrix.
-        confusion: Points by true class (row) and answer (column).
-        unanswered: Points of each true class that got no answer; they count as wrong.
-        num_points: How many points were judged.
+        confusion: Points by true class (row) and predicted class (column).
+        unanswered: Points of each true class without a prediction; they count as wrong.
+        num_points: How many points were evaluated.
     """
 
     miou: float
@@ -58,8 +58,8 @@ class Confusion:
     """A confusion matrix that grows by one sample at a time.
 
     Attributes:
-        counts: Points by true class (row) and answer (column).
-        unanswered: Points of each true class that got no answer.
+        counts: Points by true class (row) and predicted class (column).
+        unanswered: Points of each true class without a prediction.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -75,11 +75,11 @@ class Confusion:
         return len(self.counts)
 
     def update(self, predicted: Int[Tensor, " points"], truth: Int[Tensor, " points"]) -> None:
-        """Add points; those whose truth is ignored are not judged.
+        """Add points; those whose truth is ignored are left out.
 
         Args:
-            predicted: Train ids, :data:`IGNORE_LABEL` for "no answer".
-            truth: Train ids, :data:`IGNORE_LABEL` for "do not judge".
+            predicted: Train ids 0..classes - 1, :data:`IGNORE_LABEL` for "no prediction".
+            truth: Train ids 0..classes - 1, :data:`IGNORE_LABEL` for "do not evaluate".
 
         Raises:
             ValueError: If an id is outside the classes; nothing is added then.
@@ -91,9 +91,9 @@ class Confusion:
                     f"{name} labels must be train ids 0..{self.num_classes - 1} or {IGNORE_LABEL}, got "
                     f"{int(labels.min())}..{int(labels.max())}"
                 )
-        judged = truth != IGNORE_LABEL
-        predicted, truth = predicted[judged], truth[judged]
-        columns = self.num_classes + 1  # the last one gathers points without an answer
+        evaluated = truth != IGNORE_LABEL
+        predicted, truth = predicted[evaluated], truth[evaluated]
+        columns = self.num_classes + 1  # the last one gathers points without a prediction
         predicted = torch.where(predicted == IGNORE_LABEL, self.num_classes, predicted)
         grown = torch.bincount(truth * columns + predicted, minlength=self.num_classes * columns)
         grown = grown.reshape(self.num_classes, columns)
@@ -101,7 +101,7 @@ class Confusion:
         self.unanswered += grown[:, -1]
 
     def iou(self) -> Float[Tensor, " classes"]:
-        """Divide intersection by union, per class: a fraction, nan for a class absent from the truth."""
+        """Divide intersection by union, per class: 0..1, nan for a class absent from the truth."""
         right = self.counts.diagonal().double()
         in_truth = (self.counts.sum(1) + self.unanswered).double()
         union = in_truth + self.counts.sum(0) - right
@@ -134,10 +134,10 @@ class Confusion:
 
 
 def random_baseline(label_histogram: Int[Tensor, " classes"], *, seed: int = 0) -> Confusion:
-    """Judge answers drawn evenly from all classes: what knowing nothing scores.
+    """Score predictions drawn evenly from all classes: chance, the floor of any method.
 
     Args:
-        label_histogram: Number of judged points of each class.
+        label_histogram: Number of evaluated points of each class.
         seed: Of the draw.
 
     Returns:
@@ -153,7 +153,7 @@ def random_baseline(label_histogram: Int[Tensor, " classes"], *, seed: int = 0) 
 
 
 def table(columns: Mapping[str, Scores], *, markdown: bool = False) -> str:
-    """Lay several answers' scores side by side, in percent.
+    """Lay the scores of several predictions side by side, in percent.
 
     Args:
         columns: Scores by column title, for instance student, teacher, random; of the same classes.
@@ -163,7 +163,7 @@ def table(columns: Mapping[str, Scores], *, markdown: bool = False) -> str:
         One line per class, a dash where the class is absent, then mIoU, accuracy and the number of points.
 
     Raises:
-        ValueError: If there is no column, or the columns judge different classes.
+        ValueError: If there is no column, or the columns are of different classes.
     """
     every = list(columns.values())
     if not every or any(scores.classes != every[0].classes for scores in every):
