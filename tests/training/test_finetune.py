@@ -66,7 +66,7 @@ def tune(recipe, start, tiny_toytown, tmp_path, lifted):
             labels=replace(recipe.labels, **(labels or {})),
             **changes,
         )
-        options = {"data_root": root, "carried": into, "save_every": save_every}
+        options = {"data_root": root, "lifted": into, "save_every": save_every}
         finetune(changed, out=tmp_path / name, start=begin, **options)
         return open_run(tmp_path / name)
 
