@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from clip2scene.config import DataConfig
-from clip2scene.datasets.dataset import Dataset, count_images
+from clip2scene.datasets.dataset import Dataset, OpenOptions, count_images
 from clip2scene.datasets.kitti.object import KittiObject
 from clip2scene.geometry.projection import drop_occluded, project_points
 from clip2scene.runs.run import open_run
@@ -83,7 +83,7 @@ def test_what_the_benchmark_has_not_is_refused(real_data, tmp_path):
         ({"split": "test"}, "there is no cloud .*testing/velodyne/NNNNNN.bin"),
     ):
         with pytest.raises(ValueError, match=fault):
-            KittiObject(root, **options)
+            KittiObject.open(root, OpenOptions(**{"split": "train"} | options))
     with pytest.raises(ValueError, match="there is no cloud"):
         KittiObject(tmp_path)
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from clip2scene import build
 from clip2scene.config import DataConfig
-from clip2scene.datasets.dataset import Dataset, count_images
+from clip2scene.datasets.dataset import Dataset, OpenOptions, count_images
 from clip2scene.datasets.kitti.raw import KittiRaw, world_from_imu
 from clip2scene.geometry.projection import project_points
 
@@ -138,7 +138,7 @@ def test_splits_list_drives_and_without_a_list_all_is_for_learning(root):
         with pytest.raises(ValueError, match=fault):
             KittiRaw(root, split=split)
     with pytest.raises(ValueError, match="no labels of points"):
-        KittiRaw(root, labels=True)
+        KittiRaw.open(root, OpenOptions("train", labels=True))
     with pytest.raises(ValueError, match="asked for 4, found at most 3"):
         KittiRaw(root, sweeps=4, split="val")
     with pytest.raises(ValueError, match="lacks the drives of any day"):

@@ -9,7 +9,7 @@ from tests.datasets.rooms.conftest import EVERY, matrix
 
 from clip2scene.build import open_dataset
 from clip2scene.config import DataConfig
-from clip2scene.datasets.dataset import count_images
+from clip2scene.datasets.dataset import OpenOptions, count_images
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.datasets.rooms.rgbd import RgbdSequences
 from clip2scene.datasets.rooms.scannet import ScanNet
@@ -88,7 +88,7 @@ def test_unknown_depth_of_seven_scenes_makes_no_points(seven):
 
 def test_labels_an_empty_folder_and_blind_frames_are_refused(tum, tmp_path):
     with pytest.raises(ValueError, match="has no labels of points"):
-        RgbdSequences(tum, labels=True)
+        RgbdSequences.open(tum, OpenOptions("train", labels=True))
     (tmp_path / "empty").mkdir()
     (tmp_path / "blind").mkdir()
     matrix(tmp_path / "blind" / "frame-000000.pose.txt", np.eye(4))

@@ -66,6 +66,7 @@ class KittiObject:
     indoors: ClassVar[bool] = False
     own_files: ClassVar[tuple[str, ...]] = ()
     cloud_reader: ClassVar[CloudReader] = staticmethod(any_format)
+    class_set = SEMANTIC_KITTI
     viewpoint = VIEWPOINT
 
     def __init__(
@@ -73,8 +74,6 @@ class KittiObject:
         root: Path,
         *,
         split: str = "train",
-        labels: bool | Collection[str] = False,
-        class_set: ClassSet = SEMANTIC_KITTI,
         sweeps: int = 1,
         need_images: bool = False,
     ) -> None:
@@ -84,19 +83,15 @@ class KittiObject:
             root: The folder that holds ``training/`` or ``testing/``, with ``velodyne``, ``image_2``
                 and ``calib``.
             split: ``train``, the folder ``training``, or ``test``, ``testing``.
-            labels: Must be False, as there are no labels of points.
-            class_set: Classes that words may be taken from.
             sweeps: Must be 1.
             need_images: Whether to leave out the samples that have no image.
 
         Raises:
-            ValueError: If labels or sweeps are asked for, the split is unknown, or no sample is there.
+            ValueError: If sweeps are asked for, the split is unknown, or no sample is there.
         """
-        refuse_labels(labels, "KITTI's object benchmark")
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
         self.root = Path(root)
-        self.class_set = class_set
         folder = self.root / SPLITS[split]
         places = list_places(folder.name, folder / "velodyne", folder / "image_2", digits=6)
         self._places = choose_places(places, need_images, f"{folder / 'velodyne'}/NNNNNN.bin")
@@ -107,14 +102,8 @@ class KittiObject:
     @classmethod
     def open(cls, root: Path, options: OpenOptions) -> "KittiObject":
         """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
-        return cls(
-            root,
-            split=options.split,
-            labels=options.labels,
-            class_set=cls.class_set_of(options.classes),
-            sweeps=options.sweeps,
-            need_images=options.need_images,
-        )
+        refuse_labels(options.labels, "KITTI's object benchmark")
+        return cls(root, split=options.split, sweeps=options.sweeps, need_images=options.need_images)
 
     @staticmethod
     def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:

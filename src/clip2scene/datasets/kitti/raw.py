@@ -1,7 +1,6 @@
 """KITTI's raw recordings, synced and rectified: one lidar, one colour camera, no labels of points."""
 
 import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,6 +59,7 @@ class KittiRaw:
     indoors: ClassVar[bool] = False
     own_files: ClassVar[tuple[str, ...]] = ()
     cloud_reader: ClassVar[CloudReader] = staticmethod(any_format)
+    class_set = SEMANTIC_KITTI
     viewpoint = VIEWPOINT
 
     def __init__(
@@ -67,8 +67,6 @@ class KittiRaw:
         root: Path,
         *,
         split: str = "train",
-        labels: bool | Collection[str] = False,
-        class_set: ClassSet = SEMANTIC_KITTI,
         sweeps: int = 1,
         need_images: bool = False,
     ) -> None:
@@ -78,21 +76,17 @@ class KittiRaw:
             root: The folder that holds ``DATE/DATE_drive_NNNN_sync/`` with ``velodyne_points/data``,
                 ``image_02/data`` and ``oxts/data``, and ``DATE/calib_*.txt``.
             split: A name in ``splits.json`` at the root, which lists drives; without one, ``train`` is all.
-            labels: Must be False, as there are no labels of points.
-            class_set: Classes that words may be taken from.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are those just
                 before, at 10 Hz, carried by the poses of ``oxts/data``; where a drive begins, or its
                 recording has a gap, there are fewer.
             need_images: Whether to leave out the samples that have no image.
 
         Raises:
-            ValueError: If labels are asked for, the split is unknown, a calibration is missing or wrong, or
+            ValueError: If the split is unknown, a calibration is missing or wrong, or
             no sample is there or has as many sweeps.
         """
-        refuse_labels(labels, "KITTI's raw recordings")
         check_sweeps(sweeps)
         self.root = Path(root)
-        self.class_set = class_set
         places = []
         for drive in _choose_drives(self.root, split):
             places += list_places(drive.name, drive / "velodyne_points/data", drive / "image_02/data")
@@ -109,14 +103,8 @@ class KittiRaw:
     @classmethod
     def open(cls, root: Path, options: OpenOptions) -> "KittiRaw":
         """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
-        return cls(
-            root,
-            split=options.split,
-            labels=options.labels,
-            class_set=cls.class_set_of(options.classes),
-            sweeps=options.sweeps,
-            need_images=options.need_images,
-        )
+        refuse_labels(options.labels, "KITTI's raw recordings")
+        return cls(root, split=options.split, sweeps=options.sweeps, need_images=options.need_images)
 
     @staticmethod
     def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:

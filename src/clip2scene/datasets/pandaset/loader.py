@@ -179,22 +179,13 @@ class PandaSet:
         return INPUTS.find(self.root, labels=labels, class_maps=class_maps)
 
     def label_map_path(self, token: str, view: int) -> Path:
-        """Return where a 2D segmenter's class map of one image lies, for the ``label_maps`` teacher.
-
-        Args:
-            token: A sample's token.
-            view: Number of the camera.
+        """Return where a 2D segmenter's class map of one image is looked for.
 
         Returns:
-            Path of a one-channel PNG of Cityscapes train ids; it covers the whole image, at whatever size.
-
-        Raises:
-            ValueError: If the token is not of this data set or the view does not exist.
+            ``semantic_maps/CAMERA/NN.png`` below the root.
         """
         if token not in self.tokens or not 0 <= view < len(CAMERAS):
-            raise ValueError(
-                f"no camera {view} of sample {token!r} here; expected a token and a view of this data set"
-            )
+            raise ValueError(f"no camera {view} of sample {token!r} here; expected one of this data set")
         frame = self.frames[self.tokens.index(token)]
         return self.root / "semantic_maps" / CAMERAS[view] / f"{frame:02d}.png"
 

@@ -3,7 +3,6 @@
 There is no mesh and there are no labels: the cloud is put together from the depth images.
 """
 
-from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -54,6 +53,7 @@ class RgbdSequences:
     indoors: ClassVar[bool] = True
     own_files: ClassVar[tuple[str, ...]] = ()
     cloud_reader: ClassVar[CloudReader] = staticmethod(any_cloud_or_mesh)
+    class_set = SCANNET
     viewpoint = None
 
     def __init__(
@@ -61,8 +61,6 @@ class RgbdSequences:
         root: Path,
         *,
         split: str | None = "train",
-        labels: bool | Collection[str] = False,
-        class_set: ClassSet = SCANNET,
         choice: FrameChoice | None = None,
         voxel_size: float = 0.03,
     ) -> None:
@@ -71,19 +69,16 @@ class RgbdSequences:
         Args:
             root: A sequence, or a folder of sequences, or of folders of these.
             split: A name in ``splits.json``; without that file, ``train`` is everything. None takes all.
-            labels: Must be False, as there are no labels.
-            class_set: Classes that words may be taken from.
             choice: Which frames are looked at, and put together; None takes every 20th, 16 at most.
             voxel_size: Edge of the voxels that points are averaged in, in metres.
 
         Raises:
-            ValueError: If labels are asked for, there is no sequence, or the split is unknown or lists one
+            ValueError: If there is no sequence, or the split is unknown or lists one
                 that is not there.
         """
-        refuse_labels(labels, "a recording of colour and depth images", "ScanNet's")
         if not voxel_size > 0:
             raise ValueError(f"voxel_size must be positive metres, got {voxel_size}")
-        self.root, self.class_set = Path(root), class_set
+        self.root = Path(root)
         self._choice, self._voxel_size = choice or FrameChoice(), voxel_size
         self._folders = find_sequences(self.root)
         own = self.root / "splits.json"
@@ -104,14 +99,9 @@ class RgbdSequences:
     @classmethod
     def open(cls, root: Path, options: OpenOptions) -> "RgbdSequences":
         """Open a split (:meth:`clip2scene.datasets.dataset.Dataset.open`)."""
+        refuse_labels(options.labels, "a recording of colour and depth images", "ScanNet's")
         refuse_sweeps(options.sweeps)
-        return cls(
-            root,
-            split=options.split,
-            labels=options.labels,
-            class_set=cls.class_set_of(options.classes),
-            choice=options.frames,
-        )
+        return cls(root, split=options.split, choice=options.frames)
 
     @staticmethod
     def class_set_of(classes: str, folder: Path | None = None, words: str = "own") -> ClassSet:
