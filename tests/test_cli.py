@@ -1,3 +1,4 @@
+import io
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import torch
 import transformers
 from PIL import Image
 
-from clip2scene import cli
+from clip2scene import cli, parallel
 from clip2scene.datasets.clouds import read_cloud, write_ply
 from clip2scene.io import fingerprint
 from clip2scene.recipes import RECIPES
@@ -404,3 +405,23 @@ def test_the_same_town_is_written_in_another_layout_from_the_command_line(call, 
     code, out, _ = call("make-toytown", "--layout", "semantic-kitti", "--out", root, *few)
     assert (code, out) == (0, f"wrote 1 training and 0 validation scenes to {root}\n")
     assert len(list((root / "sequences" / "00" / "image_2").iterdir())) == 2
+
+
+@pytest.mark.parametrize("fault", [ValueError("the data are missing"), KeyboardInterrupt()])
+def test_an_error_is_said_on_a_line_of_its_own(call, monkeypatch, fault):
+    def break_off():
+        """Break off in the middle."""
+        for _ in parallel.progress_bar(range(10), desc="steps"):
+            raise fault
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(cli, "COMMANDS", {"break-off": break_off, "other": break_off})
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    code, _, _ = call("break-off")
+    *bar, said = terminal.getvalue().splitlines()
+    assert code == (1 if isinstance(fault, ValueError) else 130)
+    assert bar and said.startswith("clip2scene: ")

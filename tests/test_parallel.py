@@ -1,4 +1,5 @@
 import errno
+import io
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,15 @@ import time
 import pytest
 import torch
 
-from clip2scene.parallel import count_cores, file_lock, parallel_for, prefetch, run_isolated
+from clip2scene.parallel import (
+    count_cores,
+    end_progress,
+    file_lock,
+    parallel_for,
+    prefetch,
+    progress_bar,
+    run_isolated,
+)
 
 
 def act(task):
@@ -209,3 +218,34 @@ def test_a_full_disk_is_a_sentence_wherever_the_work_is_done(processes):
 def test_a_fault_of_ours_in_another_process_is_not_said_to_be_a_killed_process():
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         list(prefetch(err, range(2), processes=1, title="look"))
+
+
+def test_a_progress_bar_in_a_log_file_is_a_line_now_and_then(capsys, monkeypatch):
+    for number in progress_bar(range(1000), desc="steps"):
+        assert number < 1000
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("steps:   0%") and "1000/1000" in last
+    monkeypatch.setattr("clip2scene.parallel._SECONDS_BETWEEN_LINES", 0.05)
+    with progress_bar(total=30, desc="slow") as bar:
+        for _ in range(30):
+            time.sleep(0.01)
+            bar.set_postfix(loss="0.5", refresh=False)
+            bar.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert 3 <= len(lines) <= 12 and all(line.startswith("slow: ") for line in lines)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_what_is_said_after_a_bar_that_a_fault_left_open_begins_on_a_line_of_its_own(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    steps = iter(progress_bar(range(10), desc="steps"))
+    next(steps)
+    assert terminal.getvalue().startswith("\rsteps:") and not terminal.getvalue().endswith("\n")
+    end_progress()
+    end_progress()
+    assert terminal.getvalue().endswith("\n") and terminal.getvalue().count("\n") == 1

@@ -3,14 +3,7 @@
 The names below are the public interface; each is imported when it is first asked for.
 """
 
-import os
 from importlib import import_module
-
-# Clouds have another number of points at every step, so most matrix products have shapes that never come
-# back. For each shape, oneDNN and torch's bridge to it keep what they prepared, the last 1024 each: several
-# GB. Both read their limits from the environment, when they first multiply.
-for _limit in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(_limit, "16")
 
 _HOME = {
     "Segmenter": "inference.segmenter",

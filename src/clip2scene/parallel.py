@@ -9,13 +9,14 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
+from weakref import WeakSet
 
 import torch
 from filelock import FileLock, Timeout
@@ -30,6 +31,9 @@ Result = TypeVar("Result")
 _SECONDS_BETWEEN_LOOKS = 2.0
 _KILLED = -9  # the exit code; Windows does not know this signal
 _WORTH_A_PROCESS = 4  # parts; for fewer, none is started
+ProgressBar: TypeAlias = tqdm
+_SECONDS_BETWEEN_LINES = 30.0  # of a progress bar in a log file
+_bars: WeakSet[ProgressBar] = WeakSet()
 _TORCH_SAYS_OF_THE_KILLED = ("exited unexpectedly", "is killed by signal")
 
 
@@ -95,7 +99,7 @@ def parallel_for(work: Callable[[int], None], parts: Sequence[int], *, title: st
     """
     processes = min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
     done = prefetch(work, parts, processes=processes if processes > 1 else 0, title=title)
-    for _ in tqdm(done, desc=title, unit=unit, total=len(parts)) if parts else ():
+    for _ in progress_bar(done, desc=title, unit=unit, total=len(parts)) if parts else ():
         pass
 
 
@@ -192,6 +196,40 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
         if made:
             with suppress(OSError):
                 path.parent.rmdir()
+
+
+def progress_bar(things: Iterable[Any] | None = None, **options: Any) -> ProgressBar:  # noqa: ANN401 - tqdm's
+    """Make a progress bar; all that the package shows are made here.
+
+    In a log file it is a line now and then: at the start, every half minute and at the end.
+
+    Args:
+        things: What to go through; None for a bar that its maker moves on.
+        options: As tqdm takes them.
+    """
+    if not sys.stderr.isatty():
+        options |= {"file": _Lines(), "mininterval": _SECONDS_BETWEEN_LINES, "miniters": 1}
+    bar = tqdm(things, **options)
+    _bars.add(bar)
+    return bar
+
+
+def end_progress() -> None:
+    """Close the bars that a fault left open, so that a message begins on a line of its own."""
+    for bar in list(_bars):
+        bar.close()
+
+
+class _Lines:
+    """Where bars are written that nobody watches: each state has a line of its own."""
+
+    def write(self, text: str) -> None:
+        state = text.replace("\x1b[A", "").strip()
+        if state:
+            sys.stderr.write(f"{state}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def count_cores() -> int:

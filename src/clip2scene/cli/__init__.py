@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print what was made and where."""
 
+import os
 import sys
 
 import torch
@@ -18,6 +19,7 @@ from clip2scene.cli.learning import (
     pretrain,
     pretrain_clip,
 )
+from clip2scene.parallel import end_progress
 
 COMMANDS = {
     "demo": demo,
@@ -41,9 +43,16 @@ COMMANDS = {
     "export-lidarseg": export_lidarseg,
 }
 
+# Clouds have another number of points at every step, so most matrix products have shapes that never come
+# back. For each shape, oneDNN and torch's bridge to it keep what they prepared, the last 1024 each: several
+# GB. Both read their limits from the environment, when they first multiply; worker processes inherit them.
+_CACHE_LIMITS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence, not in a traceback."""
+    for name in _CACHE_LIMITS:
+        os.environ.setdefault(name, "16")
     torch.set_float32_matmul_precision("medium")
     try:
         tyro.extras.subcommand_cli_from_dict(
@@ -52,9 +61,11 @@ def main() -> None:
             config=(tyro.conf.CascadeSubcommandArgs,),
         )
     except (ValueError, OSError) as error:
+        end_progress()
         print(f"clip2scene: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
+        end_progress()
         print(
             "clip2scene: interrupted; the same command goes on with what it keeps; data sets begin anew",
             file=sys.stderr,

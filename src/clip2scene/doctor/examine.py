@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.classes.class_set import ClassSet
@@ -23,6 +22,7 @@ from clip2scene.doctor.overlays import draw_overlays
 from clip2scene.doctor.report import Line
 from clip2scene.doctor.samples import Measured, count_labels, measure_sample, names_of_cameras
 from clip2scene.doctor.timing import check_times, find_places, find_velocities
+from clip2scene.parallel import progress_bar
 from clip2scene.types import IGNORE_LABEL, Sample
 
 _MOST_RAW_ID = 65_536
@@ -62,7 +62,7 @@ def examine(
     velocities, places = _motion(dataset, numbers)
     measured = [
         measure_sample(dataset, number, pairing=pairing, velocity=velocities.get(number), align=calibration)
-        for number in tqdm(numbers, desc="looking", unit="sample", disable=None)
+        for number in progress_bar(numbers, desc="looking", unit="sample")
     ]
     lines += [*_files(measured, count), *_clouds(measured), *_cameras(measured)]
     lines += check_times(dataset, numbers)

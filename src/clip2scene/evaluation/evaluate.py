@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.classes.mapping import ClassMapping
@@ -15,6 +14,7 @@ from clip2scene.distill.lifted import LiftedSample, hash_clouds, load_lifted
 from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
 from clip2scene.inference.predict import predict_labels
 from clip2scene.io import write_json
+from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.clip.load import load_clip
@@ -116,7 +116,9 @@ def evaluate_split(opened: EvaluationSplit) -> dict[str, Scores]:
     """
     run, split = opened.run, opened.split
     _refuse_overlap(run, opened.paths)
-    samples = (load_lifted(path) for path in tqdm(opened.paths, desc=f"evaluate {split}", unit="sample"))
+    samples = (
+        load_lifted(path) for path in progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample")
+    )
     scores = evaluate_samples(opened.student, run.prompts, samples, run.judged, knows_words=run.knows_words)
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {opened.data_root} has no labelled point to evaluate on")
@@ -198,7 +200,7 @@ def evaluate_point_clip(
     if not clip.unknown_words(POINT_CLIP_TEMPLATES[0].format("")):
         prompts = embed_prompts(clip, classes.classes, classes.prompts, POINT_CLIP_TEMPLATES)
     confusions = {name: Confusion(len(classes)) for name in ("point_clip", "centred")}
-    for number in tqdm(range(len(dataset.tokens)), desc=f"evaluate {split}", unit="sample"):
+    for number in progress_bar(range(len(dataset.tokens)), desc=f"evaluate {split}", unit="sample"):
         sample = dataset[number]
         if sample.labels is None:
             raise ValueError("evaluation needs a data set with labels; this split has none")

@@ -20,8 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from clip2scene.config import Recipe
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.experiments.jobs import SPLIT, Job, check_device, check_jobs
@@ -29,7 +27,7 @@ from clip2scene.experiments.provenance import Provenance, describe_machine, list
 from clip2scene.experiments.report import write_report
 from clip2scene.experiments.results import Results, Row, RunResult
 from clip2scene.io import read_json, write_json
-from clip2scene.parallel import file_lock, run_isolated
+from clip2scene.parallel import ProgressBar, file_lock, progress_bar, run_isolated
 from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.folder import LOCK
 from clip2scene.training.train import pretrain
@@ -224,12 +222,12 @@ class _Runner:
             finally:
                 self.provenance.save()
 
-    def _bar(self) -> tqdm:
+    def _bar(self) -> ProgressBar:
         """Make a progress bar over the steps of all runs."""
         total, done = sum(job.recipe.steps for job in self.jobs), sum(job.steps_done() for job in self.jobs)
-        return tqdm(total=total, initial=done, desc=self.table.name, unit="step", smoothing=0)
+        return progress_bar(total=total, initial=done, desc=self.table.name, unit="step", smoothing=0)
 
-    def _show(self, bar: tqdm, waiting: Sequence[Job]) -> None:
+    def _show(self, bar: ProgressBar, waiting: Sequence[Job]) -> None:
         """Bring the progress bar up to date: the logs of the runs tell how far they are."""
         done = sum(job.is_done for job in self.jobs)
         bar.set_postfix(runs=f"{done}/{len(self.jobs)}", failed=len(self.failures), refresh=False)

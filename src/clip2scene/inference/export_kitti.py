@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.kitti.labels import prediction_path, raw_ids, write_labels
 from clip2scene.inference.predict import open_split, predict_split
 from clip2scene.io import hash_files, read_json, write_json
+from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 
 _OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "recipe.json")
@@ -85,7 +85,9 @@ def export_labels(run: Path, *, data_root: Path, split: str, out: Path) -> list[
     paths = [prediction_path(out, token) for token in dataset.tokens]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     predicted = predictions(opened, dataset, missing)
-    bar = tqdm(predicted, desc=f"label {split}", total=len(missing), unit="sample", disable=not missing)
+    bar = progress_bar(
+        predicted, desc=f"label {split}", total=len(missing), unit="sample", disable=not missing
+    )
     for number, (_, labels) in zip(missing, bar, strict=True):
         write_labels(paths[number], labels, classes)
     return paths

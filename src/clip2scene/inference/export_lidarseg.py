@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.tables import NUSCENES
@@ -24,6 +23,7 @@ from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.inference.export_kitti import claim, predictions
 from clip2scene.inference.predict import open_split
 from clip2scene.io import write_atomically, write_json
+from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 
 FLAGS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
@@ -79,7 +79,7 @@ def _label_missing(
 ) -> None:
     """Write the label files that are not there yet."""
     missing = [number for number, path in enumerate(paths) if not path.exists()]
-    with tqdm(desc=title, total=len(paths), initial=len(paths) - len(missing), unit="sample") as bar:
+    with progress_bar(desc=title, total=len(paths), initial=len(paths) - len(missing), unit="sample") as bar:
         for number, (_, labels) in zip(missing, predictions(run, dataset, missing), strict=True):
             with write_atomically(paths[number]) as temporary:
                 temporary.write_bytes(ids[labels].numpy().tobytes())

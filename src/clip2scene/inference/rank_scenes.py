@@ -15,12 +15,12 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from clip2scene.datasets import Dataset
 from clip2scene.distill.lifted import hash_points
 from clip2scene.inference.predict import open_split, predict_split
 from clip2scene.io import read_json, write_json
+from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 
 SATURATION = 20.0
@@ -90,7 +90,9 @@ def _uncertainty_of_units(
     labels_used, sizes = run.seen(), Counter(unit_of.values())
     covered, uncertainty = torch.zeros(len(run.prompts.classes)), dict[str, Tensor]()
     predictions = predict_split(run, dataset)
-    for sample, prediction in tqdm(predictions, desc="rank", total=len(dataset.tokens), unit="sample"):
+    for sample, prediction in progress_bar(
+        predictions, desc="rank", total=len(dataset.tokens), unit="sample"
+    ):
         unit = unit_of[sample.token]
         found = class_uncertainty(prediction.logits) / sizes[unit]
         if hash_points(sample.cloud.positions) in labels_used:

@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.config import Recipe
-from clip2scene.parallel import parallel_for
+from clip2scene.parallel import parallel_for, progress_bar
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.types import Samples
@@ -95,7 +94,9 @@ def _fits(estimate: Estimate, dataset: Samples, teacher: CachedTeacher) -> bool:
     if estimate.images * estimate.bytes_per_image <= estimate.free_bytes:
         return True
     count = partial(_count_unseen, dataset, teacher)
-    unseen = sum(tqdm(map(count, range(len(dataset.tokens))), desc="images not kept yet", unit="sample"))
+    unseen = sum(
+        progress_bar(map(count, range(len(dataset.tokens))), desc="images not kept yet", unit="sample")
+    )
     return unseen * estimate.bytes_per_image <= estimate.free_bytes
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from clip2scene import build
 from clip2scene.config import LabelsConfig, Recipe
@@ -17,7 +16,7 @@ from clip2scene.distill.items import TrainSet
 from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.distill.self_training import self_training_predictions, switch_targets
 from clip2scene.experiments.jobs import check_device
-from clip2scene.parallel import count_cores, file_lock, prefetch
+from clip2scene.parallel import count_cores, file_lock, prefetch, progress_bar
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.folder import LOCK, release_folder
 from clip2scene.runs.init_weights import InitWeights
@@ -261,7 +260,9 @@ def train(
     steps, pin = range(state.step, recipe.steps), device.type == "cuda"
     batches = prefetch(train_items.read_step, steps, processes=workers, title="read ahead", pin_memory=pin)
     began = time.perf_counter()
-    with tqdm(total=recipe.steps, initial=state.step, desc=recipe.name, unit="step", smoothing=0.02) as bar:
+    with progress_bar(
+        total=recipe.steps, initial=state.step, desc=recipe.name, unit="step", smoothing=0.02
+    ) as bar:
         for batch in batches:
             state.prepare()
             loss, terms = train_step(state.student, batch.to(device), prompts, objective, self_train, anchor)

@@ -75,7 +75,7 @@ def test_a_broken_record_is_noticed_before_the_rest_of_a_large_file_is_read(tmp_
     monkeypatch.setattr(module, "MOST_RECORD_CHARACTERS", 1000)
     path = tmp_path / "rows.json"
     path.write_text('[{"a": nonsense, ' + '"b": 1, ' * 100_000)
-    window = module._Window(path, module.tqdm(disable=True))
+    window = module._Window(path, module.progress_bar(disable=True))
     with window.file, pytest.raises(ValueError, match="not valid JSON"):
         window.open_list()
         window.next_value(first=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from clip2scene.classes.tables import SEMANTIC_KITTI
 from clip2scene.datasets.checks import read_image
@@ -28,6 +27,7 @@ from clip2scene.datasets.kitti.raw import read_fix, read_raw_calibration, world_
 from clip2scene.datasets.kitti.semantic import check_drive_labels, open_drive
 from clip2scene.geometry.projection import invert_rigid
 from clip2scene.io import write_json
+from clip2scene.parallel import progress_bar
 from clip2scene.types import Camera
 
 _PERIOD_US = 100_000  # KITTI's lidar turns ten times a second
@@ -92,7 +92,7 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
     poses = {}
     with new_log(out) as log:
         present = frozenset(list_names(source.images, ".png", len(source.names[0])))
-        for name, time_us in tqdm(
+        for name, time_us in progress_bar(
             list(zip(source.names, source.times_us, strict=True)), desc=folder.name, unit="cloud"
         ):
             _copy_cloud(source, name, log)

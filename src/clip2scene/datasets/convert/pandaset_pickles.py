@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from tqdm import tqdm
 
 from clip2scene.datasets.pandaset.loader import CAMERAS, PandaSet
 from clip2scene.datasets.pandaset.tables import Columns, read_numbered_table
 from clip2scene.io import new_folder
+from clip2scene.parallel import progress_bar
 
 _COPIED = ("poses.json", "timestamps.json", "intrinsics.json")
 
@@ -45,7 +45,7 @@ def convert_pandaset(sequence: Path, out: Path) -> None:
             for name in ("lidar", *(f"camera/{name}" for name in CAMERAS)):
                 _copy_calibration(sequence / name, folder / name)
             _check(folder, [path.name.removesuffix(".pkl.gz") for path in sweeps])
-            for path in tqdm(sweeps, desc=f"PandaSet {sequence.name}", unit="sweep"):
+            for path in progress_bar(sweeps, desc=f"PandaSet {sequence.name}", unit="sweep"):
                 arrays = _sweep_arrays(path, labels.get(path.name))
                 target = folder / "lidar" / path.name.replace(".pkl.gz", ".npz")
                 np.savez_compressed(target, allow_pickle=False, **arrays)

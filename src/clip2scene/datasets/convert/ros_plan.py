@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from clip2scene.datasets.checks import check_name
 from clip2scene.datasets.convert.ros_bag import TRANSFORMS, Bag, Message
@@ -15,6 +14,7 @@ from clip2scene.datasets.convert.ros_messages import Lens, frame_name, read_lens
 from clip2scene.datasets.convert.ros_topics import Topics, Wanted, choose_topics
 from clip2scene.datasets.drive_log.files import check_axes
 from clip2scene.geometry.projection import check_rigid
+from clip2scene.parallel import progress_bar
 from clip2scene.types import Camera
 
 __all__ = ["Plan", "Stream", "Wanted", "plan_log"]
@@ -177,7 +177,7 @@ def _read(bag: Bag, topics: Topics) -> _Found:
     names = {*sensors, *topics.images.values(), *bag.of_kind(TRANSFORMS)}
     names |= set() if topics.poses is None else {topics.poses}
     total = sum(bag.counts[topic] for topic in names)
-    for topic, message in tqdm(bag.messages(names), desc="looking", unit="message", total=total):
+    for topic, message in progress_bar(bag.messages(names), desc="looking", unit="message", total=total):
         if topic in sensors:
             _add_moment(found, topic, message)
         elif topic == topics.poses:

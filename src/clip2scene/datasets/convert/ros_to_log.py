@@ -10,7 +10,6 @@ from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from clip2scene.datasets.convert.ros_bag import Bag, Message, open_bag
 from clip2scene.datasets.convert.ros_messages import read_picture, read_points, stamp_us
@@ -25,6 +24,7 @@ from clip2scene.datasets.drive_log.writer import (
     write_image_times,
     write_poses,
 )
+from clip2scene.parallel import progress_bar
 from clip2scene.types import Camera
 
 MOST_APART_MS = 50.0
@@ -180,7 +180,7 @@ def _fresh(bag: Bag, streams: dict[str, Stream]) -> Iterator[tuple[str, Message,
     """Read messages with their moments, repeated ones once."""
     last: dict[str, int] = {}
     total = sum(bag.counts[topic] for topic in streams)
-    for topic, message in tqdm(bag.messages(streams), desc="writing", unit="message", total=total):
+    for topic, message in progress_bar(bag.messages(streams), desc="writing", unit="message", total=total):
         time_us = stamp_us(message, topic)
         if last.get(topic) != time_us:
             last[topic] = time_us

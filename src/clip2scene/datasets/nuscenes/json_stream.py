@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from clip2scene.parallel import ProgressBar, progress_bar
 
 Row = dict[str, Any]
 
@@ -30,7 +30,7 @@ def json_rows(path: Path, *, show_progress: bool = False) -> Iterator[Row]:
         ValueError: If the file is missing, is cut short, or is not a list of objects; the message names it.
     """
     size = path.stat().st_size if path.is_file() else 0
-    with tqdm(
+    with progress_bar(
         desc=f"read {path.name}", total=size, unit="B", unit_scale=True, disable=not show_progress
     ) as bar:
         window = _Window(path, bar)
@@ -49,7 +49,7 @@ def json_rows(path: Path, *, show_progress: bool = False) -> Iterator[Row]:
 class _Window:
     """A part of a file's text that moves on; ``at`` is the place in it that is read next."""
 
-    def __init__(self, path: Path, bar: "tqdm[Any]") -> None:
+    def __init__(self, path: Path, bar: ProgressBar) -> None:
         self.path, self.bar = path, bar
         self.text, self.at, self.ended = "", 0, False
         self.decode = codecs.getincrementaldecoder("utf-8")().decode

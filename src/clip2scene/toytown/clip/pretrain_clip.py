@@ -16,9 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from tqdm import tqdm
 
 from clip2scene.io import write_atomically
+from clip2scene.parallel import progress_bar
 from clip2scene.teacher.clip.load import Clip, clip_of_resnet, save_clip
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
 from clip2scene.teacher.clip.tokenizer import read_tokenizer, word_tokenizer
@@ -322,7 +322,7 @@ def pretrain_clip(
         optimiser = make_optimiser(model, weight_decay=0.05)
         settings = f"batch={batch} seed={seed} vocabulary={model.config.vocab_size}"
         start = load_progress(progress, model, optimiser, settings) if progress.exists() else 0
-        with tqdm(range(start, steps), initial=start, total=steps, unit="step", mininterval=2) as bar:
+        with progress_bar(range(start, steps), initial=start, total=steps, unit="step", mininterval=2) as bar:
             for step in bar:
                 generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
                 set_learning_rate(optimiser, learning_rate(step, steps, PEAK_LEARNING_RATE))

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
+from clip2scene.parallel import progress_bar
 from clip2scene.teacher.clip.load import Clip
 
 Views = tuple[UInt8[np.ndarray, "views side side 3"], list[str], Int[np.ndarray, " views"]]
@@ -60,7 +60,7 @@ class ViewPool:
 
     def fill(self, num_views: int) -> None:
         """Wait until at least ``num_views`` have been painted."""
-        with tqdm(total=num_views, initial=self.num_painted, desc="paint views", unit="view") as bar:
+        with progress_bar(total=num_views, initial=self.num_painted, desc="paint views", unit="view") as bar:
             while self.num_painted < num_views:
                 bar.update(self._store(self._ask() if self.painters is None else self._next().result()))
 

@@ -16,9 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from clip2scene.io import new_folder
+from clip2scene.parallel import progress_bar
 from clip2scene.toytown.rooms.room_scan import Walk, labels_table, record_room
 from clip2scene.toytown.writers import log_drive
 from clip2scene.toytown.writers.kitti_drive import record_sequence
@@ -211,12 +210,12 @@ def _record_log(job: Job) -> Rows:
 def _record_all(jobs: Sequence[Job], workers: int, record: Callable[[Job], Rows] = _record) -> list[Rows]:
     """Record every scene; the results stand in the order of the jobs."""
     if workers == 1:
-        return [record(job) for job in tqdm(jobs, desc="toytown", unit="scene", mininterval=1)]
+        return [record(job) for job in progress_bar(jobs, desc="toytown", unit="scene", mininterval=1)]
     spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch in mid-step
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=spawn) as pool:
         futures = [pool.submit(record, job) for job in jobs]
         try:
-            for future in tqdm(as_completed(futures), desc="toytown", total=len(jobs), unit="scene"):
+            for future in progress_bar(as_completed(futures), desc="toytown", total=len(jobs), unit="scene"):
                 future.result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
