@@ -31,7 +31,7 @@ def open_dataset(
         split: The name of the split.
         labels: False touches no label; True reads those of all samples; tokens, those of these samples.
         sweeps: Sweeps of each sample; None takes as many as are trained with.
-        need_images: Whether to leave out the samples that a teacher could say nothing of.
+        need_images: Whether to leave out the samples without images, which have no pseudo-labels.
     """
     options = OpenOptions(
         split=split,

@@ -26,7 +26,7 @@ class OpenOptions:
         labels: False touches no label; True reads those of all samples; tokens, those of these samples.
         sweeps: Sweeps of each sample, 1 to 10, the keyframe included.
         need_images: Whether to leave out the samples that have no image.
-        frames: Which frames of a room are looked at; other layouts have no choice.
+        frames: Which frames of a room are used; other layouts have no choice.
     """
 
     split: str

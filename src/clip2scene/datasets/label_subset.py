@@ -1,4 +1,4 @@
-"""Which labels are seen: some scenes or keyframes of a split, some points of these, or some classes.
+"""Which labels are used: some scenes or keyframes of a split, some points of these, or some classes.
 
 Two protocols are common and not comparable: SLidR's takes scenes, CLIP2Scene's takes keyframes (these come
 from many more places, so that the same share of them says more). Both take every n-th, SLidR's code the last
@@ -30,7 +30,7 @@ class Subset:
     Attributes:
         units: Names of the scenes or keyframes that are labelled, the first chosen first.
         tokens: Their samples, in the split's order.
-        held_out: Of these samples, the ones that nothing is learnt from, to choose among checkpoints.
+        held_out: Of these samples, the ones that nothing is trained on, to choose among checkpoints.
         points: Labelled points of each sample; None labels all.
         draw: Which shuffle the units and the points come from.
     """
@@ -56,11 +56,11 @@ class Subset:
 
     @property
     def taught(self) -> tuple[str, ...]:
-        """Name the samples that are learnt from."""
+        """Name the samples that are trained on."""
         return tuple(token for token in self.tokens if token not in set(self.held_out))
 
     def mask(self, token: str, labels: Int[Tensor, " points"]) -> Int[Tensor, " points"]:
-        """Leave as many of a sample's labels as are seen; a larger number holds a smaller one's points."""
+        """Leave as many of a sample's labels as are used; a larger number holds a smaller one's points."""
         if self.points is None:
             return labels
         generator = torch.Generator().manual_seed(_hash(self.draw, token) % 2**63)

@@ -1,1 +1,1 @@
-"""Whether a data set is fit to learn from: files, times, calibration."""
+"""Whether a data set is fit to train on: files, times, calibration."""

@@ -10,7 +10,7 @@ from clip2scene.doctor.samples import MOVING_CAMERA, Measured, names_of_cameras
 from clip2scene.doctor.timing import SAME_PLACE_DEG, SAME_PLACE_M
 
 FEWEST_FRAMES = 5
-"""Images that a camera's calibration is judged by, at least."""
+"""Fewest places that a camera's calibration is checked by."""
 
 SURE_FRAMES = 20
 """With fewer images a misfit is a note: chance alone brings one now and then."""
@@ -43,22 +43,24 @@ def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> li
                 if view.camera == name and view.scores is not None:
                     by_place.setdefault(place, []).append(view.scores)
         images = sum(map(len, by_place.values()))
-        seen = f"{images} images"
+        source = f"{images} images"
         if len(by_place) < images:
-            places_seen = f"{len(by_place)} place{'s' * (len(by_place) > 1)}"
-            seen += f" from {places_seen} ({SAME_PLACE_M:g} m or {SAME_PLACE_DEG:g} degrees apart)"
+            places_told = f"{len(by_place)} place{'s' * (len(by_place) > 1)}"
+            source += f" from {places_told} ({SAME_PLACE_M:g} m or {SAME_PLACE_DEG:g} degrees apart)"
         if len(by_place) < FEWEST_FRAMES:
-            text = f"{name}: {seen} are too few to judge by, at least {FEWEST_FRAMES} are needed"
+            text = f"{name}: {source} are too few to judge by, at least {FEWEST_FRAMES} are needed"
             lines.append(Line("note", "calibration", text))
             continue
         table = torch.stack([torch.stack(scores).mean(0) for scores in by_place.values()])
         if fits_nowhere(table):
             text = f"{name}: ends of things in the clouds lie on edges of the images no more than by chance, "
-            text += f"by {seen}: camera_from_lidar, its axes or the choice of the camera are far off, or the "
+            text += (
+                f"by {source}: camera_from_lidar, its axes or the choice of the camera are far off, or the "
+            )
             text += "view is full of leaves and the like: look at where points fall in an image (--pictures)"
             lines.append(Line("fault" if len(table) >= SURE_FRAMES else "note", "calibration", text))
             continue
-        lines.append(verdict(name, find_changes(table), len(table), seen))
+        lines.append(verdict(name, find_changes(table), len(table), source))
     return lines
 
 
@@ -76,20 +78,20 @@ def _check_depth(measured: Sequence[Measured]) -> Line:
     return Line("ok", "calibration", f"{text}; how colour fits depth is not checked", numbers)
 
 
-def verdict(name: str, findings: Sequence[Finding], places: int, seen: str) -> Line:
+def verdict(name: str, findings: Sequence[Finding], places: int, source: str) -> Line:
     """Put the findings on one camera in a sentence.
 
     Args:
         name: Of the camera.
         findings: The surest first.
         places: How many places they come from.
-        seen: What they come from, in words.
+        source: What they come from, in words.
     """
     said = {each.axis: _amount(each) for each in findings}
     numbers = tuple((each.axis, each.best) for each in findings)
     if findings[0].alarms:
         kind = "taken later" if findings[0].axis == "time" else "changed"
-        text = f"{name}: does not fit: by {seen} it should be {kind} by {said[findings[0].axis]} in "
+        text = f"{name}: does not fit: by {source} it should be {kind} by {said[findings[0].axis]} in "
         text += f"{findings[0].axis} (gain {findings[0].gain:.0f})"
         others = [each.axis for each in findings[1:] if each.alarms][:2]
         text += f"; or {', or '.join(f'{said[axis]} in {axis}' for axis in others)}" if others else ""
@@ -98,7 +100,7 @@ def verdict(name: str, findings: Sequence[Finding], places: int, seen: str) -> L
         return Line("fault", "calibration", f"{text}; calibrate anew, or check the timestamps", numbers)
     known = {each.axis for each in findings if each.best or each.spread}  # not time, where poses are unknown
     text = ", ".join(f"{axis} {said[axis]}" for axis in AXES if axis in known)
-    return Line("ok", "calibration", f"{name}: fits, by {seen}; best {text}", numbers)
+    return Line("ok", "calibration", f"{name}: fits, by {source}; best {text}", numbers)
 
 
 def _amount(finding: Finding) -> str:

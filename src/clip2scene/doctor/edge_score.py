@@ -122,7 +122,7 @@ def score_image(
 
 
 def fits_nowhere(scores: Float[Tensor, "images axes steps"]) -> bool:
-    """Tell whether ends lie on edges no more than by chance, whatever is changed: then nothing can be judged.
+    """Tell whether ends lie on edges no more than by chance, whatever is changed: then nothing can be said.
 
     The calibration is farther off than any change that is tried, or the view is full of leaves and the like.
 

@@ -43,7 +43,7 @@ def examine(
     Args:
         data: How it lies on the disk, and how points meet pixels.
         root: Where it lies.
-        split: Which split to look at.
+        split: Which split to examine.
         samples: How many samples, spread evenly over the split; 0 for all.
         calibration: Whether to compare clouds with images.
         costs: Whether to run the package's own image model on two samples, to measure time and disk.
@@ -218,7 +218,7 @@ class _Few:
 def _costs(
     data: DataConfig, root: Path, dataset: Dataset, numbers: Sequence[int], measured: Sequence[Measured]
 ) -> list[Line]:
-    """Estimate what carrying a teacher's answers onto the split takes, from a few samples."""
+    """Estimate what lifting a teacher's pseudo-labels onto the split takes, from a few samples."""
     teaching = TeacherConfig(templates="toytown")
     count, read = len(dataset.tokens), np.median([each.seconds for each in measured if not each.faults])
     try:

@@ -43,7 +43,7 @@ class LidarEdges:
 
 @dataclass(frozen=True)
 class _Beams:
-    """A cloud as seen from the lidar.
+    """A cloud in polar coordinates around the lidar.
 
     Attributes:
         directions: Unit vectors.

@@ -119,7 +119,7 @@ def check_times(dataset: Timed, numbers: Sequence[int]) -> list[Line]:
 
     Args:
         dataset: The samples.
-        numbers: Which ones to look at.
+        numbers: Which ones to check.
 
     Returns:
         Lines for the report.

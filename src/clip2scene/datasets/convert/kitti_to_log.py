@@ -124,7 +124,7 @@ def _copy_cloud(source: _Source, name: str, log: Path) -> None:
 
 
 def _copy_image(source: _Source, name: str, log: Path, camera: Camera | None) -> Camera:
-    """Copy an image that has the size of those before it; return how it was seen."""
+    """Copy an image that has the size of those before it; return its camera."""
     path = source.images / f"{name}.png"
     found = colour_camera(path, CAMERA, source.intrinsics, source.camera_from_lidar)
     exact = replace(found, intrinsics=source.intrinsics, camera_from_lidar=source.camera_from_lidar)

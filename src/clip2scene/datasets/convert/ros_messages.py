@@ -202,7 +202,7 @@ def read_lens(message: Message, topic: str, *, rectified: bool) -> Lens:
 
 
 def _compressed(content: bytes, form: str, topic: str) -> Picture:
-    """Look at a compressed image's header and decode it once, as broken ones are found only so."""
+    """Read a compressed image's header and decode it once, as broken ones are found only so."""
     if "compresseddepth" in form.lower():
         raise ValueError(f"{topic} holds depths, not colours ({form}); name a topic of colour images")
     suffixes = {"JPEG": ".jpg", "PNG": ".png"}

@@ -17,7 +17,7 @@ from clip2scene.io import read_array
 
 
 def read_class_set(folder: Path) -> ClassSet:
-    """Read ``classes.json`` of a folder, be it a drive log or a run that learnt from one.
+    """Read ``classes.json`` of a folder, be it a drive log or a run that was trained on one.
 
     Raises:
         ValueError: If it is missing or not as described, a class or prompt is there twice, or two classes

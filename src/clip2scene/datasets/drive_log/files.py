@@ -41,7 +41,7 @@ _ROTATION_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Calibration:
-    """What ``calibration.json`` says, with everything seen from the clouds' frame: x forward, y left, z up.
+    """What ``calibration.json`` says, with everything in the clouds' frame: x forward, y left, z up.
 
     Attributes:
         cameras: With the extrinsics of a vehicle that stands still, in float64.

@@ -81,7 +81,7 @@ class DriveLog:
     the way the vehicle drove between cloud and image is in the camera's extrinsics.
 
     Attributes:
-        class_set: What the labels mean, or whose words are spoken.
+        class_set: What the labels mean, or which classes are prompted.
         tokens: Names of the clouds.
         viewpoint: Where the lidar stands in the clouds' frame.
     """

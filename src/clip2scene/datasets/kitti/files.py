@@ -118,7 +118,7 @@ def read_matrices(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
 
     Args:
         path: The file.
-        shapes: What to look for, and its shape. Other lines are not looked at.
+        shapes: What to look for, and its shape. Other lines are passed over.
 
     Raises:
         ValueError: If the file is missing or broken, or an array is absent, given twice, of another size, or

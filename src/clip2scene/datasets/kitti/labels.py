@@ -17,7 +17,7 @@ RAW_OF_CLASS = {
     **{"building": 50, "fence": 51, "vegetation": 70, "trunk": 71, "terrain": 72, "pole": 80},
     **{"traffic sign": 81},
 }
-"""The raw id an answer is written with, by class: that of a thing standing still."""
+"""The raw id a prediction is written with, by class: that of a thing standing still."""
 
 _IDS_WITHOUT_CLASS = (0, 1, 52, 99)  # unlabelled, outlier, other structure, other object
 
@@ -53,7 +53,7 @@ def read_labels(path: Path, num_points: int, class_set: ClassSet = SEMANTIC_KITT
 
 
 def write_labels(path: Path, labels: Int[Tensor, " points"], class_set: ClassSet = SEMANTIC_KITTI) -> None:
-    """Write answers as the benchmark wants them; the file appears when it is whole.
+    """Write predictions as the benchmark wants them; the file appears when it is whole.
 
     Args:
         path: The file.
@@ -86,7 +86,7 @@ def raw_ids(class_set: ClassSet) -> UInt32[np.ndarray, " classes_and_none"]:
 
 
 def prediction_path(out: Path, token: str) -> Path:
-    """Say where the answers for a sample lie in a submission to the benchmark.
+    """Say where the predictions for a sample lie in a submission to the benchmark.
 
     Example:
         >>> prediction_path(Path("out"), "11-000042").as_posix()

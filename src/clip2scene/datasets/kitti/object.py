@@ -1,6 +1,6 @@
 """KITTI's object benchmark: one lidar, one colour camera, no labels of points.
 
-What it labels are boxes around some objects in the image; no point is judged by them here. Raw recordings of
+What it labels are boxes around some objects in the image; they are not read here. Raw recordings of
 the same vehicle are read by :mod:`clip2scene.datasets.kitti.raw`.
 """
 
@@ -58,7 +58,7 @@ class KittiObject:
     """Clouds of KITTI's object benchmark; they are of many drives, so there are no earlier sweeps.
 
     Attributes:
-        class_set: What points could be judged in.
+        class_set: Classes that may be prompted; there are no labels.
         tokens: ``training-NNNNNN`` or ``testing-NNNNNN``. A sample without an image has no camera.
         viewpoint: Where the lidar stands in the clouds' frame.
     """
@@ -160,7 +160,7 @@ def refuse_labels(labels: bool | Collection[str], what: str, instead: str = "Sem
     """Refuse to open a data set with labels that it has not; ``instead`` names a layout that has."""
     if labels is not False:
         raise MissingLabelsError(
-            f"{what} has no labels of points, so nothing can be judged by them; use {instead} layout, "
+            f"{what} has no labels of points, so nothing can be evaluated by them; use {instead} layout, "
             "or labels=False"
         )
 

@@ -51,7 +51,7 @@ class KittiRaw:
     The vehicle's motion while the lidar turns is left in the clouds as they are recorded.
 
     Attributes:
-        class_set: What points could be judged in.
+        class_set: Classes that may be prompted; there are no labels.
         tokens: ``DATE_drive_NNNN_sync-NNNNNNNNNN`` of each cloud. A sample without an image has no camera.
         viewpoint: Where the lidar stands in the clouds' frame.
     """

@@ -26,7 +26,7 @@ def find_files(
         index: The tables.
         samples: Positions of the keyframes.
         tables: Folder of the tables, for messages.
-        sweeps: Sweeps of each sample, the keyframe included; with 1, no other record is looked at.
+        sweeps: Sweeps of each sample, the keyframe included; with 1, no other record is read.
 
     Returns:
         Positions of files in the index, -1 where there is none: of each channel's keyframe, and of the

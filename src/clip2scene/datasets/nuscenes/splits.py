@@ -1,4 +1,4 @@
-"""Which scenes of nuScenes are for training and which for judging.
+"""Which scenes of nuScenes are for training and which for evaluation.
 
 Facts published with the data set. A scene's name is ``scene-`` and four digits.
 """
@@ -44,7 +44,7 @@ SPLITS = {
     "v1.0-test": ("test",),
     "v1.0-mini": ("mini_train", "mini_val"),
 }
-"""Splits by version: the official ones; and train parted in two, 600 scenes to learn from and 100 to choose
+"""Splits by version: the official ones; and train parted in two, 600 scenes to train on and 100 to choose
 settings by. The mini set's are also called train and val."""
 
 

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FrameChoice:
-    """Which frames of a recording are looked at.
+    """Which frames of a recording are used.
 
     Attributes:
         step: Every so many of the recorded frames is asked for.
@@ -51,7 +51,7 @@ class FrameChoice:
 
 @dataclass(frozen=True)
 class Frame:
-    """One moment at which both cameras looked.
+    """One colour image and one depth image of a recording, taken together.
 
     Attributes:
         name: Of the moment, unique in its recording.
@@ -70,7 +70,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The frames of a recording that are looked at, and what became of the others.
+    """The frames of a recording that are used, and what became of the others.
 
     Attributes:
         frames: In order of time.
@@ -175,7 +175,7 @@ def check_no_extrinsics(path: Path) -> None:
 
 
 def frame_files(chosen: Chosen) -> list[Path]:
-    """List the images and depth images of the frames that are looked at."""
+    """List the images and depth images of the frames that are used."""
     return [path for frame in chosen.frames for path in (frame.image, frame.depth)]
 
 
@@ -196,7 +196,7 @@ def refuse_sweeps(sweeps: int) -> None:
 
 @dataclass(frozen=True)
 class Optics:
-    """How the two cameras of a recording look.
+    """The intrinsics of the two cameras of a recording, and the unit of its depth images.
 
     Attributes:
         colour: Intrinsics of the colour camera.
@@ -211,8 +211,8 @@ class Optics:
     invalid: tuple[int, ...] = ()
 
 
-def look(token: str, cloud: PointCloud, frames: Sequence[Frame], optics: Optics) -> Sample:
-    """Make a sample of a cloud and the frames that look at it; of images no more than headers are read.
+def make_sample(token: str, cloud: PointCloud, frames: Sequence[Frame], optics: Optics) -> Sample:
+    """Make a sample of a cloud and the frames that show it; of images no more than headers are read.
 
     Raises:
         ValueError: If an image's header cannot be read, or it has another size than the intrinsics.

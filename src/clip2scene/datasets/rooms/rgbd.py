@@ -19,7 +19,7 @@ from clip2scene.datasets.rooms.frames import (
     FrameChoice,
     Optics,
     frame_files,
-    look,
+    make_sample,
     refuse_sweeps,
     room_classes,
 )
@@ -35,7 +35,7 @@ FARTHEST_M = 5.0
 INPUTS = InputPatterns(
     tables=("*.json", "*.txt", "*/*.txt", "*/*/*.txt"), class_maps=("**/semantic_maps/*.png",)
 )
-"""What pseudo-labels depend on, beside the frames that are looked at; poses and intrinsics are text."""
+"""What pseudo-labels depend on, beside the frames that are used; poses and intrinsics are text."""
 
 
 class RgbdSequences:
@@ -69,7 +69,7 @@ class RgbdSequences:
         Args:
             root: A sequence, or a folder of sequences, or of folders of these.
             split: A name in ``splits.json``; without that file, ``train`` is everything. None takes all.
-            choice: Which frames are looked at, and put together; None takes every 20th, 16 at most.
+            choice: Which frames are used, and put together; None takes every 20th, 16 at most.
             voxel_size: Edge of the voxels that points are averaged in, in metres.
 
         Raises:
@@ -120,11 +120,11 @@ class RgbdSequences:
         """
         name = self.tokens[index]
         nothing = PointCloud(torch.zeros(0, 3), torch.zeros(0, 3))
-        sample = look(name, nothing, self.frames(name).frames, self.optics(name))
+        sample = make_sample(name, nothing, self.frames(name).frames, self.optics(name))
         return replace(sample, cloud=self._fuse(sample))
 
     def optics(self, name: str) -> Optics:
-        """Say how the cameras of a sequence look.
+        """Give the intrinsics of a sequence's cameras.
 
         Raises:
             ValueError: If a file of intrinsics is broken.
@@ -154,7 +154,7 @@ class RgbdSequences:
         return None
 
     def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
-        """List the files that :data:`INPUTS` names, and the frames that are looked at."""
+        """List the files that :data:`INPUTS` names, and the frames that are used."""
         found = INPUTS.find(self.root, labels=labels, class_maps=class_maps)
         return found + [path for token in self.tokens for path in frame_files(self.frames(token))]
 

@@ -27,7 +27,7 @@ from clip2scene.datasets.rooms.frames import (
     choose,
     frame_files,
     list_numbers,
-    look,
+    make_sample,
     read_intrinsics,
     read_pose,
     refuse_sweeps,
@@ -47,7 +47,7 @@ INPUTS = InputPatterns(
     labels=("scans*/*/*.json", "scans*/*/*.labels.ply"),
     class_maps=("scans*/*/semantic_maps/*.png",),
 )
-"""What pseudo-labels depend on, beside the frames that are looked at."""
+"""What pseudo-labels depend on, beside the frames that are used."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class ScanNet:
 
     The cloud's frame is the scene's own, z up; its three feature channels are red, green and blue in 0..1. A
     camera's ``camera_from_lidar`` is ``camera_from_world`` of its frame. What a frame's depth image does not
-    confirm is not seen by it.
+    confirm is not visible in it.
 
     Attributes:
         class_set: What the labels mean.
@@ -91,7 +91,7 @@ class ScanNet:
             class_set: Classes to translate labels to: ScanNet's 20, from the labelled mesh, or its 200, from
                 the words that things were given.
             need_images: Whether to leave out the scenes that have no frames.
-            choice: Which frames are looked at; None takes every 20th, 16 at most.
+            choice: Which frames are used; None takes every 20th, 16 at most.
 
         Raises:
             ValueError: If there is no scene, the split is unknown or broken, images are needed and there are
@@ -149,10 +149,10 @@ class ScanNet:
             return Sample(name, cloud, (), _no_image, labels)
         optics = self.optics(name)
         assert optics is not None
-        return replace(look(name, cloud, self.frames(name).frames, optics), labels=labels)
+        return replace(make_sample(name, cloud, self.frames(name).frames, optics), labels=labels)
 
     def optics(self, name: str) -> Optics | None:
-        """Say how the cameras of a scene look; None where it has no frames.
+        """Give the intrinsics of a scene's cameras; None where it has no frames.
 
         Raises:
             ValueError: If a file of intrinsics is missing or broken.
@@ -186,7 +186,7 @@ class ScanNet:
         return None
 
     def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
-        """List the files that :data:`INPUTS` names, and those of the frames that are looked at."""
+        """List the files that :data:`INPUTS` names, and those of the frames that are used."""
         found = INPUTS.find(self.root, labels=labels, class_maps=class_maps)
         for token in filter(self.has_image, self.tokens):
             folder, chosen = self._folders[token], self.frames(token)

@@ -77,8 +77,8 @@ def read_labels(
 ) -> Int[Tensor, " points"]:
     """Read the train id of every vertex from the mesh that has NYU40's ids.
 
-    A few official files hold other ids here and there. Their vertices are not judged and teach nothing; how
-    many there are is logged.
+    A few official files hold other ids here and there. Their vertices are neither evaluated nor trained on;
+    how many there are is logged.
 
     Args:
         path: The file.

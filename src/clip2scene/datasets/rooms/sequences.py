@@ -68,7 +68,7 @@ def find_sequences(root: Path) -> dict[str, Path]:
 
 
 def read_optics(folder: Path) -> Optics:
-    """Say how a sequence's cameras look.
+    """Give the intrinsics of a sequence's cameras.
 
     ``intrinsic_color.txt`` and ``intrinsic_depth.txt`` in the folder, or ``camera-intrinsics.txt`` for both,
     go before the numbers that are usual for the sensors of the two data sets.
