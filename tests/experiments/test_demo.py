@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from clip2scene.evaluation.small_clip import FIRST_HELD_OUT_TOWN
 from clip2scene.experiments import demo
 from clip2scene.io import read_json
 from clip2scene.recipes import RECIPES
 from clip2scene.runs.create import create_or_resume
-from clip2scene.toytown.clip.smallclip import FIRST_HELD_OUT_TOWN
 from clip2scene.toytown.writers.layouts import _plan
 from clip2scene.toytown.writers.recording import Recording
 from clip2scene.training.train import pretrain

@@ -201,9 +201,14 @@ def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
         steps: Optimiser steps.
         seed: Fixes views and weights.
     """
-    from clip2scene.toytown.clip.smallclip import train_small_clip
+    from functools import partial
 
-    train_small_clip(out, steps=steps, seed=seed)
+    from clip2scene.evaluation.small_clip import evaluate_clip, hold_out
+    from clip2scene.toytown.clip import pretrain_clip as training
+    from clip2scene.toytown.clip.captions import caption_views
+
+    evaluate = partial(evaluate_clip, held_out=hold_out(num_towns=4, views_per_class=20))
+    training.pretrain_clip(out, caption_views, evaluate, steps=steps, seed=seed)
     print(f"trained a small CLIP: {out}")
 
 
@@ -214,7 +219,7 @@ def evaluate_clip(weights: Path | None = None) -> None:
         weights: Its folder; the one in the package when left out.
     """
     from clip2scene.build import SMALL_CLIP
-    from clip2scene.toytown.clip.smallclip import evaluate_small_clip
+    from clip2scene.evaluation.small_clip import evaluate_small_clip
 
     for name, value in evaluate_small_clip(weights or SMALL_CLIP).items():
         print(f"{name:32} {100 * value:5.1f}")

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from clip2scene.classes.tables import TOYTOWN
+from clip2scene.evaluation.small_clip import evaluate_clip, hold_out
 from clip2scene.teacher.clip.load import clip_of_resnet, load_clip, save_clip
 from clip2scene.teacher.clip.resnet import (
     ClipResNet,
@@ -16,8 +17,6 @@ from clip2scene.teacher.clip.resnet import (
 )
 from clip2scene.teacher.clip.tokenizer import word_tokenizer
 from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES
-from clip2scene.toytown.clip.pretrain_clip import judge
-from clip2scene.toytown.clip.smallclip import hold_out
 
 WORDS = ["a", "red", "blue", "car", "tree", "photo", "of"]
 TINY = ResNetClipConfig(
@@ -254,7 +253,7 @@ def test_the_shipped_model_is_small_and_knows_the_words_of_its_classes():
 
 def test_the_shipped_model_tells_things_of_unseen_towns_apart():
     held_out = hold_out(num_towns=1, views_per_class=4)
-    scores = judge(load_clip(SHIPPED), held_out)
+    scores = evaluate_clip(load_clip(SHIPPED), held_out)
     assert scores["views accuracy"] > 0.8
     assert scores["dense accuracy"] > 0.6
     assert scores["dense miou"] > 0.3

@@ -1,17 +1,17 @@
-"""Train a small CLIP from scratch on captioned views: whole images against whole captions, no pixel label.
+"""Train a small CLIP from scratch on captioned views: image-level contrastive learning, no pixel labels.
 
 Loss and towers are CLIP's (Radford et al. 2021, Fig. 3). The views come from a function, so nothing here
 knows which world they show.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
@@ -22,10 +22,8 @@ from clip2scene.parallel import progress_bar
 from clip2scene.teacher.clip.load import Clip, clip_of_resnet, save_clip
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
 from clip2scene.teacher.clip.tokenizer import read_tokenizer, word_tokenizer
-from clip2scene.teacher.maskclip import NEAR_AND_FAR, MaskClip
-from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES, embed_prompts
-from clip2scene.toytown.clip.view_pool import CaptionViews, ViewPool, disguise
-from clip2scene.types import IGNORE_LABEL, Prompts
+from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES
+from clip2scene.toytown.clip.view_pool import CaptionViews, ViewPool, augment
 
 SMALL = ResNetClipConfig(
     embed_dim=128,
@@ -47,34 +45,15 @@ One head pools the image, so every cell's value is a word in the same sentence; 
 
 PEAK_LEARNING_RATE = 1.5e-3
 FIRST_VIEWS, MOST_VIEWS = 8_000, 60_000
-"""Views painted before the first step, and views kept."""
+"""Views rendered before the first step, and views kept."""
 
 REPORT_EVERY = 250
-"""Steps between judgements; the model is written at each."""
+"""Steps between reports; the model is written and evaluated at each."""
+
+PROGRESS = "progress.safetensors"
 
 SIDES = (40, 56, 64, 72, 88, 112)
 """A step shows its views at one of these sizes, in pixels, so that scale matters less."""
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Pictures of towns that training never sees, with true labels; only looked at, never learnt from.
-
-    Attributes:
-        classes: The classes, in the order of train ids.
-        names: Words that stand for each class.
-        views: Views of one thing each.
-        view_labels: Train id of that thing.
-        images: Whole camera images.
-        labels: Train id of each pixel, or ``IGNORE_LABEL``.
-    """
-
-    classes: tuple[str, ...]
-    names: tuple[tuple[str, ...], ...]
-    views: UInt8[Tensor, "views side side 3"]
-    view_labels: Int[Tensor, " views"]
-    images: UInt8[Tensor, "images height width 3"]
-    labels: Int[Tensor, "images height width"]
 
 
 def contrastive_loss(
@@ -99,82 +78,8 @@ def contrastive_loss(
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def evaluate_dense(
-    clip: Clip,
-    images: UInt8[Tensor, "images height width 3"],
-    labels: Int[Tensor, "images height width"],
-    prompts: Prompts,
-    *,
-    scales: tuple[float, ...] = (1.0,),
-    window: int | None = None,
-) -> dict[str, float]:
-    """Judge MaskCLIP's raw dense answer per pixel.
-
-    Args:
-        clip: The model.
-        images: Pictures of one size.
-        labels: Train id of each pixel; ``IGNORE_LABEL`` is not judged.
-        prompts: The classes in words.
-        scales: See :class:`~clip2scene.teacher.maskclip.MaskClip`; by default the images' own.
-        window: See there; by default the whole image at once.
-
-    Returns:
-        IoU (a fraction) of each class that is present, by name; their mean as ``miou``; ``accuracy``.
-    """
-    teacher = MaskClip(clip, scales=scales, window=window)
-    num_classes = len(prompts.classes)
-    confusion = torch.zeros(num_classes, num_classes, dtype=torch.long)
-    for image, truth in zip(images, labels, strict=True):
-        guess = prompts.class_of_name[teacher.embed_images([image]).label_map(0, prompts.embeddings)]
-        judged = truth != IGNORE_LABEL
-        cell = truth[judged] * num_classes + guess[judged]
-        confusion += torch.bincount(cell, minlength=confusion.numel()).view_as(confusion)
-    hits, union = confusion.diagonal(), confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
-    present = (confusion.sum(1) > 0).nonzero()[:, 0].tolist()
-    iou = {prompts.classes[i]: float(hits[i] / union[i]) for i in present}
-    return {**iou, "miou": sum(iou.values()) / len(iou), "accuracy": float(hits.sum() / confusion.sum())}
-
-
-def evaluate_views(
-    clip: Clip, views: UInt8[Tensor, "views side side 3"], labels: Int[Tensor, " views"], prompts: Prompts
-) -> dict[str, float]:
-    """Judge zero-shot classification: the fraction of views whose own class is nearest.
-
-    Only the classes that some view is of take part: the ground that a thing stands on is in its view too, and
-    naming it would be no mistake.
-
-    Returns:
-        The fraction for each class by name, and ``accuracy`` over all views.
-    """
-    present = labels.unique().tolist()
-    logits = prompts.class_logits(clip.encode_image(views))[:, present]
-    hits = logits.argmax(1) == torch.searchsorted(labels.unique(), labels)
-    right = {prompts.classes[label]: float(hits[labels == label].float().mean()) for label in present}
-    return {**right, "accuracy": float(hits.float().mean())}
-
-
-def judge(clip: Clip, held_out: HeldOut) -> dict[str, float]:
-    """Judge views and dense answers on towns that training never sees.
-
-    Returns:
-        ``views <class>`` and ``views accuracy`` of :func:`evaluate_views`; ``dense <class>``, ``dense miou``
-        and ``dense accuracy`` of :func:`evaluate_dense` at the images' own size, through windows of the size
-        that the model was trained on; ``whole ...`` the same without windows; ``scales ...`` without
-        windows at three scales, averaged.
-    """
-    prompts = embed_prompts(clip, held_out.classes, held_out.names, TOYTOWN_TEMPLATES)
-    images, labels = held_out.images, held_out.labels
-    judged = {
-        "views": evaluate_views(clip, held_out.views, held_out.view_labels, prompts),
-        "dense": evaluate_dense(clip, images, labels, prompts, window=clip.image_size),
-        "whole": evaluate_dense(clip, images, labels, prompts),
-        "scales": evaluate_dense(clip, images, labels, prompts, scales=NEAR_AND_FAR),
-    }
-    return {f"{kind} {name}": value for kind, scores in judged.items() for name, value in scores.items()}
-
-
 def words_of(captions: Sequence[str]) -> set[str]:
-    """Collect the words of captions, and those of the templates that classes will be asked with."""
+    """Collect the words of captions and of the prompt templates."""
     templates = " ".join(TOYTOWN_TEMPLATES).replace("{}", " ")
     return set(re.findall(r"\w+", " ".join([*captions, templates]).lower()))
 
@@ -187,7 +92,7 @@ def vocabulary_of_run(out: Path, captions: Sequence[str], context_length: int) -
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Rise over the first 200 steps, stay, and fall linearly to nothing over the last 30 % of the run.
+    """Warm up linearly over the first 200 steps, stay, and decay linearly to 0 over the last 30 % of the run.
 
     Because it stays level for so long, a run can be lengthened or cut short while it goes: resume it with
     other ``steps``.
@@ -202,52 +107,72 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def make_optimiser(model: ClipResNet, weight_decay: float) -> torch.optim.AdamW:
-    """Make AdamW that decays matrices and kernels only, and leaves the pooling's positions at rest (zero)."""
+    """Make AdamW that decays matrices and kernels only; the pooling's position embedding stays at zero."""
     model.visual.attnpool.positional_embedding.requires_grad_(False).zero_()
-    learnt = [each for each in model.parameters() if each.requires_grad]
+    trained = [each for each in model.parameters() if each.requires_grad]
     groups = [
-        {"params": [each for each in learnt if each.ndim > 1], "weight_decay": weight_decay},
-        {"params": [each for each in learnt if each.ndim <= 1], "weight_decay": 0.0},
+        {"params": [each for each in trained if each.ndim > 1], "weight_decay": weight_decay},
+        {"params": [each for each in trained if each.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
 
 
-def save_progress(
-    path: Path, model: ClipResNet, optimiser: torch.optim.AdamW, step: int, settings: str
-) -> None:
-    """Write everything a resumed run needs, atomically."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        tensors |= {f"{key}.{name}": value for key, value in optimiser.state.get(parameter, {}).items()}
-    with write_atomically(path) as temporary:
-        contiguous = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, metadata={"step": str(step), "settings": settings})
+@dataclass(frozen=True)
+class ClipTraining:
+    """A training run: model, optimiser, and what its progress file must agree with.
 
-
-def load_progress(path: Path, model: ClipResNet, optimiser: torch.optim.AdamW, settings: str) -> int:
-    """Take up a run where :func:`save_progress` left it.
-
-    Raises:
-        ValueError: If the file was written with other settings.
+    Attributes:
+        clip: Towers and tokenizer as the teacher uses them.
+        tokenizer: Written beside the weights.
+        optimiser: Of all weights.
+        settings: What must be the same when a run is resumed.
     """
-    with safe_open(path, framework="pt") as file:
-        if file.metadata()["settings"] != settings:
-            raise ValueError(
-                f"{path} belongs to a run with other settings; expected {settings}, got "
-                f"{file.metadata()['settings']}. Name another folder, or delete that file to start anew"
-            )
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        step = int(file.metadata()["step"])
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-    for name, parameter in model.named_parameters():
-        if f"step.{name}" in tensors:
-            # The fused optimiser walks through memory: moments must lie there in the same order as weights.
-            timestamps = {
-                key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
-                for key in ("exp_avg", "exp_avg_sq")
-            }
-            optimiser.state[parameter] = {"step": tensors[f"step.{name}"], **timestamps}
-    return step
+
+    clip: Clip
+    tokenizer: Tokenizer
+    optimiser: torch.optim.AdamW
+    settings: str
+
+    def save(self, out: Path, step: int) -> None:
+        """Write everything that a resumed run needs, atomically, and the model itself."""
+        model = self.clip.model
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            state = self.optimiser.state.get(parameter, {})
+            tensors |= {f"{key}.{name}": value for key, value in state.items()}
+        contiguous = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+        with write_atomically(out / PROGRESS) as temporary:
+            save_file(contiguous, temporary, metadata={"step": str(step), "settings": self.settings})
+        save_clip(self.clip, self.tokenizer, out)
+
+    def resume(self, out: Path) -> int:
+        """Load what :meth:`save` wrote; returns the number of steps done, 0 where there is no such file.
+
+        Raises:
+            ValueError: If the file was written with other settings.
+        """
+        path, model = out / PROGRESS, self.clip.model
+        if not path.exists():
+            return 0
+        with safe_open(path, framework="pt") as file:
+            if file.metadata()["settings"] != self.settings:
+                raise ValueError(
+                    f"{path} belongs to a run with other settings; expected {self.settings}, got "
+                    f"{file.metadata()['settings']}. Name another folder, or delete that file to start anew"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            step = int(file.metadata()["step"])
+        weights = {name: value for name, value in tensors.items() if name.startswith("model.")}
+        model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
+        for name, parameter in model.named_parameters():
+            if f"step.{name}" in tensors:
+                # The fused optimiser walks through memory: moments must lie there in the weights' order.
+                moments = {
+                    key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"])
+                    for key in ("exp_avg", "exp_avg_sq")
+                }
+                self.optimiser.state[parameter] = {"step": tensors[f"step.{name}"], **moments}
+        return step
 
 
 def train_step(
@@ -257,10 +182,10 @@ def train_step(
     captions: list[str],
     generator: torch.Generator,
 ) -> float:
-    """Show one batch to both towers and move their weights; returns the loss before."""
+    """One optimiser step on a batch; returns the loss before it."""
     model = clip.model.train()
     side = SIDES[int(torch.randint(len(SIDES), (), generator=generator))]
-    pixels = disguise(views, clip, generator, side).contiguous(memory_format=torch.channels_last)
+    pixels = augment(views, clip, generator, side).contiguous(memory_format=torch.channels_last)
     tokens = clip.tokenize(captions)
     same_text = (tokens[:, None] == tokens[None]).all(-1)
     with torch.autocast(pixels.device.type, torch.bfloat16):
@@ -274,10 +199,22 @@ def train_step(
     return loss.item()
 
 
+def start_training(
+    out: Path, captions: Sequence[str], config: ResNetClipConfig, *, batch: int, seed: int
+) -> ClipTraining:
+    """Make model and optimiser; the vocabulary is that of the captions, or of the interrupted run."""
+    tokenizer = vocabulary_of_run(out, captions, config.context_length)
+    model = ClipResNet(replace(config, vocab_size=tokenizer.get_vocab_size()))
+    grey = torch.full((3,), 0.5)
+    clip = clip_of_resnet(model, tokenizer, grey, grey / 2)
+    settings = f"batch={batch} seed={seed} vocabulary={model.config.vocab_size}"
+    return ClipTraining(clip, tokenizer, make_optimiser(model, weight_decay=0.05), settings)
+
+
 def pretrain_clip(
     out: Path,
     caption_views: CaptionViews,
-    held_out: HeldOut,
+    evaluate: Callable[[Clip], dict[str, float]],
     *,
     config: ResNetClipConfig = SMALL,
     steps: int = 8000,
@@ -293,46 +230,39 @@ def pretrain_clip(
     Args:
         out: Folder of the model, as :func:`~clip2scene.teacher.clip.load.load_clip` reads it, and of
             ``progress.safetensors``.
-        caption_views: Paints captioned views of the training towns; a function that other processes can
+        caption_views: Renders captioned views of the training towns; a function that other processes can
             import. The model's words are those of the first captions.
-        held_out: What to judge by, now and then; never learnt from.
+        evaluate: Gives the scores of each report, as fractions by name; has no part in training.
         config: The model's shape; its vocabulary is made from the captions.
         steps: Optimiser steps in all.
         batch: Views in a step.
         seed: Fixes initial weights, towns, and what each step draws from the pool of views.
-        workers: Processes that go on painting views while the model learns; with 0 it learns from the first
+        workers: Processes that go on rendering views while the model trains; with 0 it trains on the first
             views alone and nothing depends on timing.
 
     Returns:
-        The last judgement: ``dense miou``, ``dense <class>``, ``views accuracy``, ``views <class>``; empty
-        when the run was complete already.
+        The scores of the last report; empty when the run was complete already.
 
     Raises:
         ValueError: If ``out`` holds the progress of a run with other settings.
     """
     torch.manual_seed(seed)
-    progress = out / "progress.safetensors"
     scores: dict[str, float] = {}
     with ViewPool(caption_views, seed=seed, capacity=MOST_VIEWS, workers=workers) as views:
         views.fill(FIRST_VIEWS)
-        tokenizer = vocabulary_of_run(out, views.captions, config.context_length)
-        model = ClipResNet(replace(config, vocab_size=tokenizer.get_vocab_size()))
-        grey = torch.full((3,), 0.5)
-        clip = clip_of_resnet(model, tokenizer, grey, grey / 2)
-        optimiser = make_optimiser(model, weight_decay=0.05)
-        settings = f"batch={batch} seed={seed} vocabulary={model.config.vocab_size}"
-        start = load_progress(progress, model, optimiser, settings) if progress.exists() else 0
+        training = start_training(out, views.captions, config, batch=batch, seed=seed)
+        start = training.resume(out)
         with progress_bar(range(start, steps), initial=start, total=steps, unit="step", mininterval=2) as bar:
             for step in bar:
                 generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-                set_learning_rate(optimiser, learning_rate(step, steps, PEAK_LEARNING_RATE))
-                loss = train_step(clip, optimiser, *views.sample(batch, generator), generator)
+                set_learning_rate(training.optimiser, learning_rate(step, steps, PEAK_LEARNING_RATE))
+                pictures, captions = views.sample(batch, generator)
+                loss = train_step(training.clip, training.optimiser, pictures, captions, generator)
                 views.refresh()
                 bar.set_postfix(loss=f"{loss:.2f}", painted=views.num_painted, refresh=False)
                 if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps:
-                    save_progress(progress, model, optimiser, step + 1, settings)
-                    save_clip(clip, tokenizer, out)
-                    scores = judge(clip, held_out)
+                    training.save(out, step + 1)
+                    scores = evaluate(training.clip)
                     report = " ".join(f"{name}={100 * value:.0f}" for name, value in scores.items())
                     bar.write(f"step {step + 1} loss {loss:.2f} {report}")
     return scores

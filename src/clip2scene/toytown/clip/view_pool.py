@@ -1,4 +1,4 @@
-"""Captioned views on their way into training: painted by other processes, kept for a while, disguised."""
+"""Captioned views for training: rendered by other processes, kept for a while, augmented."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ NICENESS = 12
 
 
 class ViewPool:
-    """A rolling store of captioned views: training draws from it while other processes paint new ones.
+    """A replay buffer of captioned views: training samples from it while other processes render new ones.
 
     Use as a context manager; leaving it ends the painting processes.
 
@@ -106,10 +106,10 @@ class ViewPool:
         return room
 
 
-def disguise(
+def augment(
     images: UInt8[Tensor, "views side side 3"], clip: Clip, generator: torch.Generator, side: int
 ) -> Float[Tensor, "views 3 new_side new_side"]:
-    """Mirror, recolour and crop views at random, and bring them to one size, normalised.
+    """Augment views: random flip, colour jitter and crop; resized to ``side`` pixels and normalised.
 
     Captions never say left or right, so mirroring keeps them true; the crop keeps at least 80 % of each side.
     """
