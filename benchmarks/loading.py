@@ -32,6 +32,7 @@ import torch
 from clip2scene import build
 from clip2scene.config import AugmentConfig, DataConfig, Recipe, TeacherConfig
 from clip2scene.datasets import Dataset
+from clip2scene.datasets.label_subset import Chosen
 from clip2scene.distill.items import TrainSet
 from clip2scene.distill.lift import find_pairs, gather_sweeps, lift_split
 from clip2scene.distill.lifted import load_lifted
@@ -40,7 +41,6 @@ from clip2scene.parallel import prefetch
 from clip2scene.toytown.rooms.room_scan import Walk
 from clip2scene.toytown.writers import layouts as writers
 from clip2scene.toytown.writers.recording import Recording
-from clip2scene.types import Sample
 
 READERS = (0, 1, 2)
 BATCH = 2
@@ -93,23 +93,6 @@ class Place:
         return build.open_dataset(self.data, Path(self.root), split="train", labels=True)
 
 
-@dataclass(frozen=True)
-class Few:
-    """The first samples of a data set."""
-
-    dataset: Dataset
-    number: int
-
-    @property
-    def tokens(self) -> tuple[str, ...]:
-        """Name them."""
-        return tuple(self.dataset.tokens[: self.number])
-
-    def __getitem__(self, index: int) -> Sample:
-        """Read one."""
-        return self.dataset[index]
-
-
 def make_town(layout: str, root: Path, scenes: int, keyframes: int) -> None:
     """Write a toytown in a layout; rooms are one sample each, so there are as many as keyframes."""
     if layout == ROOMS:
@@ -146,7 +129,7 @@ def measure_rates(place: Place) -> dict[str, float]:
     for _ in range(OPENINGS):
         dataset = place.open()
     rates = {"open": 1000 * (time.process_time() - began) / OPENINGS}
-    few = Few(dataset, min(place.most, len(dataset.tokens)))
+    few = Chosen(dataset, dataset.tokens[: place.most])
     numbers = range(len(few.tokens))
     chosen = settings(place, dataset)
     for sample in (few[number] for number in numbers):  # warm: the first read is the disk's
@@ -172,7 +155,7 @@ def measure_rates(place: Place) -> dict[str, float]:
 
 
 def carry(
-    place: Place, few: Few, chosen: dict[str, Any], folder: Path, rates: dict[str, float]
+    place: Place, few: Chosen, chosen: dict[str, Any], folder: Path, rates: dict[str, float]
 ) -> list[Path]:
     """Let the small model look at the samples, keep its answers, and read them."""
     teaching = TeacherConfig(templates="toytown")

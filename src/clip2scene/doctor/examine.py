@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from clip2scene.classes.class_set import ClassSet
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.checks import MissingLabelsError
+from clip2scene.datasets.label_subset import Chosen
 from clip2scene.distill.lift import lift_split
 from clip2scene.doctor.calibration import check_calibration
 from clip2scene.doctor.overlays import draw_overlays
@@ -23,7 +23,7 @@ from clip2scene.doctor.report import Line
 from clip2scene.doctor.samples import Measured, count_labels, measure_sample, names_of_cameras
 from clip2scene.doctor.timing import check_times, find_places, find_velocities
 from clip2scene.parallel import progress_bar
-from clip2scene.types import IGNORE_LABEL, Sample
+from clip2scene.types import IGNORE_LABEL
 
 _MOST_RAW_ID = 65_536
 
@@ -200,21 +200,6 @@ def _foreign_ids(dataset: Dataset, numbers: Sequence[int]) -> list[int]:
     return sorted(set(found) - set(dataset.class_set.train_id_of_raw) - {IGNORE_LABEL})
 
 
-@dataclass(frozen=True)
-class _Few:
-    """Some samples of a data set."""
-
-    dataset: Dataset
-    numbers: Sequence[int]
-
-    @property
-    def tokens(self) -> tuple[str, ...]:
-        return tuple(self.dataset.tokens[number] for number in self.numbers)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset[self.numbers[index]]
-
-
 def _costs(
     data: DataConfig, root: Path, dataset: Dataset, numbers: Sequence[int], measured: Sequence[Measured]
 ) -> list[Line]:
@@ -228,9 +213,8 @@ def _costs(
         teacher = build.build_teacher(teaching, space, prompts, dataset)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            paths = lift_split(
-                _Few(dataset, numbers), teacher, prompts, Path(folder), settings=_settings(data, dataset)
-            )
+            few = Chosen(dataset, [dataset.tokens[number] for number in numbers])
+            paths = lift_split(few, teacher, prompts, Path(folder), settings=_settings(data, dataset))
             seconds = (time.perf_counter() - start) / len(paths)
             size = sum(path.stat().st_size for path in paths) / len(paths)
     except ValueError as error:
