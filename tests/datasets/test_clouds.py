@@ -1,6 +1,5 @@
 import math
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -37,6 +36,14 @@ def ascii_rows(scale=1.0):
     return "".join(f"{x} {y} {z} {i * scale}\n" for (x, y, z), i in zip(XYZ, INTENSITY, strict=True)).encode()
 
 
+def packed_columns(columns):
+    """The body of a compressed PCD that stores every byte as it is: a run of up to 32 after its length."""
+    content = np.ascontiguousarray(columns).tobytes()
+    runs = [content[start : start + 32] for start in range(0, len(content), 32)]
+    packed = b"".join(bytes([len(run) - 1]) + run for run in runs)
+    return struct.pack("<II", len(packed), len(content)) + packed
+
+
 PLY_HEADER = (
     "ply\nformat {form} 1.0\ncomment made by hand\nelement vertex 3\nproperty float x\nproperty float y\n"
     "property float z\nproperty {kind} intensity\nelement face 0\nproperty list uchar int vertex_indices\n"
@@ -61,6 +68,7 @@ def every_format(folder):
     )
     yield write(folder / "ascii.pcd", pcd("ascii", ascii_rows(65535.0)))
     yield write(folder / "binary.pcd", pcd("binary", records().tobytes()))
+    yield write(folder / "packed.pcd", pcd("binary_compressed", packed_columns(records().T)))
 
 
 def test_every_format_gives_the_same_cloud(tmp_path):
@@ -71,7 +79,7 @@ def test_every_format_gives_the_same_cloud(tmp_path):
         np.testing.assert_allclose(cloud.features[:, 0].numpy(), INTENSITY, atol=1 / 255, err_msg=path.name)
         assert cloud.features.shape == (3, 1), path.name
         seen += 1
-    assert seen == 7
+    assert seen == 8
 
 
 def test_a_nuscenes_file_is_turned_forward_and_scaled(tmp_path):
@@ -187,7 +195,13 @@ def test_coordinates_that_are_not_finite_are_counted(tmp_path, value):
             "no number",
         ),
         ("a.pcd", b"VERSION 0.7\n", "not a PCD"),
-        ("a.pcd", pcd("binary_compressed", b"1234"), "compressed PCD"),
+        ("a.pcd", pcd("binary_compressed", b"1234"), "do not unpack to the 48 of 3 points"),
+        ("a.pcd", pcd("binary_compressed", struct.pack("<II", 4, 48) + b"1234"), "do not unpack to the 48"),
+        (
+            "a.pcd",
+            pcd("binary_compressed", struct.pack("<II", 4, 2**32 - 16) + b"1234", points=2**28 - 1),
+            "do not unpack",  # 4 GB that nobody makes room for
+        ),
         ("a.pcd", b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nDATA ascii\n1 2 3\n", "broken PCD header"),
         ("a.pcd", pcd("ascii", b"1 2 3 4", points="many"), "broken PCD header"),
         ("a.pcd", pcd("ascii", b"", points=0), "no points"),
@@ -211,6 +225,24 @@ def test_coordinates_that_are_not_finite_are_counted(tmp_path, value):
 def test_a_file_of_another_kind_is_refused(tmp_path, name, content, fault):
     with pytest.raises(ValueError, match=fault):
         read_cloud(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize("wrong", [b"1 2", b"1 2 3 4 5"])
+def test_a_line_with_too_few_or_too_many_numbers_is_named_and_shifts_no_others(tmp_path, wrong):
+    lines = [b"1 2 3 0.5", wrong, b"7 8 9 0.5"]
+    for name, content in (
+        ("a.pcd", pcd("ascii", b"\n".join(lines))),
+        ("a.ply", PLY_HEADER.format(form="ascii", kind="float").encode() + b"\r\n".join(lines)),
+    ):
+        with pytest.raises(ValueError, match=f"point 2 has {len(wrong.split())} numbers, expected the 4"):
+            read_cloud(write(tmp_path / name, content))
+
+
+def test_fields_of_several_numbers_are_skipped_in_a_compressed_pcd(tmp_path):
+    content = np.concatenate([np.zeros((3, 3), "f4").ravel(), records()[:, :3].T.ravel()]).astype("f4")
+    header = {"fields": "normal x y z", "extra": "COUNT 3 1 1 1"}
+    path = write(tmp_path / "a.pcd", pcd("binary_compressed", packed_columns(content), **header))
+    np.testing.assert_array_equal(read_cloud(path).positions.numpy(), XYZ)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -250,37 +282,3 @@ def test_intensities_are_divided_by_what_is_asked_for(tmp_path):
     assert read_cloud(tmp_path / "a.npy", intensity_max=2.0).features.unique().tolist() == [0.25]
     with pytest.raises(ValueError, match="an intensity of 0.5, expected at most 0.4"):
         read_cloud(tmp_path / "a.npy", intensity_max=0.4)
-
-
-def test_las_without_its_library_is_said_in_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "laspy", None)
-    write(tmp_path / "a.las", b"LASF")
-    with pytest.raises(ValueError, match=r"needs the library laspy; install clip2scene\[las\]"):
-        read_cloud(tmp_path / "a.las")
-
-
-def write_las(path, positions, offsets):
-    laspy = pytest.importorskip("laspy")
-    header = laspy.LasHeader(point_format=3, version="1.2")
-    header.scales, header.offsets = np.full(3, 1e-3), np.array(offsets)
-    content = laspy.LasData(header)
-    content.x, content.y, content.z = positions.T
-    content.intensity = np.arange(len(positions), dtype=np.uint16) * 100
-    content.write(path)
-
-
-@pytest.mark.parametrize("suffix", [".las", ".laz"])
-def test_las_is_read_in_the_sensors_frame_alone(tmp_path, suffix):
-    positions = XYZ.astype(np.float64)
-    write_las(tmp_path / f"a{suffix}", positions, [0.0, 0, 0])
-    cloud = read_cloud(tmp_path / f"a{suffix}", intensity_max=65535.0)
-    np.testing.assert_allclose(cloud.positions.numpy(), XYZ, atol=6e-4)
-    assert torch.allclose(cloud.features[:, 0], torch.arange(len(XYZ)) * 100 / 65535)
-    whole = (tmp_path / f"a{suffix}").read_bytes()
-    for size in range(0, len(whole), 40):
-        write(tmp_path / f"cut{suffix}", whole[:size])
-        with pytest.raises(ValueError, match=r"is empty|cannot be read as LAS|holds no points"):
-            read_cloud(tmp_path / f"cut{suffix}")
-    write_las(tmp_path / f"map{suffix}", positions + [5e5, 5e6, 0], [5e5, 5e6, 0])
-    with pytest.raises(ValueError, match="beyond 100 km, so they are a map's"):
-        read_cloud(tmp_path / f"map{suffix}")

@@ -7,16 +7,20 @@
 | ``.npy`` | an array of 3 or more columns x y z (intensity) |
 | ``.npz`` | arrays ``xyz`` and perhaps ``intensity`` |
 | ``.ply`` | vertices with x y z and perhaps ``intensity``; ascii or binary |
-| ``.pcd`` | fields x y z and perhaps intensity; ascii or binary |
+| ``.pcd`` | fields x y z and perhaps intensity; ascii, binary or binary_compressed |
 | ``.las``, ``.laz`` | x y z in the sensor's frame, and intensity; needs ``laspy`` |
+
+PLY and PCD are read here and not by plyfile and pypcd4: these make room for as many points as a header tells
+before they look whether the file holds them, and a PCD file that is cut short passes as a smaller cloud.
 """
 
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Float64, Shaped, UInt8
 from torch import Tensor
 
 from clip2scene.datasets.lasfiles import read_las
@@ -35,6 +39,7 @@ FARTHEST_M = 1e5
 
 _MAX_HEADER = 1 << 16
 _MOST_NUMBERS = 4096  # of a point
+_MOST_PACKED = 128  # bytes of a compressed PCD that come of one; LZF makes 88
 _COUNT = re.compile("[0-9]{1,15}")
 
 Columns = dict[str, np.ndarray]
@@ -87,25 +92,15 @@ def write_ply(
         positions: Metres, written as float32.
         colours: Red, green and blue of each point.
     """
-    fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
-    names = [f"property float {name}" for name, _ in fields]
+    columns = {axis: positions[:, number].detach().float() for number, axis in enumerate("xyz")}
     if colours is not None:
-        fields += [("red", "u1"), ("green", "u1"), ("blue", "u1")]
-        names += [f"property uchar {name}" for name in ("red", "green", "blue")]
-    table = np.empty(len(positions), dtype=fields)
-    for axis, name in enumerate("xyz"):
-        table[name] = positions[:, axis].detach().cpu().numpy()
-    if colours is not None:
-        for channel, name in enumerate(("red", "green", "blue")):
-            table[name] = colours[:, channel].cpu().numpy()
-    lines = [
-        "ply",
-        "format binary_little_endian 1.0",
-        f"element vertex {len(positions)}",
-        *names,
-        "end_header",
-        "",
-    ]
+        columns |= {name: colours[:, number] for number, name in enumerate(("red", "green", "blue"))}
+    table = np.empty(len(positions), [(name, "<f4" if name in "xyz" else "u1") for name in columns])
+    for name, values in columns.items():
+        table[name] = values.cpu().numpy()
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(positions)}"]
+    header += [f"property {'float' if name in 'xyz' else 'uchar'} {name}" for name in columns]
+    lines = [*header, "end_header", ""]
     with write_atomically(Path(path)) as temporary:
         temporary.write_bytes("\n".join(lines).encode() + table.tobytes())
 
@@ -232,10 +227,6 @@ def _read_pcd(path: Path) -> Columns:
         if words and not words[0].startswith("#"):
             header[words[0]] = words[1:]
     form = end[1].decode("ascii", "replace")
-    if form == "binary_compressed":
-        raise ValueError(
-            f"{path} is a compressed PCD; write it anew as ascii or binary (pcl_convert_pcd_ascii_binary)"
-        )
     try:
         counts = [int(word) for word in header.get("COUNT", ["1"] * len(header["FIELDS"]))]
         if min(counts) < 0 or sum(counts) > _MOST_NUMBERS or not set(header["SIZE"]) <= set("1248"):
@@ -253,7 +244,33 @@ def _read_pcd(path: Path) -> Columns:
         np.dtype(fields)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} has a broken PCD header ({error!r}); restore it") from None
+    if form == "binary_compressed":
+        return _unpack(path, content[end.end() :], points, fields)
     return _table(path, content[end.end() :], points, fields, form)
+
+
+def _unpack(path: Path, body: bytes, count: int, fields: list[tuple[str, str]]) -> Columns:
+    """Read the body of a compressed PCD: two sizes, then all values of the first field, of the second, ..."""
+    import lzf
+
+    expected = count * np.dtype(fields).itemsize
+    packed, plain = struct.unpack_from("<II", body.ljust(8, b"\0"))
+    content = b""
+    if plain == expected and 8 + packed <= len(body) and plain <= _MOST_PACKED * packed:
+        try:
+            content = lzf.decompress(body[8 : 8 + packed], plain) or b""
+        except ValueError:
+            content = b""
+    if plain != expected or len(content) != plain:
+        raise ValueError(
+            f"{path} is truncated or broken: {len(body)} bytes do not unpack to the {expected} of {count} "
+            "points; restore it"
+        )
+    columns, start = {}, 0
+    for name, kind in fields:
+        columns[name] = np.frombuffer(content, "<" + kind, count, start)
+        start += columns[name].nbytes
+    return columns
 
 
 def _table(path: Path, body: bytes, count: int, fields: list[tuple[str, str]], form: str) -> Columns:
@@ -265,20 +282,7 @@ def _table(path: Path, body: bytes, count: int, fields: list[tuple[str, str]], f
     if order is None:
         raise ValueError(f"{path} has the unknown encoding {form!r}; expected ascii or binary")
     if form == "ascii":
-        if count * len(fields) > len(body):  # before so many are asked for
-            raise ValueError(
-                f"{path} is truncated: expected {count} points, got {len(body)} bytes; restore it"
-            )
-        words = body.split(None, count * len(fields))[: count * len(fields)]
-        if len(words) < count * len(fields):
-            raise ValueError(
-                f"{path} is truncated: expected {count} points of {len(fields)} numbers; restore it"
-            )
-        try:
-            numbers = np.array(words, dtype=np.float64).reshape(count, len(fields))
-        except ValueError as error:
-            raise ValueError(f"{path} holds something that is no number ({error}); restore it") from None
-        return dict(zip(names, numbers.T, strict=True))
+        return dict(zip(names, _numbers(path, body, count, len(fields)).T, strict=True))
     dtype = np.dtype([(name, order + kind) for name, kind in fields])
     if len(body) < count * dtype.itemsize:
         raise ValueError(
@@ -287,3 +291,21 @@ def _table(path: Path, body: bytes, count: int, fields: list[tuple[str, str]], f
         )
     records = np.frombuffer(body, dtype=dtype, count=count)
     return {name: records[name] for name in names}
+
+
+def _numbers(path: Path, body: bytes, count: int, width: int) -> Float64[np.ndarray, "points columns"]:
+    """Read lines of as many numbers as a point has."""
+    rows = [row for row in map(bytes.split, body.splitlines()) if row][:count]
+    if len(rows) < count or (rows and len(rows[-1]) < width):
+        raise ValueError(
+            f"{path} is truncated: expected {count} points of {width} numbers, got {len(rows)}; restore it"
+        )
+    for number, row in enumerate(rows, 1):
+        if len(row) != width:
+            raise ValueError(
+                f"{path}: point {number} has {len(row)} numbers, expected the {width} that the header names"
+            )
+    try:
+        return np.array(rows, dtype=np.float64).reshape(count, width)
+    except ValueError as error:
+        raise ValueError(f"{path} holds something that is no number ({error}); restore it") from None
