@@ -1,4 +1,4 @@
-"""Work that runs apart: whole tasks in processes of their own, and many small parts shared among a few.
+"""Processes: whole tasks in their own, many small parts shared among a few, file locks, progress bars.
 
 A task's process that dies, for want of memory say, takes nothing along but its own task.
 """

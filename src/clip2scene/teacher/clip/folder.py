@@ -15,7 +15,7 @@ from clip2scene.io import read_json
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 SIGLIP_GREY = (0.5, 0.5, 0.5)
-"""Both mean and standard deviation of the colours in all SigLIPs."""
+"""Both mean and standard deviation of the colours (0..1) in all SigLIPs."""
 
 Colour = tuple[float, float, float]
 
@@ -160,8 +160,8 @@ def read_normalisation(
 
     Args:
         folder: The model's.
-        mean: Where the folder does not say.
-        std: Where the folder does not say.
+        mean: Of each colour, in 0..1, where the folder does not say.
+        std: The standard deviation, likewise.
     """
     path = folder / "preprocessor_config.json"
     content = read_json(path) if path.exists() else {}

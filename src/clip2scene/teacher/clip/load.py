@@ -1,4 +1,4 @@
-"""Image-text models, loaded from a folder or a hub: three families behind one face."""
+"""Image-text models (CLIP, SigLIP), loaded from a folder or a hub: three families, one interface."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ TEXTS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Clip:
-    """A frozen image-text model, whatever its family.
+    """A frozen image-text model (CLIP or SigLIP), whatever its family.
 
     Attributes:
         family: ``resnet`` (OpenAI's layout, the small model too), ``vit`` (the CLIP of transformers) or
@@ -101,13 +101,13 @@ class Clip:
     def normalise(
         self, images: UInt8[Tensor, "views height width 3"]
     ) -> Float[Tensor, "views 3 height width"]:
-        """Turn pictures into what the first layer expects: the model's own mean and standard deviation."""
+        """Scale RGB of 0..255 to 0..1, then to the mean and deviation that the model was trained with."""
         x = images.permute(0, 3, 1, 2).float().div(255)
         return (x - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
 
     @torch.no_grad()
     def encode_image(self, images: UInt8[Tensor, "views height width 3"]) -> Float[Tensor, "views channels"]:
-        """Embed whole pictures, shrunk or stretched to the square the model was trained on; unit rows."""
+        """Embed whole images, resized to the square that the model was trained on; unit rows."""
         pixels = resize(self.normalise(images), (self.image_size, self.image_size))
         if self.family == "resnet":
             return F.normalize(self.model.encode_image(pixels), dim=-1)
@@ -124,7 +124,7 @@ class Clip:
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "texts channels"]:
-        """Embed texts; unit rows."""
+        """Embed texts with the text tower; unit rows."""
         if self.table is not None:
             return self.table.encode_text(texts)
         rows = [
@@ -146,7 +146,7 @@ def _pooled(output: Any) -> Tensor:  # noqa: ANN401 - a tensor, or in transforme
 def resize(
     pixels: Float[Tensor, "views 3 height width"], size: tuple[int, int]
 ) -> Float[Tensor, "views 3 new_height new_width"]:
-    """Scale pictures to ``size`` (height, width), smoothing where they shrink."""
+    """Resize images bilinearly to ``size`` (height and width in pixels), with anti-aliasing."""
     if tuple(pixels.shape[-2:]) == size:
         return pixels
     return F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
@@ -191,7 +191,7 @@ def load_clip(source: str | Path) -> Clip:
 
 
 def clip_of_resnet(model: ClipResNet, tokenizer: Tokenizer, mean: Tensor, std: Tensor) -> Clip:
-    """Put a ResNet model and its tokenizer behind the common face."""
+    """Make a :class:`Clip` of a ResNet model, its tokenizer, and mean and deviation of its colours (0..1)."""
     return _of_resnet(model, WholeTokenizer(tokenizer), (mean, std))
 
 

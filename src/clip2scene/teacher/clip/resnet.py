@@ -71,7 +71,7 @@ class ResNetClipConfig:
 
 
 class Bottleneck(nn.Module):
-    """Residual block whose stride is an average pooling, so that nothing is skipped unseen."""
+    """Bottleneck residual block whose stride is an average pooling (anti-aliased)."""
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(OrderedDict(shortcut))
 
     def forward(self, x: Float[Tensor, "views inputs h w"]) -> Float[Tensor, "views outputs h2 w2"]:
-        """Add what two convolutions see to (a shrunk copy of) the input."""
+        """Add the block's residual to its input, average-pooled and projected where the shapes differ."""
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(self.avgpool(y)))
@@ -128,7 +128,7 @@ class AttentionPool(nn.Module):
     def attention(
         self, tokens: Float[Tensor, "views tokens channels"]
     ) -> Float[Tensor, "views heads tokens"]:
-        """Weigh the tokens, once per head; the weights of a head sum to one."""
+        """Attention weights of the mean's query over all tokens, once per head; they sum to one."""
         views, _, channels = tokens.shape
         query = self.q_proj(tokens[:, 0]).view(views, self.heads, -1) * (channels // self.heads) ** -0.5
         # A key's bias adds the same to every token's logit, which the softmax ignores.
@@ -145,7 +145,7 @@ class AttentionPool(nn.Module):
         return self.c_proj(pooled + self.v_proj.bias.to(pooled.dtype))
 
     def dense(self, x: Float[Tensor, "views channels rows cols"]) -> Float[Tensor, "views embed rows cols"]:
-        """Give every cell the embedding that the pooling would give if it looked nowhere else.
+        """Embed every cell as the pooling would if all its attention were on that cell (MaskCLIP).
 
         Both projections are linear, so they are multiplied once, and applied to the positions before those
         are interpolated to the map's size.
@@ -164,14 +164,14 @@ class AttentionPool(nn.Module):
         return dense
 
     def keys(self, x: Float[Tensor, "views channels rows cols"]) -> Float[Tensor, "views channels rows cols"]:
-        """Give every cell its attention key."""
+        """Project every cell to its attention key."""
         return self.k_proj(self.tokens(x)[:, 1:]).transpose(1, 2).unflatten(2, x.shape[-2:])
 
 
 def resize_positions(
     embedding: Float[Tensor, "tokens channels"], rows: int, cols: int
 ) -> Float[Tensor, "new_tokens channels"]:
-    """Interpolate learnt position embeddings, one special token and then a square grid, to another grid.
+    """Interpolate learned position embeddings, one special token and then a square grid, to another grid.
 
     Bicubic with ``align_corners=False``, as MaskCLIP does; the special token's is kept as it is.
     """
@@ -232,7 +232,7 @@ class QuickGELU(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Self-attention in which a token sees itself and those before it; weights are named as in torch."""
+    """Causal multi-head self-attention; weights are named as in torch."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -242,7 +242,7 @@ class CausalAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "texts tokens width"]) -> Float[Tensor, "texts tokens width"]:
-        """Mix each token with its past."""
+        """Attend from each token to itself and those before it."""
         texts, tokens, width = x.shape
         mixed = F.linear(x, self.in_proj_weight, self.in_proj_bias).view(texts, tokens, 3, self.heads, -1)
         query, key, value = mixed.permute(2, 0, 3, 1, 4)
@@ -268,7 +268,7 @@ class TextBlock(nn.Module):
         self.mlp = nn.Sequential(OrderedDict(mlp))
 
     def forward(self, x: Float[Tensor, "texts tokens width"]) -> Float[Tensor, "texts tokens width"]:
-        """Let every token look back, then think for itself."""
+        """Apply self-attention, then the feed-forward part, each with its residual connection."""
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 
@@ -289,7 +289,7 @@ class TextTransformer(nn.Module):
 
 
 class ClipResNet(nn.Module):
-    """An image tower and a text tower that meet in one space (Radford et al. 2021)."""
+    """CLIP: an image tower and a text tower with one embedding space (Radford et al. 2021)."""
 
     def __init__(self, config: ResNetClipConfig) -> None:
         super().__init__()
