@@ -12,6 +12,7 @@ from clip2scene.geometry.projection import (
     check_rigid,
     drop_occluded,
     invert_rigid,
+    pixels_of,
     project_points,
     rigid_from_quaternion,
     transform_points,
@@ -304,3 +305,14 @@ def test_voxelising_nothing_gives_nothing():
 def test_voxelising_refuses_what_it_cannot_count(positions, size, fault):
     with pytest.raises(ValueError, match=fault):
         voxelize(torch.tensor(positions), size)
+
+
+def test_pixels_are_those_of_a_pinhole_camera_and_points_behind_it_stay_finite():
+    intrinsics = torch.tensor([[100.0, 0.5, 50], [0, 90, 40], [0, 0, 1]])
+    points = torch.tensor([[[1.0, -2.0, 10.0], [0.3, 0.2, 0.4]], [[0.0, 0.0, -5.0], [1.0, 1.0, 0.0]]])
+    pixels = pixels_of(points, intrinsics)
+    assert pixels.shape == (2, 2, 2) and pixels.isfinite().all()
+    for point, pixel in zip(points[0], pixels[0], strict=True):
+        x, y, z = point.tolist()
+        assert pixel.tolist() == pytest.approx([(100 * x + 0.5 * y) / z + 50, 90 * y / z + 40])
+    assert torch.equal(pixels_of(points[0], intrinsics.double()), pixels[0])

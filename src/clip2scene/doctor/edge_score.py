@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.doctor.lidar_edges import LidarEdges
-from clip2scene.geometry.projection import drop_occluded, project_points
+from clip2scene.geometry.projection import drop_occluded, pixels_of, project_points
 from clip2scene.types import Camera
 
 AXES = ("pitch", "yaw", "roll", "x", "y", "z", "time")
@@ -106,13 +107,13 @@ def score_image(
     reaches = edges.reaches[visible] @ motion[:3, :3].T
     drift = torch.zeros_like(ends) if velocity is None else -_speeds(ends, velocity) @ motion[:3, :3].T
     small, intrinsics = _shrink(image, camera.intrinsics)
-    pixels = _project(in_camera, intrinsics)
-    ways = _project(in_camera + reaches, intrinsics) - pixels
+    pixels = pixels_of(in_camera, intrinsics, least_depth=0.1)
+    ways = pixels_of(in_camera + reaches, intrinsics, least_depth=0.1) - pixels
     widths = ways.norm(dim=1).clamp(min=1e-3)
     ways = ways / widths[:, None]
     phases = torch.arange(len(ends)) * 0.618034 % 1 - 0.5  # so that no offset lies on a knot of all curves
     curves = _likelihoods(small, pixels + phases[:, None] * ways, ways, widths)
-    moved = _project(_changed(in_camera, drift), intrinsics)
+    moved = pixels_of(_changed(in_camera, drift), intrinsics, least_depth=0.1)
     offsets = ((moved - pixels) * ways).sum(-1) - phases
     offsets = offsets.clamp(-_REACH_PX, _REACH_PX - 1e-3) + _REACH_PX
     left = offsets.floor()
@@ -192,13 +193,6 @@ def _shrink(
     return small, scale @ intrinsics
 
 
-def _project(
-    in_camera: Float[Tensor, "*points 3"], intrinsics: Float[Tensor, "3 3"]
-) -> Float[Tensor, "*points 2"]:
-    rays = in_camera @ intrinsics.T
-    return rays[..., :2] / rays[..., 2:].clamp(min=0.1)
-
-
 def _changed(
     in_camera: Float[Tensor, "ends 3"], drift: Float[Tensor, "ends 3"]
 ) -> Float[Tensor, "axes steps ends 3"]:
@@ -216,12 +210,8 @@ def _changed(
 
 def turn_about(axis: int, degrees: float) -> Float[Tensor, "3 3"]:
     """Make the rotation about the x (0), y (1) or z axis (2)."""
-    turn = torch.eye(3)
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    angle = np.radians(degrees)
-    turn[first, first] = turn[second, second] = float(np.cos(angle))
-    turn[second, first], turn[first, second] = float(np.sin(angle)), -float(np.sin(angle))
-    return turn
+    turn = Rotation.from_euler("xyz"[axis], degrees, degrees=True)
+    return torch.from_numpy(turn.as_matrix()).float()
 
 
 def _likelihoods(

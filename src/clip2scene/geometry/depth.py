@@ -1,4 +1,4 @@
-"""Measured depth: which points a depth camera saw, and the points that its images make."""
+"""Measured depth: which points a depth camera confirms, and the points that its images make."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.geometry.projection import invert_rigid, transform_points, voxelize
+from clip2scene.geometry.projection import invert_rigid, pixels_of, transform_points, voxelize
 from clip2scene.types import DepthImage, Pairs, PointCloud
 
 
@@ -37,11 +37,12 @@ def drop_unconfirmed(
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive metres, got {tolerance}")
-    seen = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.depths.device)
+    confirmed = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.depths.device)
     for view in pairs.views.unique().tolist():
         mine = (pairs.views == view).nonzero()[:, 0]
-        seen[mine] = _is_confirmed(positions[pairs.points[mine]], read_depth(view), tolerance)
-    return Pairs(pairs.points[seen], pairs.views[seen], pairs.pixels[seen], pairs.depths[seen])
+        confirmed[mine] = _is_confirmed(positions[pairs.points[mine]], read_depth(view), tolerance)
+    parts = (pairs.points, pairs.views, pairs.pixels, pairs.depths)
+    return Pairs(*(each[confirmed] for each in parts))
 
 
 def _is_confirmed(positions: Float[Tensor, "points 3"], image: DepthImage, tolerance: float) -> Tensor:
@@ -73,8 +74,7 @@ def _too_far(positions: Float[Tensor, "points 3"], image: DepthImage) -> Float[T
     height, width = image.depths.shape
     in_camera = transform_points(image.camera.camera_from_lidar, positions)
     depths = in_camera[:, 2]
-    rays = in_camera @ image.camera.intrinsics.to(positions).T
-    pixels = rays[:, :2] / depths.clamp(min=1e-6)[:, None]
+    pixels = pixels_of(in_camera, image.camera.intrinsics)
     column, row = pixels.round().clamp(-1, max(width, height)).long().unbind(1)
     inside = (depths > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     measured = image.depths[row.clamp(0, height - 1), column.clamp(0, width - 1)]

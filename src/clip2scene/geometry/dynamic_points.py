@@ -1,4 +1,12 @@
-"""Which points of an earlier sweep lie on things that have moved away since."""
+"""Dynamic points: which points of an earlier sweep lie on things that have moved away since.
+
+Not caught: what moved and has only the sky or no return behind it; the lowest strip of a thing, where the
+beam below meets the road in front of it; the edge of a thing's old place that lies within the window of where
+it is now; and earlier points that the keyframe cannot see because something has moved in front of them (see
+:func:`clip2scene.geometry.projection.drop_occluded`). A vehicle that slid along itself still covers most of
+its old points: these are kept. Wrongly called are a few points of still things that are thinner than the gap
+between beams, such as bicycles and poles.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -17,27 +25,18 @@ def seen_through(
     tolerance: float = 0.02,
     slack: float = 0.2,
 ) -> Bool[Tensor, " points"]:
-    """Tell which earlier points stand where the keyframe's beams now pass through.
+    """Find dynamic points: earlier points that the keyframe's beams now pass through.
 
-    The keyframe's returns are sorted into cells of direction around its lidar. An earlier point has moved
-    away when every return in the window around its direction lies clearly behind it, and there is a return
-    in the window's lower half: what stands on the ground blocks the beam below it too. Both rules err on the
-    side of keeping: one near return in the window keeps the point, and so does a window without returns.
-
-    Not caught: what moved and has only the sky or no return behind it; the lowest strip of a thing, where
-    the beam below meets the road in front of it; the edge of a thing's old place that lies within the window
-    of where it is now; and earlier points that the keyframe cannot see because something has moved in front
-    of them (see :func:`clip2scene.geometry.projection.drop_occluded`). A vehicle that slid along itself
-    still covers most of its old points: these are kept. Wrongly called are a few points of still things that
-    are thinner than the gap between beams, such as bicycles and poles.
+    Every return in the window around a moved point's direction lies clearly behind it, and there is one in
+    the window's lower half: what stands on the ground blocks the beam below it too. All others are kept.
 
     Args:
-        earlier: Points of one earlier sweep, carried into the keyframe's frame, in metres.
-        keyframe: The keyframe's points.
-        viewpoint: Where the keyframe's lidar stands in that frame.
-        cell: Edge of a cell, in degrees.
-        across: Reach of the window to each side, in degrees; more than half the spacing of firings.
-        down: Reach of the window up and down, in degrees; more than the spacing of the lidar's rings.
+        earlier: Points of one earlier sweep, transformed into the keyframe's frame, in metres.
+        keyframe: The keyframe's points, in metres.
+        viewpoint: Where the keyframe's lidar stands in that frame, in metres.
+        cell: Edge of a cell of direction around the keyframe's lidar, 0..10 degrees.
+        across: Reach of the window to each side, 0..45 degrees; more than half the spacing of firings.
+        down: Reach of the window up and down, 0..45 degrees; more than the spacing of the lidar's rings.
         tolerance: How much farther than the point a return must lie, as a fraction of the point's range.
         slack: The same in metres, added.
 
@@ -45,33 +44,37 @@ def seen_through(
         True for the points that have moved away.
 
     Raises:
-        ValueError: If a position is not finite, ``cell`` is not within 0..10, a reach is not within 0..45, or
-            another number is negative.
+        ValueError: If a position is not finite, or a number out of range.
 
     Example:
         >>> wall = torch.tensor([[20.0, y / 10, z / 10] for y in range(-30, 31) for z in range(-30, 31)])
         >>> seen_through(torch.tensor([[10.0, 0.0, 0.0], [19.9, 0.0, 0.0]]), wall).tolist()
         [True, False]
     """
-    if not 0 < cell <= 10 or not 0 <= min(across, down) <= max(across, down) <= 45:
-        numbers = f"{cell}, {across} and {down}"
+    _check(earlier, keyframe, cell, (across, down), (tolerance, slack))
+    origin, size = keyframe.new_tensor(viewpoint), (round(180 / cell), round(360 / cell))
+    ranges, cells = _directions(keyframe - origin, *size)
+    nearest = keyframe.new_full(size, torch.inf).flatten().scatter_reduce(0, cells, ranges, "amin")
+    below, above = _nearest_below_and_above(nearest.view(size), round(down / cell), round(across / cell))
+    ranges, cells = _directions(earlier - origin, *size)
+    below, above = below.flatten()[cells], above.flatten()[cells]
+    return (torch.minimum(below, above) > ranges * (1 + tolerance) + slack) & below.isfinite()
+
+
+def _check(
+    earlier: Float[Tensor, "points 3"],
+    keyframe: Float[Tensor, "key 3"],
+    cell: float,
+    reaches: tuple[float, float],
+    margins: tuple[float, float],
+) -> None:
+    if not 0 < cell <= 10 or not 0 <= min(reaches) <= max(reaches) <= 45:
+        numbers = f"{cell}, {reaches[0]} and {reaches[1]}"
         raise ValueError(f"expected a cell in 0..10 and reaches in 0..45 degrees, got {numbers}")
-    if min(tolerance, slack) < 0:
-        raise ValueError(f"expected tolerance and slack of 0 or more, got {tolerance} and {slack}")
+    if min(margins) < 0:
+        raise ValueError(f"expected tolerance and slack of 0 or more, got {margins[0]} and {margins[1]}")
     if not (earlier.isfinite().all() and keyframe.isfinite().all()):
         raise ValueError("positions hold numbers that are not finite; drop those points first")
-    rows, columns = round(180 / cell), round(360 / cell)
-    origin = keyframe.new_tensor(viewpoint)
-    key_ranges, key_cells = _directions(keyframe - origin, rows, columns)
-    buffer = keyframe.new_full((rows * columns,), torch.inf)
-    buffer.scatter_reduce_(0, key_cells, key_ranges, "amin")
-    below, above = _nearest_below_and_above(
-        buffer.view(rows, columns), round(down / cell), round(across / cell)
-    )
-    ranges, cells = _directions(earlier - origin, rows, columns)
-    nearest_below, nearest_above = below.flatten()[cells], above.flatten()[cells]
-    passed = torch.minimum(nearest_below, nearest_above) > ranges * (1 + tolerance) + slack
-    return passed & nearest_below.isfinite()
 
 
 def _directions(

@@ -50,7 +50,7 @@ def rigid_from_quaternion(
         )
     w, x, y, z = (quaternion / length).tolist()
     rigid = torch.eye(4, dtype=torch.float64)
-    rigid[:3, :3] = torch.tensor(
+    rigid[:3, :3] = torch.tensor(  # scipy's Rotation differs in the last bit
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
             [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
@@ -138,7 +138,7 @@ def invert_rigid(a_from_b: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
 def transform_points(
     a_from_b: Float[Tensor, "4 4"], points: Float[Tensor, "points 3"]
 ) -> Float[Tensor, "points 3"]:
-    """Carry points of frame b into frame a.
+    """Transform points of frame b into frame a.
 
     Args:
         a_from_b: Rigid motion; its precision is reduced to that of ``points`` last, so that large offsets
@@ -150,6 +150,29 @@ def transform_points(
     """
     motion = a_from_b.to(points)
     return points @ motion[:3, :3].T + motion[:3, 3]
+
+
+def pixels_of(
+    in_camera: Float[Tensor, "*points 3"], intrinsics: Float[Tensor, "3 3"], *, least_depth: float = 1e-6
+) -> Float[Tensor, "*points 2"]:
+    """Project points onto the image plane of a pinhole camera.
+
+    Args:
+        in_camera: Positions in the camera's frame, in metres: x right, y down, z forward.
+        intrinsics: Of the camera, in pixels.
+        least_depth: Points nearer than this, or behind the camera, are projected as if they were this far
+            away, in metres; their pixels mean nothing.
+
+    Returns:
+        (u, v) of each point, in pixels, also outside of the image.
+
+    Example:
+        >>> intrinsics = torch.tensor([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]])
+        >>> pixels_of(torch.tensor([[1.0, -2.0, 10.0]]), intrinsics).tolist()
+        [[60.0, 20.0]]
+    """
+    rays = in_camera @ intrinsics.to(in_camera).T
+    return rays[..., :2] / rays[..., 2:].clamp(min=least_depth)
 
 
 def project_points(
@@ -173,8 +196,8 @@ def project_points(
             down to -0.5, the image's true edge.
 
     Returns:
-        The pairs, ordered by view, then by point; a point seen by two cameras is in two pairs. Empty when
-        nothing is seen.
+        The pairs, ordered by view, then by point; a point visible in two cameras is in two pairs. Empty when
+        none is.
 
     Raises:
         ValueError: If ``min_depth`` is not positive (points behind the camera would be mirrored into the
@@ -191,8 +214,7 @@ def project_points(
         in_camera = transform_points(camera.camera_from_lidar, positions)
         depths = in_camera[:, 2]
         ahead = (depths >= min_depth).nonzero()[:, 0]
-        rays = in_camera[ahead] @ camera.intrinsics.to(positions).T
-        pixels = rays[:, :2] / rays[:, 2:]
+        pixels = pixels_of(in_camera[ahead], camera.intrinsics)
         last = pixels.new_tensor([camera.width - 1, camera.height - 1])
         inside = ((pixels >= border) & (pixels <= last - border)).all(dim=1)
         kept = ahead[inside]
@@ -212,12 +234,10 @@ def drop_occluded(
 ) -> Pairs:
     """Drop the pairs whose point is hidden behind a nearer one in its camera's view.
 
-    The lidar stands elsewhere than the camera and sees past things that block the camera's sight. Each
-    camera's points are splatted into a coarse depth buffer. The gaps that the lidar's beams leave on near
-    surfaces are filled by a morphological closing: a cell counts as covered up to the largest depth that
-    every window around it contains a point of. So a gap between two points of a car is closed, but nothing
-    grows beyond the car's outline, and a road that recedes from beam to beam never hides itself. Points
-    clearly deeper than their cell are dropped.
+    The lidar sees past things that block the camera's sight. Each camera's points are splatted into a coarse
+    depth buffer. The gaps that the lidar's beams leave on near surfaces are filled by a morphological
+    closing: so a gap between two points of a car is closed, but nothing grows beyond the car's outline, and
+    a road that recedes from beam to beam never hides itself. Points deeper than their cell are dropped.
 
     Args:
         pairs: What :func:`project_points` returned.
@@ -242,16 +262,22 @@ def drop_occluded(
     for view, camera in enumerate(cameras):
         mine = (pairs.views == view).nonzero()[:, 0]
         if len(mine):
+            windows = round(gap_down / cell), round(gap_across / cell)
             depths = pairs.depths[mine]
-            column, row = _cells(pairs.pixels[mine], camera, cell).unbind(dim=1)
-            columns, rows = int(column.max()) + 1, int(row.max()) + 1
-            buffer = depths.new_full((rows * columns,), torch.inf)
-            buffer.scatter_reduce_(0, row * columns + column, depths, "amin")
-            nearest = _close_gaps(
-                buffer.view(rows, columns), round(gap_down / cell), round(gap_across / cell)
-            )
-            visible[mine] = depths <= nearest[row, column] * (1 + tolerance) + slack
+            nearest = _nearest_surface(_cells(pairs.pixels[mine], camera, cell), depths, windows)
+            visible[mine] = depths <= nearest * (1 + tolerance) + slack
     return Pairs(pairs.points[visible], pairs.views[visible], pairs.pixels[visible], pairs.depths[visible])
+
+
+def _nearest_surface(
+    cells: Int[Tensor, "pairs 2"], depths: Float[Tensor, " pairs"], gaps: tuple[int, int]
+) -> Float[Tensor, " pairs"]:
+    """Give the depth buffer's depth in each pair's cell, in metres, with gaps of (rows, columns) closed."""
+    column, row = cells.unbind(dim=1)
+    columns, rows = int(column.max()) + 1, int(row.max()) + 1
+    buffer = depths.new_full((rows * columns,), torch.inf)
+    buffer.scatter_reduce_(0, row * columns + column, depths, "amin")
+    return _close_gaps(buffer.view(rows, columns), *gaps)[row, column]
 
 
 def _cells(pixels: Float[Tensor, "pairs 2"], camera: Camera, cell: float) -> Int[Tensor, "pairs 2"]:

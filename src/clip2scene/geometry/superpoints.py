@@ -1,8 +1,8 @@
-"""Superpoints: the pieces a cloud falls into once the ground is taken away, and votes within them.
+"""Superpoints: the pieces a cloud falls into once the ground is taken away; votes and means within them.
 
-What a camera's pixels are called is often wrong in parts: the wheel of a car is a bicycle, its window a
-house. A piece of the cloud that stands alone is one thing, so its points may settle on one answer. No label
-is needed for that, and no image either.
+Pseudo-labels are often wrong in parts: the wheel of a car is a bicycle, its window a house. A piece of the
+cloud that stands alone is one thing, so its points may take one class. No label is needed for that, and no
+image either.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def find_superpoints(
         ground_height: Points up to this far above the ground belong to it, in metres.
 
     Returns:
-        Number of each point's piece, from 0; -1 for the ground.
+        Number of each point's superpoint, from 0; -1 for the ground.
 
     Raises:
         ValueError: If a cell's size is not positive.
@@ -92,22 +92,22 @@ def height_above_ground(
 def vote(
     superpoints: Int[Tensor, " points"],
     logits: Float[Tensor, "points classes"],
-    seen: Bool[Tensor, " points"],
+    visible: Bool[Tensor, " points"],
 ) -> Int[Tensor, " points"]:
-    """Let the points of each superpoint settle on one class.
+    """Give the points of each superpoint one class: that of the highest summed logits.
 
     Args:
         superpoints: What :func:`find_superpoints` returned.
         logits: How well each class fits each point; summed over the points, so that many who are unsure
             outweigh a few who are sure.
-        seen: Which points have a vote.
+        visible: Which points have a vote: those that a camera sees.
 
     Returns:
         The class with the highest sum at every point of a superpoint, those without a vote included;
         the point's own best class on the ground; -1 where nobody voted.
     """
-    votes = torch.where(seen[:, None], logits, 0.0)
-    own = torch.where(seen, votes.argmax(1), -1)
+    votes = torch.where(visible[:, None], logits, 0.0)
+    own = torch.where(visible, votes.argmax(1), -1)
     inside = superpoints >= 0
     if not inside.any():
         return own
@@ -120,13 +120,21 @@ def vote(
 def average_within(
     superpoints: Int[Tensor, " points"], values: Float[Tensor, "points channels"]
 ) -> Float[Tensor, "points channels"]:
-    """Give the points of each superpoint their mean; those of the ground keep their own value."""
+    """Give the points of each superpoint their mean; those of the ground keep their own value.
+
+    Args:
+        superpoints: What :func:`find_superpoints` returned.
+        values: Of each point.
+
+    Returns:
+        The superpoint means, in the type and unit of ``values``.
+    """
     inside = superpoints >= 0
     if not inside.any():
         return values
     pieces = superpoints[inside]
     counts = torch.bincount(pieces)
     sums = values.new_zeros(len(counts), values.shape[1]).index_add_(0, pieces, values[inside])
-    settled = values.clone()
-    settled[inside] = (sums / counts.clamp(min=1)[:, None])[pieces]
-    return settled
+    means = values.clone()
+    means[inside] = (sums / counts.clamp(min=1)[:, None])[pieces]
+    return means

@@ -23,8 +23,8 @@ class Trajectory:
     """Poses in order of time.
 
     Attributes:
-        times_us: Strictly rising.
-        poses: ``world_from_ego`` at each of them, in float64.
+        times_us: Microseconds, strictly rising.
+        poses: ``world_from_ego`` at each of them, in float64, translations in metres.
         source: The file they came from, for messages.
     """
 
@@ -33,10 +33,16 @@ class Trajectory:
     source: str
 
     def world_from_ego(self, time_us: int) -> Float[Tensor, "4 4"]:
-        """Give the pose at a moment: rotation and translation at constant speed between two known poses.
+        """Interpolate the pose at a moment: constant speed and turn rate between two known poses (slerp).
 
         A moment up to 0.1 s outside of a drive continues the motion between the drive's last (or first) pose
         and the nearest that is at least 50 ms away from it.
+
+        Args:
+            time_us: The moment, in microseconds.
+
+        Returns:
+            The pose, in float64, translation in metres.
 
         Raises:
             ValueError: If there is no pose within 1 s on both sides, nor two that can be continued.

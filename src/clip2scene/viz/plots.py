@@ -112,8 +112,8 @@ def draw_curves(
     Raises:
         ValueError: If no curve has a score, something spent is not positive, or curves outnumber colours.
     """
-    known = {name: {x: curve[x] for x in sorted(curve) if curve[x]} for name, curve in curves.items()}
-    known = {name: curve for name, curve in known.items() if curve}
+    given = {name: {x: curve[x] for x in sorted(curve) if curve[x]} for name, curve in curves.items()}
+    known = {name: curve for name, curve in given.items() if curve}
     spent = sorted({x for curve in known.values() for x in curve})
     if not spent or spent[0] <= 0 or len(known) > len(CURVE_COLOURS):
         raise ValueError(
@@ -129,8 +129,7 @@ def draw_curves(
         axes.set_xticks(spent, [f"{x:g}" for x in spent])
         axes.set_xticks([], minor=True)
         axes.grid(axis="y")
-        ends = [float(np.mean(curve[max(curve)])) for curve in known.values()]
-        places = _apart(ends, least=float(high - low) / 20)
+        places = _apart([np.mean(curve[max(curve)]) for curve in known.values()], least=(high - low) / 20)
         for (name, curve), place, colour in zip(known.items(), places, CURVE_COLOURS, strict=False):
             _draw_curve(axes, curve, _hex(colour))
             _write(axes, 1.02, place, name, colour, fontsize=20)
@@ -233,7 +232,7 @@ def _range(numbers: Sequence[float]) -> tuple[float, float]:
     return float(min(kept) - room), float(max(kept) + room)
 
 
-def _apart(places: Sequence[float], least: float) -> list[float]:
+def _apart(places: Sequence[np.floating], least: np.floating) -> list[float]:
     """Move numbers apart, from the lowest upwards, so that words on them do not touch."""
     moved, below = np.array(places), -np.inf
     for number in np.argsort(places, kind="stable"):

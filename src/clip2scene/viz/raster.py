@@ -232,28 +232,34 @@ def panel(
     if not images or len(images) != len(titles):
         raise ValueError(f"a panel needs pictures and a title for each, got {len(images)} and {len(titles)}")
     columns = columns or len(images)
-    margin, gap, title_height, heading_height = _MARGIN, 18, 40, 60 if heading else 0
-    cell = (width - 2 * margin - (columns - 1) * gap) // columns
-    scaled = [_fit_width(image, cell) for image in images]
-    rows = [range(start, min(start + columns, len(scaled))) for start in range(0, len(scaled), columns)]
-    heights = [title_height + max(scaled[number].height for number in row) for row in rows]
-    if legend is not None and legend.width > width - 2 * margin:
-        legend = _fit_width(legend, width - 2 * margin)
-    below = legend.height + gap if legend is not None else 0
-    top = margin // 2 + heading_height
-    sheet = Image.new("RGB", (width, top + sum(heights) + gap * (len(rows) - 1) + below + margin), SHEET)
+    inner, gap, heading_height = width - 2 * _MARGIN, 18, 60 if heading else 0
+    cell = (inner - (columns - 1) * gap) // columns
+    rows = [
+        _row(images[start : start + columns], titles[start : start + columns], cell, gap)
+        for start in range(0, len(images), columns)
+    ]
+    below = [legend if legend.width <= inner else _fit_width(legend, inner)] if legend is not None else []
+    top = _MARGIN // 2 + heading_height
+    height = top + sum(part.height + gap for part in (*rows, *below)) - gap + _MARGIN
+    sheet = Image.new("RGB", (width, height), SHEET)
     if heading:
-        _write(sheet, (margin, top - heading_height // 2), heading, 28)
-    for row, height in zip(rows, heights, strict=True):
-        for place, number in enumerate(row):
-            left = margin + place * (cell + gap)
-            size = min(22, 22 * cell // max(1, _text_width(titles[number], 22)))
-            _write(sheet, (left, top + title_height // 2), titles[number], max(size, 8))
-            sheet.paste(scaled[number], (left, top + title_height))
-        top += height + gap
-    if legend is not None:
-        sheet.paste(legend, (margin, top))
+        _write(sheet, (_MARGIN, top - heading_height // 2), heading, 28)
+    for part in (*rows, *below):
+        sheet.paste(part, (_MARGIN, top))
+        top += part.height + gap
     return sheet
+
+
+def _row(images: Sequence[Image.Image], titles: Sequence[str], cell: int, gap: int) -> Image.Image:
+    """Put pictures side by side, each ``cell`` pixels wide, with its title above."""
+    scaled, title_height = [_fit_width(image, cell) for image in images], 40
+    height = title_height + max(image.height for image in scaled)
+    row = Image.new("RGB", (len(images) * (cell + gap) - gap, height), SHEET)
+    for number, (image, title) in enumerate(zip(scaled, titles, strict=True)):
+        left, size = number * (cell + gap), min(22, 22 * cell // max(1, _text_width(title, 22)))
+        _write(row, (left, title_height // 2), title, max(size, 8))
+        row.paste(image, (left, title_height))
+    return row
 
 
 def save_png(path: Path, image: Image.Image) -> None:

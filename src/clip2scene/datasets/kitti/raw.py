@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
@@ -175,17 +176,9 @@ def world_from_imu(fix: Float[Tensor, " 6"], scale: float) -> Float[Tensor, "4 4
     latitude, longitude, altitude, roll, pitch, yaw = fix.double()
     east = torch.deg2rad(longitude)
     north = torch.asinh(torch.tan(torch.deg2rad(latitude)))
-    turn = _turn(yaw, 0, 1) @ _turn(pitch, 2, 0) @ _turn(roll, 1, 2)
+    turn = torch.from_numpy(Rotation.from_euler("ZYX", [yaw, pitch, roll]).as_matrix())
     place = torch.stack([scale * EARTH_RADIUS_M * east, scale * EARTH_RADIUS_M * north, altitude])
     return rigid(turn, "a pose", place)
-
-
-def _turn(angle: Float[Tensor, ""], first: int, second: int) -> Float[Tensor, "3 3"]:
-    """Turn one axis towards another."""
-    turn = torch.eye(3, dtype=torch.float64)
-    turn[first, first] = turn[second, second] = angle.cos()
-    turn[second, first], turn[first, second] = angle.sin(), -angle.sin()
-    return turn
 
 
 def _choose_drives(root: Path, split: str) -> list[Path]:
