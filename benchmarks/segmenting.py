@@ -3,15 +3,18 @@
 A dense sweep of the embedded world is labelled by an untrained student in a text space of 512 channels, once
 as :func:`clip2scene.inference.predict.predict` does, and once by averaging the embeddings, which are then
 compared with the names. "heads" has random features in the place of the backbone's. Each measurement has a
-process of its own; memory is what it adds to that process's peak, for each point. Labels are compared too.
+process of its own; memory is what it adds to that process's peak, for each point. Labels are compared too;
+with a run and its data, those of its trained student on every cloud of a split.
 
     python benchmarks/segmenting.py --points 200000 --channels 512
+    python benchmarks/segmenting.py --run RUN --data-root DATA
 """
 
 import argparse
 import multiprocessing
 import resource
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +22,9 @@ from torch import Tensor, nn
 
 from clip2scene import build
 from clip2scene.geometry.superpoints import average_within, find_superpoints
-from clip2scene.inference.predict import predict
+from clip2scene.inference.predict import open_split, predict
 from clip2scene.recipes import toytown
+from clip2scene.runs.run import open_run
 from clip2scene.student.model import Embedder
 from clip2scene.toytown.sensors import lidar_sweep
 from clip2scene.toytown.town.world import build_town
@@ -102,13 +106,31 @@ def measure(
     results.put((min(seconds), added * 1.024 / len(cloud), labels.numpy()))
 
 
+def compare(folder: Path, data_root: Path) -> None:
+    """Print how many labels of a trained student differ between the two ways, over the val split."""
+    run = open_run(folder)
+    student, points, differ = run.student(), 0, 0
+    assert student.superpoint_mean, "a run without superpoint means has only one way"
+    dataset = open_split(run, data_root, "val")
+    for number in range(len(dataset.tokens)):
+        cloud = dataset[number].cloud
+        one, other = (label(student, run.prompts, cloud).argmax(1) for label in (by_embeddings, by_logits))
+        points, differ = points + len(cloud), differ + int((one != other).sum())
+    print(f"{differ} labels of {points} points in {len(dataset.tokens)} clouds differ")
+
+
 def main() -> None:
     """Parse, measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--points", type=int, default=200_000)
     parser.add_argument("--channels", type=int, default=512)
     parser.add_argument("--towns", type=int, default=1, help="clouds to compare the labels on")
+    parser.add_argument("--run", type=Path, help="a trained run, to compare its labels and nothing else")
+    parser.add_argument("--data-root", type=Path)
     args = parser.parse_args()
+    if args.run:
+        compare(args.run, args.data_root)
+        return
     spawn = multiprocessing.get_context("spawn")
     print(
         "| part | way | points | CPU seconds | kB a point | times faster | times less | labels that differ |"

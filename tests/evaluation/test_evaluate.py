@@ -1,12 +1,17 @@
 import json
 import math
+import shutil
+from collections import Counter
 
 import pytest
 import torch
 
 from clip2scene.config import Recipe, TeacherConfig
+from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.distill.lifted import LiftedSample
+from clip2scene.evaluation import evaluate as evaluate_module
 from clip2scene.evaluation.evaluate import COLUMNS, evaluate_samples, write_metrics
+from clip2scene.runs import run as run_module
 from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
 from clip2scene.types import PointCloud, Prompts
@@ -57,7 +62,7 @@ def test_each_column_scores_its_predictions_on_its_points():
     assert scores["teacher_seen"].confusion == ((1, 0), (1, 1))  # at point 1 its two pairs add up to "wall"
     assert scores["teacher_seen"].unanswered == (0, 0)
     assert scores["teacher"].confusion == ((1, 0), (1, 1))
-    assert scores["teacher"].unanswered == (0, 1)  # the point it does not see counts as wrong
+    assert scores["teacher"].unanswered == (0, 1)  # the point that no camera sees counts as wrong
     assert scores["random"].num_points == scores["student"].num_points == 4
     assert set(scores) == {*COLUMNS, "random"}
 
@@ -110,3 +115,32 @@ def test_metrics_tell_how_the_student_was_trained(tmp_path):
     assert metrics["columns"]["teacher_seen"]["miou"] is None
     assert [metrics[key] for key in ("split", "recipe", "seed")] == ["test", "mine", 7]
     assert metrics["teacher_trained_on_2d_labels"] and not metrics["label_free"]
+
+
+def counted(monkeypatch, owner, name, counts):
+    """Count the calls of a function of a module, or a constructor."""
+    real = getattr(owner, name)
+
+    def call(*args, **options):
+        counts[f"{owner.__name__.rpartition('.')[2]}.{name}"] += 1
+        return real(*args, **options)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+def test_scores_and_pictures_open_everything_once(tiny_run, tiny_toytown, tmp_path, monkeypatch, call):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    shutil.rmtree(run / "carried" / "val")  # so that the teacher is needed as well
+    counts = Counter()
+    counted(monkeypatch, NuScenes, "__init__", counts)
+    counted(monkeypatch, evaluate_module, "open_run", counts)
+    counted(monkeypatch, run_module, "load_clip", counts)
+    counted(monkeypatch, run_module, "load_checkpoint", counts)
+    code, said, err = call("evaluate", run, "--data-root", tiny_toytown, "--pictures", 2)
+    assert code == 0 and said.count("drew ") == 6, err
+    assert counts == {
+        "NuScenes.__init__": 1,
+        "evaluate.open_run": 1,
+        "run.load_clip": 1,
+        "run.load_checkpoint": 1,
+    }

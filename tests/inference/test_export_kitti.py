@@ -33,7 +33,7 @@ def run(tiny_kitti, tiny_recipe, tmp_path_factory):
     return folder
 
 
-def test_semantic_kittis_layout_is_learnt_judged_and_exported_from_the_command_line(
+def test_semantic_kittis_layout_is_trained_on_evaluated_and_exported_from_the_command_line(
     call, tiny_kitti, tmp_path
 ):
     folder, out, data = tmp_path / "run", tmp_path / "out", ("--data-root", tiny_kitti)
@@ -61,9 +61,9 @@ def test_exported_labels_score_as_the_evaluation_says(run, tiny_kitti, tmp_path)
         raw = np.fromfile(path, "<u4")
         truth = dataset[number].labels
         assert len(raw) == len(truth) and set(raw.tolist()) < set(SEMANTIC_KITTI.train_id_of_raw)
-        answers = train_ids(torch.from_numpy(raw.astype(np.int64)), TOYTOWN_KITTI)
-        for true, answer in zip(truth[truth >= 0].tolist(), answers[truth >= 0].tolist(), strict=True):
-            counts[true, answer] += 1
+        predicted = train_ids(torch.from_numpy(raw.astype(np.int64)), TOYTOWN_KITTI)
+        for true, label in zip(truth[truth >= 0].tolist(), predicted[truth >= 0].tolist(), strict=True):
+            counts[true, label] += 1
     assert counts.tolist() == torch.tensor(scores.confusion).tolist()
 
 
@@ -126,7 +126,9 @@ def test_runs_of_other_layouts_and_unknown_splits_are_refused(
     assert not out.exists()
 
 
-def test_a_split_without_images_cannot_teach_but_can_be_judged(run, tiny_kitti, tiny_recipe, tmp_path, call):
+def test_a_split_without_images_cannot_be_trained_on_but_can_be_evaluated(
+    run, tiny_kitti, tiny_recipe, tmp_path, call
+):
     root = shutil.copytree(tiny_kitti, tmp_path / "kitti")
     for folder in root.glob("sequences/*/image_2"):
         shutil.rmtree(folder)
@@ -147,7 +149,9 @@ def test_a_split_without_images_cannot_teach_but_can_be_judged(run, tiny_kitti, 
     assert columns["teacher_seen"]["num_points"] == 0
 
 
-def test_a_sample_without_its_image_teaches_nothing_but_is_judged(run, tiny_kitti, tiny_recipe, tmp_path):
+def test_a_sample_without_its_image_is_not_trained_on_but_is_evaluated(
+    run, tiny_kitti, tiny_recipe, tmp_path
+):
     root = shutil.copytree(tiny_kitti, tmp_path / "kitti")
     for sequence in ("00", "08"):
         (root / "sequences" / sequence / "image_2" / "000001.png").unlink()
@@ -215,8 +219,8 @@ def test_words_that_are_no_class_of_the_data_set_are_never_predicted(tiny_run, t
     words = ("sky", "car", "road")
     assert set(words) <= set(CITYSCAPES.classes)
     run = replace(run, prompts=Prompts(words, words, torch.arange(3), embeddings))
-    (_, answers), _ = predictions(run, dataset)
-    assert {TOYTOWN.classes[label] for label in answers.tolist()} == {"driveable surface"}
+    (_, labels), _ = predictions(run, dataset)
+    assert {TOYTOWN.classes[label] for label in labels.tolist()} == {"driveable surface"}
     run = replace(run, prompts=Prompts(("sky",), ("sky",), torch.arange(1), embeddings[:1]))
     with pytest.raises(ValueError, match="no word of run .* is a class of 'toytown'"):
         next(predictions(run, dataset))
@@ -227,7 +231,7 @@ def test_a_student_of_merged_sweeps_takes_them_and_labels_the_keyframe(tiny_run,
     dataset = open_split(run, tiny_toytown, "val")
     alone = dict(predictions(open_run(tiny_run), open_split(open_run(tiny_run), tiny_toytown, "val")))
     changed = 0
-    for token, answers in predictions(run, dataset):
+    for token, labels in predictions(run, dataset):
         sample = dataset[dataset.tokens.index(token)]
         (sweep,) = sample.sweeps
         still = ~seen_through(sweep.positions, sample.cloud.positions, viewpoint=NuScenes.viewpoint)
@@ -235,6 +239,6 @@ def test_a_student_of_merged_sweeps_takes_them_and_labels_the_keyframe(tiny_run,
         features = torch.cat([sample.cloud.features, sweep.features[still]])
         logits = predict(run.student(), run.prompts, PointCloud(positions, features)).logits
         words = [run.prompts.classes[word] for word in logits[: len(sample.cloud)].argmax(1)]
-        assert [TOYTOWN.classes[label] for label in answers] == words
-        changed += int((answers != alone[token]).sum())
+        assert [TOYTOWN.classes[label] for label in labels] == words
+        changed += int((labels != alone[token]).sum())
     assert changed

@@ -68,7 +68,7 @@ def test_a_submission_has_one_byte_a_point_for_every_keyframe_and_declares_its_i
         labels = np.fromfile(files[f"{token}_lidarseg.bin"], np.uint8)
         assert len(labels) == cloud.stat().st_size // 20
         assert [CHALLENGE[label] for label in labels.tolist()] == [
-            TOYTOWN.classes[answer] for answer in predicted[token_of_cloud[cloud]].tolist()
+            TOYTOWN.classes[label] for label in predicted[token_of_cloud[cloud]].tolist()
         ]
     assert json.loads((submission / "val" / "submission.json").read_text()) == {
         "meta": {

@@ -55,8 +55,8 @@ def test_each_picture_is_drawn_once_however_many_are_asked_for(tiny_run, tiny_to
 
 def test_a_perfect_student_is_all_green_and_a_wrong_one_has_red(sample):
     def errors_of(student):
-        answers = {"student": student, "ground truth": sample.labels}
-        return colours_of(draw_above(sample, answers, TOYTOWN))
+        labels = {"student": student, "ground truth": sample.labels}
+        return colours_of(draw_above(sample, labels, TOYTOWN))
 
     assert RIGHT in errors_of(sample.labels)
     assert WRONG not in errors_of(sample.labels)
@@ -66,8 +66,8 @@ def test_a_perfect_student_is_all_green_and_a_wrong_one_has_red(sample):
 
 
 def test_the_picture_from_above_shows_the_truth_in_its_classes_colours(sample):
-    answers = {"student": sample.labels, "ground truth": sample.labels}
-    shown = colours_of(draw_above(sample, answers, TOYTOWN))
+    labels = {"student": sample.labels, "ground truth": sample.labels}
+    shown = colours_of(draw_above(sample, labels, TOYTOWN))
     road = torch.tensor([TOYTOWN.classes.index("driveable surface")])
     assert tuple(class_colours(road, TOYTOWN)[0].tolist()) in shown
 

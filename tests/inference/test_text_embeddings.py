@@ -36,7 +36,7 @@ def robot(tiny_run, tmp_path):
     return run
 
 
-def test_a_student_answers_by_a_table_as_by_the_encoder_that_made_it(tiny_run, robot, tmp_path):
+def test_a_student_labels_by_a_table_as_by_the_encoder_that_made_it(tiny_run, robot, tmp_path):
     embed_words(WORDS, run=tiny_run).save(tmp_path / "table.safetensors")
     here, there = Segmenter.load(tiny_run), Segmenter.load(robot, words=tmp_path / "table.safetensors")
     for segmenter in (here, there):
