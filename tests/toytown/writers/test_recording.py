@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from clip2scene.toytown.sensors import camera_rig
+from clip2scene.toytown.town.world import build_town
+from clip2scene.toytown.writers.recording import Recording, take_image, take_sweep
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [{"sweeps_per_keyframe": 11}, {"keyframes_per_scene": 21}, {"sweeps_per_keyframe": 0}, {"width": 0}],
+)
+def test_impossible_recordings_are_refused(numbers):
+    with pytest.raises(ValueError, match="must"):
+        Recording(**numbers)
+
+
+def test_a_chance_above_one_is_refused():
+    with pytest.raises(ValueError, match=r"missing_kinds must lie in 0\.\.1, got 1\.5"):
+        Recording(missing_kinds=1.5)
+
+
+def test_noise_follows_from_town_and_time_alone():
+    town, recording = build_town(1), Recording(azimuth_steps=40)
+    first, again, later = (take_sweep(town, time, recording) for time in (500_000, 500_000, 550_000))
+    assert np.array_equal(first.positions, again.positions)
+    assert not np.array_equal(first.positions[:50], later.positions[:50])
+    camera = camera_rig(32, 16)[0]
+    first, again, later = (take_image(town, time, camera) for time in (500_000, 500_000, 550_000))
+    assert np.array_equal(first.rgb, again.rgb) and not np.array_equal(first.rgb, later.rgb)
