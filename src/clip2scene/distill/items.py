@@ -42,13 +42,15 @@ class TrainSet:
     def __init__(self, paths: Sequence[Path], recipe: Recipe, visible: LabelMask | None = None) -> None:
         self.paths = paths
         self.recipe = recipe
-        self.visible = visible or (lambda _, labels: labels)
+        self.visible = visible
 
     def read(self, number: int, generator: torch.Generator) -> TrainItem:
         """Read one sample's lesson, with as many of its pixel-point pairs as are compared in a step."""
         lifted, recipe = load_lifted(self.paths[number]), self.recipe
         if recipe.supervision == "labels":
             train_item = lifted.item_from_labels()
+            if self.visible is None:
+                return train_item
             return replace(train_item, targets=self.visible(self.paths[number].stem, train_item.targets))
         if recipe.loss.form == "pixel-infonce":
             drawn = torch.randperm(len(lifted.pair_points), generator=generator)
