@@ -19,8 +19,7 @@ from tests.datasets.kitti.test_raw import root as raw_root
 from tests.datasets.rooms.conftest import seven, tum
 from tests.datasets.test_clouds import every_format
 
-from clip2scene.classes.scannet200 import SCANNET_200
-from clip2scene.classes.tables import NUSCENES, TOYTOWN
+from clip2scene.classes.tables import NUSCENES, SCANNET_200, TOYTOWN
 from clip2scene.datasets.clouds import read_cloud
 from clip2scene.datasets.drive_log.classes import read_labels
 from clip2scene.datasets.kitti.object import KittiObject

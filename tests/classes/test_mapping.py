@@ -5,7 +5,6 @@ import pytest
 
 from clip2scene.classes.class_set import ClassSet, keep_classes
 from clip2scene.classes.mapping import map_classes
-from clip2scene.classes.scannet200 import SCANNET_200
 from clip2scene.classes.tables import (
     ALL,
     CITYSCAPES,
@@ -13,21 +12,22 @@ from clip2scene.classes.tables import (
     NUSCENES,
     PANDASET,
     SCANNET,
+    SCANNET_200,
     SEMANTIC_KITTI,
     TOYTOWN,
 )
 from clip2scene.types import IGNORE_LABEL
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "words.md"
-SPOKEN = [NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET, ALL]
-JUDGED = [NUSCENES, TOYTOWN, CITYSCAPES, PANDASET, SEMANTIC_KITTI]
+PROMPTED = [NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET, ALL]
+EVALUATED = [NUSCENES, TOYTOWN, CITYSCAPES, PANDASET, SEMANTIC_KITTI]
 TITLES = {"nuScenes": NUSCENES, "SemanticKITTI": SEMANTIC_KITTI, "Cityscapes": CITYSCAPES, "ScanNet": SCANNET}
 
 
-def by_name(prompted, judged):
-    found = map_classes(prompted, judged).tolist()
+def by_name(prompted, evaluated):
+    found = map_classes(prompted, evaluated).tolist()
     return {
-        word: judged.classes[i] if i >= 0 else "-" for word, i in zip(prompted.classes, found, strict=True)
+        word: evaluated.classes[i] if i >= 0 else "-" for word, i in zip(prompted.classes, found, strict=True)
     }
 
 
@@ -48,12 +48,12 @@ def tables(text):
             header = None
 
 
-@pytest.mark.parametrize("spoken", SPOKEN, ids=lambda each: each.name)
-@pytest.mark.parametrize("judged", JUDGED, ids=lambda each: each.name)
-def test_every_word_has_an_answer_or_none_in_every_street(prompted, judged):
-    found = map_classes(prompted, judged)
+@pytest.mark.parametrize("prompted", PROMPTED, ids=lambda each: each.name)
+@pytest.mark.parametrize("evaluated", EVALUATED, ids=lambda each: each.name)
+def test_every_word_has_an_answer_or_none_in_every_street(prompted, evaluated):
+    found = map_classes(prompted, evaluated)
     assert found.shape == (len(prompted),)
-    assert found.min() >= IGNORE_LABEL and found.max() < len(judged)
+    assert found.min() >= IGNORE_LABEL and found.max() < len(evaluated)
 
 
 @pytest.mark.parametrize("class_set", CLASS_SETS.values(), ids=CLASS_SETS)
@@ -70,21 +70,21 @@ def test_finer_words_become_one_class():
 
 
 def test_a_word_means_the_same_in_the_union_as_in_its_own_set():
-    for judged in JUDGED:
-        union = by_name(ALL, judged)
+    for evaluated in EVALUATED:
+        union = by_name(ALL, evaluated)
         for prompted in (NUSCENES, SEMANTIC_KITTI, CITYSCAPES, SCANNET):
-            assert by_name(prompted, judged).items() <= union.items()
+            assert by_name(prompted, evaluated).items() <= union.items()
 
 
 def test_toytown_judges_as_nuscenes_does_where_it_has_the_class():
-    for prompted in SPOKEN:
+    for prompted in PROMPTED:
         whole, part = by_name(prompted, NUSCENES), by_name(prompted, TOYTOWN)
         for word, answer in whole.items():
             assert part[word] == (answer if answer in TOYTOWN.classes else "-")
 
 
 def test_pandaset_judges_as_cityscapes_does():
-    for prompted in SPOKEN:
+    for prompted in PROMPTED:
         assert by_name(prompted, PANDASET) == by_name(prompted, CITYSCAPES)
 
 
@@ -104,17 +104,17 @@ def test_words_without_a_table_are_refused():
 
 
 def test_the_documents_tables_are_complete_and_true():
-    written = {judged: {} for judged in ("nuscenes", "toytown", "cityscapes", "semantic-kitti")}
+    written = {name: {} for name in ("nuscenes", "toytown", "cityscapes", "semantic-kitti")}
     for heading, row in tables(DOCS.read_text(encoding="utf-8")):
-        for judged, answers in written.items():
-            if f"in {judged}" in row:
-                answers.setdefault(heading, {})[row["word"]] = row[f"in {judged}"]
-    for judged, by_heading in written.items():
-        judged = CLASS_SETS[judged]
+        for name, answers in written.items():
+            if f"in {name}" in row:
+                answers.setdefault(heading, {})[row["word"]] = row[f"in {name}"]
+    for name, by_heading in written.items():
+        evaluated = CLASS_SETS[name]
         for heading, rows in by_heading.items():
             prompted = TITLES.get(heading, ALL)
-            true = by_name(prompted, judged)
-            assert rows.items() <= true.items(), (judged.name, heading)
+            true = by_name(prompted, evaluated)
+            assert rows.items() <= true.items(), (evaluated.name, heading)
             unsaid = {word: answer for word, answer in true.items() if word not in rows and answer != word}
             furniture = set(SCANNET.classes) if prompted is ALL else set()
             assert all(answer == "-" and word in furniture for word, answer in unsaid.items()), unsaid

@@ -15,7 +15,7 @@ from clip2scene.types import IGNORE_LABEL
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The classes a data set is judged by, or the words that a teacher is asked for.
+    """The classes of an evaluation, or those of the prompts that a teacher is asked for.
 
     Attributes:
         name: The data set's name.
@@ -145,7 +145,7 @@ def keep_known(class_set: ClassSet, unknown_words: Callable[[str], list[str]]) -
     if not kept:
         raise ValueError(
             f"the image-text model knows no prompt of class set {class_set.name!r}; use a class set in words "
-            "that it was taught, or a model with a larger vocabulary"
+            "that it was trained with, or a model with a larger vocabulary"
         )
     return keep_classes(class_set, class_set.name, kept)
 

@@ -1,7 +1,8 @@
-"""How answers in the words of one class set are judged in another.
+"""Class mapping: which evaluation class each prompt class stands for.
 
-The table is by class name, so that a word means the same whichever set it comes from; ``docs/words.md`` gives
-the reasons.
+Predictions name prompt classes, the words that the teacher is asked for; scores are of evaluation classes, in
+which the true labels are. The table is by class name, so that a word means the same whichever set it comes
+from; ``docs/words.md`` gives the reasons.
 """
 
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from clip2scene.types import IGNORE_LABEL
 
 _COLUMN = {"nuscenes": 0, "toytown": 0, "cityscapes": 1, "pandaset": 1}
 _COLUMN |= {"semantic-kitti": 2, "toytown-kitti": 2}
-"""Where the classes of a judged set stand in a row of :data:`_JUDGED_AS`; toytown's are parts of others."""
+"""Where the classes of an evaluation stand in a row of :data:`_STANDS_FOR`; toytown's are parts of others."""
 
-_JUDGED_AS: dict[str, tuple[str | None, str | None, str | None]] = {
+_STANDS_FOR: dict[str, tuple[str | None, str | None, str | None]] = {
     # word: nuScenes, Cityscapes, SemanticKITTI
     "barrier": ("barrier", "fence", "fence"),
     "bicycle": ("bicycle", "bicycle", "bicycle"),
@@ -65,22 +66,22 @@ _JUDGED_AS: dict[str, tuple[str | None, str | None, str | None]] = {
 }
 
 
-def map_classes(prompted: ClassSet, judged: ClassSet) -> Int[Tensor, " spoken"]:
-    """Say how answers in the words of one class set are judged in another.
+def map_classes(prompted: ClassSet, evaluated: ClassSet) -> Int[Tensor, " prompt_classes"]:
+    """Map the classes of the prompts to those of the evaluation.
 
     A finer class counts as the coarser one it is part of. A coarser class counts as the one part of it that
-    the table names; the other parts are then never answered.
+    the table names; the other parts are then never predicted.
 
     Args:
-        prompted: The classes that answers name.
-        judged: The classes that the truth names.
+        prompted: The classes that predictions name.
+        evaluated: The classes that the true labels name.
 
     Returns:
-        Train id in ``judged`` of each class of ``prompted``; ``IGNORE_LABEL``, no answer and so wrong, where
-        ``judged`` has no such class.
+        Train id in ``evaluated`` of each class of ``prompted``; ``IGNORE_LABEL``, no prediction and so wrong,
+        where ``evaluated`` has no such class.
 
     Raises:
-        ValueError: If it is not known what a class of ``prompted`` is in ``judged``.
+        ValueError: If it is not known what a class of ``prompted`` is in ``evaluated``.
 
     Example:
         >>> from clip2scene.classes.tables import CITYSCAPES, TOYTOWN
@@ -88,37 +89,37 @@ def map_classes(prompted: ClassSet, judged: ClassSet) -> Int[Tensor, " spoken"]:
         >>> [TOYTOWN.classes[number] if number >= 0 else None for number in found]
         ['driveable surface', 'manmade', 'manmade', None]
     """
-    column = _COLUMN.get(judged.name)
-    answers = torch.full((len(prompted),), IGNORE_LABEL)
+    column = _COLUMN.get(evaluated.name)
+    mapped = torch.full((len(prompted),), IGNORE_LABEL)
     for number, word in enumerate(prompted.classes):
-        if word in judged.classes:
-            answers[number] = judged.classes.index(word)
-            continue
-        if column is None or word not in _JUDGED_AS:
-            raise ValueError(
-                f"it is not known what class {word!r} of class set {prompted.name!r} is in {judged.name!r}, "
-                f"whose classes are {', '.join(judged.classes)}; answers in words of the sets nuscenes, "
-                f"semantic-kitti, cityscapes and scannet are judged in {', '.join(_COLUMN)}"
-            )
-        stands_for = _JUDGED_AS[word][column]
-        if stands_for in judged.classes:
-            answers[number] = judged.classes.index(stands_for)
-    return answers
+        stands_for: str | None = word
+        if word not in evaluated.classes:
+            if column is None or word not in _STANDS_FOR:
+                raise ValueError(
+                    f"it is not known what class {word!r} of class set {prompted.name!r} is in "
+                    f"{evaluated.name!r}, whose classes are {', '.join(evaluated.classes)}; predictions in "
+                    "words of the sets nuscenes, semantic-kitti, cityscapes and scannet are evaluated in "
+                    f"{', '.join(_COLUMN)}"
+                )
+            stands_for = _STANDS_FOR[word][column]
+        if stands_for in evaluated.classes:
+            mapped[number] = evaluated.classes.index(stands_for)
+    return mapped
 
 
 @dataclass(frozen=True)
 class ClassMapping:
-    """The classes that answers are judged in, and what each class of the words is among them.
+    """The evaluation classes, and which of them each prompt class stands for.
 
     Attributes:
-        classes: Their names.
-        of_words: Train id of each of the words' classes; ``IGNORE_LABEL`` where there is no such class, which
-            counts as a wrong answer.
+        classes: Names of the evaluation classes.
+        of_words: Train id of each prompt class; ``IGNORE_LABEL`` where there is no such evaluation class,
+            which counts as a wrong prediction.
     """
 
     classes: tuple[str, ...]
-    of_words: Int[Tensor, " spoken"]
+    of_words: Int[Tensor, " prompt_classes"]
 
-    def translate(self, answers: Int[Tensor, " points"]) -> Int[Tensor, " points"]:
-        """Turn answers in the words' classes into train ids; no answer stays none."""
-        return torch.where(answers < 0, IGNORE_LABEL, self.of_words[answers.clamp(min=0)])
+    def translate(self, predictions: Int[Tensor, " points"]) -> Int[Tensor, " points"]:
+        """Turn prompt classes, by position, into train ids; ``IGNORE_LABEL`` stays."""
+        return torch.where(predictions < 0, IGNORE_LABEL, self.of_words[predictions.clamp(min=0)])

@@ -5,8 +5,7 @@ import torch
 from tests.datasets.rooms.conftest import EVERY, LABELLED, MESH, SCENE, VERTICES, write_ply
 
 from clip2scene.build import open_dataset
-from clip2scene.classes.scannet200 import SCANNET_200
-from clip2scene.classes.tables import SCANNET
+from clip2scene.classes.tables import SCANNET, SCANNET_200
 from clip2scene.config import DataConfig
 from clip2scene.datasets.rooms.scannet import ScanNet
 from clip2scene.types import IGNORE_LABEL

@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clip2scene.classes.scannet200 import SCANNET_200
-from clip2scene.classes.tables import SCANNET
+from clip2scene.classes.tables import SCANNET, SCANNET_200
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.datasets.rooms.scannet import ScanNet

@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
-from clip2scene.classes.scannet200 import SCANNET_200
-from clip2scene.classes.tables import SCANNET
+from clip2scene.classes.tables import SCANNET, SCANNET_200
 from clip2scene.datasets.checks import find_class_set, read_image
 from clip2scene.datasets.kitti.files import check_middle, colour_camera
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid

@@ -13,8 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
-from clip2scene.classes.scannet200 import SCANNET_200
-from clip2scene.classes.tables import SCANNET
+from clip2scene.classes.tables import SCANNET, SCANNET_200
 from clip2scene.datasets.checks import check_labelled, check_names, labelled_tokens, read_own_split
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions
 from clip2scene.datasets.rooms import scene as scannet_scene

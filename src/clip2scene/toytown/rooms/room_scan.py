@@ -19,8 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from clip2scene.classes.scannet200 import CATEGORIES
-from clip2scene.classes.tables import SCANNET
+from clip2scene.classes.tables import SCANNET, SCANNET_CATEGORIES
 from clip2scene.toytown.rooms.furniture import NYU40_OF_NOUN
 from clip2scene.toytown.rooms.room import Room
 from clip2scene.toytown.sensors import look_at_heading, pinhole, pixel_rays, render_camera
@@ -30,7 +29,7 @@ SEGMENTS = "vh_clean_2.0.010000.segs.json"
 _LOOKS_FROM = 12
 _NEAR_M = 2e-3
 
-CATEGORY_OF_NOUN = {name: raw for raw, name in CATEGORIES.items() if name in NYU40_OF_NOUN}
+CATEGORY_OF_NOUN = {name: raw for raw, name in SCANNET_CATEGORIES.items() if name in NYU40_OF_NOUN}
 """ScanNet's own id of every kind of thing in a room."""
 
 
