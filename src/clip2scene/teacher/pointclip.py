@@ -9,6 +9,7 @@ class of its region:
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -67,9 +68,8 @@ def point_clip(
         dot: Radius of the disc that a point covers in it, in pixels.
         min_points: Regions of fewer points are not classified themselves.
         ground_square: Edge of the grid cells of the ground, in metres.
-        centred: Not in the paper: subtract the mean of the sweep's image embeddings, and of the text
-            embeddings, before the cosine. The model was not trained on depth maps, their embeddings are much
-            alike, and one class would get nearly all of them.
+        centred: Not in the paper: subtract the means of image and of text embeddings before the cosine, since
+            those of depth maps are much alike and one class would get nearly all.
 
     Returns:
         Train id of every point; ``IGNORE_LABEL`` everywhere if no region has enough points.
@@ -77,24 +77,27 @@ def point_clip(
     Raises:
         ValueError: If a setting is out of range.
     """
+    _check_settings(side, dot, min_points, ground_square)
+    positions = positions.float()
+    (standing, superpoints), (ground, squares) = _regions(positions, min_points, ground_square)
+    standing_maps = _draw(positions[standing], superpoints, VIEWS, side, dot)
+    ground_maps = _draw(positions[ground], squares, FROM_ABOVE, side, dot)
+    embeddings = [_embed(clip, maps) for maps in chain(standing_maps, ground_maps)]
+    labels = torch.full((len(positions),), IGNORE_LABEL)
+    if not embeddings:
+        return labels
+    of_region = _classify(torch.cat(embeddings), prompts, centred)
+    labels[standing] = of_region[superpoints]
+    labels[ground] = of_region[squares + (int(superpoints.max()) + 1 if len(superpoints) else 0)]
+    return _fill_from_nearest(positions, labels)
+
+
+def _check_settings(side: int, dot: int, min_points: int, ground_square: float) -> None:
     if side < 8 or not 0 <= dot < side // 4 or min_points < 1 or ground_square <= 0:
         raise ValueError(
             "expected a side of at least 8 pixels, a dot of 0 or more that fits in it, at least 1 point a "
             f"region and squares of a positive size, got {side}, {dot}, {min_points} and {ground_square}"
         )
-    positions = positions.float()
-    (standing, superpoints), (ground, squares) = _regions(positions, min_points, ground_square)
-    embeddings = [
-        *(_embed(clip, maps) for maps in _draw(positions[standing], superpoints, VIEWS, side, dot)),
-        *(_embed(clip, maps) for maps in _draw(positions[ground], squares, FROM_ABOVE, side, dot)),
-    ]
-    labels = torch.full((len(positions),), IGNORE_LABEL)
-    if not embeddings:
-        return labels
-    region_labels = _classify(torch.cat(embeddings), prompts, centred)
-    labels[standing] = region_labels[superpoints]
-    labels[ground] = region_labels[squares + (int(superpoints.max()) + 1 if len(superpoints) else 0)]
-    return _fill_from_nearest(positions, labels)
 
 
 def _regions(

@@ -2,6 +2,9 @@
 
 Loss and towers are CLIP's (Radford et al. 2021, Fig. 3). The views come from a function, so nothing here
 knows which world they show.
+
+Where other programs use the same cores, set ``OMP_WAIT_POLICY=PASSIVE``: torch's threads otherwise wait for
+each other by spinning.
 """
 
 import re
@@ -125,13 +128,26 @@ class ClipTraining:
         clip: Towers and tokenizer as the teacher uses them.
         tokenizer: Written beside the weights.
         optimiser: Of all weights.
-        settings: What must be the same when a run is resumed.
+        batch: Views in a step.
+        seed: Of the draws of every step.
     """
 
     clip: Clip
     tokenizer: Tokenizer
     optimiser: torch.optim.AdamW
-    settings: str
+    batch: int
+    seed: int
+
+    @property
+    def settings(self) -> str:
+        """What must be the same when a run is resumed."""
+        return f"batch={self.batch} seed={self.seed} vocabulary={self.clip.model.config.vocab_size}"
+
+    def step(self, views: ViewPool, number: int, rate: float) -> float:
+        """Draw a batch and take step ``number`` at a learning rate; returns the loss before it."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        set_learning_rate(self.optimiser, rate)
+        return train_step(self.clip, self.optimiser, *views.sample(self.batch, generator), generator)
 
     def save(self, out: Path, step: int) -> None:
         """Write everything that a resumed run needs, atomically, and the model itself."""
@@ -207,8 +223,7 @@ def start_training(
     model = ClipResNet(replace(config, vocab_size=tokenizer.get_vocab_size()))
     grey = torch.full((3,), 0.5)
     clip = clip_of_resnet(model, tokenizer, grey, grey / 2)
-    settings = f"batch={batch} seed={seed} vocabulary={model.config.vocab_size}"
-    return ClipTraining(clip, tokenizer, make_optimiser(model, weight_decay=0.05), settings)
+    return ClipTraining(clip, tokenizer, make_optimiser(model, weight_decay=0.05), batch, seed)
 
 
 def pretrain_clip(
@@ -224,12 +239,8 @@ def pretrain_clip(
 ) -> dict[str, float]:
     """Train a small CLIP and write it to a folder; an interrupted run goes on from its last report.
 
-    Where other programs use the same cores, set ``OMP_WAIT_POLICY=PASSIVE``: torch's threads otherwise wait
-    for each other by spinning.
-
     Args:
-        out: Folder of the model, as :func:`~clip2scene.teacher.clip.load.load_clip` reads it, and of
-            ``progress.safetensors``.
+        out: Folder of the model and its progress; that of a run with other settings raises ``ValueError``.
         caption_views: Renders captioned views of the training towns; a function that other processes can
             import. The model's words are those of the first captions.
         evaluate: Gives the scores of each report, as fractions by name; has no part in training.
@@ -242,9 +253,6 @@ def pretrain_clip(
 
     Returns:
         The scores of the last report; empty when the run was complete already.
-
-    Raises:
-        ValueError: If ``out`` holds the progress of a run with other settings.
     """
     torch.manual_seed(seed)
     scores: dict[str, float] = {}
@@ -254,10 +262,7 @@ def pretrain_clip(
         start = training.resume(out)
         with progress_bar(range(start, steps), initial=start, total=steps, unit="step", mininterval=2) as bar:
             for step in bar:
-                generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-                set_learning_rate(training.optimiser, learning_rate(step, steps, PEAK_LEARNING_RATE))
-                pictures, captions = views.sample(batch, generator)
-                loss = train_step(training.clip, training.optimiser, pictures, captions, generator)
+                loss = training.step(views, step, learning_rate(step, steps, PEAK_LEARNING_RATE))
                 views.refresh()
                 bar.set_postfix(loss=f"{loss:.2f}", painted=views.num_painted, refresh=False)
                 if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps:
