@@ -36,19 +36,19 @@ STREET_WORDS = (
     *("car", "bus", "truck", "bicycle", "person", "road", "sidewalk", "grass"),
     *("tree", "bush", "house", "wall", "pole", "sign"),
 )
-"""Words that the small CLIP knows; several of them were taught as one class."""
+"""Words that the small CLIP knows; several of them were trained as one class."""
 
 
 @dataclass(frozen=True)
 class World:
-    """What one demo makes, and what is learnt there.
+    """What one demo makes, and what is trained on it.
 
     Attributes:
         write: Writes the data set; the writers of :mod:`clip2scene.toytown.writers.layouts`.
         records: What is recorded, as that writer takes it.
-        num_scenes: To learn from.
-        num_val_scenes: To judge on.
-        recipe: How it is learnt.
+        num_scenes: To train on.
+        num_val_scenes: To evaluate on.
+        recipe: How the student is trained.
         words: In which a cloud is shown.
         caveat: What a reader of the scores must know, for the report.
     """
@@ -63,7 +63,7 @@ class World:
 
 
 WORLDS = {
-    # Streets by the dozen teach more than long drives along a few.
+    # A network learns more from streets by the dozen than from long drives along a few.
     "nuscenes": World(write_nuscenes, {"recording": Recording(2, 2)}, 100, 20, toytown()),
     "semantic-kitti": World(
         write_semantic_kitti,
@@ -115,7 +115,7 @@ WORLDS = {
 
 
 def run_demo(out: Path, *, data: str = "nuscenes", seed: int = 0) -> str:
-    """Make data, learn without labels and (to know the ceiling) with them, judge both, draw pictures.
+    """Make data, train without labels and (to know the ceiling) with them, evaluate both, draw pictures.
 
     Every part that is already there is kept, so an interrupted demo goes on where it stopped.
 
@@ -143,8 +143,10 @@ def run_demo(out: Path, *, data: str = "nuscenes", seed: int = 0) -> str:
     _side_by_side((recipe, root, label_free), (supervised(recipe), root, ceiling))
     opened = open_evaluation(label_free, data_root=root)
     scores = evaluate_split(opened)
-    seen = evaluate(ceiling, data_root=root, lifted=label_free / "carried")  # the teacher looked already
-    scores["supervised"] = seen["student"]
+    supervised_scores = evaluate(
+        ceiling, data_root=root, lifted=label_free / "carried"
+    )  # pseudo-labels are there
+    scores["supervised"] = supervised_scores["student"]
     drawn = draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=2)
     drawn.append(picture_sample(opened.run, opened.dataset[0], world.words))
     report = "\n".join([_report(scores, world), "", *(f"picture: {path}" for path in drawn)])

@@ -24,7 +24,7 @@ class Difference:
         mean: Mean of the differences; nan with fewer than two seeds in common, as all that follows.
         low: Lower end of its 95 % confidence interval.
         high: Upper end.
-        p: Two-sided p-value of the paired t-test, 0..1: how often chance alone would give as much.
+        p: Two-sided p-value of the paired t-test, 0..1: how often as much would come by chance.
         num_seeds: How many seeds both have.
     """
 

@@ -1,4 +1,4 @@
-"""Named tables of ablations: what is left out or put in, one thing at a time, on any recipe.
+"""Ablation variants: what is left out or put in, one thing at a time, on any recipe.
 
 Published values are those of the paper's Table 3: nuScenes val, mIoU in percent, no label, one run each.
 """
@@ -67,7 +67,7 @@ def paper_table(recipe: Recipe) -> AblationTable:
             "without SCR",
             _change(whole, loss={"weight": 0.0}, self_training={"probability": 0.0}),
             None,
-            "StCR alone, with a guard that leaves the embeddings' offset untaught, so words cannot be known; "
+            "StCR alone, with a guard that leaves the embeddings' offset untrained: words cannot be known; "
             "the paper's 16.8 has no guard",
         ),
         _variant(
@@ -82,7 +82,7 @@ def paper_table(recipe: Recipe) -> AblationTable:
             "ST",
             _change(whole, self_training={"probability": 1.0}),
             10.1,
-            "own answers only after the middle",
+            "its own predictions alone after the middle",
         ),
         _variant("1 sweep", _change(whole, data={"sweeps": 1}), 18.7),
         _variant("5 sweeps", _change(whole, data={"sweeps": 5}), 20.6),
@@ -93,7 +93,7 @@ def paper_table(recipe: Recipe) -> AblationTable:
 
 
 def self_training_table(recipe: Recipe) -> AblationTable:
-    """Ways to learn from the student's own answers, on the baseline."""
+    """Ways of self-training, on the student's own predictions, on the baseline."""
     base = plain(recipe)
 
     def with_own(**settings: Any) -> Recipe:  # noqa: ANN401
@@ -111,7 +111,7 @@ def self_training_table(recipe: Recipe) -> AblationTable:
 
 
 def words_table(recipe: Recipe) -> AblationTable:
-    """The words of other data sets' classes, on the baseline (judged in the data's own classes)."""
+    """The words of other data sets' classes, on the baseline (evaluated in the data's own classes)."""
     base = plain(recipe)
     variants = (
         _variant("own words", base),
@@ -124,14 +124,14 @@ def words_table(recipe: Recipe) -> AblationTable:
 
 
 def contrasting(recipe: Recipe, form: str, backbone: str | None = None) -> Recipe:
-    """Give a recipe a rival's loss: contrast with what the teacher answers, or with its image tower."""
+    """Give a recipe a rival's loss: InfoNCE with the teacher's pseudo-labels, or with its image tower."""
     return _change(plain(recipe), loss={"form": form, "class_balance": 0.0, "backbone": backbone})
 
 
 def rivals_table(recipe: Recipe) -> AblationTable:
     """Losses of other papers with the same teacher, pairs, network and schedule."""
     base, contrast = plain(recipe), partial(contrasting, recipe)
-    beside = "features before the teacher's pooling, which know no words; a linear layer learns these beside"
+    beside = "features before the teacher's pooling, which know no words; a linear layer trained beside does"
     variants = (
         _variant("baseline", base, None, "SCR"),
         _variant("full", full(recipe), None, "SCR, StCR, S3, 3 sweeps"),
