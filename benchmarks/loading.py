@@ -22,19 +22,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 
 from clip2scene import build
-from clip2scene.config import AugmentConfig, DataConfig, Recipe, TeacherConfig
+from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.label_subset import Chosen
-from clip2scene.distill.items import TrainSet
-from clip2scene.distill.lift import find_pairs, gather_sweeps, lift_split
+from clip2scene.distill.items import ItemOptions, TrainSet
+from clip2scene.distill.lift import LiftOptions, find_pairs, gather_sweeps, lift_split
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.parallel import prefetch
@@ -115,14 +114,6 @@ def timed(rates: dict[str, float], stage: str, number: int) -> Iterator[None]:
     rates[stage] = number / max(time.process_time() - began, 1e-6)
 
 
-def settings(place: Place, dataset: Dataset) -> dict[str, Any]:
-    """Say how points meet pixels and what is kept of the teacher."""
-    data = place.data
-    names = ("min_depth", "occlusion_test", "moved_test", "merge_sweeps")
-    chosen = {name: getattr(data, name) for name in names}
-    return {**chosen, "viewpoint": dataset.viewpoint, "superpoint_vote": False, "keep": "classes"}
-
-
 def measure_rates(place: Place) -> dict[str, float]:
     """Time every stage."""
     began = time.process_time()
@@ -131,9 +122,9 @@ def measure_rates(place: Place) -> dict[str, float]:
     rates = {"open": 1000 * (time.process_time() - began) / OPENINGS}
     few = Chosen(dataset, dataset.tokens[: place.most])
     numbers = range(len(few.tokens))
-    chosen = settings(place, dataset)
+    pairing = build.pairing_options(place.data)
     for sample in (few[number] for number in numbers):  # warm: the first read is the disk's
-        find_pairs(sample.cloud.positions, sample, chosen)
+        find_pairs(sample.cloud.positions, sample, pairing)
         for view in range(len(sample.cameras)):
             sample.read_image(view)
     with timed(rates, "cloud", len(numbers)):
@@ -143,21 +134,25 @@ def measure_rates(place: Place) -> dict[str, float]:
             for view in range(len(sample.cameras)):
                 sample.read_image(view)
     with timed(rates, "pairs", len(numbers)):
-        pairs = [len(find_pairs(gather_sweeps(each, chosen)[0].positions, each, chosen)) for each in samples]
+        clouds = [gather_sweeps(each, dataset.viewpoint, pairing).cloud for each in samples]
+        pairs = [
+            len(find_pairs(cloud.positions, each, pairing))
+            for cloud, each in zip(clouds, samples, strict=True)
+        ]
     rates["points"] = sum(len(each.cloud) for each in samples) / len(numbers)
     rates["views"] = sum(len(each.cameras) for each in samples) / len(numbers)
     rates["pairs_found"] = sum(pairs) / len(numbers)
     with TemporaryDirectory() as folder:
-        paths = carry(place, few, chosen, Path(folder), rates)
+        paths = lift(place, few, LiftOptions(pairing, dataset.viewpoint), Path(folder), rates)
         measure_batches(paths, rates)
     rates["samples"] = len(numbers)
     return rates
 
 
-def carry(
-    place: Place, few: Chosen, chosen: dict[str, Any], folder: Path, rates: dict[str, float]
+def lift(
+    place: Place, few: Chosen, options: LiftOptions, folder: Path, rates: dict[str, float]
 ) -> list[Path]:
-    """Let the small model look at the samples, keep its answers, and read them."""
+    """Make pseudo-labels of the samples with the small model, and read them."""
     teaching = TeacherConfig(templates="toytown")
     if place.layout == PANDASET:
         teaching = TeacherConfig(kind="label-maps", trained_on_2d_labels=True)
@@ -167,7 +162,7 @@ def carry(
     teacher = build.build_teacher(teaching, space, prompts, few.dataset)
     teacher(few[0])  # warm
     with timed(rates, "carry", len(few.tokens)):
-        paths = lift_split(few, teacher, prompts, folder, settings=chosen)
+        paths = lift_split(few, teacher, prompts, folder, options=options)
     with timed(rates, "read", len(paths)):
         for path in paths:
             load_lifted(path)
@@ -176,8 +171,7 @@ def carry(
 
 def measure_batches(paths: list[Path], rates: dict[str, float]) -> None:
     """Build training batches, here and in processes that read ahead."""
-    recipe = replace(Recipe(name="loading"), batch_size=BATCH, augment=AugmentConfig(scale=0.05))
-    train_items = TrainSet(paths, recipe)
+    train_items = TrainSet(paths, BATCH, options=ItemOptions(scale=0.05))
     steps = max(2 * len(paths) // BATCH, 20)
     with timed(rates, "batch", steps * BATCH):
         for step in range(steps):
@@ -195,7 +189,7 @@ def measure_memory(place: Place) -> dict[str, float]:
     """Read every sample once, and compare the peaks after a quarter of them and after all."""
     imported = peak_mb()
     dataset = place.open()
-    chosen = settings(place, dataset)
+    pairing = build.pairing_options(place.data)
     number = len(dataset.tokens)
     quarter, read_mb = max(1, number // 4), 0.0
     after_quarter, opened = 0.0, peak_mb()
@@ -204,7 +198,7 @@ def measure_memory(place: Place) -> dict[str, float]:
         cloud = sample.cloud
         tensors = [cloud.positions, cloud.features]
         tensors += [sample.read_image(view) for view in range(len(sample.cameras))]
-        find_pairs(cloud.positions, sample, chosen)
+        find_pairs(cloud.positions, sample, pairing)
         if index >= quarter:
             read_mb += sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
         if index == quarter - 1:

@@ -14,6 +14,7 @@ from clip2scene import build
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.metrics import Confusion
 from clip2scene.inference.predict import predict
+from clip2scene.runs.pseudo_labels import lift_run, reopen
 from clip2scene.runs.run import open_run
 from clip2scene.types import Prompts
 
@@ -47,7 +48,7 @@ def main() -> None:
         placed = build.place_words(run.recipe.teacher, space, [word])
         asked.append((word, class_name, replace_names(run.prompts, class_name, placed.embeddings, word)))
     confusions = [Confusion(len(run.prompts.classes)) for _ in asked]
-    for path in run.carry(args.data_root, split=args.split, with_labels=True):
+    for path in lift_run(run, reopen(run, args.data_root, split=args.split, labels=True)):
         sample = load_lifted(path)
         assert sample.labels is not None
         embeddings = predict(student, run.prompts, sample.cloud, with_embeddings=True).embeddings

@@ -7,13 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from clip2scene import build
-from clip2scene.build.student import NETWORKS
+from clip2scene.build import NETWORKS
 from clip2scene.classes.tables import PANDASET, TOYTOWN, ClassSet
 from clip2scene.config import (
     ConsistencyConfig,
     DataConfig,
     LossConfig,
-    OptimiserConfig,
     Recipe,
     StudentConfig,
     TeacherConfig,
@@ -21,7 +20,6 @@ from clip2scene.config import (
 )
 from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, SLidR, StCR
 from clip2scene.distill.losses.scr import class_weights
-from clip2scene.student.model import Embedder
 from clip2scene.teacher.text_table import TextTable
 
 LABEL_MAPS = TeacherConfig(kind="label-maps")
@@ -35,24 +33,6 @@ def write_table(folder, names):
     np.save(folder / "words-of-mine.npy", vectors)
     (folder / "words-names.json").write_text(json.dumps(names))
     return str(folder / "words-of-mine.npy"), F.normalize(torch.from_numpy(vectors), dim=1)
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
-def test_the_learning_rate_peaks_at_its_highest_value_and_ends_at_zero(schedule):
-    optimiser = OptimiserConfig(learning_rate=0.3, schedule=schedule)
-    rates = [build.learning_rate(optimiser, step / 1000) for step in range(1001)]
-    peak = 0 if schedule == "cosine" else 100
-    assert rates[peak] == max(rates) == pytest.approx(0.3)
-    assert rates[-1] == pytest.approx(0, abs=1e-7)
-    assert all(before > after for before, after in zip(rates[peak:], rates[peak + 1 :], strict=False))
-    assert rates[(peak + 1000) // 2] == pytest.approx(0.15)
-    assert rates[:peak] == sorted(rates[:peak])
-
-
-def test_one_cycle_starts_at_a_twenty_fifth_of_its_peak():
-    assert build.learning_rate(
-        OptimiserConfig(learning_rate=1.0, schedule="one-cycle"), 0.0
-    ) == pytest.approx(0.04)
 
 
 def terms_of(histogram=(100, 10, 1), **parts):
@@ -91,27 +71,6 @@ def test_words_beside_a_rival_with_a_backbone_of_its_own_do_not_reach_the_networ
 def test_class_balance_is_over_the_targets_of_the_split():
     (term,) = terms_of(histogram=(1000, 10), loss=LossConfig(class_balance=1.0))
     assert torch.equal(term.class_weights, class_weights(torch.tensor([1000, 10]), 1.0))
-
-
-def test_the_optimisers_are_those_of_the_recipe():
-    student = Embedder(NETWORKS["minkunet14a"](1, width=0.25), 8)
-    sgd = build.build_optimiser(OptimiserConfig(name="sgd", learning_rate=0.5, weight_decay=0.1), student)
-    assert isinstance(sgd, torch.optim.SGD)
-    named = ("lr", "momentum", "dampening", "weight_decay")  # momentum and dampening: the released code
-    assert [sgd.param_groups[0][name] for name in named] == [0.5, 0.9, 0.1, 0.1]
-    adamw = build.build_optimiser(OptimiserConfig(name="adamw", weight_decay=0.1), student)
-    assert isinstance(adamw, torch.optim.AdamW)
-    assert adamw.param_groups[0]["weight_decay"] == 0.1
-
-
-@pytest.mark.parametrize(("num_classes", "answers"), [(None, "head"), (5, "classifier")])
-def test_the_heads_factor_is_for_the_head_that_answers(num_classes, answers):
-    student = Embedder(NETWORKS["minkunet14a"](1, width=0.25), 8, num_classes=num_classes)
-    tuning = TuningConfig(head="words" if num_classes is None else "classifier", head_rate=100.0)
-    groups = build.build_optimiser(OptimiserConfig(), student, tuning).param_groups
-    scale_of = {id(each): group["scale"] for group in groups for each in group["params"]}
-    for name, parameter in student.named_parameters():
-        assert scale_of[id(parameter)] == (100.0 if name.startswith(f"{answers}.") else 1.0), name
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -74,7 +74,7 @@ def test_a_label_free_run_never_opens_a_label(tiny_run, tiny_toytown, tiny_recip
     data = unlabelled(tiny_toytown, tmp_path / "data")
     pretrain(tiny_recipe, data_root=data, out=tmp_path / "run")
     assert weights_of(tmp_path / "run") == weights_of(tiny_run)
-    with pytest.raises(ValueError, match="category.json is missing"):
+    with pytest.raises(ValueError, match="lidarseg.json is missing"):
         evaluate(tmp_path / "run", data_root=data)
 
 

@@ -132,7 +132,7 @@ def test_a_cloud_is_known_by_its_points_and_not_by_its_name(tune, log, label, tm
     ranked = rank(tuned.folder, data_root=other, by="keyframe", out=tmp_path / "other.json")
     assert (ranked.labelled, len(ranked.scores)) == (0, 4)  # of equal names, but others
     both = tune("both", tmp_path / "order.json", start=tuned.folder, root=other, count=1)
-    assert list(both.seen().values()) == ["000003", "000003"]
+    assert list(both.labels_used().values()) == ["000003", "000003"]
     for name in NAMES:
         label(name)
     with pytest.raises(ValueError, match=r"labels of 1 of these 4 samples, such as 000003;"):

@@ -307,3 +307,18 @@ def _ending(process: SpawnProcess, answer: Connection) -> str:
             return answer.recv()
     killed = ": it was killed, most often for want of memory" if process.exitcode == _KILLED else ""
     return f"its process ended with code {process.exitcode}{killed}"
+
+
+def check_device(device: str) -> torch.device:
+    """Give the device of a name; refuse one that is not there.
+
+    Raises:
+        ValueError: If torch cannot compute on it.
+    """
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch says the latter where it was built without CUDA
+        raise ValueError(
+            f"cannot compute on device {device!r} ({str(error).splitlines()[0]}); expected a name such as "
+            "cpu or cuda:0"
+        ) from None

@@ -3,21 +3,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene.distill.lift import lift_split
+from clip2scene.distill.lift import LiftOptions, PairingOptions, lift_split
 from clip2scene.distill.lifted import LiftedSample, hash_clouds, hash_points, load_lifted
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Camera, PointCloud, Prompts, Sample
 
-SETTINGS = {
-    "min_depth": 1.0,
-    "occlusion_test": False,
-    "moved_test": True,
-    "merge_sweeps": False,
-    "viewpoint": (0.0, 0.0, 0.0),
-    "superpoint_vote": False,
-    "keep": "classes",
-}
+PAIRING = PairingOptions(occlusion_test=False)
+OPTIONS = LiftOptions(PAIRING)
+FAR = LiftOptions(replace(PAIRING, min_depth=2.0))
 PICTURE = torch.tensor([30, 40, 0], dtype=torch.uint8).expand(21, 21, 3)
 PROMPTS = Prompts(("car", "tree"), ("car", "tree", "bush"), torch.tensor([0, 1, 1]), torch.eye(3))
 
@@ -56,12 +50,12 @@ class SaysCarThenBush:
 
 
 def test_answers_arrive_at_the_points_that_the_camera_sees(tmp_path):
-    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", options=OPTIONS)
     lifted = load_lifted(path)
     assert lifted.pair_points.tolist() == [0, 2]
     assert lifted.pair_logits.tolist() == [[2, 1], [0, 1]]  # a class has the logit of its best name
     assert lifted.teacher_labels().tolist() == [0, -1, 1]
-    assert lifted.seen().tolist() == [True, False, True]
+    assert lifted.visible().tolist() == [True, False, True]
     assert lifted.labels.tolist() == [0, 1, 1]
 
 
@@ -75,10 +69,10 @@ def test_a_point_that_two_cameras_see_gets_the_class_both_like_best():
 
 def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
     folder = tmp_path / "train"
-    first = lift_split(Drives("a", "b"), SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS)
+    first = lift_split(Drives("a", "b"), SaysCarThenBush(), PROMPTS, folder, options=OPTIONS)
     first[1].unlink()
     drives = Drives("a", "b")
-    assert lift_split(drives, SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS) == first
+    assert lift_split(drives, SaysCarThenBush(), PROMPTS, folder, options=OPTIONS) == first
     assert drives.reads == 1
 
 
@@ -101,10 +95,10 @@ def two_threads():
 
 def test_two_processes_share_the_samples(tmp_path, two_threads):
     drives = Drives(*"abcdefgh")
-    shared = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "shared", settings=SETTINGS)
+    shared = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "shared", options=OPTIONS)
     assert drives.reads == 0  # all were read elsewhere
     torch.set_num_threads(1)
-    alone = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "alone", settings=SETTINGS)
+    alone = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "alone", options=OPTIONS)
     assert [path.name for path in shared] == [path.name for path in alone]
     assert all(mine.read_bytes() == its.read_bytes() for mine, its in zip(shared, alone, strict=True))
 
@@ -112,42 +106,42 @@ def test_two_processes_share_the_samples(tmp_path, two_threads):
 def test_what_another_process_finds_wrong_is_said_in_its_own_words(tmp_path, two_threads):
     with pytest.raises(ValueError, match="^bad.bin is cut short$"):
         drives = ShortDrives("bad", *"abcdefg")
-        lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings=SETTINGS)
+        lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, options=OPTIONS)
 
 
-@pytest.mark.parametrize("change", ["settings", "prompts"])
+@pytest.mark.parametrize("change", ["options", "prompts"])
 def test_answers_made_another_way_are_not_reused(tmp_path, change):
     folder = tmp_path / "train"
-    lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, folder, settings=SETTINGS)
-    settings = {**SETTINGS, "min_depth": 2.0} if change == "settings" else SETTINGS
+    lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, folder, options=OPTIONS)
+    options = FAR if change == "options" else OPTIONS
     prompts = replace(PROMPTS, embeddings=PROMPTS.embeddings.flip(0)) if change == "prompts" else PROMPTS
     drives = Drives("a")
-    lift_split(drives, SaysCarThenBush(), prompts, folder, settings=settings)
+    lift_split(drives, SaysCarThenBush(), prompts, folder, options=options)
     assert drives.reads == 1
 
 
 def test_a_split_that_no_camera_sees_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no camera sees any point.*check the calibration"):
-        settings = {**SETTINGS, "min_depth": 100.0}
-        lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=settings)
+        options = LiftOptions(replace(PAIRING, min_depth=100.0))
+        lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", options=options)
 
 
 def test_without_labels_nothing_can_be_learnt_from_them(tmp_path):
     drives = Drives("a", with_labels=False)
-    (path,) = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    (path,) = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path / "train", options=OPTIONS)
     with pytest.raises(ValueError, match="read without"):
         load_lifted(path).item_from_labels()
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", options=OPTIONS)
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match=f"{path.name}.*delete it and run again"):
         load_lifted(path)
 
 
 def test_a_changed_number_is_found_out(tmp_path):
-    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", settings=SETTINGS)
+    (path,) = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "train", options=OPTIONS)
     bits = bytearray(path.read_bytes())
     bits[-1] ^= 1
     path.write_bytes(bits)
@@ -170,30 +164,31 @@ class Sweeps(Drives):
         return replace(sample, cloud=PointCloud(wall, torch.ones(len(wall), 1)), labels=labels, sweeps=sweeps)
 
 
-def carry_sweeps(folder, **settings):
-    paths = lift_split(Sweeps("a"), SaysCarThenBush(), PROMPTS, folder, settings={**SETTINGS, **settings})
+def lift_sweeps(folder, *, superpoint_vote=False, **pairing):
+    options = LiftOptions(replace(PAIRING, **pairing), superpoint_vote=superpoint_vote)
+    paths = lift_split(Sweeps("a"), SaysCarThenBush(), PROMPTS, folder, options=options)
     return load_lifted(paths[0])
 
 
 def test_sweeps_stand_one_after_another_and_what_moved_away_is_in_no_pair(tmp_path):
-    lifted = carry_sweeps(tmp_path)
+    lifted = lift_sweeps(tmp_path)
     number = 60 * 40
     assert lifted.sweep_sizes == (number, number, number)
     assert len(lifted.cloud) == 3 * number
     assert (lifted.labels[:number] == 1).all() and (lifted.labels[number:] == -1).all()
     sweep_of_pair = lifted.pair_points // number
     assert set(sweep_of_pair.tolist()) == {0, 2}
-    assert 1 in set((carry_sweeps(tmp_path, moved_test=False).pair_points // number).tolist())
+    assert 1 in set((lift_sweeps(tmp_path, moved_test=False).pair_points // number).tolist())
     train_item = lifted.item_from_teacher()
     assert train_item.item_sizes == lifted.sweep_sizes
 
 
 def test_a_merged_cloud_is_one_item_without_what_moved_away(tmp_path):
-    lifted = carry_sweeps(tmp_path, merge_sweeps=True)
+    lifted = lift_sweeps(tmp_path, merge_sweeps=True)
     assert lifted.sweep_sizes == ()
     assert len(lifted.cloud) == len(lifted.labels) == 2 * 60 * 40
     assert lifted.cloud.positions[:, 0].min() == 20
-    everything = carry_sweeps(tmp_path, merge_sweeps=True, moved_test=False)
+    everything = lift_sweeps(tmp_path, merge_sweeps=True, moved_test=False)
     assert len(everything.cloud) == 3 * 60 * 40
 
 
@@ -204,17 +199,17 @@ def test_a_sample_is_known_by_its_keyframe_however_many_sweeps_come_along(tmp_pa
         SaysCarThenBush(),
         PROMPTS,
         tmp_path / "many",
-        settings={**SETTINGS, "merge_sweeps": merge},
+        options=LiftOptions(replace(PAIRING, merge_sweeps=merge)),
     )
     keyframe = Sweeps("a")[0].cloud.positions
     assert len(load_lifted(paths[0]).cloud) > len(keyframe)
     assert hash_clouds(paths) == {"a": hash_points(keyframe)}
-    alone = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "one", settings=SETTINGS)
+    alone = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path / "one", options=OPTIONS)
     assert hash_clouds(alone) == {"a": hash_points(make_sample("a").cloud.positions)}
 
 
 def test_pieces_of_one_sweep_are_not_those_of_another(tmp_path):
-    lifted = carry_sweeps(tmp_path, superpoint_vote=True)
+    lifted = lift_sweeps(tmp_path, superpoint_vote=True)
     pieces = [set(each[each >= 0].tolist()) for each in lifted.superpoints.split(lifted.sweep_sizes)]
     assert pieces[0] and not pieces[0] & pieces[1] and not pieces[0] & pieces[2]
 
@@ -232,7 +227,7 @@ def test_the_teachers_features_come_back_as_they_were(tmp_path, keep, monkeypatc
     halves = torch.zeros(21, 21, dtype=torch.long)
     halves[:, 11:] = 1
     monkeypatch.setattr("clip2scene.distill.lift.slic_superpixels", lambda image: halves)
-    (path,) = lift_split(Drives("a"), Looks(), PROMPTS, tmp_path, settings={**SETTINGS, "keep": keep})
+    (path,) = lift_split(Drives("a"), Looks(), PROMPTS, tmp_path, options=replace(OPTIONS, keep=keep))
     lifted = load_lifted(path)
     pairs = lifted.teacher_features.pairs
     assert pairs.points.tolist() == lifted.pair_points.tolist() == [0, 2]
@@ -253,11 +248,20 @@ def test_the_teachers_features_come_back_as_they_were(tmp_path, keep, monkeypatc
 
 
 def test_runs_that_need_the_same_answers_share_them(tmp_path):
-    first = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path, settings=SETTINGS)
+    first = lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path, options=OPTIONS)
     drives = Drives("a")
-    assert lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings=dict(SETTINGS)) == first
+    assert (
+        lift_split(
+            drives,
+            SaysCarThenBush(),
+            PROMPTS,
+            tmp_path,
+            options=replace(OPTIONS),
+        )
+        == first
+    )
     assert drives.reads == 0
-    other = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, settings={**SETTINGS, "min_depth": 2.0})
+    other = lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, options=FAR)
     assert other != first and first[0].exists()
 
 
@@ -266,9 +270,9 @@ def test_another_backbone_stands_in_for_the_teachers_features_alone(tmp_path):
         Drives("a"),
         ImageBackbone(lambda pixels: pixels[:, :2], 2, 1, torch.zeros(3), torch.ones(3)),
     )
-    settings = {**SETTINGS, "keep": "maps"}
-    (path,) = lift_split(drives, Looks(), PROMPTS, tmp_path, settings=settings, backbone=tower)
-    (other,) = lift_split(drives, Looks(), PROMPTS, tmp_path / "own", settings=settings)
+    options = replace(OPTIONS, keep="maps")
+    (path,) = lift_split(drives, Looks(), PROMPTS, tmp_path, options=options, backbone=tower)
+    (other,) = lift_split(drives, Looks(), PROMPTS, tmp_path / "own", options=options)
     lifted, own = load_lifted(path), load_lifted(other)
     assert torch.equal(lifted.pair_logits, own.pair_logits)
     assert [len(each.teacher_features.maps.embeddings[0]) for each in (lifted, own)] == [2, 3]

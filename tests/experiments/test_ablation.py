@@ -8,6 +8,8 @@ from clip2scene.experiments.ablation import AblationTable, Variant, ablate, trai
 from clip2scene.io import read_json, write_json
 from clip2scene.parallel import file_lock
 from clip2scene.recipes import supervised
+from clip2scene.runs.folder import announce
+from clip2scene.runs.sources import Sources
 
 NAMES = ("plain", "Two sweeps", "w/o S3")
 
@@ -35,10 +37,7 @@ class Pretence:
     def __call__(self, job):
         seed = job.recipe.seed
         self.did.append((job.variant, seed))
-        write_json(
-            job.folder / "sources.json",
-            {"teacher_weights": job.teacher_weights, "data_root": str(job.data_root.resolve())},
-        )
+        Sources(job.teacher_weights, str(job.data_root.resolve()), 1, 1, "").write(job.folder)
         write_json(job.folder / "recipe.json", to_dict(job.recipe))
         (job.folder / "log.jsonl").write_text('{"step": 1, "loss": 0.5, "seconds": 90.0}\n')
         fault = self.faults.get(f"{job.folder.parent.name}_{seed}")
@@ -54,7 +53,6 @@ class Pretence:
 def call(monkeypatch, tiny_recipe, tmp_path):
     """Run a table on data that nobody opens."""
     monkeypatch.setattr(jobs, "check_data", lambda _: None)
-    monkeypatch.setattr(jobs, "check_teachers", lambda _: None)
 
     def run(work, *, changes=None, **options):
         options = {"data_root": tmp_path / "data", "out": tmp_path / "out", **options}
@@ -162,6 +160,7 @@ def test_runs_of_another_recipe_teacher_or_data_set_are_refused_before_any_train
 
 def test_what_a_call_left_before_a_run_had_begun_is_cleared_away_but_nothing_else(call, tmp_path):
     folder = tmp_path / "out" / "runs" / "plain" / "seed-0"
+    announce(folder, ["prompts.json"])
     write_json(folder / "prompts.json", {})
     (folder / ".partial-x.json").touch()
     seen = []
@@ -169,13 +168,13 @@ def test_what_a_call_left_before_a_run_had_begun_is_cleared_away_but_nothing_els
     assert not seen
     own = tmp_path / "out" / "runs" / "plain" / "seed-1"
     write_json(own / "prompts.json", {})
-    (own / "thesis.txt").touch()
     call(lambda job: (seen.extend(job.folder.glob("*")), Pretence()(job)), seeds=(1,))
-    assert {path.name for path in seen} == {"prompts.json", "thesis.txt"}
+    assert {path.name for path in seen} == {"prompts.json"}
 
 
 def test_a_second_call_touches_nothing_while_the_first_one_works(call, tmp_path):
     own = tmp_path / "out" / "runs" / "plain" / "seed-0"
+    announce(own, ["prompts.json"])
     write_json(own / "prompts.json", {})  # the first call is about to begin a run
     work = Pretence()
     with file_lock(tmp_path / "out" / "lock"), pytest.raises(ValueError, match="another process works"):

@@ -9,7 +9,7 @@ from clip2scene.experiments import jobs
 def test_a_small_town_in_nuscenes_layout_is_not_the_papers_data_set(
     tiny_recipe, tiny_toytown, tmp_path, monkeypatch
 ):
-    own = replace(tiny_recipe, data=replace(tiny_recipe.data, classes="own"))
+    own = replace(tiny_recipe, data=replace(tiny_recipe.data, classes="own", words="nuscenes"))
     job = jobs.Job("a", own, tmp_path, tmp_path, tiny_toytown, None, "cpu")
     assert jobs.check_data([job]) is None
     monkeypatch.setitem(jobs._PUBLIC_VAL, "nuscenes", 2)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.lifting import lift
 
 from clip2scene.classes.tables import CITYSCAPES, SEMANTIC_KITTI, TOYTOWN, TOYTOWN_KITTI, train_ids
 from clip2scene.config import DataConfig
@@ -103,8 +104,8 @@ def test_merged_sweeps_are_labelled_at_the_keyframes_points_alone(
     pretrain(replace(tiny_recipe, data=data, steps=2), data_root=tiny_kitti, out=tmp_path / "run")
     sizes, plain = [], predict_module.gather_sweeps
 
-    def gather(sample, settings):
-        found = plain(sample, settings)
+    def gather(sample, *options):
+        found = plain(sample, *options)
         sizes.append((len(sample.cloud), len(found[0])))
         assert torch.equal(found[0].positions[: len(sample.cloud)], sample.cloud.positions)
         return found
@@ -162,8 +163,8 @@ def test_a_sample_without_its_image_is_not_trained_on_but_is_evaluated(
         recipe = replace(tiny_recipe, data=data, loss=loss, steps=2)
         pretrain(recipe, data_root=root, out=tmp_path / form)
         opened = open_run(tmp_path / form)
-        assert opened.sources["num_samples"] == 3
-        assert len(opened.carry(root, split="train", with_labels=False)) == 3
+        assert opened.sources.num_samples == 3
+        assert len(lift(opened, root, split="train")) == 3
     mine = shutil.copytree(run, tmp_path / "mine")
     whole, partly = (evaluate(mine, data_root=each) for each in (tiny_kitti, root))
     assert partly["student"] == whole["student"]

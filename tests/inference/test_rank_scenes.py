@@ -17,7 +17,8 @@ from clip2scene.inference.rank_scenes import (
 )
 from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
-from clip2scene.runs.run import init_weights_of, open_run
+from clip2scene.runs.init_weights import init_weights_of
+from clip2scene.runs.run import open_run
 from clip2scene.training.train import finetune
 
 

@@ -183,7 +183,7 @@ def test_a_table_beside_the_weights_stands_in_for_the_text_tower(tmp_path, tiny_
     create_or_resume(tiny_recipe, data_root=tiny_toytown, out=run, teacher_weights=str(tmp_path / "model.pt"))
     opened = open_run(run)
     torch.testing.assert_close(opened.prompts.embeddings, vectors)
-    assert opened.sources["text_space"] == clip.space == opened.text_space().space
+    assert opened.sources.text_space == clip.space == opened.text_space().space
     replace(words, vectors=vectors.roll(1, 0)).save(tmp_path / "words.safetensors")
     with pytest.raises(ValueError, match="is not the one that"):
         opened.text_space()

@@ -2,19 +2,11 @@
 
 import torch
 
-from clip2scene.distill.lift import lift_split
+from clip2scene.distill.lift import LiftOptions, PairingOptions, lift_split
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.types import Camera, PointCloud, Prompts, Sample
 
-SETTINGS = {
-    "min_depth": 1.0,
-    "occlusion_test": False,
-    "moved_test": False,
-    "merge_sweeps": False,
-    "viewpoint": (0.0, 0.0, 0.0),
-    "superpoint_vote": False,
-    "keep": "classes",
-}
+OPTIONS = LiftOptions(PairingOptions(occlusion_test=False))
 COLOURS = Prompts(("red", "green", "blue"), ("red", "green", "blue"), torch.arange(3), torch.eye(3))
 
 
@@ -54,5 +46,5 @@ class OneSweep:
 
 
 def test_a_teacher_of_a_few_lines_gives_pseudo_labels(tmp_path):
-    (path,) = lift_split(OneSweep(), Colours(), COLOURS, tmp_path, settings=SETTINGS)
+    (path,) = lift_split(OneSweep(), Colours(), COLOURS, tmp_path, options=OPTIONS)
     assert load_lifted(path).teacher_labels().tolist() == [0, 2, -1]

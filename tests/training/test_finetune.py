@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.lifting import lift
 
 from clip2scene.cli.answers import segment
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
@@ -17,12 +18,14 @@ from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
 from clip2scene.recipes import RECIPES, USUAL_TUNING, fine_tuned
 from clip2scene.runs.checkpoint import load_checkpoint
-from clip2scene.runs.run import init_weights_of, open_run
+from clip2scene.runs.init_weights import init_weights_of
+from clip2scene.runs.run import open_run
 from clip2scene.student.published import Loaded
 from clip2scene.training import best_checkpoint as holdout
 from clip2scene.training import finetune as finetuning
 from clip2scene.training import train
 from clip2scene.training.finetune import Changes, Plan, prepare
+from clip2scene.training.state import resume
 from clip2scene.training.train import finetune
 from clip2scene.types import IGNORE_LABEL
 
@@ -125,14 +128,14 @@ def test_a_run_begins_with_the_weights_of_its_start(tune, start):
         max(far for name, far in moved(run, start).items() if "running" not in name and "num" not in name)
         < 1e-9
     )
-    assert run.sources["start"]["knows_words"]
+    assert run.sources.began_with_words
     chance = learnt(tune("chance", begin=None, rate=1e-12, tuning={"start": "random"}))
     assert not torch.allclose(chance["head.weight"], start.weights["head.weight"])
 
 
 def test_the_classifier_begins_where_the_words_stand(tune, tiny_toytown, lifted):
     run = tune(rate=1e-12, tuning={"freeze": True})
-    cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
+    cloud = load_lifted(lift(run, tiny_toytown, split="val", labels=True, into=lifted)[0]).cloud
     found = predict(run.student(), run.prompts, cloud)
     single = torch.bincount(run.prompts.class_of_name) == 1
     torch.testing.assert_close(
@@ -169,7 +172,7 @@ def test_earlier_layers_move_less_by_layer_decay(tune, start):
 
 def test_words_are_kept_if_that_is_asked_for(tune, tiny_toytown, lifted, start):
     def likeness(run):
-        cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
+        cloud = load_lifted(lift(run, tiny_toytown, split="val", labels=True, into=lifted)[0]).cloud
         now, before = (
             predict(each.student(), run.prompts, cloud, with_embeddings=True).embeddings
             for each in (run, begun)
@@ -205,7 +208,7 @@ def test_an_interrupted_fine_tuning_ends_like_an_uninterrupted_one(tune, tmp_pat
 def test_only_the_chosen_keyframes_are_read(tune, painted, label_files):
     root = painted(CAR, CAR)
     run = tune(labels={"count": 1}, root=root, steps=1)
-    assert set(run.seen().values()) == set(run.subset.tokens)
+    assert set(run.labels_used().values()) == set(run.subset.tokens)
     (token,) = run.subset.tokens
     (other,) = set(label_files(root)) - {token}
     label_files(root)[other].write_bytes(b"no labels")  # whoever opens it complains
@@ -216,11 +219,11 @@ def test_only_the_chosen_keyframes_are_read(tune, painted, label_files):
 
 def test_single_points_and_single_classes_are_learnt(tune, tiny_toytown, lifted):
     run = tune(labels={"count": 1, "points_per_scene": 7})
-    path = run.carry(tiny_toytown, split="train", with_labels=True, into=lifted, subset=run.subset.tokens)[0]
+    path = lift(run, tiny_toytown, split="train", labels=run.subset.tokens, into=lifted)[0]
     labels = load_lifted(path).labels
-    assert int((run.visible_labels()(path.stem, labels) != IGNORE_LABEL).sum()) == 7
+    assert int((run.label_mask(path.stem, labels) != IGNORE_LABEL).sum()) == 7
     two = tune("two", labels={"classes": ("car", "manmade")})
-    seen = two.visible_labels()(path.stem, labels)
+    seen = two.label_mask(path.stem, labels)
     wanted = {run.prompts.classes.index(name) for name in ("car", "manmade")}
     assert set(seen[seen != IGNORE_LABEL].tolist()) == wanted
 
@@ -260,7 +263,7 @@ def test_a_worse_checkpoint_does_not_take_the_chosen_ones_place(tune, monkeypatc
     given = iter([0.2, 0.5, 0.4])
     monkeypatch.setattr(holdout, "evaluate_samples", lambda *_: {"student": Score(next(given))})
     run = tune(labels={"holdout": 0.5})
-    state = run.state(torch.device("cpu"))
+    state = resume(run, torch.device("cpu"))
     for step in (5, 6):
         state.step = step
         holdout.keep_best(run, [], state)
@@ -284,7 +287,7 @@ def test_words_are_judged_beside_the_classifier(tune, tiny_toytown, lifted):
 
 def test_the_segmenter_answers_by_the_classifier_until_other_words_are_asked_for(tune, tiny_toytown, lifted):
     run = tune(rate=0.05, tuning={"start": "random"})
-    cloud = load_lifted(run.carry(tiny_toytown, split="val", with_labels=True, into=lifted)[0]).cloud
+    cloud = load_lifted(lift(run, tiny_toytown, split="val", labels=True, into=lifted)[0]).cloud
     found = predict(run.student(), run.prompts, cloud)
     segmenter = Segmenter.load(run.folder)
     assert torch.equal(segmenter.segment(cloud).labels, found.classifier_logits.argmax(1))
@@ -327,7 +330,7 @@ def test_a_run_of_one_data_set_starts_another(tiny_run, tiny_kitti, tmp_path):
         teacher_weights=plan.teacher_weights,
     )
     run = open_run(tmp_path)
-    assert run.judged.classes != open_run(tiny_run).judged.classes
+    assert run.class_mapping.classes != open_run(tiny_run).class_mapping.classes
     scores = evaluate(tmp_path, data_root=tiny_kitti)
     assert 0 <= scores["student"].miou <= 1
 
@@ -390,7 +393,7 @@ def test_a_published_backbone_starts_a_run_and_its_head_is_left_out(
     random = replace(recipe.tuning, start="random")
     tuned = replace(recipe, student=SMALL, optimiser=still, tuning=random, steps=1)
     finetune(tuned, data_root=tiny_toytown, out=tmp_path / "run", start=begun)
-    assert open_run(tmp_path / "run").sources["start"]["report"] == list(begun.report)
+    assert open_run(tmp_path / "run").sources.init["report"] == list(begun.report)
     weights = learnt(open_run(tmp_path / "run"))
     torch.testing.assert_close(
         weights["backbone.stem.conv.weight"], torch.full_like(weights["backbone.stem.conv.weight"], 0.25)
@@ -525,7 +528,7 @@ def test_words_can_be_kept_only_where_there_are_any(tune):
 def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toytown, tmp_path, lifted):
     first = tune("first")
     second = tune("second", begin=init_weights_of(first.folder), labels={"count": 1}, rate=1e-12)
-    assert set(second.seen().values()) == set(first.subset.tokens)
+    assert set(second.labels_used().values()) == set(first.subset.tokens)
     classifier = learnt(second)["classifier.weight"]
     torch.testing.assert_close(classifier, first.student().classifier.weight, rtol=0, atol=1e-6)
     moved_data = tmp_path / "elsewhere"

@@ -15,16 +15,16 @@ from clip2scene.config import (
     TeacherConfig,
 )
 from clip2scene.distill.batch import Superpixels, collate
-from clip2scene.distill.items import augment_items
 from clip2scene.distill.lifted import LiftedSample, TeacherFeatures, save_lifted
 from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.evaluation.evaluate import evaluate_samples
 from clip2scene.parallel import prefetch
 from clip2scene.runs.checkpoint import load_checkpoint, previous_path
-from clip2scene.runs.prompts import save_prompts
-from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.run import Run, open_run, save_prompts
+from clip2scene.runs.sources import Sources
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.training import train
+from clip2scene.training.state import resume, save
 from clip2scene.types import Pairs, PointCloud, Prompts
 
 PROMPTS = Prompts(("ground", "wall"), ("ground", "wall"), torch.arange(2), torch.eye(2))
@@ -53,7 +53,7 @@ def make_corner(number):
 
 
 def make_run(folder, recipe=RECIPE):
-    run = Run(folder, recipe, PROMPTS, {"in_channels": 1})
+    run = Run(folder, recipe, PROMPTS, Sources(None, "", 3, 1, ""))
     save_prompts(folder, PROMPTS)
     paths = [folder / "carried" / f"{number}.safetensors" for number in range(3)]
     for number, path in enumerate(paths):
@@ -112,7 +112,7 @@ def test_processes_that_read_ahead_change_nothing(tmp_path, workers):
 
 def test_a_damaged_sample_is_named_by_the_process_that_reads_ahead(tmp_path):
     run, paths = make_run(tmp_path)
-    train_items = train.TrainSet(paths, RECIPE)
+    train_items = train.train_set(run, paths)
     paths[0].write_bytes(paths[0].read_bytes()[:50])
     steps = prefetch(train_items.read_step, range(RECIPE.steps), processes=1, title="steps")
     with pytest.raises(ValueError, match="delete it and run again") as raised:
@@ -185,9 +185,9 @@ def test_a_gradient_that_is_not_finite_moves_no_weight(tmp_path, monkeypatch):
         loss, terms = step(student, *others)
         return loss + SteepAtZero.apply(student.head.weight), terms
 
-    state = run.state(CPU)
+    state = resume(run, CPU)
     before = {name: each.clone() for name, each in state.student.named_parameters()}
-    monkeypatch.setattr(Run, "state", lambda self, device: state)
+    monkeypatch.setattr(train, "resume", lambda run, device: state)
     monkeypatch.setattr(train, "train_step", steep)
     with pytest.raises(ValueError, match="the length of the gradient is nan at step 0.*checkpoint is intact"):
         train.train(run, paths, device=CPU, save_every=1)
@@ -197,11 +197,11 @@ def test_a_gradient_that_is_not_finite_moves_no_weight(tmp_path, monkeypatch):
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     run, _ = make_run(tmp_path)
-    state = run.state(CPU)
+    state = resume(run, CPU)
     with torch.no_grad():
         state.student.head.weight[0, 0] = torch.inf
     with pytest.raises(ValueError, match="the length of the weights is inf at step 0"):
-        run.save(state)
+        save(run, state)
     assert not run.checkpoint_path.exists()
 
 
@@ -270,7 +270,7 @@ def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_pat
     for name in ("whole", "stopped"):
         run, paths = make_run(tmp_path / name, recipe)
         if recipe.loss.backbone is not None:
-            run.sources["pixel_channels"] = 2
+            run = replace(run, sources=replace(run.sources, pixel_channels=2))
         for number, path in enumerate(paths):
             lifted = make_seen_corner(number)
             if recipe.keep == "maps":
@@ -302,7 +302,7 @@ def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_pat
 def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
     loss = LossConfig(form="pixel-infonce", backbone="own")
     run, _ = make_run(tmp_path, replace(RECIPE, loss=loss))
-    run.sources["pixel_channels"] = 2
+    run = replace(run, sources=replace(run.sources, pixel_channels=2))
     train_item = make_corner(0).item_from_teacher()
     seen = replace(train_item.pixels, embeddings=torch.rand(len(train_item.pixels.points), 2))
     batch = collate([replace(train_item, pixels=seen)])
@@ -319,19 +319,3 @@ def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
     for name, each in student.backbone.named_parameters():
         torch.testing.assert_close(each.grad, both[f"backbone.{name}"])
     assert student.head.weight.grad is None
-
-
-def test_sweeps_are_items_that_move_on_their_own():
-    lifted = replace(make_corner(0), sweep_sizes=(400, 400))
-    train_item = lifted.item_from_teacher()
-    moved = augment_items(train_item, torch.Generator().manual_seed(0), rotate=True, flip=True, scale=0.0)
-    before, after = train_item.cloud.positions, moved.cloud.positions
-
-    def distances(cloud):
-        return torch.cdist(cloud[::40], cloud[::40])
-
-    one, other = slice(0, 400), slice(400, 800)
-    torch.testing.assert_close(distances(before[one]), distances(after[one]), atol=1e-3, rtol=0)
-    torch.testing.assert_close(distances(before[other]), distances(after[other]), atol=1e-3, rtol=0)
-    assert (distances(before) - distances(after)).abs().max() > 1
-    assert collate([moved]).item_of_point.tolist() == [0] * 400 + [1] * 400

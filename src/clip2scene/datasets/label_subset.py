@@ -71,6 +71,26 @@ class Subset:
         return masked
 
 
+@dataclass(frozen=True)
+class LabelMask:
+    """Leaves of a sample's labels those that a run may use; the others become :data:`IGNORE_LABEL`.
+
+    Attributes:
+        subset: Which samples, and how many points of each.
+        classes: Names of all classes, by train id.
+        wanted: The only classes whose labels are used; none named means all.
+    """
+
+    subset: Subset
+    classes: tuple[str, ...]
+    wanted: tuple[str, ...] = ()
+
+    def __call__(self, token: str, labels: Int[Tensor, " points"]) -> Int[Tensor, " points"]:
+        """Mask the labels of the sample called ``token``."""
+        used = torch.tensor([not self.wanted or name in self.wanted for name in self.classes])
+        return self.subset.mask(token, torch.where(used[labels.clamp(min=0)], labels, IGNORE_LABEL))
+
+
 def choose(
     unit_of_token: Mapping[str, str],
     *,

@@ -1,16 +1,16 @@
-"""The teacher's answers carried onto the points: worked out once a sample, kept on disk.
+"""Lifting: the teacher's pseudo-labels go from pixels onto points, once a sample, and are kept on disk.
 
-The teacher is frozen, so looking at the same image in every epoch would buy nothing. One file a sample
+The teacher is frozen, so a forward pass of the same image in every epoch would buy nothing. One file a sample
 holds its cloud and, for each pixel-point pair, the teacher's logits over the classes.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,33 +29,97 @@ from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Pairs, PointCloud, Prompts, Sample, Samples
 
-FORMAT = 1
-"""Of the files that are carried; to be raised whenever other code would carry something else."""
+FORMAT = 2
+"""Of the files of pseudo-labels; to be raised whenever other code would make others."""
 
 
 @runtime_checkable
-class PixelAnswers(Protocol):
+class PixelLogits(Protocol):
     """What a teacher says of one sample's images."""
 
     def logits_at(self, pairs: Pairs, text: Float[Tensor, "names channels"]) -> Float[Tensor, "pairs names"]:
-        """Answer at the pixels of ``pairs``; zeros where nothing can be said."""
+        """Give the logit of each name at the pixels of ``pairs``; zeros where nothing can be said."""
 
 
 @runtime_checkable
 class Teacher(Protocol):
     """A frozen image model that knows words."""
 
-    def __call__(self, sample: Sample) -> PixelAnswers:
-        """Look at every image of a sample."""
+    def __call__(self, sample: Sample) -> PixelLogits:
+        """Run the model on every image of a sample."""
 
 
-def find_pairs(positions: Float[Tensor, "points 3"], sample: Sample, settings: dict[str, Any]) -> Pairs:
-    """Pair points with the pixels that see them, under the ``min_depth`` and ``occlusion_test`` settings.
+@dataclass(frozen=True)
+class PairingOptions:
+    """Which points meet which pixels.
 
-    Where depth was measured, it says what is seen; elsewhere the points themselves hide each other.
+    Attributes:
+        min_depth: Nearest depth at which a point is paired, in metres.
+        occlusion_test: Whether pairs behind nearer points, or behind a measured depth, are dropped.
+        moved_test: Whether points of earlier sweeps that have moved away since are left out.
+        merge_sweeps: Whether the sweeps of a sample are one dense cloud, or an item of the batch each.
     """
-    pairs = project_points(positions, sample.cameras, min_depth=settings["min_depth"])
-    if not settings["occlusion_test"]:
+
+    min_depth: float = 1.0
+    occlusion_test: bool = True
+    moved_test: bool = True
+    merge_sweeps: bool = False
+
+
+@dataclass(frozen=True)
+class LiftOptions:
+    """How pseudo-labels are made.
+
+    Attributes:
+        pairing: Which points meet which pixels.
+        viewpoint: Where the lidar stands in the clouds' frame, in metres; None for rooms.
+        superpoint_vote: Whether superpoints are found, within which pseudo-labels are voted on.
+        keep: What is kept of the teacher beside its logits: "classes" nothing, "maps" its dense features,
+            "superpixels" these and the regions of the images.
+        sources: What else decides the result, as plain values: what names the data and the teacher.
+    """
+
+    pairing: PairingOptions = PairingOptions()
+    viewpoint: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
+    superpoint_vote: bool = False
+    keep: Literal["classes", "maps", "superpixels"] = "classes"
+    sources: Mapping[str, Any] = field(default_factory=dict)
+
+    def cache_key(self, prompts: Prompts) -> dict[str, Any]:
+        """Gather as plain values everything that decides the result, so that stale files are never taken."""
+        text = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
+        words = {"classes": list(prompts.classes), "names": list(prompts.names), "text": text}
+        return {"format": FORMAT, **asdict(replace(self, sources=dict(self.sources))), "prompts": words}
+
+
+class Sweeps(NamedTuple):
+    """A sample's sweeps in one list.
+
+    Attributes:
+        cloud: The keyframe's points come first.
+        labels: Their train ids; :data:`IGNORE_LABEL` for earlier sweeps; None without labels.
+        sizes: Points of each sweep, where each is an item of its own; empty for one cloud.
+        still: Where the scene of the keyframe still is as the point saw it. A merged cloud has no others.
+    """
+
+    cloud: PointCloud
+    labels: Int[Tensor, " points"] | None
+    sizes: tuple[int, ...]
+    still: Bool[Tensor, " points"]
+
+
+def find_pairs(positions: Float[Tensor, "points 3"], sample: Sample, options: PairingOptions) -> Pairs:
+    """Pair points with the pixels that see them.
+
+    Where depth was measured, it says what is visible; elsewhere the points themselves occlude each other.
+
+    Args:
+        positions: In the frame of the sample's cloud, in metres.
+        sample: Its cameras see them.
+        options: ``min_depth`` and ``occlusion_test`` count.
+    """
+    pairs = project_points(positions, sample.cameras, min_depth=options.min_depth)
+    if not options.occlusion_test:
         return pairs
     if sample.read_depth is not None:
         return drop_unconfirmed(pairs, positions, sample.read_depth)
@@ -68,24 +132,21 @@ def lift_split(
     prompts: Prompts,
     folder: Path,
     *,
-    settings: dict[str, Any],
+    options: LiftOptions = LiftOptions(),  # noqa: B008 - frozen
     backbone: ImageBackbone | None = None,
 ) -> list[Path]:
-    """Carry the teacher's answers onto every sample of a split.
+    """Lift the teacher's logits onto every sample of a split.
 
     Files that an earlier call left behind are kept when they were made the same way, so an interrupted
-    call goes on where it stopped, and runs that share a folder share the answers. Several processes share the
-    samples (:func:`~clip2scene.parallel.parallel_for`).
+    call goes on where it stopped, and runs that share a folder share the pseudo-labels. Several processes
+    share the samples (:func:`~clip2scene.parallel.parallel_for`).
 
     Args:
         dataset: The samples.
-        teacher: The image model; None carries clouds and labels alone.
+        teacher: The image model; None keeps clouds and labels alone.
         prompts: The classes' names in the teacher's text space.
         folder: Where the files go, into a subfolder named by how they are made.
-        settings: Everything that decides the answers: ``min_depth``, ``occlusion_test``, ``moved_test``,
-            ``merge_sweeps``, ``viewpoint`` (where the lidar stands), ``superpoint_vote``, ``keep``, and what
-            names the data and the teacher. ``keep`` says what else is kept of the teacher: "classes" nothing,
-            "maps" its own features, "superpixels" these and the regions of the images.
+        options: How they are made.
         backbone: An image model whose features are kept in place of the teacher's own.
 
     Returns:
@@ -94,21 +155,14 @@ def lift_split(
     Raises:
         ValueError: If a sample is bad, or no camera sees any point of the whole split.
     """
-    digest = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
-    settings = {
-        **settings,
-        "format": [FORMAT, "keyframe told"] if settings["merge_sweeps"] else FORMAT,
-        "classes": list(prompts.classes),
-        "names": list(prompts.names),
-        "text": digest,
-    }
-    folder /= hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    write_json(folder / "manifest.json", settings)
+    key = options.cache_key(prompts)
+    folder /= hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    write_json(folder / "manifest.json", key)
     paths = [folder / f"{token}.safetensors" for token in dataset.tokens]
-    work = partial(_lift_one, dataset, teacher, prompts, paths, settings, backbone)
+    work = partial(_lift_one, dataset, teacher, prompts, paths, options, backbone)
     with file_lock(folder / "lock"):
         missing = [number for number, path in enumerate(paths) if not path.exists()]
-        parallel_for(work, missing, title="teacher looks", unit="sample")
+        parallel_for(work, missing, title="lift", unit="sample")
     if teacher is not None and not any(len(load_lifted(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so the teacher can teach nothing; "
@@ -122,57 +176,59 @@ def _lift_one(
     teacher: Teacher | None,
     prompts: Prompts,
     paths: Sequence[Path],
-    settings: dict[str, Any],
+    options: LiftOptions,
     backbone: ImageBackbone | None,
     number: int,
 ) -> None:
-    """Carry the sample of a number, and save it."""
-    save_lifted(paths[number], _lift_sample(dataset[number], teacher, prompts, settings, backbone))
+    """Lift the sample of a number, and save it."""
+    sample = dataset[number]
+    sweeps = gather_sweeps(sample, options.viewpoint, options.pairing)
+    save_lifted(paths[number], _lift_sample(sample, sweeps, teacher, prompts, options, backbone))
 
 
 def _lift_sample(
     sample: Sample,
+    sweeps: Sweeps,
     teacher: Teacher | None,
     prompts: Prompts,
-    settings: dict[str, Any],
+    options: LiftOptions,
     backbone: ImageBackbone | None,
 ) -> LiftedSample:
-    """Gather a sample's sweeps, pair their points with pixels, and ask the teacher there."""
-    cloud, labels, sizes, still = gather_sweeps(sample, settings)
-    keyframe = len(sample.cloud) if settings["merge_sweeps"] else None
+    """Pair the points of a sample's sweeps with pixels, and ask the teacher there."""
+    cloud, labels, sizes, still = sweeps
+    keyframe = len(sample.cloud) if options.pairing.merge_sweeps else None
     if teacher is None or not sample.cameras:
         no_pairs, no_logits = torch.zeros(0, dtype=torch.long), torch.zeros(0, len(prompts.classes))
         return LiftedSample(cloud, no_pairs, no_logits, labels, sweep_sizes=sizes, keyframe_size=keyframe)
-    pairs = find_pairs(cloud.positions[still], sample, settings)
+    pairs = find_pairs(cloud.positions[still], sample, options.pairing)
     pairs = replace(pairs, points=still.nonzero()[:, 0][pairs.points])
-    seen = teacher(sample)
-    logits = prompts.best_name(seen.logits_at(pairs, prompts.embeddings))
-    answered = logits.any(1)
-    pairs = Pairs(*(each[answered] for each in vars(pairs).values()))
-    superpoints = _superpoints_of_items(cloud, sizes) if settings["superpoint_vote"] else None
-    teacher_features = None
-    looked = seen if backbone is None else _features_with(backbone, sample)
-    if settings["keep"] != "classes" and isinstance(looked, DenseEmbeddings):
-        superpixels = _find_superpixels(sample, looked, pairs) if settings["keep"] == "superpixels" else None
-        teacher_features = TeacherFeatures(replace(looked, keys=None), pairs, superpixels)
-    return LiftedSample(
-        cloud, pairs.points, logits[answered], labels, superpoints, sizes, teacher_features, keyframe
-    )
+    dense = teacher(sample)
+    logits = prompts.best_name(dense.logits_at(pairs, prompts.embeddings))
+    labelled = logits.any(1)
+    pairs = Pairs(*(each[labelled] for each in vars(pairs).values()))
+    superpoints = _superpoints_of_items(cloud, sizes) if options.superpoint_vote else None
+    features = None
+    source = dense if backbone is None else _features_with(backbone, sample)
+    if options.keep != "classes" and isinstance(source, DenseEmbeddings):
+        regions = _find_superpixels(sample, source, pairs) if options.keep == "superpixels" else None
+        features = TeacherFeatures(replace(source, keys=None), pairs, regions)
+    return LiftedSample(cloud, pairs.points, logits[labelled], labels, superpoints, sizes, features, keyframe)
 
 
 def gather_sweeps(
-    sample: Sample, settings: dict[str, Any]
-) -> tuple[PointCloud, Int[Tensor, " points"] | None, tuple[int, ...], Bool[Tensor, " points"]]:
+    sample: Sample, viewpoint: tuple[float, float, float] | None, options: PairingOptions
+) -> Sweeps:
     """Put a sample's sweeps in one list, the keyframe's first, and say which points have not moved away.
 
-    Returns:
-        The cloud; its labels, none for earlier sweeps; points of each sweep, empty for a merged cloud; and
-        where the world of the keyframe still is as the point saw it. A merged cloud has those points only.
+    Args:
+        sample: The sweeps.
+        viewpoint: As :class:`LiftOptions` has it.
+        options: ``moved_test`` and ``merge_sweeps`` count.
     """
-    keyframe, viewpoint = sample.cloud, settings["viewpoint"]
+    keyframe, viewpoint = sample.cloud, viewpoint or (0.0, 0.0, 0.0)
     gone = [
         seen_through(sweep.positions, keyframe.positions, viewpoint=viewpoint)
-        if settings["moved_test"]
+        if options.moved_test
         else torch.zeros(len(sweep), dtype=torch.bool)
         for sweep in sample.sweeps
     ]
@@ -183,14 +239,14 @@ def gather_sweeps(
     if sample.labels is not None:
         unknown = torch.full((len(cloud) - len(keyframe),), IGNORE_LABEL)
         labels = torch.cat([sample.labels, unknown])
-    if settings["merge_sweeps"]:
+    if options.merge_sweeps:
         merged = PointCloud(cloud.positions[still], cloud.features[still])
-        return merged, None if labels is None else labels[still], (), still[still]
-    return cloud, labels, tuple(len(c) for c in clouds) if sample.sweeps else (), still
+        return Sweeps(merged, None if labels is None else labels[still], (), still[still])
+    return Sweeps(cloud, labels, tuple(len(c) for c in clouds) if sample.sweeps else (), still)
 
 
 def _features_with(backbone: ImageBackbone, sample: Sample) -> DenseEmbeddings:
-    """Look at every image of a sample with another model than the teacher."""
+    """Run another model than the teacher on every image of a sample."""
     images = [sample.read_image(view) for view in range(len(sample.cameras))]
     sizes = tuple((camera.height, camera.width) for camera in sample.cameras)
     return DenseEmbeddings(backbone.maps(images), None, sizes)
@@ -206,10 +262,10 @@ def _superpoints_of_items(cloud: PointCloud, sizes: tuple[int, ...]) -> Int[Tens
     return torch.cat(found)
 
 
-def _find_superpixels(sample: Sample, seen: DenseEmbeddings, pairs: Pairs) -> Superpixels:
-    """Cut every image into regions, and average the teacher's embeddings in each."""
+def _find_superpixels(sample: Sample, dense: DenseEmbeddings, pairs: Pairs) -> Superpixels:
+    """Cut every image into superpixels, and average the teacher's embeddings in each."""
     of_pair, embeddings, start = torch.zeros_like(pairs.points), [], 0
-    for view, (cells, (height, width)) in enumerate(zip(seen.embeddings, seen.sizes, strict=True)):
+    for view, (cells, (height, width)) in enumerate(zip(dense.embeddings, dense.sizes, strict=True)):
         regions = slic_superpixels(sample.read_image(view))
         means = region_means(regions, cells)
         mine = pairs.views == view

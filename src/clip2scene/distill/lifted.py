@@ -57,17 +57,17 @@ class LiftedSample:
     teacher_features: TeacherFeatures | None = None
     keyframe_size: int | None = None
 
-    def seen(self) -> Bool[Tensor, " points"]:
+    def visible(self) -> Bool[Tensor, " points"]:
         """Tell which points at least one camera sees."""
-        seen = torch.zeros(len(self.cloud), dtype=torch.bool)
-        seen[self.pair_points] = True
-        return seen
+        visible = torch.zeros(len(self.cloud), dtype=torch.bool)
+        visible[self.pair_points] = True
+        return visible
 
     def teacher_labels(self) -> Int[Tensor, " points"]:
-        """Give each seen point the class with the highest summed logit over its pairs, others -1."""
+        """Give each visible point the class with the highest summed logit over its pairs, others -1."""
         summed = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
         summed.index_add_(0, self.pair_points, self.pair_logits)
-        return torch.where(self.seen(), summed.argmax(1), -1)
+        return torch.where(self.visible(), summed.argmax(1), -1)
 
     def voted_labels(self) -> Int[Tensor, " points"]:
         """Let the teacher's answers be voted on within superpoints; -1 where nobody can vote."""
@@ -76,7 +76,7 @@ class LiftedSample:
         logits = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
         logits.index_add_(0, self.pair_points, self.pair_logits)
         logits /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
-        return vote(self.superpoints, logits, self.seen())
+        return vote(self.superpoints, logits, self.visible())
 
     def item_from_teacher(self, kept: Int[Tensor, " kept"] | None = None) -> TrainItem:
         """Ask for what the teacher says.

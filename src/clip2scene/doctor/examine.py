@@ -16,7 +16,7 @@ from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.checks import MissingLabelsError
 from clip2scene.datasets.label_subset import Chosen
-from clip2scene.distill.lift import lift_split
+from clip2scene.distill.lift import LiftOptions, PairingOptions, lift_split
 from clip2scene.doctor.calibration import check_calibration
 from clip2scene.doctor.overlays import draw_overlays
 from clip2scene.doctor.report import Line
@@ -58,7 +58,7 @@ def examine(
         return [Line("fault", "files", f"cannot be opened: {error}")]
     count = len(dataset)
     numbers = np.unique(np.linspace(0, count - 1, min(samples or count, count)).round().astype(int)).tolist()
-    pairing = {"min_depth": data.min_depth, "occlusion_test": data.occlusion_test}
+    pairing = build.pairing_options(data)
     velocities, places = _motion(dataset, numbers)
     measured = [
         measure_sample(dataset, number, pairing=pairing, velocity=velocities.get(number), align=calibration)
@@ -85,19 +85,13 @@ def _open(data: DataConfig, root: Path, split: str) -> tuple[Dataset, list[Line]
     return build.open_dataset(data, root, split=split), [line]
 
 
-def _draw(dataset: Dataset, pairing: dict[str, Any], folder: Path) -> Line:
+def _draw(dataset: Dataset, pairing: PairingOptions, folder: Path) -> Line:
     """Draw the pictures, and say so."""
     try:
         drawn = draw_overlays(dataset, pairing, folder=folder)
     except ValueError as error:
         return Line("note", "pictures", f"none drawn: {error}")
     return Line("ok", "pictures", f"drew {len(drawn)} pictures: {folder}")
-
-
-def _settings(data: DataConfig, dataset: Dataset) -> dict[str, Any]:
-    names = ("min_depth", "occlusion_test", "moved_test", "merge_sweeps")
-    chosen: dict[str, Any] = {name: getattr(data, name) for name in names}
-    return {**chosen, "viewpoint": dataset.viewpoint, "superpoint_vote": False, "keep": "classes"}
 
 
 def _motion(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[int, Any], list[int]]:
@@ -211,10 +205,11 @@ def _costs(
         space = build.open_text_space(teaching, None, words)
         prompts = build.build_prompts(teaching, space, words, partly=True)
         teacher = build.build_teacher(teaching, space, prompts, dataset)
+        options = LiftOptions(build.pairing_options(data), dataset.viewpoint)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             few = Chosen(dataset, [dataset.tokens[number] for number in numbers])
-            paths = lift_split(few, teacher, prompts, Path(folder), settings=_settings(data, dataset))
+            paths = lift_split(few, teacher, prompts, Path(folder), options=options)
             seconds = (time.perf_counter() - start) / len(paths)
             size = sum(path.stat().st_size for path in paths) / len(paths)
     except ValueError as error:

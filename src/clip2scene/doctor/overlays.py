@@ -2,17 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from clip2scene.datasets import Dataset
-from clip2scene.distill.lift import find_pairs
+from clip2scene.distill.lift import PairingOptions, find_pairs
 from clip2scene.viz import raster
 
 
-def draw_overlays(dataset: Dataset, pairing: dict[str, Any], *, folder: Path) -> list[Path]:
+def draw_overlays(dataset: Dataset, pairing: PairingOptions, *, folder: Path) -> list[Path]:
     """Draw the points that each camera sees over its image, for the middle one of the samples with images.
 
     Near points are pale, far ones violet; the scale is the same for all cameras. Ends of things in the cloud

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from clip2scene.datasets import Dataset
-from clip2scene.distill.lift import find_pairs
+from clip2scene.distill.lift import PairingOptions, find_pairs
 from clip2scene.doctor.edge_score import Velocity, score_image
 from clip2scene.doctor.lidar_edges import LidarEdges, find_lidar_edges
 from clip2scene.geometry.depth import count_contradicted
@@ -65,7 +64,7 @@ class Measured:
 
 
 def measure_sample(
-    dataset: Dataset, number: int, *, pairing: dict[str, Any], velocity: Velocity | None, align: bool = True
+    dataset: Dataset, number: int, *, pairing: PairingOptions, velocity: Velocity | None, align: bool = True
 ) -> Measured:
     """Read one sample whole, and measure its parts.
 
@@ -118,7 +117,7 @@ def _measure_view(
     image: UInt8[Tensor, "height width 3"],
     edges: LidarEdges | None,
     velocity: Velocity | None,
-    pairing: dict[str, Any],
+    pairing: PairingOptions,
 ) -> CameraView:
     """Say how much one camera sees, and how well it fits: its image, or the depth measured beside it."""
     camera, positions = sample.cameras[view], sample.cloud.positions

@@ -15,6 +15,7 @@ from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
 from clip2scene.inference.predict import predict_labels
 from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
+from clip2scene.runs.pseudo_labels import lift_run, reopen
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.clip.load import load_clip
@@ -96,16 +97,9 @@ def open_evaluation(
     """Open what :func:`evaluate` needs; arguments and errors are the same."""
     opened = open_run(run)
     student = opened.student()  # first: without a checkpoint, the teacher need not be run
-    dataset = opened.open_dataset(data_root, split=split, with_labels=True)
-    paths = opened.carry(
-        data_root,
-        split=split,
-        with_labels=True,
-        into=lifted,
-        teacher_cache=teacher_cache,
-        dataset=dataset,
-    )
-    return EvaluationSplit(opened, student, dataset, paths, split, data_root)
+    experiment = reopen(opened, data_root, split=split, labels=True)
+    paths = lift_run(opened, experiment, into=lifted, teacher_cache=teacher_cache)
+    return EvaluationSplit(opened, student, experiment.dataset, paths, split, data_root)
 
 
 def evaluate_split(opened: EvaluationSplit) -> dict[str, Scores]:
@@ -116,10 +110,10 @@ def evaluate_split(opened: EvaluationSplit) -> dict[str, Scores]:
     """
     run, split = opened.run, opened.split
     _refuse_overlap(run, opened.paths)
-    samples = (
-        load_lifted(path) for path in progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample")
-    )
-    scores = evaluate_samples(opened.student, run.prompts, samples, run.judged, knows_words=run.knows_words)
+    bar = progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample")
+    samples = (load_lifted(path) for path in bar)
+    mapping, knows_words = run.class_mapping, run.knows_words
+    scores = evaluate_samples(opened.student, run.prompts, samples, mapping, knows_words=knows_words)
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {opened.data_root} has no labelled point to evaluate on")
     write_metrics(run, split, scores)
@@ -157,7 +151,7 @@ def evaluate_samples(
             "voted": sample.voted_labels(),
         }
         predictions = {who: mapping.translate(each) for who, each in predictions.items()}
-        visible = sample.seen()
+        visible = sample.visible()
         masks = {"": torch.ones_like(visible), "seen": visible, "unseen": ~visible}
         for column, confusion in confusions.items():
             who, _, where = column.partition("_")
@@ -214,7 +208,7 @@ def evaluate_point_clip(
 
 def _refuse_overlap(run: Run, paths: Sequence[Path]) -> None:
     """Refuse samples whose labels the run, or the run that it began with, was trained on."""
-    labels_used = run.seen()
+    labels_used = run.labels_used()
     if not labels_used:
         return
     again = {token: cloud for token, cloud in hash_clouds(paths).items() if cloud in labels_used}

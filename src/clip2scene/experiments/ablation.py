@@ -22,12 +22,12 @@ from typing import Any
 
 from clip2scene.config import Recipe
 from clip2scene.evaluation.evaluate import evaluate
-from clip2scene.experiments.jobs import SPLIT, Job, check_device, check_jobs
+from clip2scene.experiments.jobs import SPLIT, Job, check_jobs
 from clip2scene.experiments.provenance import Provenance, describe_machine, listed, today
 from clip2scene.experiments.report import write_report
 from clip2scene.experiments.results import Results, Row, RunResult
 from clip2scene.io import read_json, write_json
-from clip2scene.parallel import ProgressBar, file_lock, progress_bar, run_isolated
+from clip2scene.parallel import ProgressBar, check_device, file_lock, progress_bar, run_isolated
 from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.folder import LOCK
 from clip2scene.training.train import pretrain

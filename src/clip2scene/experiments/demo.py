@@ -19,6 +19,7 @@ from clip2scene.inference.figures import draw_samples
 from clip2scene.inference.segment import picture_sample
 from clip2scene.recipes import rooms, supervised, toytown
 from clip2scene.runs.create import create_or_resume
+from clip2scene.runs.pseudo_labels import lift_run
 from clip2scene.toytown.rooms.room_scan import Walk
 from clip2scene.toytown.writers.layouts import (
     write_drive_log,
@@ -138,8 +139,9 @@ def run_demo(out: Path, *, data: str = "nuscenes", seed: int = 0) -> str:
         numbers = {"num_scenes": world.num_scenes, "num_val_scenes": world.num_val_scenes, "seed": TOWNS}
         world.write(root, **numbers, **world.records)
     recipe = replace(world.recipe, seed=seed)
-    run = create_or_resume(recipe, data_root=root, out=label_free, teacher_weights=None)
-    run.carry(root, split="train", with_labels=False)  # with all cores, before each training has its share
+    lift_run(
+        *create_or_resume(recipe, data_root=root, out=label_free)
+    )  # with all cores, before each has its share
     _side_by_side((recipe, root, label_free), (supervised(recipe), root, ceiling))
     opened = open_evaluation(label_free, data_root=root)
     scores = evaluate_split(opened)

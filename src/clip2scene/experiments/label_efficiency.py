@@ -26,7 +26,7 @@ from clip2scene.experiments.jobs import SPLIT, Job, check_data
 from clip2scene.experiments.variants import contrasting, full
 from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
-from clip2scene.runs.run import init_weights_of
+from clip2scene.runs.init_weights import init_weights_of
 from clip2scene.training.train import finetune
 
 PROBE = "linear probe"

@@ -37,7 +37,7 @@ def predictions(
         ValueError: If the run has no checkpoint, a sample cannot be read, a logit is not finite, or no word
             of the run is a class of the data set.
     """
-    of_words = run.judged.of_words
+    of_words = run.class_mapping.of_words
     foreign = of_words < 0
     if foreign.all():
         wanted = dataset.class_set.name

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
+from clip2scene import build
 from clip2scene.classes.tables import ClassSet
 from clip2scene.datasets import Dataset
 from clip2scene.distill.lift import find_pairs
@@ -56,7 +57,12 @@ def _draw_sample(
 ) -> dict[str, Image.Image]:
     """Draw one sample: its pictures by kind."""
     assert lifted.labels is not None
-    sample, class_set, indoors, mapping = dataset[number], dataset.class_set, dataset.indoors, run.judged
+    sample, class_set, indoors, mapping = (
+        dataset[number],
+        dataset.class_set,
+        dataset.indoors,
+        run.class_mapping,
+    )
     title = "student, from the cloud alone" if indoors else "student, from lidar alone"
     predicted, _ = predict_labels(student, run.prompts, lifted.cloud, lifted.sweep_sizes)
     labels = {
@@ -68,7 +74,7 @@ def _draw_sample(
     labels = {who: each[:keyframe] for who, each in labels.items()}
     pictures = {"above": draw_above(sample, labels, class_set, indoors=indoors)}
     if sample.cameras:
-        pairs = find_pairs(sample.cloud.positions, sample, run.carry_settings)
+        pairs = find_pairs(sample.cloud.positions, sample, build.pairing_options(run.recipe.data))
         views = _choose_views(len(sample.cameras), indoors=indoors)
         for kind, titles in (("cameras", (title, TRUTH)), ("carried", (TEACHER,))):
             rows = {title: labels[title] for title in titles}

@@ -124,8 +124,8 @@ def predict_split(
         ValueError: If the run has no checkpoint, or a sample cannot be read.
     """
     student = run.student()
-    settings = {**run.carry_settings, "viewpoint": dataset.viewpoint}
+    pairing = build.pairing_options(run.recipe.data)
     for number in range(len(dataset.tokens)) if numbers is None else numbers:
         sample = dataset[number]
-        cloud, *_ = gather_sweeps(sample, settings)
+        cloud, *_ = gather_sweeps(sample, dataset.viewpoint, pairing)
         yield sample, predict(student, run.prompts, cloud)

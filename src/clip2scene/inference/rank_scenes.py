@@ -87,7 +87,7 @@ def _uncertainty_of_units(
     Returns:
         The uncertainty of all labelled samples, each a share of its unit's; and by unit that of the others.
     """
-    labels_used, sizes = run.seen(), Counter(unit_of.values())
+    labels_used, sizes = run.labels_used(), Counter(unit_of.values())
     covered, uncertainty = torch.zeros(len(run.prompts.classes)), dict[str, Tensor]()
     predictions = predict_split(run, dataset)
     for sample, prediction in progress_bar(

@@ -83,7 +83,7 @@ class Segmenter:
         place_words = _ask_encoder(run) if words is None else open_run_table(Path(words), run)
         if not run.knows_words:
             place_words = _refuse_words(run)
-        return cls(run.student(), run.prompts, place_words, in_channels=run.sources["in_channels"])
+        return cls(run.student(), run.prompts, place_words, in_channels=run.sources.in_channels)
 
     def set_prompts(self, names: Sequence[str]) -> None:
         """Choose the words that points are labelled with from now on.

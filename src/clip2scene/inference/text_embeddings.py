@@ -79,7 +79,7 @@ def open_run_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
         ValueError: If the table cannot be read, or lies in another text space than the run's.
     """
     table = add_short_names(read_text_table(path, path.with_name(build.names_of(path))))
-    check_space(table, run.prompts, run.sources.get("text_space", ""))
+    check_space(table, run.prompts, run.sources.text_space)
     return partial(build.place_words, run.recipe.teacher, table)
 
 

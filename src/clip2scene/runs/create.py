@@ -1,27 +1,30 @@
 """Beginning a run: everything is checked and written down before the first step."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 
 from clip2scene import build
+from clip2scene.build import Experiment
 from clip2scene.config import Recipe, to_dict
-from clip2scene.io import fingerprint, hash_files, write_atomically, write_json
+from clip2scene.datasets import LOADERS
+from clip2scene.io import hash_files, write_atomically, write_json
 from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.folder import (
     LABELS,
-    SEEN,
+    LABELS_USED,
     START,
     WORDS,
-    clear_half_started,
-    require_same,
+    announce,
+    check_folder,
+    finish,
     resolve_weights,
 )
-from clip2scene.runs.init_weights import InitWeights
-from clip2scene.runs.prompts import save_prompts
-from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.init_weights import InitWeights, initial_student
+from clip2scene.runs.pseudo_labels import reopen
+from clip2scene.runs.run import Run, open_run, save_prompts
+from clip2scene.runs.sources import Sources
 from clip2scene.teacher.text_table import TextTable
 
 
@@ -30,104 +33,107 @@ def create_or_resume(
     *,
     data_root: Path,
     out: Path,
-    teacher_weights: str | None,
+    teacher_weights: str | None = None,
     start: InitWeights | None = None,
-) -> Run:
-    """Make a run's folder, or open the one that an interrupted call left.
+) -> tuple[Run, Experiment]:
+    """Make a run's folder, or open the one that an interrupted call left; and all that the run learns from.
 
     Args:
-        recipe: What is to be learnt.
+        recipe: What is trained.
         data_root: The data set.
         out: The folder.
-        teacher_weights: As :func:`clip2scene.training.train.pretrain` takes them.
-        start: Weights to begin with.
+        teacher_weights: As :func:`clip2scene.pretrain` takes them.
+        start: Weights to begin with; None begins from chance.
+
+    Returns:
+        The run, and its train split with the teacher, or with the labels that it may use.
 
     Raises:
         ValueError: If the folder holds something else, or a run of another recipe, teacher or data set, with
-            another start or other labels.
+            other initial weights or other labels; or if the data, the teacher or the weights are unfit.
     """
-    if (out / "recipe.json").exists():
-        require_same(out, recipe, data_root=data_root, teacher_weights=teacher_weights)
-        run = open_run(out)
-        if run.sources.get("start", {}).get("sha256") != _about(start).get("sha256"):
-            raise ValueError(
-                f"{out} holds a run that began with other weights; name the same start, or give another --out"
-            )
-        return run
-    if not clear_half_started(out):
-        raise ValueError(f"{out} is not empty and holds no run; give an empty or new folder as --out")
-    needs_images = recipe.supervision == "label-free"
-    dataset = build.open_dataset(recipe.data, data_root, split="train", need_images=needs_images)
-    prompted = build.prompt_classes(recipe.data, data_root)
-    space = build.open_text_space(recipe.teacher, teacher_weights, prompted)
-    partly = recipe.data.words != "own"
-    prompts = build.build_prompts(recipe.teacher, space, prompted, partly=partly)
-    unknown = [name for name in recipe.labels.classes if name not in prompts.classes]
-    if unknown:
+    if not check_folder(out, recipe, data_root=data_root, teacher_weights=teacher_weights):
+        return _create(recipe, Path(data_root), out, teacher_weights, start)
+    run = open_run(out)
+    before = None if run.sources.init is None else run.sources.init["sha256"]
+    if before != (None if start is None else start.about()["sha256"]):
         raise ValueError(
-            f"labels.classes names {unknown[0]!r}, expected some of {', '.join(prompts.classes)}; correct it"
+            f"{out} holds a run that began with other weights; name the same start, or give another --out"
         )
-    _check_words(recipe, start)
-    sources = {
-        "teacher_weights": resolve_weights(teacher_weights),
-        "data_root": str(Path(data_root).resolve()),
-        "num_samples": len(dataset.tokens),
-        "in_channels": dataset[0].cloud.features.shape[1],
-        "text_space": getattr(space, "space", ""),
-        "versions": versions(),
-    }
-    backbone = build.build_backbone(recipe.loss, space)
-    if backbone is not None:
-        sources["pixel_channels"] = backbone.channels
-        sources["backbone_hash"] = build.hash_backbone(recipe.loss)
+    subset = run.subset
+    return run, reopen(run, data_root, split="train", labels=False if subset is None else subset.tokens)
+
+
+def _create(
+    recipe: Recipe, data_root: Path, out: Path, teacher_weights: str | None, start: InitWeights | None
+) -> tuple[Run, Experiment]:
+    """Open what is learnt from, check it, and write the folder; ``recipe.json`` comes last."""
+    experiment = build.open_experiment(recipe, data_root, teacher_weights)
+    _check_words(recipe, start, experiment.prompts.classes)
+    own_files = LOADERS[recipe.data.layout].own_files
+    announce(out, ["prompts.json", "prompts.safetensors", "sources.json", LABELS, START, WORDS, *own_files])
     if recipe.supervision == "labels":
-        subset = build.choose_labels(recipe, dataset)
-        build.open_dataset(recipe.data, data_root, split="train", labels=subset.tokens, sweeps=1)
+        subset = build.choose_labels(recipe, experiment.dataset)
+        experiment = experiment.labelled(subset.tokens)
         labels = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
-        write_json(out / LABELS, labels | {SEEN: dict(start.seen) if start else {}})
+        write_json(out / LABELS, labels | {LABELS_USED: dict(start.labels_used) if start else {}})
     if start is not None:
-        sources["start"] = _about(start)
         with write_atomically(out / START) as temporary:
             save_file(dict(start.weights), temporary)
     build.keep_own_files(recipe.data, data_root, out)
-    save_prompts(out, prompts)
+    save_prompts(out, experiment.prompts)
+    sources = _sources_of(experiment, out, teacher_weights, start)
+    sources.write(out)
+    run = Run(out, recipe, experiment.prompts, sources)
+    initial_student(run)  # weights that do not fit are refused before anything is trained
+    write_json(out / "recipe.json", to_dict(recipe))
+    finish(out)
+    return run, experiment
+
+
+def _sources_of(
+    experiment: Experiment, out: Path, teacher_weights: str | None, start: InitWeights | None
+) -> Sources:
+    """Say where a run comes from; a table of words is kept in its folder."""
+    space, backbone = experiment.space, experiment.backbone
     if isinstance(space, TextTable):
         space.save(out / WORDS)
-        sources["teacher_hash"] = hash_files(out, [out / WORDS])
+        teacher_hash = hash_files(out, [out / WORDS])
     else:
-        sources["teacher_hash"] = build.hash_teacher(teacher_weights)
-    write_json(out / "sources.json", sources)
-    run = Run(out, recipe, prompts, sources)
-    run.initial_student()  # noqa: SLF001 - weights that do not fit are refused before anything is learnt
-    write_json(out / "recipe.json", to_dict(recipe))
-    return run
+        teacher_hash = build.hash_teacher(teacher_weights)
+    sources = Sources(
+        teacher_weights=resolve_weights(teacher_weights),
+        data_root=str(experiment.data_root.resolve()),
+        num_samples=len(experiment.dataset.tokens),
+        in_channels=experiment.dataset[0].cloud.features.shape[1],
+        teacher_hash=teacher_hash,
+        text_space=getattr(space, "space", ""),
+        init=None if start is None else start.about(),
+        versions=versions(),
+    )
+    if backbone is None:
+        return sources
+    loss = experiment.recipe.loss
+    return replace(sources, pixel_channels=backbone.channels, backbone_hash=build.hash_backbone(loss))
 
 
-def _check_words(recipe: Recipe, start: InitWeights | None) -> None:
-    """Refuse to keep, or to begin with, words that the start has never learnt."""
+def _check_words(recipe: Recipe, start: InitWeights | None, classes: tuple[str, ...]) -> None:
+    """Refuse labels of unknown classes, and to keep, or to begin with, words that were never trained."""
+    unknown = [name for name in recipe.labels.classes if name not in classes]
+    if unknown:
+        raise ValueError(
+            f"--labels.classes names {unknown[0]!r}, expected some of {', '.join(classes)}; correct it"
+        )
     tuning = recipe.tuning
     if start is not None and start.knows_words:
         return
     if tuning.keep_words:
         raise ValueError(
-            "tuning.keep_words needs a start that has learnt words; name a label-free run, or one that began "
-            "with it, as --start, or set it to 0"
+            "--tuning.keep-words needs a start that has learnt words; name a label-free run, or one that "
+            "began with it, as --start, or set it to 0"
         )
     if recipe.supervision == "labels" and tuning.head == "classifier" and tuning.start == "words":
         raise ValueError(
-            "tuning.start=words needs a start that has learnt words; name a label-free run, or one that "
+            "--tuning.start words needs a start that has learnt words; name a label-free run, or one that "
             "began with it, as --start, or set it to random"
         )
-
-
-def _about(start: InitWeights | None) -> dict[str, Any]:
-    """Say where weights come from, and which they are."""
-    if start is None:
-        return {}
-    return {
-        "origin": str(start.origin.resolve()),
-        "sha256": fingerprint(start.weights),
-        "knows_words": start.knows_words,
-        "classes": start.classes,
-        "report": start.report,
-    }

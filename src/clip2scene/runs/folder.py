@@ -3,69 +3,93 @@
 from pathlib import Path
 
 from clip2scene.config import Recipe, from_dict
-from clip2scene.datasets import LOADERS
-from clip2scene.io import read_json
+from clip2scene.io import read_json, write_json
+from clip2scene.runs.sources import Sources
 
 WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
-SEEN = "seen_by_hash"
-"""Part of ``labels.json``: which samples were learnt from, the name of each under the hash of its points."""
-CARRIED = "carried"
-"""What a run carried of its data: kept by how it was made, so any run may begin beside it."""
+LABELS_USED = "seen_by_hash"
+"""Part of ``labels.json``: samples whose labels were trained on, the name of each under its points' hash."""
+LIFTED = "carried"
+"""Subfolder of the run's pseudo-labels: kept by how they were made, so any run may begin beside them."""
 LOCK = "lock"
-"""Who learns in the folder holds this file (:func:`clip2scene.parallel.file_lock`)."""
+"""Who trains in the folder holds this file (:func:`clip2scene.parallel.file_lock`)."""
 
-_WRITTEN_FIRST = {"prompts.json", "prompts.safetensors", "sources.json", WORDS, LABELS, START}
-_WRITTEN_FIRST |= {name for loader in LOADERS.values() for name in loader.own_files}
-_LEARNT = ("checkpoint.safetensors", "checkpoint.previous.safetensors", "log.jsonl")
+_UNFINISHED = "unfinished.json"
+"""Lists what a call is about to write, so that no file of anybody else is ever taken for a run's."""
+_TRAINED = ("checkpoint.safetensors", "checkpoint.previous.safetensors", "log.jsonl")
+
+
+def announce(folder: Path, names: list[str]) -> None:
+    """Write down which files are about to be made, before the first of them."""
+    write_json(folder / _UNFINISHED, {"files": names})
+
+
+def finish(folder: Path) -> None:
+    """Say that all files are there: the run can be opened."""
+    (folder / _UNFINISHED).unlink(missing_ok=True)
 
 
 def clear_half_started(folder: Path) -> bool:
-    """Remove what a call leaves that was cut short before ``recipe.json`` was written.
+    """Remove what a call has written that was cut short before ``recipe.json``; nothing else is touched.
 
-    What it carried stays, for the next call to use.
+    Pseudo-labels stay, for the next call to use.
 
     Returns:
         Whether a run can begin there; False if it holds anything else, which is then left as it is.
     """
-    left = [path for path in folder.iterdir() if path.name != LOCK] if folder.exists() else []
-    left = [path for path in left if path.name != CARRIED or not path.is_dir()]
-    if any(path.name not in _WRITTEN_FIRST and not path.name.startswith(".partial-") for path in left):
+    left = {path.name: path for path in folder.iterdir()} if folder.exists() else {}
+    ours = {LOCK, _UNFINISHED} | ({LIFTED} if (folder / LIFTED).is_dir() else set())
+    written = set(read_json(folder / _UNFINISHED)["files"]) if _UNFINISHED in left else set()
+    partial = {name for name in left if name.startswith(".partial-")}
+    if set(left) - ours - written - partial:
         return False
-    for path in left:
-        path.unlink()
+    for name in (written | partial) & set(left):
+        left[name].unlink()
+    finish(folder)
     return True
 
 
 def release_folder(folder: Path) -> None:
-    """Leave a folder to other settings, if nothing was learnt in it; a run that has begun stays as it is."""
-    if not any((folder / name).exists() for name in _LEARNT):
-        (folder / "recipe.json").unlink(missing_ok=True)
+    """Leave a folder to other settings, if nothing was trained in it; a run that has begun stays as it is."""
+    if any((folder / name).exists() for name in _TRAINED) or not (folder / "recipe.json").exists():
+        return
+    names = [path.name for path in folder.iterdir() if path.is_file() and path.name != LOCK]
+    announce(folder, names)
+    (folder / "recipe.json").unlink()
 
 
-def require_same(folder: Path, recipe: Recipe, *, data_root: Path, teacher_weights: str | None) -> None:
-    """Refuse to go on with another run than the one that a folder holds.
+def check_folder(folder: Path, recipe: Recipe, *, data_root: Path, teacher_weights: str | None) -> bool:
+    """Refuse a folder that holds another run, or anything else; clear what a call left before it had begun.
+
+    Returns:
+        Whether it holds this run.
 
     Raises:
-        ValueError: If it has another recipe, teacher or data set.
+        ValueError: If it has another recipe, teacher or data set, or files that are no run's.
     """
-    own, sources = from_dict(read_json(folder / "recipe.json")), read_json(folder / "sources.json")
+    if not (folder / "recipe.json").exists():
+        if not clear_half_started(folder):
+            raise ValueError(f"{folder} is not empty and holds no run; give an empty or new folder as --out")
+        return False
+    own, sources = from_dict(read_json(folder / "recipe.json")), Sources.read(folder)
     if own != recipe:
         raise ValueError(
             f"{folder} holds a run of another recipe ({own.name}, seed {own.seed}); give another --out, or "
             "delete that folder"
         )
-    before, now = (resolve_weights(each) for each in (sources["teacher_weights"], teacher_weights))
+    before, now = (resolve_weights(each) for each in (sources.teacher_weights, teacher_weights))
     if before != now:
         raise ValueError(
             f"{folder} holds a run of another teacher ({before or 'the small model'}, not "
             f"{now or 'the small model'}); name the same teacher, or give another --out"
         )
     root = str(Path(data_root).resolve())
-    if sources["data_root"] != root:
+    if sources.data_root != root:
         raise ValueError(
-            f"{folder} holds a run of another data set ({sources['data_root']}, not {root}); name the same "
+            f"{folder} holds a run of another data set ({sources.data_root}, not {root}); name the same "
             "data, or give another --out; if they were moved, correct data_root in its sources.json"
         )
+    return True
 
 
 def resolve_weights(weights: str | None) -> str | None:

@@ -1,14 +1,19 @@
-"""What a network begins with: the weights that another run, or another project, has learnt."""
+"""Initial weights: what another run, or another project, has trained before."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor
 
+from clip2scene.io import fingerprint
 from clip2scene.runs.checkpoint import describe_misfit
+from clip2scene.runs.folder import START
+from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
 
 BACKBONE, HEAD, CLASSIFIER = "backbone.", "head.", "classifier."
@@ -20,23 +25,64 @@ class InitWeights:
 
     Attributes:
         origin: Where they come from.
-        weights: Those of the backbone, under ``backbone.``, and maybe of the layer into the text space, under
-            ``head.`` (only if it has learnt words), and of a classifier, under ``classifier.``.
+        weights: Those of the backbone, under ``backbone.``, and maybe of the text head, under ``head.`` (only
+            if it was trained), and of a classifier, under ``classifier.``.
         classes: That the classifier knows; none without one.
-        seen: Samples whose labels they were learnt from: the name of each under the hash of its points.
+        labels_used: Samples whose labels they were trained on: the name of each under the hash of its points.
         report: What was taken of a file, what was not, and what differs in spite of equal weights, in lines.
     """
 
     origin: Path
     weights: Mapping[str, Tensor]
     classes: tuple[str, ...] = ()
-    seen: Mapping[str, str] = field(default_factory=dict)
+    labels_used: Mapping[str, str] = field(default_factory=dict)
     report: tuple[str, ...] = ()
 
     @property
     def knows_words(self) -> bool:
-        """Whether a layer into the text space that has learnt words is among them."""
+        """Whether a trained text head is among them."""
         return any(name.startswith(HEAD) for name in self.weights)
+
+    def about(self) -> dict[str, Any]:
+        """Say where they come from, and which they are, as plain values."""
+        return {
+            "origin": str(self.origin.resolve()),
+            "sha256": fingerprint(self.weights),
+            "knows_words": self.knows_words,
+            "classes": self.classes,
+            "report": self.report,
+        }
+
+
+def init_weights_of(folder: Path) -> InitWeights:
+    """Take what another run begins with from a trained run.
+
+    Raises:
+        ValueError: If it is no run, or not trained.
+    """
+    run = open_run(folder)
+    student = run.student()
+    classes = () if student.classifier is None else run.prompts.classes
+    weights = init_parts(student.state_dict(), words=run.knows_words)
+    return InitWeights(folder, weights, classes, run.labels_used())
+
+
+def initial_student(run: Run) -> Embedder:
+    """Make a run's network as it is at step 0: from chance, or from weights that were trained before.
+
+    Raises:
+        ValueError: If the weights are another network's.
+    """
+    student, path, about = run.new_student(), run.folder / START, run.sources.init
+    if about is None:
+        return student
+    text, weights = None, load_file(path)
+    if student.classifier is None or tuple(about["classes"]) != run.prompts.classes:
+        weights = {name: each for name, each in weights.items() if not name.startswith(CLASSIFIER)}
+        if run.recipe.tuning.start != "random" and about["knows_words"]:
+            text = run.prompts.class_directions()
+    load_init(student, weights, text)
+    return student
 
 
 def load_init(
@@ -47,8 +93,8 @@ def load_init(
     Args:
         student: Its other layers stay as they are.
         weights: As :class:`InitWeights` has them; without a classifier's, if it is to know other classes.
-        text: Direction of each class in the text space. With it, a classifier begins where the layer into the
-            text space stands: the same answers, but for classes of several names.
+        text: Direction of each class in the text space. With it, a classifier begins where the text head
+            stands: the same logits, but for classes of several names.
 
     Raises:
         ValueError: If they are another network's.
@@ -73,7 +119,7 @@ def init_parts(model: Mapping[str, Tensor], *, words: bool) -> dict[str, Tensor]
 
     Args:
         model: Its weights.
-        words: Whether its layer into the text space has learnt any; one that has not is left, too.
+        words: Whether its text head was trained; one that was not is left, too.
     """
     parts = (BACKBONE, HEAD, CLASSIFIER) if words else (BACKBONE, CLASSIFIER)
     return {name: tensor for name, tensor in model.items() if name.startswith(parts)}

@@ -65,6 +65,16 @@ class TextTable:
             save_file(tensors, temporary, metadata={"names": "\n".join(self.names)})
 
 
+def names_of(table: Path) -> str:
+    """Say where the names of an ``.npy`` table are looked for: beside it, the part before the first dash.
+
+    Example:
+        >>> names_of(Path("lvis1203-clip-vit-b-32.npy")), names_of(Path("words.npy"))
+        ('lvis1203-names.json', 'words-names.json')
+    """
+    return f"{table.stem.split('-')[0]}-names.json"
+
+
 def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
     """Read a table of text embeddings; rows are brought to unit length.
 

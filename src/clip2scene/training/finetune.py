@@ -8,8 +8,8 @@ from clip2scene import build
 from clip2scene.config import LabelsConfig, Layout, Network, Recipe, TuningConfig
 from clip2scene.inference.rank_scenes import read_ranking
 from clip2scene.recipes import SLOWED, USUAL_TUNING, fine_tuned, named
-from clip2scene.runs.init_weights import InitWeights
-from clip2scene.runs.run import Run, init_weights_of, open_run
+from clip2scene.runs.init_weights import InitWeights, init_weights_of
+from clip2scene.runs.run import Run, open_run
 from clip2scene.student.published import load_published
 
 USUAL_RECIPE = "toytown"
@@ -116,7 +116,7 @@ def open_published(path: Path, recipe: Recipe) -> InitWeights:
 def _before_tuning(run: Run) -> Recipe:
     """Give a run's recipe; one that was slowed down to be fine-tuned gets its own learning rate back."""
     optimiser = run.recipe.optimiser
-    if run.recipe.tuning.head_rate is None or "start" not in run.sources:  # never tuned, or from chance
+    if run.recipe.tuning.head_rate is None or run.sources.init is None:  # never tuned, or from chance
         return run.recipe
     rate = optimiser.learning_rate / SLOWED
     return replace(run.recipe, optimiser=replace(optimiser, learning_rate=rate))

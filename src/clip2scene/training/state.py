@@ -7,10 +7,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene import build
 from clip2scene.config import Recipe, to_dict
-from clip2scene.runs.checkpoint import Checkpoint, load_weights, versions
+from clip2scene.runs.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_weights,
+    previous_path,
+    save_checkpoint,
+    versions,
+)
+from clip2scene.runs.init_weights import initial_student
+from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
+from clip2scene.training.optimiser import build_optimiser, learning_rate
 
 
 class TrainState:
@@ -26,7 +35,7 @@ class TrainState:
         self.recipe = recipe
         if recipe.tuning.freeze:
             student.backbone.requires_grad_(False)
-        self.optimiser = build.build_optimiser(recipe.optimiser, student, recipe.tuning)
+        self.optimiser = build_optimiser(recipe.optimiser, student, recipe.tuning)
         self.averaged = deepcopy(student).eval().requires_grad_(False)
         self.step = 0
 
@@ -44,7 +53,7 @@ class TrainState:
         """
         self._require_finite("loss", loss)
         for group in self.optimiser.param_groups:
-            rate = build.learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
+            rate = learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
             group["lr"] = rate * group.get("scale", 1.0)  # older checkpoints have none
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -92,3 +101,17 @@ class TrainState:
         self.optimiser.load_state_dict(checkpoint.optimizer["optimiser"])
         load_weights(self.averaged, checkpoint.model, source)
         self.step = checkpoint.step
+
+
+def resume(run: Run, device: torch.device) -> TrainState:
+    """Make the state of a run's newest checkpoint; without one, that of step 0."""
+    state = TrainState(initial_student(run).to(device), run.recipe)
+    path = run.checkpoint_path
+    if path.exists() or previous_path(path).exists():
+        state.restore(load_checkpoint(path), path)
+    return state
+
+
+def save(run: Run, state: TrainState) -> None:
+    """Write a run's checkpoint, atomically."""
+    save_checkpoint(run.checkpoint_path, state.checkpoint())

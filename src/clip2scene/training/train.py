@@ -10,20 +10,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip2scene import build
+from clip2scene.build import Experiment
 from clip2scene.config import LabelsConfig, Recipe
 from clip2scene.distill.batch import Batch, step_generator
 from clip2scene.distill.items import TrainSet
 from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.distill.self_training import self_training_predictions, switch_targets
-from clip2scene.experiments.jobs import check_device
-from clip2scene.parallel import count_cores, file_lock, prefetch, progress_bar
+from clip2scene.parallel import check_device, count_cores, file_lock, prefetch, progress_bar
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.folder import LOCK, release_folder
-from clip2scene.runs.init_weights import InitWeights
+from clip2scene.runs.init_weights import InitWeights, initial_student
+from clip2scene.runs.pseudo_labels import lift_run
 from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
 from clip2scene.training.best_checkpoint import keep_best
-from clip2scene.training.state import TrainState
+from clip2scene.training.state import TrainState, resume, save
 from clip2scene.types import Prompts
 
 READERS = 4
@@ -68,26 +69,25 @@ def pretrain(
     data_root: Path,
     out: Path,
     teacher_weights: str | None = None,
+    teacher_cache: Path | None = None,
     device: str = "cpu",
     save_every: int = 500,
     lifted: Path | None = None,
-    teacher_cache: Path | None = None,
 ) -> Path:
-    """Teach a student from chance, or go on where an interrupted call stopped.
+    """Train a student without labels, or (a recipe ending in -supervised) with them.
 
     Args:
-        recipe: What to learn and how.
-        data_root: The data set; its labels are opened only if the recipe learns from labels.
-        out: Folder of the run. If it holds an unfinished run of the same recipe, that run is resumed; the
-            result is the same as if it had never stopped.
-        teacher_weights: Folder or hub id of the image-text model, or file of text embeddings for label
-            maps; None takes the model that ships with the package.
-        device: Where to compute, as torch names it. Only "cpu" has been tested.
+        recipe: The experiment; every setting of it can be changed by an option.
+        data_root: The data set; its labels are opened only if the recipe is trained on labels.
+        out: Folder of the run; an unfinished run of the same recipe in it is resumed, with the same result as
+            if it had never stopped.
+        teacher_weights: Folder or hub id of a CLIP or SigLIP model, a .pt file of OpenAI's, or the file of
+            text embeddings that label maps need. Without it, the small model in the package.
+        teacher_cache: Folder of the teacher's features of each image, which cache-teacher filled, or that is
+            filled now.
+        device: As torch names it. Only cpu has been tested.
         save_every: Steps between checkpoints.
-        lifted: Folder to keep the teacher's answers in, which other runs may share; the run's own by
-            default.
-        teacher_cache: Folder of what the teacher saw in each image; images that are not in it are looked at,
-            and added.
+        lifted: Folder of the pseudo-labels, which other runs may share; the run's own by default.
 
     Returns:
         ``out``.
@@ -96,13 +96,13 @@ def pretrain(
         ValueError: If the data, the teacher, the folder, the device or an option is unfit; before the first
             step. If the loss, its gradient or the weights are not finite; what was saved before is whole.
     """
-    place = check_device(device)
-    _check_save_every(save_every)
+    place = _check_options(device, save_every)
     with file_lock(out / LOCK, wait=False):
-        run = create_or_resume(recipe, data_root=data_root, out=out, teacher_weights=teacher_weights)
-        prepare_and_train(
-            run, data_root, device=place, save_every=save_every, lifted=lifted, teacher_cache=teacher_cache
+        run, experiment = create_or_resume(
+            recipe, data_root=data_root, out=out, teacher_weights=teacher_weights
         )
+        paths, held_out = _lift(run, experiment, lifted, teacher_cache)
+        train(run, paths, held_out, device=place, save_every=save_every)
     return out
 
 
@@ -117,17 +117,18 @@ def finetune(
     save_every: int = 500,
     lifted: Path | None = None,
 ) -> Path:
-    """Teach a student from few labels, or many; from chance, or from what another run has learnt.
+    """Train a student on few labels, or many; from chance, or from weights that were trained before.
 
     Args:
-        recipe: What to learn and how, with ``supervision="labels"``.
-        data_root: The data set. Of the labels, only those that ``recipe.labels`` allows are read.
-        out: Folder of the run; resumed as by :func:`pretrain`. ``labels.json`` in it names what was labelled.
-        start: Weights to begin with (:func:`clip2scene.runs.run.init_weights_of`); None begins from chance.
+        recipe: What is trained, with ``supervision="labels"`` (:func:`clip2scene.recipes.fine_tuned`). Of the
+            labels, only those that ``recipe.labels`` allows are read.
+        data_root: As for :func:`pretrain`.
+        out: As for :func:`pretrain`; ``labels.json`` in it names what was labelled.
+        start: Weights to begin with (:func:`clip2scene.runs.init_weights.init_weights_of`).
         teacher_weights: As for :func:`pretrain`; what opens the text space.
-        device: Where to compute.
-        save_every: Steps between checkpoints.
-        lifted: Folder to keep clouds and labels in, which other runs may share.
+        device: As for :func:`pretrain`.
+        save_every: As for :func:`pretrain`.
+        lifted: Folder of clouds and labels, which other runs may share.
 
     Returns:
         ``out``.
@@ -138,125 +139,120 @@ def finetune(
     """
     if recipe.supervision != "labels":
         raise ValueError(f"fine-tuning learns from labels, but recipe {recipe.name!r} learns without")
-    place = check_device(device)
-    _check_save_every(save_every)
+    place = _check_options(device, save_every)
     with file_lock(out / LOCK, wait=False):
-        run = create_or_resume(
+        run, experiment = create_or_resume(
             recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start
         )
-        prepare_and_train(run, data_root, device=place, save_every=save_every, lifted=lifted)
+        paths, held_out = _lift(run, experiment, lifted)
+        train(run, paths, held_out, device=place, save_every=save_every)
     return out
 
 
-def prepare_and_train(
-    run: Run,
-    data_root: Path,
-    *,
-    device: torch.device,
-    save_every: int,
-    lifted: Path | None = None,
-    teacher_cache: Path | None = None,
-) -> None:
-    """Gather what a run learns from, and let it learn; arguments as for :func:`pretrain`."""
-    labelled = run.recipe.supervision == "labels"
-    carry = partial(run.carry, data_root, split="train", with_labels=labelled, into=lifted)
-    keep = None
+def _check_options(device: str, save_every: int) -> torch.device:
+    """Find a device; refuse one that is not there, and steps that are none."""
+    if save_every < 1:
+        raise ValueError(f"--save-every must be 1 step or more, got {save_every}; correct it")
+    return check_device(device)
+
+
+def _lift(
+    run: Run, experiment: Experiment, lifted: Path | None, teacher_cache: Path | None = None
+) -> tuple[list[Path], list[Path]]:
+    """Lift what is trained on, and what is held out to choose a checkpoint by, if anything."""
     if run.subset is None:
-        paths = carry(teacher_cache=teacher_cache)
-    else:
-        try:
-            paths, held_out = _lift_labels(run, carry)
-        except ValueError:
-            release_folder(run.folder)  # where nothing has been learnt, other settings may begin
-            raise
-        run.note_labels_used([*paths, *held_out])
-        if held_out:
-            keep = partial(keep_best, run, held_out)
-            if run.checkpoint_path.exists():  # an interrupted call may not have judged it
-                keep(run.state(device))
-    ahead = 0 if device.type == "cpu" else min(READERS, count_cores() - 1)  # a CPU has no time to spare
-    train(run, paths, device=device, save_every=save_every, workers=ahead, after_save=keep)
+        return lift_run(run, experiment, into=lifted, teacher_cache=teacher_cache), []
+    try:
+        paths, held_out = _lift_labels(run, experiment, lifted)
+    except ValueError:
+        release_folder(run.folder)  # where nothing was trained, other settings may begin
+        raise
+    run.note_labels_used([*paths, *held_out])
+    return paths, held_out
 
 
-def _lift_labels(run: Run, carry: Callable[..., list[Path]]) -> tuple[list[Path], list[Path]]:
-    """Carry what is learnt from and what is held out, and refuse labels that are too few for that."""
-    subset, visible = run.subset, run.visible_labels()
+def _lift_labels(run: Run, experiment: Experiment, lifted: Path | None) -> tuple[list[Path], list[Path]]:
+    """Lift the labelled samples, and refuse labels that are too few to train on."""
+    subset, names = run.subset, run.prompts.classes
     assert subset is not None
-    paths = carry(subset=subset.taught)
-    held_out = carry(subset=subset.held_out) if subset.held_out else []
-    taught, kept = (
-        dict(zip(run.prompts.classes, counts.tolist(), strict=True))
-        for counts in (
-            TrainSet(each, run.recipe, visible).count_targets(len(run.prompts.classes))
-            for each in (paths, held_out)
-        )
+    paths = lift_run(run, experiment, into=lifted, tokens=subset.taught)
+    held_out = lift_run(run, experiment, into=lifted, tokens=subset.held_out) if subset.held_out else []
+    trained, kept = (
+        dict(zip(names, train_set(run, each).count_targets(len(names)).tolist(), strict=True))
+        for each in (paths, held_out)
     )
-    check_classes(taught, kept, run.recipe.labels)
+    check_classes(trained, kept, run.recipe.labels)
     if held_out and not any(kept.values()):
         raise ValueError(
             f"the {len(held_out)} held-out samples have no label to choose by; label more, or set "
-            "labels.holdout to 0"
+            "--labels.holdout to 0"
         )
     return paths, held_out
 
 
-def check_classes(taught: Mapping[str, int], held_out: Mapping[str, int], labels: LabelsConfig) -> None:
-    """Refuse labels that lack a class, unless the recipe allows it; and those that teach nothing at all.
+def train_set(run: Run, paths: Sequence[Path]) -> TrainSet:
+    """Make the training items of lifted samples, as a run's recipe reads them."""
+    recipe = run.recipe
+    return TrainSet(paths, recipe.batch_size, recipe.seed, build.item_options(recipe), run.label_mask)
+
+
+def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], labels: LabelsConfig) -> None:
+    """Refuse labels that lack a class, unless the recipe allows it; and those that train nothing at all.
 
     Args:
-        taught: Points of each class that are learnt from.
+        trained: Points of each class that are trained on.
         held_out: Points of each class that are held out.
         labels: What was asked for.
 
     Raises:
         ValueError: If a class that was asked for has no point to learn from.
     """
-    wanted = labels.classes or tuple(taught)
-    absent = [name for name in wanted if not taught[name]]
+    wanted = labels.classes or tuple(trained)
+    absent = [name for name in wanted if not trained[name]]
     apart = [name for name in absent if held_out[name]]
     where = f" ({', '.join(apart)} only in what is held out)" if apart else ""
     if len(absent) == len(wanted):
         raise ValueError(
             f"no labelled point is of {', '.join(labels.classes) or 'any class'}{where}, so there is nothing "
-            "to learn from; label more, or other scenes, or name classes that are there as labels.classes"
+            "to learn from; label more, or other scenes, or name classes that are there as --labels.classes"
         )
     if absent and labels.absent == "refuse" and not labels.are_all:
         raise ValueError(
             f"no labelled point is of {', '.join(absent)}{where}; label more, name the others as "
-            "labels.classes, or learn without them: --labels.absent allow"
+            "--labels.classes, or learn without them: --labels.absent allow"
         )
-
-
-def _check_save_every(steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"--save-every is a number of steps, expected 1 or more, got {steps}; correct it")
 
 
 def train(
     run: Run,
     paths: Sequence[Path],
+    held_out: Sequence[Path] = (),
     *,
     device: torch.device,
     save_every: int,
-    workers: int = 0,
-    after_save: Callable[[TrainState], None] | None = None,
+    workers: int | None = None,
 ) -> None:
     """Take the steps that a run has left, saving now and then.
 
     Args:
         run: Where to save, and what to train.
         paths: Lifted samples.
+        held_out: Lifted samples to choose the best checkpoint by; none keeps the last.
         device: Where to compute.
         save_every: Steps between checkpoints.
-        workers: Processes that read batches ahead of the steps, two each; the result is the same.
-        after_save: Called whenever a checkpoint was written.
+        workers: Processes that read batches ahead of the steps, two each; the result is the same. By default
+            none for a CPU, which has no time to spare.
     """
     recipe = run.recipe
-    train_items = TrainSet(paths, recipe, run.visible_labels())
+    train_items = train_set(run, paths)
     objective = build.build_objective(recipe, train_items.target_histogram(len(run.prompts.classes)))
+    if workers is None:
+        workers = 0 if device.type == "cpu" else min(READERS, count_cores() - 1)
     torch.manual_seed(recipe.seed)
-    state, anchor, prompts = run.state(device), run.anchor(device), run.prompts.to(device)
+    state, anchor, prompts = resume(run, device), _anchor(run, device), run.prompts.to(device)
     self_train = partial(_self_train, state, prompts)
+    if held_out and state.step:  # an interrupted call may not have scored its last checkpoint
+        keep_best(run, held_out, state)
     steps, pin = range(state.step, recipe.steps), device.type == "cuda"
     batches = prefetch(train_items.read_step, steps, processes=workers, title="read ahead", pin_memory=pin)
     began = time.perf_counter()
@@ -273,9 +269,16 @@ def train(
             run.log(step=state.step, **values, seconds=round(time.perf_counter() - began, 4))
             began = time.perf_counter()
             if state.step % save_every == 0 or state.step == recipe.steps:
-                run.save(state)
-                if after_save is not None:
-                    after_save(state)
+                save(run, state)
+                if held_out:
+                    keep_best(run, held_out, state)
+
+
+def _anchor(run: Run, device: torch.device) -> Embedder | None:
+    """Freeze the network as it is at step 0, where its text embeddings are to be kept."""
+    if not run.recipe.tuning.keep_words:
+        return None
+    return initial_student(run).to(device).eval().requires_grad_(False)
 
 
 def _self_train(

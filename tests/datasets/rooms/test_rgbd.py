@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 from tests.datasets.rooms.conftest import EVERY, matrix
+from tests.lifting import lift
 
 from clip2scene.build import open_dataset
 from clip2scene.config import DataConfig
@@ -13,7 +14,7 @@ from clip2scene.datasets.dataset import OpenOptions, count_images
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.datasets.rooms.rgbd import RgbdSequences
 from clip2scene.datasets.rooms.scannet import ScanNet
-from clip2scene.distill.lift import find_pairs
+from clip2scene.distill.lift import PairingOptions, find_pairs
 from clip2scene.geometry.depth import average_in_voxels, unproject
 from clip2scene.runs.run import open_run
 from clip2scene.toytown.rooms.room import Room
@@ -21,7 +22,7 @@ from clip2scene.toytown.rooms.room_scan import hand_held, sample_surface
 from clip2scene.training.train import pretrain
 from clip2scene.types import Camera, DepthImage
 
-SETTINGS = {"min_depth": 0.3, "occlusion_test": True}
+PAIRING = PairingOptions(min_depth=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_the_cloud_lies_on_the_rooms_surfaces_and_is_seen_by_its_frames(layout, 
     away, nearest = cKDTree(dense.positions).query(sample.cloud.positions.numpy())
     assert len(away) > 5000
     assert np.quantile(away, 0.98) < 0.035, np.quantile(away, 0.98)  # voxels at edges hold two surfaces
-    pairs = find_pairs(sample.cloud.positions, sample, SETTINGS)
+    pairs = find_pairs(sample.cloud.positions, sample, PAIRING)
     assert len(pairs.points.unique()) > 0.9 * len(away)
     official = ScanNet(tiny_rooms, choice=EVERY)[0]
     for camera, other in zip(sample.cameras, official.cameras, strict=True):
@@ -125,7 +126,7 @@ def test_what_a_teacher_said_of_frames_that_were_mended_since_is_not_taken_again
     run, folder = open_run(tmp_path / "run"), seven / "flat" / "seq-01"
 
     def lifted():
-        (path,) = run.carry(seven, split="train", with_labels=False)
+        (path,) = lift(run, seven, split="train")
         return path
 
     def brighten(path):
@@ -172,7 +173,7 @@ def test_a_real_sequence_agrees_with_itself(real_data):
     sample = RgbdSequences(root, choice=FrameChoice(step=1, most=9))[0]
     assert len(sample.cameras) == 9
     assert len(sample.cloud) > 20_000
-    pairs = find_pairs(sample.cloud.positions, sample, SETTINGS)
+    pairs = find_pairs(sample.cloud.positions, sample, PAIRING)
     assert len(pairs.points.unique()) > 0.9 * len(sample.cloud)
     assert len(pairs) > 1.5 * len(sample.cloud)
     shown = sample.read_image(4)[tuple(pairs.pixels[pairs.views == 4].round().long().flip(1).T)].float() / 255

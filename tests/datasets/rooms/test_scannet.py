@@ -13,7 +13,7 @@ from clip2scene.classes.tables import SCANNET
 from clip2scene.config import DataConfig
 from clip2scene.datasets.dataset import count_images
 from clip2scene.datasets.rooms.scannet import ScanNet
-from clip2scene.distill.lift import find_pairs
+from clip2scene.distill.lift import PairingOptions, find_pairs
 from clip2scene.types import IGNORE_LABEL
 
 
@@ -41,18 +41,18 @@ def test_vertices_colours_labels_and_cameras_come_back(scene, tmp_path):
 
 def test_a_vertex_is_seen_where_the_depth_image_confirms_it(scene, tmp_path):
     sample = ScanNet(tmp_path, choice=EVERY)[0]
-    pairs = find_pairs(sample.cloud.positions, sample, {"min_depth": 0.3, "occlusion_test": True})
+    pairs = find_pairs(sample.cloud.positions, sample, PairingOptions(0.3))
     assert sorted(pairs.points[pairs.views == 0].tolist()) == [0, 1, 3, 4]  # point 2 lies 1 m behind
-    everything = find_pairs(sample.cloud.positions, sample, {"min_depth": 0.3, "occlusion_test": False})
+    everything = find_pairs(sample.cloud.positions, sample, PairingOptions(0.3, occlusion_test=False))
     assert sorted(everything.points[everything.views == 0].tolist()) == [0, 1, 2, 3, 4]
     hole = np.full((30, 40), 2000, np.uint16)
     hole[:, 22:] = 0  # to the right of the second vertex's pixel, and beyond, nothing was measured
     Image.fromarray(hole).save(scene / "depth" / "0.png")
-    pairs = find_pairs(sample.cloud.positions, sample, {"min_depth": 0.3, "occlusion_test": True})
+    pairs = find_pairs(sample.cloud.positions, sample, PairingOptions(0.3))
     assert sorted(pairs.points[pairs.views == 0].tolist()) == [0, 1, 3, 4]
     hole[:, 20:] = 0
     Image.fromarray(hole).save(scene / "depth" / "0.png")
-    pairs = find_pairs(sample.cloud.positions, sample, {"min_depth": 0.3, "occlusion_test": True})
+    pairs = find_pairs(sample.cloud.positions, sample, PairingOptions(0.3))
     assert sorted(pairs.points[pairs.views == 0].tolist()) == [3]  # u = 19.5 is rounded to 20
 
 
@@ -62,7 +62,7 @@ def test_scenes_without_frames_are_judged_but_teach_nothing(scene, tmp_path):
     both, seen = ScanNet(tmp_path), ScanNet(tmp_path, need_images=True)
     assert (len(both), count_images(both), seen.tokens) == (2, 1, (SCENE,))
     assert both[1].cameras == ()
-    assert len(find_pairs(both[1].cloud.positions, both[1], {"min_depth": 0.3, "occlusion_test": True})) == 0
+    assert len(find_pairs(both[1].cloud.positions, both[1], PairingOptions(0.3))) == 0
     with pytest.raises(ValueError, match="the scene has no frames"):
         both[1].read_image(0)
     shutil.rmtree(scene / "color")

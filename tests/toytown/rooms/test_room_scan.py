@@ -12,7 +12,7 @@ from clip2scene.classes.tables import SCANNET, SCANNET_200
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.datasets.rooms.scannet import ScanNet
-from clip2scene.distill.lift import find_pairs
+from clip2scene.distill.lift import PairingOptions, find_pairs
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.geometry.projection import project_points
 from clip2scene.io import read_json
@@ -26,7 +26,7 @@ from clip2scene.types import IGNORE_LABEL
 
 TINY = Walk(6, 128, 96, 112, 84, points_per_m2=100.0, ground_truth=True)
 SMALLEST = Walk(2, 16, 12, 16, 12, points_per_m2=2.0)
-SETTINGS = {"min_depth": 0.3, "occlusion_test": True}
+PAIRING = PairingOptions(min_depth=0.3)
 EVERY = FrameChoice(step=1)
 
 
@@ -67,7 +67,7 @@ def test_pairs_are_those_of_the_room_itself(tiny_rooms, room, surface, view):
             if away <= 0.05:
                 expected[int(point)] = (u, v, local[point, 2], away)
     sample = ScanNet(tiny_rooms, choice=EVERY)[0]
-    pairs = find_pairs(sample.cloud.positions, sample, SETTINGS)
+    pairs = find_pairs(sample.cloud.positions, sample, PAIRING)
     mine = pairs.views == view
     found = pairs.points[mine].tolist()
     doubtful = {point for point, (*_, away) in expected.items() if abs(away - 0.05) < 1e-4}
@@ -92,7 +92,7 @@ def test_the_words_of_things_lead_to_the_200_classes(tiny_rooms, room, surface):
 def test_depth_takes_away_what_the_camera_cannot_see_and_little_else(tiny_rooms, room, surface):
     sample, poses = ScanNet(tiny_rooms, choice=EVERY)[0], hand_held(room, 0, 6)
     everything = project_points(sample.cloud.positions, sample.cameras, min_depth=0.3)
-    kept = find_pairs(sample.cloud.positions, sample, SETTINGS)
+    kept = find_pairs(sample.cloud.positions, sample, PAIRING)
     truly = np.stack([sees(room.town.at(0.0), pose[:3, 3], surface.positions) for pose in poses])
     right = truly[kept.views.numpy(), kept.points.numpy()].mean()
     assert right > 0.96, right  # a table top is thinner than the tolerance
@@ -109,7 +109,7 @@ def test_depth_takes_away_what_the_camera_cannot_see_and_little_else(tiny_rooms,
 def test_images_agree_with_the_labels_of_what_they_are_paired_with(tiny_rooms):
     dataset = ScanNet(tiny_rooms, choice=EVERY)
     sample, agree, judged = dataset[0], 0, 0
-    pairs = find_pairs(sample.cloud.positions, sample, SETTINGS)
+    pairs = find_pairs(sample.cloud.positions, sample, PAIRING)
     for view in range(6):
         with Image.open(dataset.label_map_path(sample.token, view)) as image:
             truth = torch.from_numpy(np.array(image)).long()

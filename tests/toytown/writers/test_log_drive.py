@@ -209,7 +209,7 @@ def test_a_run_in_own_classes_is_of_use_when_the_data_are_gone(call, learnt, tmp
     assert read_json(run / "metrics.json")["classes"] == ["my road", "my car", "my tree"]
     assert scores["student"].num_points > 0
     own.rename(tmp_path / "gone")
-    assert open_run(run).judged.classes == ("my road", "my car", "my tree")
+    assert open_run(run).class_mapping.classes == ("my road", "my car", "my tree")
     cloud = next((tmp_path / "gone" / "lidar").iterdir())
     code, _, _ = call("segment", run, cloud, "--prompts", "road, house", "--out", tmp_path / "out")
     assert code == 0

@@ -1,69 +1,11 @@
-"""Settings to the student, and how its weights move."""
+"""How weights move: the optimiser, its groups of parameters, the learning rate over time."""
 
 from typing import Any
 
 import torch
 
-from clip2scene.config import OptimiserConfig, Recipe, TuningConfig
-from clip2scene.student.minkunet import (
-    minkunet14a,
-    minkunet18,
-    minkunet18_spvnas,
-    minkunet34,
-    spunet34,
-)
-from clip2scene.student.model import Embedder, ProjectionHeads
-from clip2scene.student.spvcnn import SPVCNN, CornerSPVCNN
-
-CONTRAST_CHANNELS = 64
-"""Size of the space in which PPKT and SLidR compare points with an image backbone's pixels (SLidR: 64)."""
-
-NETWORKS = {
-    "spvcnn": SPVCNN,
-    "minkunet14a": minkunet14a,
-    "minkunet18": minkunet18,
-    "minkunet34": minkunet34,
-    "spvcnn-corners": CornerSPVCNN,
-    "minkunet18-spvnas": minkunet18_spvnas,
-    "spunet34": spunet34,
-}
-
-
-def build_student(
-    recipe: Recipe,
-    *,
-    in_channels: int,
-    text_channels: int,
-    pixel_channels: int | None = None,
-    num_classes: int | None = None,
-) -> Embedder:
-    """Make the 3D network with fresh weights.
-
-    Args:
-        recipe: Which network.
-        in_channels: What the sensor measures beside positions.
-        text_channels: Size of the text space.
-        pixel_channels: Of the image backbone, where the recipe names one.
-        num_classes: Of the classifier, where the recipe has one.
-    """
-    student, loss = recipe.student, recipe.loss
-    in_channels += student.sees_height
-    backbone = NETWORKS[student.network](in_channels, width=student.width, voxel_size=student.voxel_size)
-    temperature = loss.cosine_temperature if loss.cosine else None
-    local = None
-    if recipe.consistency.weight > 0:
-        local = ProjectionHeads(backbone.out_channels, text_channels, text_channels)  # type: ignore[arg-type]
-    elif pixel_channels is not None:
-        local = ProjectionHeads(backbone.out_channels, pixel_channels, CONTRAST_CHANNELS)  # type: ignore[arg-type]
-    return Embedder(
-        backbone,
-        text_channels,
-        cosine_temperature=temperature,
-        sees_height=student.sees_height,
-        superpoint_mean=student.superpoint_mean,
-        local=local,
-        num_classes=num_classes if recipe.tuning.head == "classifier" else None,
-    )
+from clip2scene.config import OptimiserConfig, TuningConfig
+from clip2scene.student.model import Embedder
 
 
 def build_optimiser(

@@ -1,0 +1,410 @@
+"""The door where settings stop: recipes go in, objects come out. What lies below knows no recipe."""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jaxtyping import Int
+from torch import Tensor
+
+from clip2scene.classes.class_set import ClassSet, keep_known
+from clip2scene.classes.mapping import map_classes
+from clip2scene.classes.tables import CLASS_SETS
+from clip2scene.config import DataConfig, LossConfig, Recipe, TeacherConfig
+from clip2scene.datasets import LOADERS, Dataset
+from clip2scene.datasets.dataset import OpenOptions
+from clip2scene.datasets.label_subset import Subset, choose
+from clip2scene.datasets.rooms.frames import FrameChoice
+from clip2scene.distill.items import ItemOptions
+from clip2scene.distill.lift import PairingOptions, Teacher
+from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, Objective, SLidR, StCR, Term
+from clip2scene.distill.losses.scr import class_weights
+from clip2scene.io import hash_files, read_json, write_json
+from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet18_spvnas, minkunet34, spunet34
+from clip2scene.student.model import Embedder, ProjectionHeads
+from clip2scene.student.spvcnn import SPVCNN, CornerSPVCNN
+from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_backbone
+from clip2scene.teacher.clip.folder import model_files
+from clip2scene.teacher.clip.load import Clip, load_clip
+from clip2scene.teacher.label_maps import LabelMapTeacher
+from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.prompts import TABLE_TEMPLATES, TEMPLATES, TOYTOWN_TEMPLATES, TextSpace, embed_prompts
+from clip2scene.teacher.text_table import (
+    TextTable,
+    add_random_embeddings,
+    add_short_names,
+    names_of,
+    one_hot_table,
+    read_text_table,
+)
+from clip2scene.types import Prompts
+
+SMALL_CLIP = Path(__file__).parent / "assets" / "toytown-clip"
+"""The image-text model that ships with the package; it knows toytown's words."""
+
+CONTRAST_CHANNELS = 64
+"""Size of the space in which PPKT and SLidR compare points with an image backbone's pixels (SLidR: 64)."""
+
+PPKT_PAIRS = 4096
+"""Pixel-point pairs that PPKT contrasts in a step, an equal share of each sample's."""
+
+NETWORKS = {
+    "spvcnn": SPVCNN,
+    "minkunet14a": minkunet14a,
+    "minkunet18": minkunet18,
+    "minkunet34": minkunet34,
+    "spvcnn-corners": CornerSPVCNN,
+    "minkunet18-spvnas": minkunet18_spvnas,
+    "spunet34": spunet34,
+}
+
+_log = logging.getLogger(__name__)
+
+
+def open_dataset(
+    data: DataConfig,
+    root: Path,
+    *,
+    split: str,
+    labels: bool | Collection[str] = False,
+    sweeps: int | None = None,
+    need_images: bool = False,
+) -> Dataset:
+    """Open a split of the data set that lies at ``root``.
+
+    Args:
+        data: Its layout and classes.
+        root: Where it lies.
+        split: The name of the split.
+        labels: False touches no label; True reads those of all samples; tokens, those of these samples.
+        sweeps: Sweeps of each sample; None takes as many as are trained with.
+        need_images: Whether to leave out the samples without images, which have no pseudo-labels.
+    """
+    options = OpenOptions(
+        split=split,
+        classes=data.classes,
+        labels=labels,
+        sweeps=data.sweeps if sweeps is None else sweeps,
+        need_images=need_images,
+        frames=FrameChoice(data.frame_step, data.views, data.most_skipped),
+    )
+    return LOADERS[data.layout].open(Path(root), options)
+
+
+def evaluation_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
+    """Say which classes predictions are evaluated in.
+
+    Args:
+        data: Names them, but for a drive log with classes of its own.
+        folder: That drive log, or a run that was trained on it; other layouts need none.
+    """
+    return LOADERS[data.layout].class_set_of(data.classes, folder, data.words)
+
+
+def prompt_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
+    """Say which classes are prompted; ``folder`` as for :func:`evaluation_classes`."""
+    return evaluation_classes(data, folder) if data.words == "own" else CLASS_SETS[data.words]
+
+
+def keep_own_files(data: DataConfig, root: Path, run: Path) -> None:
+    """Copy a drive log's classes and calibration into a run's folder, to use the run when the data are gone.
+
+    Raises:
+        ValueError: If predictions in the prompted classes cannot be evaluated in these classes.
+    """
+    own_files = LOADERS[data.layout].own_files
+    for name in own_files:
+        if (root / name).exists():
+            write_json(run / name, read_json(root / name))
+    if own_files:
+        map_classes(prompt_classes(data, run), evaluation_classes(data, run))
+
+
+def choose_labels(recipe: Recipe, dataset: Dataset) -> Subset:
+    """Choose the samples of a split that a recipe uses the labels of, and how many points of each.
+
+    Raises:
+        ValueError: If none is chosen, or the recipe's ranking names what the split lacks.
+    """
+    labels = recipe.labels
+    by_scene = labels.by == "scene"
+    return choose(
+        {token: dataset.scene_of(token) if by_scene else token for token in dataset.tokens},
+        fraction=labels.fraction,
+        count=labels.count,
+        order=labels.ranking or labels.order,
+        draw=recipe.seed if labels.draw is None else labels.draw,
+        points_per_scene=labels.points_per_scene,
+        holdout=labels.holdout,
+    )
+
+
+def pairing_options(data: DataConfig) -> PairingOptions:
+    """Say which points meet which pixels."""
+    return PairingOptions(data.min_depth, data.occlusion_test, data.moved_test, data.merge_sweeps)
+
+
+def item_options(recipe: Recipe) -> ItemOptions:
+    """Say what a training item holds: no pairs for labels, drawn ones for PPKT, cells of them for StCR."""
+    consistency, augment = recipe.consistency, recipe.augment
+    with_cells = recipe.loss.form != "pixel-infonce" and consistency.weight > 0
+    return ItemOptions(
+        from_labels=recipe.supervision == "labels",
+        pairs=PPKT_PAIRS // recipe.batch_size if recipe.loss.form == "pixel-infonce" else None,
+        cell_size=consistency.cell_size if with_cells else None,
+        cell_pairs=None if consistency.pairs is None else max(1, consistency.pairs // recipe.batch_size),
+        rotate=augment.rotate,
+        flip=augment.flip,
+        scale=augment.scale,
+    )
+
+
+def build_student(
+    recipe: Recipe,
+    *,
+    in_channels: int,
+    text_channels: int,
+    pixel_channels: int | None = None,
+    num_classes: int | None = None,
+) -> Embedder:
+    """Make the 3D network with fresh weights.
+
+    Args:
+        recipe: Which network.
+        in_channels: What the sensor measures beside positions.
+        text_channels: Size of the text space.
+        pixel_channels: Of the image backbone, where the recipe names one.
+        num_classes: Of the classifier, where the recipe has one.
+    """
+    student, loss = recipe.student, recipe.loss
+    in_channels += student.sees_height
+    backbone = NETWORKS[student.network](in_channels, width=student.width, voxel_size=student.voxel_size)
+    temperature = loss.cosine_temperature if loss.cosine else None
+    local = None
+    if recipe.consistency.weight > 0:
+        local = ProjectionHeads(backbone.out_channels, text_channels, text_channels)  # type: ignore[arg-type]
+    elif pixel_channels is not None:
+        local = ProjectionHeads(backbone.out_channels, pixel_channels, CONTRAST_CHANNELS)  # type: ignore[arg-type]
+    return Embedder(
+        backbone,
+        text_channels,
+        cosine_temperature=temperature,
+        sees_height=student.sees_height,
+        superpoint_mean=student.superpoint_mean,
+        local=local,
+        num_classes=num_classes if recipe.tuning.head == "classifier" else None,
+    )
+
+
+def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objective:
+    """Choose the loss terms of a recipe; a term whose weight is 0 is left out.
+
+    Args:
+        recipe: Which terms, and how they are weighted.
+        histogram: Targets of each class in the whole split, for class balance.
+    """
+    loss, consistency = recipe.loss, recipe.consistency
+    rivals: dict[str, Term] = {
+        "pixel-infonce": PPKT(loss.contrast_temperature),
+        "superpixel-infonce": SLidR(loss.contrast_temperature),
+        "kl-divergence": KL(loss.kl_temperature),
+    }
+    terms: list[Term] = []
+    if loss.form in rivals:
+        terms.append(rivals[loss.form])
+    if loss.weight and (loss.form not in rivals or loss.backbone is not None):
+        terms.append(
+            SCR(
+                "class-infonce" if loss.form == "class-infonce" else "point-cross-entropy",
+                loss.weight,
+                loss.temperature,
+                class_weights(histogram, loss.class_balance) if loss.class_balance else None,
+                detached=loss.form in rivals,  # beside a contrast, words train their head alone
+                name="scr" if recipe.supervision == "label-free" else "supervised",
+            )
+        )
+    if loss.lovasz * loss.weight:
+        terms.append(Lovasz(loss.lovasz * loss.weight))
+    if consistency.weight:
+        form, weight, temperature = consistency.form, consistency.weight, consistency.temperature
+        terms.append(StCR(form, weight, temperature, consistency.guard, own_head=loss.weight > 0))
+    if recipe.tuning.keep_words:
+        terms.append(KeepText(recipe.tuning.keep_words))
+    return Objective(tuple(terms))
+
+
+def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: ClassSet) -> TextSpace:
+    """Open what turns words into vectors: an image-text model, or a table of text embeddings.
+
+    Args:
+        teacher: Who will teach.
+        weights: Folder or hub id of a model, or for label maps the file of a table. None is the small model
+            in the package; for label maps, a vocabulary of the classes alone.
+        class_set: Classes whose names a table is completed with.
+
+    Raises:
+        ValueError: If ``weights`` is neither.
+    """
+    if teacher.kind == "maskclip":
+        return load_clip(weights or SMALL_CLIP)
+    if weights is None:
+        return one_hot_table(class_set.classes)
+    path = Path(weights)
+    table = add_short_names(read_text_table(path, path.with_name(names_of(path))))
+    lacking = [
+        name
+        for name, names in zip(class_set.classes, class_set.prompts, strict=True)
+        if all(table.unknown_words(each) for each in (name, *names))
+    ]
+    if lacking:
+        _log.warning("no text embedding for %s: each gets a direction of its own", ", ".join(lacking))
+    return add_random_embeddings(table, lacking)
+
+
+def build_prompts(
+    teacher: TeacherConfig, space: TextSpace, class_set: ClassSet, *, partly: bool = False
+) -> Prompts:
+    """Place classes in a text space.
+
+    Args:
+        teacher: Decides the sentences around the names.
+        space: What turns words into vectors.
+        class_set: The classes.
+        partly: Leave out the classes that the space knows no name of, with a warning, instead of refusing.
+    """
+    if teacher.kind == "label-maps":  # a painted class has one place, that of its first known name
+        named = zip(class_set.classes, class_set.prompts, strict=True)
+        names = [[_first_known(space, (name, *others))] for name, others in named]
+        return embed_prompts(space, class_set.classes, names, ("{}",))
+    if partly:
+        asked, class_set = class_set, keep_known(class_set, space.unknown_words)
+        lost = sorted(set(asked.classes) - set(class_set.classes))
+        if lost:
+            _log.warning("the image-text model knows no name of %s: left out", ", ".join(lost))
+    return embed_prompts(space, class_set.classes, class_set.prompts, _templates(teacher, space))
+
+
+def place_words(teacher: TeacherConfig, space: TextSpace, names: Sequence[str]) -> Prompts:
+    """Place free words in a text space, each a class of its own."""
+    return embed_prompts(space, names, [[name] for name in names], _templates(teacher, space))
+
+
+def _first_known(space: TextSpace, names: Sequence[str]) -> str:
+    return next(name for name in names if not space.unknown_words(name))
+
+
+def _templates(teacher: TeacherConfig, space: TextSpace) -> Sequence[str]:
+    if teacher.kind == "label-maps" or isinstance(space, TextTable) or getattr(space, "table", None):
+        return TABLE_TEMPLATES
+    return TOYTOWN_TEMPLATES if teacher.templates == "toytown" else TEMPLATES
+
+
+def build_teacher(
+    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: Dataset
+) -> MaskClip | LabelMapTeacher:
+    """Make the image model that answers for pixels."""
+    if teacher.kind == "label-maps":
+        return LabelMapTeacher(dataset.label_map_path, prompts.embeddings)
+    assert isinstance(space, Clip)
+    return build_mask_clip(teacher, space)
+
+
+def build_mask_clip(teacher: TeacherConfig, clip: Clip) -> MaskClip:
+    """Make the dense reader of an image-text model, which needs no words to look."""
+    return MaskClip(
+        clip,
+        key_smoothing=teacher.key_smoothing,
+        prompt_denoising=teacher.prompt_denoising,
+        working_size=teacher.working_size,
+        scales=teacher.scales,
+        window=teacher.window,
+        overlap=teacher.window_overlap,
+    )
+
+
+def hash_teacher(teacher_weights: str | None) -> str:
+    """Hash the files of an image-text model; None is the small one in the package."""
+    return hash_files(*model_files(teacher_weights or SMALL_CLIP))
+
+
+def build_backbone(loss: LossConfig, space: TextSpace) -> ImageBackbone | None:
+    """Open the image model that the rivals contrast with, if it is not the teacher as it answers.
+
+    Args:
+        loss: Names it.
+        space: The teacher's text space; of an image-text model, "own" takes the image tower.
+
+    Raises:
+        ValueError: If the folder holds no vision model.
+    """
+    if loss.backbone is None:
+        return None
+    if loss.backbone == "own":
+        assert isinstance(space, Clip)
+        return backbone_of_clip(space, space="features")
+    return load_backbone(loss.backbone, space="features")
+
+
+def hash_backbone(loss: LossConfig) -> str:
+    """Hash the files of the image model that the rivals contrast with; nothing if they are the teacher's."""
+    return "" if loss.backbone in (None, "own") else hash_files(Path(loss.backbone))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A split of a data set, and who labels its pixels.
+
+    Attributes:
+        recipe: What is trained, and how.
+        data_root: The data set's folder.
+        split: Which of its splits.
+        dataset: That split, opened.
+        with_labels: Whether it was opened with labels.
+        prompts: The classes in words, in the teacher's text space.
+        teacher: The image model that labels pixels; None where nobody does.
+        backbone: The image model whose features the rivals contrast with, where the recipe names one.
+        space: What turned the words into vectors; None where it was not needed.
+    """
+
+    recipe: Recipe
+    data_root: Path
+    split: str
+    dataset: Dataset
+    with_labels: bool
+    prompts: Prompts
+    teacher: Teacher | None = None
+    backbone: ImageBackbone | None = None
+    space: TextSpace | None = None
+
+    def labelled(self, tokens: Collection[str]) -> "Experiment":
+        """Open the split once more, with the labels of some samples, which must have them.
+
+        Raises:
+            ValueError: If a label is missing or damaged.
+        """
+        dataset = open_dataset(self.recipe.data, self.data_root, split=self.split, labels=tokens)
+        return replace(self, dataset=dataset, with_labels=True)
+
+
+def open_experiment(recipe: Recipe, data_root: Path, teacher_weights: str | None = None) -> Experiment:
+    """Open all that a recipe learns from: the train split, the words, the teacher. No label is read.
+
+    Args:
+        recipe: What is trained, and how.
+        data_root: The data set.
+        teacher_weights: Folder or hub id of the image-text model, or file of text embeddings for label maps;
+            None takes the model that ships with the package.
+
+    Raises:
+        ValueError: If the data, the teacher, its words or the backbone are unfit.
+    """
+    label_free = recipe.supervision == "label-free"
+    data, root = recipe.data, Path(data_root)
+    dataset = open_dataset(data, root, split="train", need_images=label_free)
+    classes = prompt_classes(data, root)
+    space = open_text_space(recipe.teacher, teacher_weights, classes)
+    prompts = build_prompts(recipe.teacher, space, classes, partly=data.words != "own")
+    teacher = build_teacher(recipe.teacher, space, prompts, dataset) if label_free else None
+    backbone = build_backbone(recipe.loss, space)
+    return Experiment(recipe, root, "train", dataset, False, prompts, teacher, backbone, space)

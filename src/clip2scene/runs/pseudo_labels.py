@@ -1,0 +1,128 @@
+"""A run's pseudo-labels: its data and its teacher, opened once more, and lifted onto the points."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from clip2scene import build
+from clip2scene.build import Experiment
+from clip2scene.config import to_dict
+from clip2scene.datasets.dataset import count_images, stamp_files
+from clip2scene.datasets.label_subset import Chosen
+from clip2scene.distill.lift import LiftOptions, lift_split
+from clip2scene.runs.folder import LIFTED
+from clip2scene.runs.run import Run
+from clip2scene.teacher.backbone import ImageBackbone
+from clip2scene.teacher.cache import CachedTeacher
+from clip2scene.teacher.maskclip import MaskClip
+
+
+def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[str] = False) -> Experiment:
+    """Open a split for a run, and the teacher where it labels pixels there.
+
+    To be evaluated, a student gets what it would get in use: the keyframe alone, unless its sweeps are
+    merged. It can be evaluated without its teacher, where there are no images.
+
+    Args:
+        run: What was or is trained.
+        data_root: The data set.
+        split: Which of its splits; "train" is trained on.
+        labels: Whether to read labels, or those of which samples.
+
+    Raises:
+        ValueError: If the data are unfit or have other classes, or the teacher or the backbone has changed.
+    """
+    recipe, training, root = run.recipe, split == "train", Path(data_root)
+    label_free = training and recipe.supervision == "label-free"
+    sweeps = recipe.data.sweeps if training or recipe.data.merge_sweeps else 1
+    dataset = build.open_dataset(
+        recipe.data, root, split=split, labels=labels, sweeps=sweeps, need_images=label_free
+    )
+    classes = build.evaluation_classes(recipe.data, run.folder).classes
+    if labels and dataset.class_set.classes != classes:
+        raise ValueError(
+            f"{root} has the classes {', '.join(dataset.class_set.classes)}, but {run.folder} was trained to "
+            f"be evaluated in {', '.join(classes)}; name data with those, or train anew"
+        )
+    with_teacher = label_free or (not training and count_images(dataset) > 0)
+    with_backbone = training and recipe.loss.backbone is not None
+    space = run.text_space() if with_teacher or with_backbone else None
+    teacher, backbone = None, None
+    if with_teacher:
+        assert space is not None
+        teacher = build.build_teacher(recipe.teacher, space, run.prompts, dataset)
+    if with_backbone:
+        assert space is not None
+        backbone = _open_backbone(run, build.build_backbone(recipe.loss, space))
+    return Experiment(recipe, root, split, dataset, bool(labels), run.prompts, teacher, backbone, space)
+
+
+def _open_backbone(run: Run, backbone: ImageBackbone | None) -> ImageBackbone | None:
+    """Refuse an image backbone that is not the one a run was trained with."""
+    if build.hash_backbone(run.recipe.loss) != run.sources.backbone_hash:
+        raise ValueError(
+            f"the image backbone in {run.recipe.loss.backbone} is not the one that {run.folder} learnt "
+            "from; put that one back, or train anew"
+        )
+    return backbone
+
+
+def lift_run(
+    run: Run,
+    experiment: Experiment,
+    *,
+    into: Path | None = None,
+    teacher_cache: Path | None = None,
+    tokens: Sequence[str] | None = None,
+) -> list[Path]:
+    """Lift the teacher's pseudo-labels onto a split, or find them lifted already.
+
+    Args:
+        run: Whose.
+        experiment: The split and the teacher.
+        into: Folder to keep them in, which other runs may share, and with them the teacher's features of each
+            image; by default the run's own, without the latter.
+        teacher_cache: Folder of the teacher's features of each image.
+        tokens: Names of the samples; all if left out.
+
+    Returns:
+        A file a sample.
+    """
+    teacher = experiment.teacher
+    if isinstance(teacher, MaskClip):
+        cache = teacher_cache or (into and into / "looks")
+        precision = run.recipe.teacher.precision
+        teacher = CachedTeacher(teacher, run.sources.teacher_hash, cache, precision)
+    training = experiment.split == "train"
+    options = LiftOptions(
+        build.pairing_options(run.recipe.data),
+        experiment.dataset.viewpoint,
+        run.recipe.teacher.superpoint_vote,
+        run.recipe.keep if training else "classes",
+        _sources(run, experiment),
+    )
+    folder = (into or run.folder / LIFTED) / experiment.split
+    samples = experiment.dataset if tokens is None else Chosen(experiment.dataset, tokens)
+    return lift_split(samples, teacher, run.prompts, folder, options=options, backbone=experiment.backbone)
+
+
+def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
+    """Name the data and the teacher: what decides pseudo-labels beside the options."""
+    data, dataset = run.recipe.data, experiment.dataset
+    class_maps = experiment.teacher is not None and run.recipe.teacher.kind == "label-maps"
+    files = dataset.input_files(labels=experiment.with_labels, class_maps=class_maps)
+    sources = {
+        "teacher": to_dict(run.recipe)["teacher"],
+        "teacher_hash": run.sources.teacher_hash,
+        "data_root": str(experiment.data_root.resolve()),
+        "sweeps": data.sweeps if experiment.split == "train" or data.merge_sweeps else 1,
+        "with_labels": experiment.with_labels,
+        "inputs": stamp_files(experiment.data_root, files),
+        "num_images": count_images(dataset),  # once missing ones are restored, the teacher shall see them
+    }
+    if experiment.with_labels:  # labels are numbers of these classes
+        ids = sorted(dataset.class_set.train_id_of_raw.items())
+        sources["classes"] = [list(dataset.class_set.classes), ids]
+    if experiment.backbone is not None:
+        sources |= {"backbone": run.recipe.loss.backbone, "backbone_hash": run.sources.backbone_hash}
+    return sources

@@ -1,0 +1,67 @@
+"""Where a run comes from: its teacher, its data, what it began with."""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from clip2scene.io import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Teacher and data of a run, as ``sources.json`` holds them.
+
+    Attributes:
+        teacher_weights: The image-text model or table of text embeddings; None is the model in the package.
+        data_root: The data set's folder.
+        num_samples: Of its train split.
+        in_channels: What the sensor measures beside positions.
+        teacher_hash: Of the model's files, or of the table that the run keeps.
+        text_space: Fingerprint of the text space; empty if not known.
+        pixel_channels: Of the image backbone that rivals contrast with, if there is one.
+        backbone_hash: Of that backbone's files; empty if they are the teacher's.
+        init: What the run began with; None from chance. ``start`` in the file.
+        versions: Of the software.
+    """
+
+    teacher_weights: str | None
+    data_root: str
+    num_samples: int
+    in_channels: int
+    teacher_hash: str
+    text_space: str = ""
+    pixel_channels: int | None = None
+    backbone_hash: str = ""
+    init: dict[str, Any] | None = None
+    versions: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def began_with_words(self) -> bool:
+        """Whether the weights it began with had a text head that was trained."""
+        return bool(self.init and self.init["knows_words"])
+
+    def write(self, folder: Path) -> None:
+        """Write them into a run's folder; what is not there is left out."""
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        values["teacher_weights"] = self.teacher_weights
+        if self.pixel_channels is None:
+            del values["backbone_hash"]
+        if self.init is not None:
+            values["start"] = values.pop("init")
+        write_json(folder / "sources.json", values)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Sources":
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            ValueError: If the file is missing or damaged, or lacks something.
+        """
+        path = folder / "sources.json"
+        found = read_json(path)
+        known = {each.name for each in fields(cls)}
+        try:
+            values = {("init" if name == "start" else name): value for name, value in found.items()}
+            return cls(**{name: value for name, value in values.items() if name in known})
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{path} does not tell where the run comes from ({error}); restore it") from None

@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clip2scene.distill.items import ItemOptions, TrainSet
+from clip2scene.distill.lifted import LiftedSample, save_lifted
+from clip2scene.types import PointCloud
+
+POINTS = 800
+
+
+def make_lifted(seed=0, **parts):
+    """Points in a box of 8 metres, of which every second is paired once and labelled by the teacher."""
+    generator = torch.Generator().manual_seed(seed)
+    cloud = PointCloud(8 * torch.rand(POINTS, 3, generator=generator), torch.ones(POINTS, 1))
+    logits = torch.rand(POINTS // 2, 2, generator=generator)
+    labels = torch.arange(POINTS) % 2
+    return replace(LiftedSample(cloud, torch.arange(0, POINTS, 2), logits, labels), **parts)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    names = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    for seed, path in enumerate(names):
+        save_lifted(path, make_lifted(seed))
+    return names
+
+
+def test_sweeps_are_items_that_move_on_their_own(tmp_path):
+    lifted = make_lifted(sweep_sizes=(400, 400))
+    save_lifted(tmp_path / "a.safetensors", lifted)
+    batch = TrainSet([tmp_path / "a.safetensors"]).read_step(0)
+    before, after = lifted.cloud.positions, batch.positions
+
+    def distances(cloud):
+        return torch.cdist(cloud[::40], cloud[::40])
+
+    one, other = slice(0, 400), slice(400, 800)
+    torch.testing.assert_close(distances(before[one]), distances(after[one]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(distances(before[other]), distances(after[other]), atol=1e-3, rtol=0)
+    assert (distances(before) - distances(after)).abs().max() > 1
+    assert batch.item_of_point.tolist() == [0] * 400 + [1] * 400
+
+
+def test_a_step_is_the_same_whoever_reads_it_and_the_next_is_another(paths):
+    one, other = (TrainSet(paths, batch_size=2, seed=3) for _ in range(2))
+    assert torch.equal(one.read_step(4).positions, other.read_step(4).positions)
+    assert not torch.equal(one.read_step(4).positions, one.read_step(5).positions)
+    assert not torch.equal(
+        one.read_step(4).positions, TrainSet(paths, batch_size=2, seed=4).read_step(4).positions
+    )
+
+
+def test_labels_are_targets_as_far_as_the_mask_leaves_them(paths):
+    def mask(token, labels):
+        return torch.where((labels == 1) & (token == "0"), labels, -1)
+
+    options = ItemOptions(from_labels=True)
+    assert TrainSet(paths, options=options).count_targets(2).tolist() == [3 * POINTS // 2] * 2
+    masked = TrainSet(paths, options=options, mask=mask)
+    assert masked.count_targets(2).tolist() == [0, POINTS // 2]
+    empty = TrainSet(paths[1:], options=options, mask=mask)
+    with pytest.raises(ValueError, match="no labelled point"):
+        empty.target_histogram(2)
+
+
+def test_pairs_are_drawn_at_random_and_no_more_than_asked_for(paths):
+    item = TrainSet(paths, options=ItemOptions(pairs=10)).read(0, torch.Generator().manual_seed(0))
+    again = TrainSet(paths, options=ItemOptions(pairs=10)).read(0, torch.Generator().manual_seed(1))
+    assert len(item.pixels.points) == 10 and item.cells is None
+    assert set(item.pixels.points.tolist()) != set(again.pixels.points.tolist())
+
+
+def test_cells_come_with_the_pairs_of_whole_cells(paths):
+    options = ItemOptions(cell_size=2.0, cell_pairs=100)
+    item = TrainSet(paths, options=options).read(0, torch.Generator().manual_seed(0))
+    every = TrainSet(paths, options=replace(options, cell_pairs=None)).read(0, torch.Generator())
+    kept = set(item.cells[item.pixels.points].tolist())
+    whole = sum(int(cell) in kept for cell in every.cells[every.pixels.points])
+    assert len(item.pixels.points) == whole < len(every.pixels.points) == POINTS // 2
