@@ -16,7 +16,7 @@ from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.inference.predict import predict
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
-from clip2scene.recipes import RECIPES, USUAL_TUNING, fine_tuned
+from clip2scene.recipes import USUAL_TUNING, fine_tuned
 from clip2scene.runs.checkpoint import load_checkpoint
 from clip2scene.runs.init_weights import init_weights_of
 from clip2scene.runs.run import open_run
@@ -413,13 +413,6 @@ def test_a_run_starts_its_own_network_alone(tiny_run):
     assert plan.recipe.student.network == "spunet34"
     with pytest.raises(ValueError, match="learnt with network minkunet14a"):
         prepare(None, tiny_run, Changes(network="spvcnn"))
-
-
-def test_every_recipe_is_fine_tuned_with_cross_entropy_and_lovasz():
-    for recipe in RECIPES.values():
-        loss = fine_tuned(recipe).loss
-        assert (loss.form, loss.lovasz) == ("point-cross-entropy", 1.0)
-        assert fine_tuned(recipe).optimiser.average == 0.99
 
 
 def test_the_mean_of_the_weights_of_a_short_run_is_nearer_to_its_end_than_to_its_start(tune, start):

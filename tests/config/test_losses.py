@@ -1,0 +1,24 @@
+import pytest
+
+from clip2scene.config import ConsistencyConfig, LossConfig, SelfTrainingConfig
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (LossConfig, {"temperature": 0.0}),
+        (LossConfig, {"kl_temperature": 0.0}),
+        (LossConfig, {"class_balance": 1.5}),
+        (LossConfig, {"class_balance": 0.5, "form": "class-infonce"}),
+        (LossConfig, {"lovasz": 1.0, "form": "kl-divergence"}),
+        (LossConfig, {"backbone": "own"}),
+        (ConsistencyConfig, {"pairs": 0}),
+        (ConsistencyConfig, {"cell_size": 0.0}),
+        (ConsistencyConfig, {"weight": -1.0}),
+        (SelfTrainingConfig, {"probability": 1.5}),
+        (SelfTrainingConfig, {"confidence": -0.1}),
+    ],
+)
+def test_a_bad_value_is_refused_when_it_is_given(kind, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
+        kind(**wrong)
