@@ -10,85 +10,23 @@ from tests.lifting import lift
 from clip2scene.cli.answers import segment
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
 from clip2scene.datasets.label_subset import choose
-from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.inference.predict import predict
 from clip2scene.inference.segmenter import Segmenter
-from clip2scene.io import read_json, write_json
+from clip2scene.io import read_json
 from clip2scene.recipes import USUAL_TUNING, fine_tuned
 from clip2scene.runs.checkpoint import load_checkpoint
 from clip2scene.runs.init_weights import init_weights_of
 from clip2scene.runs.run import open_run
 from clip2scene.student.published import Loaded
-from clip2scene.training import best_checkpoint as holdout
 from clip2scene.training import finetune as finetuning
 from clip2scene.training import train
 from clip2scene.training.finetune import Changes, Plan, prepare
-from clip2scene.training.state import resume
 from clip2scene.training.train import finetune
 from clip2scene.types import IGNORE_LABEL
 
 SMALL = StudentConfig(network="minkunet14a", width=0.25, voxel_size=0.5)
-
-
-@pytest.fixture(scope="module")
-def recipe(tiny_recipe):
-    labels = LabelsConfig(by="keyframe", absent="allow")
-    return replace(fine_tuned(tiny_recipe), labels=labels, steps=4)
-
-
-@pytest.fixture(scope="module")
-def start(tiny_run):
-    return init_weights_of(tiny_run)
-
-
-@pytest.fixture(scope="module")
-def lifted(tmp_path_factory):
-    return tmp_path_factory.mktemp("carried")
-
-
-@pytest.fixture
-def tune(recipe, start, tiny_toytown, tmp_path, lifted):
-    def run(
-        name="run",
-        begin=start,
-        tuning=None,
-        labels=None,
-        rate=None,
-        save_every=500,
-        root=tiny_toytown,
-        into=lifted,
-        **changes,
-    ):
-        optimiser = recipe.optimiser if rate is None else replace(recipe.optimiser, learning_rate=rate)
-        changed = replace(
-            recipe,
-            optimiser=optimiser,
-            tuning=replace(recipe.tuning, **(tuning or {})),
-            labels=replace(recipe.labels, **(labels or {})),
-            **changes,
-        )
-        options = {"data_root": root, "lifted": into, "save_every": save_every}
-        finetune(changed, out=tmp_path / name, start=begin, **options)
-        return open_run(tmp_path / name)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def label_files():
-    """Find the label file of each keyframe of a train split."""
-
-    def find(root):
-        tokens = NuScenes(root, split="train", labels=False).tokens
-        tables = root / "v1.0-trainval"
-        sample_of = {row["token"]: row["sample_token"] for row in read_json(tables / "sample_data.json")}
-        rows = read_json(tables / "lidarseg.json")
-        files = {sample_of[row["sample_data_token"]]: root / row["filename"] for row in rows}
-        return {token: files[token] for token in tokens}
-
-    return find
 
 
 @pytest.fixture
@@ -244,33 +182,6 @@ def test_labels_that_teach_nothing_are_refused(tune, labels, message):
         tune(labels=labels)
 
 
-def test_the_checkpoint_that_is_best_on_held_out_labels_is_kept(tune):
-    run = tune(labels={"holdout": 0.5})
-    scores = read_json(run.folder / "choice.json")
-    assert set(scores) == {"4"}
-    chosen = load_checkpoint(run.folder / "chosen.safetensors")
-    assert chosen.step == 4
-    assert not set(run.subset.taught) & set(run.subset.held_out)
-    used = run.student().state_dict()
-    assert all(torch.equal(chosen.model[name], tensor) for name, tensor in used.items())
-
-
-def test_a_worse_checkpoint_does_not_take_the_chosen_ones_place(tune, monkeypatch):
-    class Score:
-        def __init__(self, miou):
-            self.miou = miou
-
-    given = iter([0.2, 0.5, 0.4])
-    monkeypatch.setattr(holdout, "evaluate_samples", lambda *_: {"student": Score(next(given))})
-    run = tune(labels={"holdout": 0.5})
-    state = resume(run, torch.device("cpu"))
-    for step in (5, 6):
-        state.step = step
-        holdout.keep_best(run, [], state)
-    assert load_checkpoint(run.folder / "chosen.safetensors").step == 5
-    assert read_json(run.folder / "choice.json") == {"4": 0.2, "5": 0.5, "6": 0.4}
-
-
 def test_a_run_is_not_judged_by_what_it_learnt_from(tune, tiny_toytown, lifted):
     run = tune()
     with pytest.raises(ValueError, match="trained on the labels of 2 of these 2 samples"):
@@ -293,22 +204,6 @@ def test_the_segmenter_answers_by_the_classifier_until_other_words_are_asked_for
     assert torch.equal(segmenter.segment(cloud).labels, found.classifier_logits.argmax(1))
     segmenter.set_prompts(["car", "road"])
     assert set(segmenter.segment(cloud).labels.tolist()) <= {0, 1}
-
-
-def test_a_start_of_another_network_is_refused_and_nothing_is_begun(tune, start, tmp_path):
-    lost = replace(start, weights={k: v for k, v in start.weights.items() if "ascents.3" not in k})
-    with pytest.raises(ValueError, match="another network's: tensors .* missing"):
-        tune("lost", begin=lost)
-    wide = {**start.weights, "backbone.stem.conv.weight": torch.zeros(3, 3)}
-    with pytest.raises(ValueError, match="of another shape .such as backbone.stem.conv.weight"):
-        tune("wide", begin=replace(start, weights=wide))
-    assert not (tmp_path / "wide" / "recipe.json").exists()
-
-
-def test_another_start_does_not_resume_a_run(tune, start):
-    tune()
-    with pytest.raises(ValueError, match="began with other weights"):
-        tune(begin=None)
 
 
 def test_a_label_free_recipe_is_refused(tiny_recipe, tiny_toytown, tmp_path):
@@ -487,37 +382,6 @@ def test_who_never_learnt_words_is_not_asked_for_any(tune, tiny_toytown, tmp_pat
     assert init_weights_of(tune("kept", steps=1).folder).knows_words
 
 
-def test_an_interrupted_choice_is_made_once_more(tune, monkeypatch):
-    """Killed after the checkpoint, before it was judged: the resumed call judges it."""
-    whole = tune("whole", labels={"holdout": 0.5}, save_every=2)
-    monkeypatch.setattr(train, "keep_best", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        tune("cut", labels={"holdout": 0.5}, save_every=2)
-    monkeypatch.undo()
-    cut = tune("cut", labels={"holdout": 0.5}, save_every=2)
-    assert read_json(cut.folder / "choice.json") == read_json(whole.folder / "choice.json")
-    assert set(read_json(cut.folder / "choice.json")) == {"2", "4"}
-
-
-def test_held_out_samples_are_judged_by_the_labels_that_may_be_seen(tune, monkeypatch):
-    judged = []
-    real = holdout.evaluate_samples
-
-    def evaluate_samples(student, prompts, samples, classes):
-        samples = list(samples)
-        judged.extend(int((sample.labels != IGNORE_LABEL).sum()) for sample in samples)
-        return real(student, prompts, samples, classes)
-
-    monkeypatch.setattr(holdout, "evaluate_samples", evaluate_samples)
-    tune(labels={"holdout": 0.5, "points_per_scene": 9})
-    assert judged == [9]
-
-
-def test_words_can_be_kept_only_where_there_are_any(tune):
-    with pytest.raises(ValueError, match="a start that has learnt words"):
-        tune(begin=None, tuning={"keep_words": 1.0})
-
-
 def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toytown, tmp_path, lifted):
     first = tune("first")
     second = tune("second", begin=init_weights_of(first.folder), labels={"count": 1}, rate=1e-12)
@@ -528,12 +392,3 @@ def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toyto
     shutil.copytree(tiny_toytown, moved_data)
     with pytest.raises(ValueError, match="trained on the labels of 2 of these 2"):
         evaluate(second.folder, data_root=moved_data, split="train")
-
-
-def test_a_list_of_labels_that_was_edited_is_refused(tune):
-    run = tune(labels={"count": 1})
-    labels = read_json(run.folder / "labels.json")
-    labels["subset"]["tokens"] = ["another"]
-    write_json(run.folder / "labels.json", labels)
-    with pytest.raises(ValueError, match="does not fit its own hash"):
-        _ = run.subset

@@ -1,0 +1,122 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clip2scene.distill.batch import Superpixels
+from clip2scene.distill.lifted import (
+    LiftedSample,
+    TeacherFeatures,
+    hash_clouds,
+    hash_points,
+    load_lifted,
+    save_lifted,
+)
+from clip2scene.teacher.maskclip import DenseEmbeddings
+from clip2scene.types import Pairs, PointCloud
+
+# Four points of two sweeps; the first is seen twice, the third once.
+SAMPLE = LiftedSample(
+    PointCloud(torch.arange(12.0).reshape(4, 3), torch.ones(4, 1)),
+    torch.tensor([0, 0, 2]),
+    torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]]),
+    None,
+)
+FEATURES = TeacherFeatures(
+    DenseEmbeddings((torch.rand(3, 2, 2).half().float(),), None, ((20, 30),)),
+    Pairs(torch.tensor([0, 0, 2]), torch.zeros(3, dtype=torch.long), torch.rand(3, 2) * 20, torch.zeros(3)),
+)
+REGIONS = Superpixels(torch.tensor([0, 1, 1]), torch.rand(2, 3).half().float())
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.safetensors"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"labels": torch.tensor([0, 1, -1, -1])},
+        {"superpoints": torch.tensor([0, 1, -1, 0]), "sweep_sizes": (2, 2)},
+        {"keyframe_size": 3},
+        {"teacher_features": FEATURES},
+        {"teacher_features": replace(FEATURES, superpixels=REGIONS)},
+    ],
+)
+def test_a_sample_is_read_as_it_was_written(path, parts):
+    written = replace(SAMPLE, **parts)
+    save_lifted(path, written)
+    found = load_lifted(path)
+    for one, other in zip(flat(written), flat(found), strict=True):
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def flat(value):
+    """All numbers of a dataclass, in order."""
+    if isinstance(value, (tuple, list)):
+        return [each for part in value for each in flat(part)]
+    return flat(list(vars(value).values())) if hasattr(value, "__dataclass_fields__") else [value]
+
+
+def test_the_class_of_a_point_is_that_of_the_sum_of_its_pairs():
+    assert SAMPLE.visible().tolist() == [True, False, True, False]
+    assert SAMPLE.teacher_labels().tolist() == [1, -1, 0, -1]
+    assert SAMPLE.item_from_teacher().targets.tolist() == [0, 1, 0]  # each pair trains on its own
+
+
+def test_a_point_that_two_cameras_see_gets_the_class_both_like_best():
+    cloud = PointCloud(torch.zeros(1, 3), torch.zeros(1, 1))
+    logits = torch.tensor([[3.0, 2.9, 0.0], [0.0, 2.9, 3.0]])
+    lifted = LiftedSample(cloud, torch.tensor([0, 0]), logits, None)
+    assert lifted.teacher_labels().tolist() == [1]
+    assert lifted.item_from_teacher().targets.tolist() == [0, 2]
+
+
+def test_superpoints_vote_where_there_are_any_and_every_point_of_theirs_is_a_target():
+    assert torch.equal(SAMPLE.voted_labels(), SAMPLE.teacher_labels())
+    voted = replace(SAMPLE, superpoints=torch.tensor([0, 0, 1, -1]))
+    assert voted.voted_labels().tolist() == [1, 1, 0, -1]
+    item = voted.item_from_teacher()
+    assert (item.target_points.tolist(), item.targets.tolist()) == ([0, 1, 2, 3], [1, 1, 0, -1])
+
+
+def test_pairs_that_are_left_out_take_their_pixels_with_them():
+    kept = replace(SAMPLE, teacher_features=FEATURES).item_from_teacher(torch.tensor([2])).pixels
+    assert (kept.points.tolist(), kept.logits.tolist()) == ([2], [[3, 0]])
+    assert kept.embeddings.shape == (1, 3)
+
+
+def test_without_labels_nothing_can_be_learnt_from_them():
+    with pytest.raises(ValueError, match="read without"):
+        SAMPLE.item_from_labels()
+    labels = torch.tensor([0, 1, -1, -1])
+    assert torch.equal(replace(SAMPLE, labels=labels).item_from_labels().targets, labels)
+
+
+@pytest.mark.parametrize(
+    ("parts", "size"), [({}, 4), ({"sweep_sizes": (2, 2)}, 2), ({"keyframe_size": 3}, 3)]
+)
+def test_a_cloud_is_known_by_the_points_of_its_keyframe(path, parts, size):
+    save_lifted(path, replace(SAMPLE, **parts))
+    positions = SAMPLE.cloud.positions
+    assert hash_clouds([path]) == {"a": hash_points(positions[:size])}
+    assert hash_points(positions) != hash_points(positions.flip(0))
+
+
+def test_a_damaged_file_is_named(path):
+    save_lifted(path, SAMPLE)
+    path.write_bytes(path.read_bytes()[:50])
+    for read in (load_lifted, lambda path: hash_clouds([path])):
+        with pytest.raises(ValueError, match=f"{path.name}.*delete it and run again"):
+            read(path)
+
+
+def test_a_changed_number_is_found_out(path):
+    save_lifted(path, SAMPLE)
+    bits = bytearray(path.read_bytes())
+    bits[-1] ^= 1
+    path.write_bytes(bits)
+    with pytest.raises(ValueError, match=f"{path.name} is damaged.*delete it and run again"):
+        load_lifted(path)

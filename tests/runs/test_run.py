@@ -1,0 +1,129 @@
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clip2scene.build import SMALL_CLIP
+from clip2scene.config import Recipe, TuningConfig
+from clip2scene.datasets.label_subset import choose
+from clip2scene.distill.lifted import LiftedSample, hash_points, save_lifted
+from clip2scene.io import read_json, write_json
+from clip2scene.runs.run import Run, load_prompts, open_run, save_prompts
+from clip2scene.runs.sources import Sources
+from clip2scene.types import PointCloud, Prompts
+
+PROMPTS = Prompts(("car", "tree"), ("bush", "car", "tree"), torch.tensor([1, 0, 1]), torch.eye(3))
+SOURCES = Sources(None, "", 1, 1, "")
+LABELS = Recipe(name="any", supervision="labels", tuning=TuningConfig(head="classifier", start="random"))
+
+
+def make_run(folder, recipe=LABELS, sources=SOURCES):
+    return Run(folder, recipe, PROMPTS, sources)
+
+
+@pytest.fixture
+def copy(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path):
+    with pytest.raises(ValueError, match="is not a run: it has no recipe.json"):
+        open_run(tmp_path)
+
+
+def test_prompts_are_read_as_they_were_written(tmp_path):
+    save_prompts(tmp_path, PROMPTS)
+    found = load_prompts(tmp_path)
+    assert (found.classes, found.names) == (PROMPTS.classes, PROMPTS.names)
+    assert torch.equal(found.class_of_name, PROMPTS.class_of_name)
+    assert torch.equal(found.embeddings, PROMPTS.embeddings)
+
+
+@pytest.mark.parametrize("name", ["prompts.json", "prompts.safetensors"])
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_damaged_prompts_are_refused(tmp_path, name, damage):
+    save_prompts(tmp_path, PROMPTS)
+    path = tmp_path / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:9])
+    with pytest.raises(ValueError, match="prompts"):
+        load_prompts(tmp_path)
+
+
+def test_a_text_space_that_has_changed_since_is_refused(copy, tmp_path):
+    clip = shutil.copytree(SMALL_CLIP, tmp_path / "clip")
+    write_json(copy / "sources.json", read_json(copy / "sources.json") | {"teacher_weights": str(clip)})
+    run = open_run(copy)
+    assert run.text_space().unknown_words("car") == []
+    (clip / "note.txt").write_text("fine-tuned since")
+    with pytest.raises(ValueError, match="image-text model in .*clip is not the one that .* learnt from"):
+        run.text_space()
+
+
+def test_the_checkpoint_that_was_chosen_stands_before_the_newest(copy):
+    run = open_run(copy)
+    newest = run.student().state_dict()
+    shutil.copy(run.checkpoint_path, copy / "chosen.safetensors")
+    run.checkpoint_path.unlink()
+    chosen = run.student()
+    assert not chosen.training
+    assert all(torch.equal(newest[name], tensor) for name, tensor in chosen.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "began", "knows"),
+    [
+        (Recipe(name="any"), None, True),
+        (LABELS, None, False),
+        (LABELS, False, False),
+        (LABELS, True, True),
+        (replace(LABELS, tuning=TuningConfig(head="words")), None, True),
+    ],
+)
+def test_words_are_known_from_a_teacher_from_labels_or_from_before(tmp_path, recipe, began, knows):
+    init = None if began is None else {"knows_words": began}
+    assert make_run(tmp_path, recipe, replace(SOURCES, init=init)).knows_words is knows
+
+
+def write_labels(folder, tokens=("a", "b")):
+    subset = choose({token: token for token in tokens})
+    write_json(folder / "labels.json", {"fingerprint": subset.fingerprint, "subset": vars(subset)})
+    return subset
+
+
+def test_a_list_of_labels_is_read_back_and_one_that_was_edited_is_refused(tmp_path):
+    run = make_run(tmp_path)
+    assert run.subset is None and run.label_mask is None
+    assert run.labels_used() == {}
+    assert write_labels(tmp_path) == run.subset
+    labels = read_json(tmp_path / "labels.json")
+    labels["subset"]["tokens"] = ["another"]
+    write_json(tmp_path / "labels.json", labels)
+    with pytest.raises(ValueError, match="does not fit its own hash"):
+        _ = run.subset
+
+
+def test_samples_that_were_trained_on_are_noted_once_under_the_hash_of_their_points(tmp_path):
+    clouds = {name: torch.full((3, 3), float(number)) for number, name in enumerate("ab")}
+    paths = [tmp_path / f"{name}.safetensors" for name in clouds]
+    for path, positions in zip(paths, clouds.values(), strict=True):
+        cloud = PointCloud(positions, torch.ones(3, 1))
+        save_lifted(path, LiftedSample(cloud, torch.zeros(0, dtype=torch.long), torch.zeros(0, 2), None))
+    run, subset = make_run(tmp_path), write_labels(tmp_path)
+    run.note_labels_used(paths[:1])
+    again = paths[0].rename(tmp_path / "other name.safetensors")
+    run.note_labels_used([again, paths[1]])
+    assert run.labels_used() == {hash_points(positions): name for name, positions in clouds.items()}
+    assert run.subset == subset
+
+
+def test_the_log_grows_by_a_line_a_step(tmp_path):
+    run = make_run(tmp_path)
+    run.log(step=1, loss=0.5)
+    run.log(step=2, loss=0.25)
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]

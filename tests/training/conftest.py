@@ -1,0 +1,72 @@
+"""A run that was trained on toytown without labels, and what goes on from it with labels."""
+
+from dataclasses import replace
+
+import pytest
+
+from clip2scene.config import LabelsConfig
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.io import read_json
+from clip2scene.recipes import fine_tuned
+from clip2scene.runs.init_weights import init_weights_of
+from clip2scene.runs.run import open_run
+from clip2scene.training.train import finetune
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_recipe):
+    labels = LabelsConfig(by="keyframe", absent="allow")
+    return replace(fine_tuned(tiny_recipe), labels=labels, steps=4)
+
+
+@pytest.fixture(scope="module")
+def start(tiny_run):
+    return init_weights_of(tiny_run)
+
+
+@pytest.fixture(scope="module")
+def lifted(tmp_path_factory):
+    return tmp_path_factory.mktemp("carried")
+
+
+@pytest.fixture
+def tune(recipe, start, tiny_toytown, tmp_path, lifted):
+    def run(
+        name="run",
+        begin=start,
+        tuning=None,
+        labels=None,
+        rate=None,
+        save_every=500,
+        root=tiny_toytown,
+        into=lifted,
+        **changes,
+    ):
+        optimiser = recipe.optimiser if rate is None else replace(recipe.optimiser, learning_rate=rate)
+        changed = replace(
+            recipe,
+            optimiser=optimiser,
+            tuning=replace(recipe.tuning, **(tuning or {})),
+            labels=replace(recipe.labels, **(labels or {})),
+            **changes,
+        )
+        options = {"data_root": root, "lifted": into, "save_every": save_every}
+        finetune(changed, out=tmp_path / name, start=begin, **options)
+        return open_run(tmp_path / name)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def label_files():
+    """Find the label file of each keyframe of a train split."""
+
+    def find(root):
+        tokens = NuScenes(root, split="train", labels=False).tokens
+        tables = root / "v1.0-trainval"
+        sample_of = {row["token"]: row["sample_token"] for row in read_json(tables / "sample_data.json")}
+        rows = read_json(tables / "lidarseg.json")
+        files = {sample_of[row["sample_data_token"]]: root / row["filename"] for row in rows}
+        return {token: files[token] for token in tokens}
+
+    return find
