@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,8 @@ def read_array(path: Path) -> np.ndarray:
         ValueError: If the file is missing or broken, or holds no numbers; the message names it.
     """
     try:
-        with Path(path).open("rb") as stream:
-            array = np.lib.format.read_array(stream, allow_pickle=False)
+        content = BytesIO(Path(path).read_bytes())  # read from a file, a negative size is NumPy 2.2's "all"
+        array = np.lib.format.read_array(content, allow_pickle=False)
     except Exception as error:  # NumPy reads the header as Python's syntax: a damaged one fails in many ways
         raise ValueError(
             f"{path} cannot be read as a NumPy array ({in_a_sentence(error)}); restore it"
