@@ -8,8 +8,10 @@ settings. The tests use the command line, the package's public names and files, 
 asked. Vector units of another width add in another order; a processor with bfloat16 rounds factors of matrix
 products to 8 bits (``torch.set_float32_matmul_precision("medium")``), others do not; the sparse kernels are
 compiled for the machine, and not at all where there is no compiler. The teacher's answer for a pixel is the
-largest of scores, so a difference in the last bits turns some of them, and training carries that on. There,
-losses may differ by LOSSES_APART, and POINTS_APART of a cloud may be called something else.
+largest of scores, so a difference in the last bits may turn it, and training carries that on. There, losses
+may differ by LOSSES_APART of their size, and POINTS_APART of a cloud may be called something else. With the
+kernels, AVX-512 (and with it bfloat16) and AVX2 switched off in turn on one machine, losses differed by up to
+0.25 % and no point was called otherwise; other makes of processor have not been tried.
 """
 
 import importlib.util
@@ -23,7 +25,7 @@ import pytest
 
 import clip2scene
 
-LOSSES_APART = 0.02
+LOSSES_APART = 0.01
 POINTS_APART = 0.005
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -199,7 +201,7 @@ def test_a_command_says_of_itself_what_it_said(path):
 
 def test_every_command_has_a_snapshot():
     commands = re.search(r"\{(.+?)\}", make.call("--help"))[1].split(",")
-    assert sorted([*commands, "clip2scene", "pretrain+toytown"]) == [path.stem for path in SNAPSHOTS]
+    assert {*commands, "clip2scene", "pretrain+toytown"} == {path.stem for path in SNAPSHOTS}
 
 
 def test_every_recipe_has_the_settings_it_had():
