@@ -1,6 +1,10 @@
+import inspect
 import io
 import json
+import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +13,9 @@ import transformers
 from PIL import Image
 
 from clip2scene import cli, parallel
+from clip2scene.cli.table import Command
 from clip2scene.datasets.clouds import read_cloud, write_ply
+from clip2scene.experiments.demo import WORLDS
 from clip2scene.io import fingerprint
 from clip2scene.recipes import RECIPES
 from clip2scene.runs.checkpoint import load_checkpoint
@@ -331,7 +337,7 @@ def test_settings_out_of_range_are_refused_in_a_sentence(call, tiny_toytown, tmp
     words = ("pretrain", "toytown", "--data-root", tiny_toytown, "--out", tmp_path / "run")
     code, _, err = call(*words, "--steps", "0")
     assert code in (1, 2)
-    assert "steps must be positive" in " ".join(err.replace("│", " ").split())
+    assert "--steps must be at least 1, got 0" in " ".join(err.replace("│", " ").split())
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
 
@@ -353,7 +359,8 @@ def test_an_option_that_cannot_be_is_told_before_anything_is_made(
 
 
 def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
-    def stop(*args, **options):
+    def stop(out: Path, *, seed: int = 0):
+        """Stop."""
         raise KeyboardInterrupt
 
     monkeypatch.setattr("clip2scene.experiments.demo.run_demo", stop)
@@ -362,24 +369,23 @@ def test_an_interrupted_command_says_how_to_go_on(call, monkeypatch, tmp_path):
     assert "the same command goes on with what it keeps; data sets begin anew" in err
 
 
-def test_each_demo_has_a_folder_of_its_own(call, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "clip2scene.experiments.demo.run_demo", lambda out, **options: asked.append((str(out), options))
-    )
-    call("demo")
-    call("demo", "--data", "scannet", "--seed", "1")
-    assert asked == [
-        ("demo", {"data": "nuscenes", "seed": 0}),
-        ("demo-scannet", {"data": "scannet", "seed": 1}),
-    ]
+def test_each_demo_has_a_folder_of_its_own(complaint, monkeypatch, tmp_path):
+    def tell(root, **_):
+        raise ValueError(f"the town is {root}")
+
+    worlds = {name: replace(world, write=tell) for name, world in WORLDS.items()}
+    monkeypatch.setattr("clip2scene.experiments.demo.WORLDS", worlds)
+    monkeypatch.chdir(tmp_path)
+    assert complaint("demo").endswith(f"the town is {Path('demo', 'toytown')}")
+    assert f"the town is {Path('demo-scannet', 'toytown')}" in complaint("demo", "--data", "scannet")
+    assert f"the town is {Path('mine', 'toytown')}" in complaint("demo", "--data", "scannet", "--out", "mine")
 
 
 def test_every_command_has_help_and_every_recipe_is_offered(call):
     for command in cli.COMMANDS:
         code, out, _ = call(command, "--help")
         assert code == 0
-        assert cli.COMMANDS[command].__doc__.split()[0] in out
+        assert cli.COMMANDS[command].summary().split()[0] in out
     offered = call("pretrain", "--help")[1]
     assert all(name in offered for name in RECIPES)
 
@@ -418,10 +424,33 @@ def test_an_error_is_said_on_a_line_of_its_own(call, monkeypatch, fault):
         def isatty(self):
             return True
 
-    monkeypatch.setattr(cli, "COMMANDS", {"break-off": break_off, "other": break_off})
+    monkeypatch.setattr(cli, "COMMANDS", {"break-off": Command(break_off)})
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     code, _, _ = call("break-off")
     *bar, said = terminal.getvalue().splitlines()
     assert code == (1 if isinstance(fault, ValueError) else 130)
     assert bar and said.startswith("clip2scene: ")
+
+
+def test_commands_and_options_keep_their_earlier_names(call, complaint, tiny_toytown, tmp_path):
+    assert call("look", "--help") == call("cache-teacher", "--help")
+    assert call("look", "--help")[0] == 0
+    words = ("pretrain", "toytown", *SMALL, "--data-root", tiny_toytown, "--out", tmp_path / "run")
+    assert call(*words, "--student.no-settles")[0] == 0
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["student"]["superpoint_mean"] is False
+
+
+def test_an_unknown_command_is_told_and_no_command_lists_them_all(call):
+    code, _, err = call("pretend")
+    assert code == 2 and "there is no command 'pretend'" in err and "  pretrain " in err
+    code, out, _ = call()
+    assert code == 0 and all(f"  {name} " in out for name in cli.COMMANDS)
+
+
+def test_every_option_is_described(call):
+    for name in cli.COMMANDS:
+        run = cli.COMMANDS[name].as_function({})
+        for option in inspect.signature(run).parameters:
+            assert re.search(rf"^    {option}: \S", run.__doc__, re.MULTILINE), (name, option)

@@ -9,6 +9,7 @@ import sys
 import torch
 
 from clip2scene import cli
+from clip2scene.cli.table import Command
 
 weight = torch.randn(64, 64, requires_grad=True)
 
@@ -32,7 +33,7 @@ def products():
     print(resident_mb() - before)
 
 
-cli.COMMANDS = {"products": products, "others": products}
+cli.COMMANDS = {"products": Command(products)}
 sys.argv = ["clip2scene", "products"]
 cli.main()
 """

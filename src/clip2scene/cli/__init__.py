@@ -2,46 +2,112 @@
 
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-import tyro
+from clip2scene.cli.table import Command
 
-from clip2scene.cli.answers import embed_words, export_labels, export_lidarseg, segment
-from clip2scene.cli.data import convert_pandaset, convert_recording, doctor, make_toytown
-from clip2scene.cli.labels import finetune, label_efficiency, rank_scenes
-from clip2scene.cli.learning import (
-    ablate,
-    demo,
-    evaluate,
-    evaluate_clip,
-    evaluate_point_clip,
-    look,
-    pretrain,
-    pretrain_clip,
-)
-from clip2scene.parallel import end_progress
+if TYPE_CHECKING:
+    from clip2scene.inference.rank_scenes import Ranking
+
+_HERE, _TRAIN = "clip2scene.cli.commands", "clip2scene.training.train"
+
+
+def _say_ranking(ranking: "Ranking", by: str, out: Path, **_: object) -> str:
+    """List the first ten of a ranking."""
+    named = list(zip(ranking.units[ranking.labelled :], ranking.scores, strict=True))[:10]
+    known = f", in front {ranking.labelled} that the run was trained on" if ranking.labelled else ""
+    lines = [f"{name:40} {score:.4f}" for name, score in named]
+    return "\n".join([*lines, f"wrote {len(ranking.units)} {by}s to {out}{known}"])
+
 
 COMMANDS = {
-    "demo": demo,
-    "make-toytown": make_toytown,
-    "look": look,
-    "pretrain": pretrain,
-    "evaluate": evaluate,
-    "finetune": finetune,
-    "label-efficiency": label_efficiency,
-    "rank-scenes": rank_scenes,
-    "evaluate-point-clip": evaluate_point_clip,
-    "ablate": ablate,
-    "segment": segment,
-    "export-labels": export_labels,
-    "embed-words": embed_words,
-    "doctor": doctor,
-    "pretrain-clip": pretrain_clip,
-    "evaluate-clip": evaluate_clip,
-    "convert-pandaset": convert_pandaset,
-    "convert-recording": convert_recording,
-    "export-lidarseg": export_lidarseg,
+    "demo": Command("clip2scene.experiments.demo:run_demo", say=lambda report, **_: report),
+    "make-toytown": Command(f"{_HERE}:make_toytown"),
+    "cache-teacher": Command(
+        "clip2scene.training.precompute:look",
+        say=lambda _, split, teacher_cache, **__: f"looked at all images of {split}: {teacher_cache}",
+        fixed={"announce": print},
+    ),
+    "pretrain": Command(
+        f"{_TRAIN}:pretrain",
+        say=lambda _, out, recipe, **__: f"trained {recipe.name}: {out}",
+        fixed={"lifted": None},
+    ),
+    "evaluate": Command(
+        f"{_HERE}:evaluate",
+        positional=("run",),
+        described_in=("clip2scene.evaluation.evaluate:evaluate",),
+    ),
+    "finetune": Command(
+        f"{_HERE}:finetune",
+        described_in=("clip2scene.training.finetune:Changes", f"{_TRAIN}:pretrain"),
+    ),
+    "label-efficiency": Command(
+        f"{_HERE}:label_efficiency",
+        described_in=(
+            "clip2scene.experiments.label_efficiency:label_efficiency",
+            "clip2scene.experiments.ablation:ablate",
+        ),
+    ),
+    "rank-scenes": Command("clip2scene.inference.rank_scenes:rank", say=_say_ranking, positional=("run",)),
+    "evaluate-point-clip": Command(
+        f"{_HERE}:evaluate_point_clip",
+        described_in=("clip2scene.evaluation.evaluate:evaluate_point_clip",),
+    ),
+    "ablate": Command(
+        f"{_HERE}:ablate", positional=("table",), described_in=("clip2scene.experiments.ablation:ablate",)
+    ),
+    "segment": Command(
+        f"{_HERE}:segment",
+        positional=("run", "clouds"),
+        described_in=("clip2scene.inference.segment:segment_files",),
+    ),
+    "export-labels": Command(
+        "clip2scene.inference.export_kitti:export_labels",
+        say=lambda paths, out, **_: f"wrote {len(paths)} label files to {out / 'sequences'}",
+        positional=("run",),
+    ),
+    "embed-words": Command(
+        f"{_HERE}:embed_words",
+        positional=("words",),
+        described_in=("clip2scene.inference.text_embeddings:embed_words",),
+    ),
+    "doctor": Command(f"{_HERE}:doctor", described_in=("clip2scene.doctor.examine:examine",)),
+    "pretrain-clip": Command(
+        f"{_HERE}:pretrain_clip", described_in=("clip2scene.toytown.clip.pretrain_clip:pretrain_clip",)
+    ),
+    "evaluate-clip": Command(f"{_HERE}:evaluate_clip"),
+    "convert-pandaset": Command(
+        "clip2scene.datasets.convert.pandaset_pickles:convert_pandaset",
+        say=lambda _, out, **__: f"wrote {out}",
+    ),
+    "convert-recording": Command(
+        f"{_HERE}:convert_recording",
+        positional=("recording",),
+        described_in=(
+            "clip2scene.datasets.convert.ros_plan:Wanted",
+            "clip2scene.datasets.convert.ros_to_log:convert_bag",
+        ),
+    ),
+    "export-lidarseg": Command(
+        "clip2scene.inference.export_lidarseg:export_lidarseg",
+        say=lambda counts, out, split, **_: (
+            f"labelled {counts.sum()} points: submit {out / 'lidarseg'} and {out / split} in one zip file"
+        ),
+        positional=("run",),
+    ),
 }
+
+EARLIER_COMMANDS = {"look": "cache-teacher"}
+"""Names that commands had before."""
+EARLIER_OPTIONS = {
+    "student.settles": "student.superpoint-mean",
+    "student.no-settles": "student.no-superpoint-mean",
+    "self-training.settle": "self-training.superpoint-mean",
+    "self-training.no-settle": "self-training.no-superpoint-mean",
+}
+"""Names that options had before."""
 
 # Clouds have another number of points at every step, so most matrix products have shapes that never come
 # back. For each shape, oneDNN and torch's bridge to it keep what they prepared, the last 1024 each: several
@@ -51,23 +117,64 @@ _CACHE_LIMITS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence, not in a traceback."""
-    for name in _CACHE_LIMITS:
-        os.environ.setdefault(name, "16")
-    torch.set_float32_matmul_precision("medium")
+    name, *arguments = sys.argv[1:] or ["--help"]
+    name = EARLIER_COMMANDS.get(name, name)
+    if name not in COMMANDS:
+        _explain(name)
+        return
+    for limit in _CACHE_LIMITS:
+        os.environ.setdefault(limit, "16")
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,  # type: ignore[arg-type]  # tyro asks for functions that return something
-            prog="clip2scene",
-            config=(tyro.conf.CascadeSubcommandArgs,),
-        )
+        _run(name, [_with_today_names(each) for each in arguments])
     except (ValueError, OSError) as error:
-        end_progress()
-        print(f"clip2scene: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(f"{error}", 1)
     except KeyboardInterrupt:
-        end_progress()
-        print(
-            "clip2scene: interrupted; the same command goes on with what it keeps; data sets begin anew",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        _end("interrupted; the same command goes on with what it keeps; data sets begin anew", 130)
+
+
+def _run(name: str, arguments: list[str]) -> None:
+    """Parse a command's arguments, and call it."""
+    from typing import Annotated
+
+    import torch
+    import tyro
+
+    from clip2scene.config import Recipe
+    from clip2scene.recipes import RECIPES
+
+    torch.set_float32_matmul_precision("medium")
+    by_name = tyro.extras.subcommand_type_from_defaults(RECIPES, prefix_names=False)
+    recipe: Any = Annotated[Recipe, tyro.conf.arg(name="", constructor=by_name)]
+    run = COMMANDS[name].as_function({Recipe: recipe})
+    config = (tyro.conf.CascadeSubcommandArgs,)
+    tyro.cli(run, prog=f"clip2scene {name}", args=arguments, config=config)
+
+
+def _with_today_names(argument: str) -> str:
+    """Give an option the name that it has now."""
+    option, equals, value = argument.partition("=")
+    option = option.replace("_", "-") if option.startswith("--") else option
+    now = EARLIER_OPTIONS.get(option.removeprefix("--"))
+    return argument if now is None else f"--{now}{equals}{value}"
+
+
+def _explain(name: str) -> None:
+    """List the commands; anything but a call for help is a mistake."""
+    lines = [f"  {command:20} {each.summary()}" for command, each in COMMANDS.items()]
+    text = "\n".join(
+        ["usage: clip2scene COMMAND [OPTIONS]", "", "Every command explains itself with --help.", "", *lines]
+    )
+    if name in ("--help", "-h"):
+        print(text)
+        return
+    print(text, file=sys.stderr)
+    _end(f"there is no command {name!r}; name one of the above", 2)
+
+
+def _end(sentence: str, status: int) -> None:
+    """Print a sentence on a line of its own, and exit."""
+    from clip2scene.parallel import end_progress
+
+    end_progress()
+    print(f"clip2scene: {sentence}", file=sys.stderr)
+    sys.exit(status)

@@ -115,14 +115,16 @@ WORLDS = {
 """The demos by layout. Those after the first have shorter schedules."""
 
 
-def run_demo(out: Path, *, data: str = "nuscenes", seed: int = 0) -> str:
+def run_demo(out: Path | None = None, *, data: str = "nuscenes", seed: int = 0) -> str:
     """Make data, train without labels and (to know the ceiling) with them, evaluate both, draw pictures.
 
     Every part that is already there is kept, so an interrupted demo goes on where it stopped.
 
     Args:
-        out: Folder for everything.
-        data: The layout of the data, one of :data:`WORLDS`.
+        out: Folder for everything that is made; by default demo, or demo-LAYOUT for another layout than
+            nuscenes.
+        data: Layout of the data, and with it the world: nuscenes, semantic-kitti, drive-log, or scannet,
+            which has rooms.
         seed: Fixes the training; the towns are the same for every seed.
 
     Returns:
@@ -134,6 +136,7 @@ def run_demo(out: Path, *, data: str = "nuscenes", seed: int = 0) -> str:
     if data not in WORLDS:
         raise ValueError(f"no demo has data {data!r}; choose one of {', '.join(WORLDS)}")
     world, began = WORLDS[data], time.perf_counter()
+    out = out or Path("demo" if data == "nuscenes" else f"demo-{data}")
     root, label_free, ceiling = out / "toytown", out / "label-free", out / "supervised"
     if not root.exists():
         numbers = {"num_scenes": world.num_scenes, "num_val_scenes": world.num_val_scenes, "seed": TOWNS}

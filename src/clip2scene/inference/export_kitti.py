@@ -52,7 +52,7 @@ def predictions(
         yield sample.token, of_words[logits.masked_fill(foreign, -torch.inf).argmax(1)]
 
 
-def export_labels(run: Path, *, data_root: Path, split: str, out: Path) -> list[Path]:
+def export_labels(run: Path, *, data_root: Path, out: Path, split: str = "test") -> list[Path]:
     """Write a run's prediction for every point of a split as SemanticKITTI's benchmark asks for it.
 
     A file that an earlier call of the same run left is kept, so an interrupted call goes on where it stopped.

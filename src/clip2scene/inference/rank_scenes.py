@@ -42,7 +42,14 @@ class Ranking:
     labelled: int = 0
 
 
-def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene", out: Path) -> Ranking:
+def rank(
+    run: Path,
+    *,
+    data_root: Path,
+    out: Path,
+    split: str = "train",
+    by: Literal["scene", "keyframe"] = "scene",
+) -> Ranking:
     """Rank the scenes or keyframes of a split by how much their labels are likely to add; write the list.
 
     No label is read. What the run was trained on comes first, so that whoever takes more of the list goes on
@@ -54,8 +61,8 @@ def rank(run: Path, *, data_root: Path, split: str = "train", by: str = "scene",
         run: Folder of a trained run.
         data_root: The data set.
         split: Which of its splits is to be labelled.
-        by: "scene" or "keyframe".
-        out: File for the list, JSON.
+        out: File for the list, JSON; finetune takes it as --order.
+        by: Whether scenes are ranked, or single keyframes.
 
     Raises:
         ValueError: If the run or the data cannot be read, or nothing is left to label.

@@ -152,7 +152,9 @@ def finetune(
 def _check_options(device: str, save_every: int) -> torch.device:
     """Find a device; refuse one that is not there, and steps that are none."""
     if save_every < 1:
-        raise ValueError(f"--save-every must be 1 step or more, got {save_every}; correct it")
+        raise ValueError(
+            f"--save-every is a number of steps, expected 1 or more, got {save_every}; correct it"
+        )
     return check_device(device)
 
 

@@ -1,0 +1,410 @@
+"""Commands that put several functions together. Arguments that these describe are not described again."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from clip2scene.config import DataConfig, LabelsConfig, Layout, Network, TuningConfig
+from clip2scene.recipes import USUAL_TUNING, named
+
+
+def evaluate(
+    run: Path,
+    *,
+    data_root: Path,
+    split: str = "val",
+    teacher_cache: Path | None = None,
+    pictures: int = 2,
+) -> None:
+    """Evaluate a run per point, beside its teacher and chance.
+
+    Args:
+        pictures: Samples to draw.
+    """
+    from clip2scene.evaluation.evaluate import evaluate_split, open_evaluation
+    from clip2scene.evaluation.metrics import table
+    from clip2scene.inference.figures import draw_samples
+
+    opened = open_evaluation(run, data_root=data_root, split=split, teacher_cache=teacher_cache)
+    print(table(evaluate_split(opened)))
+    print(f"wrote {run / 'metrics.json'}")
+    for path in draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=pictures):
+        print(f"drew {path}")
+
+
+def evaluate_point_clip(
+    *, data_root: Path, split: str = "val", recipe: str = "toytown", teacher_weights: str | None = None
+) -> None:
+    """Evaluate PointCLIP, a rival without training: depth maps of superpoints, named by the image-text model.
+
+    Args:
+        recipe: Name of the recipe that says what the data set is.
+    """
+    from clip2scene.evaluation.evaluate import evaluate_point_clip as run_point_clip
+    from clip2scene.evaluation.metrics import table
+
+    scores = run_point_clip(
+        named(recipe).data,
+        data_root=data_root,
+        split=split,
+        teacher=named(recipe).teacher,
+        teacher_weights=teacher_weights,
+    )
+    print(table(scores))
+
+
+def finetune(
+    *,
+    data_root: Path,
+    out: Path,
+    start: Path | None = None,
+    recipe: str | None = None,
+    teacher_weights: str | None = None,
+    network: Network | None = None,
+    layout: Layout | None = None,
+    classes: Literal["own", "toytown", "scannet-200"] | None = None,
+    labels: LabelsConfig = LabelsConfig(),  # noqa: B008 - frozen
+    order: Path | None = None,
+    tuning: TuningConfig = USUAL_TUNING,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    save_every: int = 100,
+) -> None:
+    """Train a student on few labels, or many, best from a label-free run.
+
+    Args:
+        start: Folder of the run to begin with, or file of a published checkpoint
+            (docs/published_weights.md). Without it, the student begins from chance.
+        recipe: Network, augmentation and schedule, where no run is named as the start: toytown's by default.
+    """
+    from clip2scene.training.finetune import Changes, prepare
+    from clip2scene.training.train import finetune as run_finetune
+
+    changes = Changes(
+        teacher_weights=teacher_weights,
+        network=network,
+        layout=layout,
+        classes=classes,
+        labels=labels,
+        order=order,
+        tuning=tuning,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    plan = prepare(recipe, start, changes)
+    for line in () if plan.start is None else plan.start.report:
+        print(f"{start}: {line}")
+    run_finetune(
+        plan.recipe,
+        data_root=data_root,
+        out=out,
+        start=plan.start,
+        teacher_weights=plan.teacher_weights,
+        device=device,
+        save_every=save_every,
+    )
+    print(f"trained {plan.recipe.name}: {out}")
+
+
+def ablate(
+    table: Literal["paper", "self-training", "words", "rivals", "additions", "on-top"],
+    *,
+    data_root: Path,
+    out: Path,
+    recipe: str = "toytown",
+    steps: int | None = None,
+    variants: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    workers: int = 1,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Train and evaluate a table of variants over seeds; write it as Markdown, CSV and a figure.
+
+    Args:
+        table: Which variants; see docs/ablations.md.
+        recipe: Name of the recipe that is varied.
+        steps: Optimiser steps of every run; the recipe's own when left out.
+        variants: Names of the rows to run, beside the one that others are compared with; all when left out.
+    """
+    from clip2scene.experiments.ablation import ablate as run_ablate
+    from clip2scene.experiments.variants import TABLES
+
+    base = named(recipe) if steps is None else replace(named(recipe), steps=steps)
+    whole = TABLES[table](base)
+    path = run_ablate(
+        whole.only(variants) if variants else whole,
+        data_root=data_root,
+        out=out,
+        seeds=seeds,
+        workers=workers,
+        teacher_weights=teacher_weights,
+        device=device,
+    )
+    print(path.read_text(encoding="utf-8"))
+    print(f"wrote {path}, {out / 'table.csv'} and {out / 'figure.png'}")
+
+
+def label_efficiency(
+    *,
+    data_root: Path,
+    out: Path,
+    recipe: str = "toytown",
+    methods: tuple[str, ...] = (),
+    amounts: tuple[str, ...] = (),
+    by: Literal["scene", "keyframe"] = "scene",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    steps: int | None = None,
+    tuning_steps: int | None = None,
+    workers: int = 1,
+    teacher_weights: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Pretrain, fine-tune and evaluate, with more and more labels; write the table and its curves.
+
+    Args:
+        recipe: Ours; the others have its network, teacher and schedule.
+        steps: Of pretraining, instead of the recipe's.
+    """
+    from clip2scene.experiments.label_efficiency import AMOUNTS
+    from clip2scene.experiments.label_efficiency import label_efficiency as run_table
+
+    base = named(recipe) if steps is None else replace(named(recipe), steps=steps)
+    path = run_table(
+        base,
+        data_root=data_root,
+        out=out,
+        methods=methods or None,
+        amounts=amounts or AMOUNTS,
+        by=by,
+        seeds=seeds,
+        tuning_steps=tuning_steps,
+        workers=workers,
+        teacher_weights=teacher_weights,
+        device=device,
+    )
+    print(path.read_text(encoding="utf-8"))
+    print(f"wrote {path}, with table.csv and figure.png beside it")
+
+
+def segment(
+    run: Path,
+    clouds: tuple[Path, ...],
+    *,
+    prompts: str,
+    out: Path,
+    words: Path | None = None,
+) -> None:
+    """Label clouds with any words.
+
+    Args:
+        prompts: Words or phrases, separated by commas.
+    """
+    from clip2scene.inference.segment import segment_files
+
+    for path in segment_files(run, clouds, prompts.split(","), out, words=words):
+        print(f"wrote {path}")
+
+
+def embed_words(
+    words: str,
+    *,
+    out: Path,
+    teacher_weights: str | None = None,
+    run: Path | None = None,
+) -> None:
+    """Make a table of text embeddings, so that words need no text encoder.
+
+    Args:
+        words: Words or phrases, separated by commas; or a .txt file of them, one a line.
+        out: The table, a .safetensors file.
+    """
+    from clip2scene.inference.text_embeddings import embed_words as run_embed_words
+    from clip2scene.inference.text_embeddings import read_words
+
+    if out.suffix != ".safetensors":
+        raise ValueError(f"{out} must end in .safetensors; rename it")
+    table = run_embed_words(read_words(words), teacher_weights=teacher_weights, run=run)
+    table.save(out)
+    print(f"wrote {len(table.names)} words of {table.vectors.shape[1]} channels to {out}")
+
+
+def doctor(
+    *,
+    data_root: Path,
+    data: DataConfig = DataConfig(),  # noqa: B008 - frozen
+    split: str = "train",
+    samples: int = 60,
+    calibration: bool = True,
+    costs: bool = True,
+    json: Path | None = None,
+    pictures: Path | None = None,
+) -> None:
+    """Check a data set before training: files, times, calibration, labels, costs. Exit code 1 for a fault.
+
+    Args:
+        data_root: The data set.
+        json: File to write the findings to.
+    """
+    from clip2scene.doctor.examine import examine
+    from clip2scene.doctor.report import report_json, report_text
+    from clip2scene.io import write_json
+
+    if samples < 0:
+        raise ValueError(f"samples must not be negative, got {samples}; 0 looks at all")
+    lines = examine(
+        data,
+        data_root,
+        split=split,
+        samples=samples,
+        calibration=calibration,
+        costs=costs,
+        pictures=pictures,
+    )
+    if json is not None:
+        write_json(json, report_json(lines))
+    print(report_text(lines))
+    if any(line.mark == "fault" for line in lines):
+        sys.exit(1)
+
+
+def make_toytown(
+    out: Path,
+    *,
+    scenes: int = 100,
+    val_scenes: int = 20,
+    keyframes: int = 2,
+    sweeps: int = 10,
+    missing_kinds: float = 0.0,
+    seed: int = 1,
+    workers: int = 2,
+    layout: Literal["nuscenes", "semantic-kitti", "drive-log", "scannet"] = "nuscenes",
+) -> None:
+    """Write the embedded world as a data set in the layout of a public one.
+
+    Args:
+        out: New folder for the data set.
+        scenes: Training scenes, each a town of its own.
+        val_scenes: Scenes to evaluate on.
+        keyframes: Annotated sweeps in a scene, two a second; of a drive at most 20.
+        sweeps: Lidar sweeps for each keyframe, itself included; 10 is 20 a second, as nuScenes has. In
+            SemanticKITTI's layout every one of them has labels and an image; in ScanNet's, a walk through a
+            room has as many frames as all of them.
+        missing_kinds: Chance of each kind of thing (car, bus, bicycle, ...) to be missing from a whole
+            training street, so that streets differ; those to evaluate on have all kinds. Not in rooms.
+        seed: Fixes every town; those of seed 0 are the ones that the small CLIP was trained on.
+        workers: Processes to draw with.
+        layout: nuScenes with six cameras, SemanticKITTI with the one in front, the layout of own
+            recordings with six, or ScanNet: furnished rooms, with a colour and a depth camera in the hand.
+    """
+    from clip2scene.toytown.rooms.room_scan import Walk
+    from clip2scene.toytown.writers.layouts import (
+        write_drive_log,
+        write_nuscenes,
+        write_scannet,
+        write_semantic_kitti,
+    )
+    from clip2scene.toytown.writers.recording import Recording
+
+    numbers = {"num_scenes": scenes, "num_val_scenes": val_scenes, "seed": seed, "workers": workers}
+    if layout == "scannet":
+        if missing_kinds:
+            raise ValueError(
+                f"rooms have no kinds to be missing, got --missing-kinds {missing_kinds}; leave it out, or "
+                "name another layout"
+            )
+        write_scannet(out, walk=Walk(frames=keyframes * sweeps), **numbers)
+        print(f"wrote {scenes} training and {val_scenes} validation rooms to {out}")
+        return
+    recording = Recording(
+        keyframes_per_scene=keyframes, sweeps_per_keyframe=sweeps, missing_kinds=missing_kinds
+    )
+    writers = {
+        "nuscenes": write_nuscenes,
+        "semantic-kitti": write_semantic_kitti,
+        "drive-log": write_drive_log,
+    }
+    writers[layout](out, recording=recording, **numbers)
+    print(f"wrote {scenes} training and {val_scenes} validation scenes to {out}")
+
+
+def convert_recording(
+    recording: Path,
+    *,
+    out: Path | None = None,
+    list_topics: Annotated[bool, tyro.conf.arg(name="list")] = False,
+    clouds: str | None = None,
+    images: tuple[str, ...] = (),
+    camera_infos: tuple[str, ...] = (),
+    poses: str | None = None,
+    ego_frame: str | None = None,
+    world_frame: str | None = None,
+    axes: str | None = None,
+    most_apart_ms: float = 50.0,
+) -> None:
+    """Turn a recording into a drive log: a ROS 2 bag, an MCAP file of one, or a drive in KITTI's layouts.
+
+    All options but --out are for bags; topics and frames need naming only where the choice is in doubt.
+
+    Args:
+        recording: A bag's folder, an .mcap or .db3 file; or a sequence of SemanticKITTI, or a drive of
+            KITTI's raw recordings.
+        out: New folder for the drive log.
+        list_topics: Print what a bag holds, and write nothing.
+    """
+    from clip2scene.datasets.convert.kitti_to_log import convert_kitti, is_kitti
+    from clip2scene.datasets.convert.ros_bag import open_bag
+    from clip2scene.datasets.convert.ros_to_log import Wanted, convert_bag
+
+    if list_topics:
+        with open_bag(recording) as bag:
+            print(bag.listing())
+        return
+    if out is None:
+        raise ValueError(
+            "nowhere to write to: name a new folder with --out, or use --list to see what a bag has"
+        )
+    wanted = Wanted(clouds, images, camera_infos, poses, ego_frame, world_frame, axes)
+    if not is_kitti(recording):
+        made = convert_bag(recording, out, wanted=wanted, most_apart_ms=most_apart_ms)
+    elif wanted == Wanted():
+        made = convert_kitti(recording, out)
+    else:
+        raise ValueError(
+            f"{recording} is in a layout of KITTI's, which has neither topics nor frames to choose"
+        )
+    for note in made.notes:
+        print(note)
+    print(f"wrote {made.clouds} clouds and {made.images} images to {out}")
+
+
+def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:
+    """Train the small image-text model on captioned views of the embedded world."""
+    from functools import partial
+
+    from clip2scene.evaluation.small_clip import evaluate_clip, hold_out
+    from clip2scene.toytown.clip import pretrain_clip as training
+    from clip2scene.toytown.clip.captions import caption_views
+
+    evaluate = partial(evaluate_clip, held_out=hold_out(num_towns=4, views_per_class=20))
+    training.pretrain_clip(out, caption_views, evaluate, steps=steps, seed=seed)
+    print(f"trained a small CLIP: {out}")
+
+
+def evaluate_clip(weights: Path | None = None) -> None:
+    """Evaluate a small CLIP on towns that it was not trained on.
+
+    Args:
+        weights: Its folder; the one in the package when left out.
+    """
+    from clip2scene.build import SMALL_CLIP
+    from clip2scene.evaluation.small_clip import evaluate_small_clip
+
+    for name, value in evaluate_small_clip(weights or SMALL_CLIP).items():
+        print(f"{name:32} {100 * value:5.1f}")
