@@ -94,6 +94,11 @@ def test_a_written_value_of_another_type_is_named(part, fault):
         from_dict({"name": "none", **part})
 
 
+def test_a_recipe_without_a_name_is_refused():
+    with pytest.raises(ValueError, match="the recipe has no name; restore the file"):
+        from_dict({"steps": 5})
+
+
 def test_whole_numbers_stand_for_real_ones_and_lists_for_tuples():
     recipe = from_dict({"name": "none", "data": {"min_depth": 1}, "teacher": {"working_size": [96, 160]}})
     assert recipe.data.min_depth == 1 and recipe.teacher.working_size == (96, 160)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from clip2scene.build import NETWORKS
 from clip2scene.runs.init_weights import InitWeights, init_parts, init_weights_of, initial_student, load_init
@@ -60,6 +61,19 @@ def test_a_run_from_chance_begins_with_what_its_seed_draws(tiny_run):
         torch.manual_seed(seed)
         draws.append(initial_student(run).head.weight)
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_weights_to_begin_with_that_cannot_be_read_are_named(tiny_run, tmp_path, damage):
+    start = init_weights_of(tiny_run)
+    run = replace(open_run(tiny_run), folder=tmp_path)
+    run = replace(run, sources=replace(run.sources, init=start.about()))
+    path = tmp_path / "start.safetensors"
+    if damage == "cut":
+        save_file(dict(start.weights), path)
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"start\.safetensors cannot be read .*; restore it, or train anew"):
+        initial_student(run)
 
 
 def test_what_is_not_given_stays_as_it_is():

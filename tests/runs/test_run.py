@@ -42,12 +42,14 @@ def test_prompts_are_read_as_they_were_written(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["prompts.json", "prompts.safetensors"])
-@pytest.mark.parametrize("damage", ["missing", "cut"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "a list"])
 def test_damaged_prompts_are_refused(tmp_path, name, damage):
     save_prompts(tmp_path, PROMPTS)
     path = tmp_path / name
     if damage == "missing":
         path.unlink()
+    elif damage == "a list":
+        path.write_text("[1]")
     else:
         path.write_bytes(path.read_bytes()[:9])
     with pytest.raises(ValueError, match="prompts"):
@@ -105,6 +107,13 @@ def test_a_list_of_labels_is_read_back_and_one_that_was_edited_is_refused(tmp_pa
     write_json(tmp_path / "labels.json", labels)
     with pytest.raises(ValueError, match="does not fit its own hash"):
         _ = run.subset
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"fingerprint": "ab", "subset": {"tokens": []}}', "{"])
+def test_a_damaged_list_of_labels_is_named(tmp_path, content):
+    (tmp_path / "labels.json").write_text(content)
+    with pytest.raises(ValueError, match=r"labels\.json"):
+        _ = make_run(tmp_path).subset
 
 
 def test_samples_that_were_trained_on_are_noted_once_under_the_hash_of_their_points(tmp_path):

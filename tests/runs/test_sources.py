@@ -58,7 +58,7 @@ def test_it_is_told_whether_the_weights_it_began_with_knew_words(init, words):
     assert replace(SOURCES, init=init).began_with_words is words
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "a list", "without data_root"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "a list", "without data_root", "half a start"])
 def test_a_damaged_file_is_refused_in_one_sentence_that_names_it(tmp_path, damage):
     SOURCES.write(tmp_path)
     path = tmp_path / "sources.json"
@@ -69,6 +69,8 @@ def test_a_damaged_file_is_refused_in_one_sentence_that_names_it(tmp_path, damag
         path.write_bytes(path.read_bytes()[:20])
     elif damage == "a list":
         path.write_text("[1]")
+    elif damage == "half a start":
+        path.write_text(json.dumps(values | {"start": {"origin": "/runs/a", "sha256": "ff"}}))
     else:
         del values["data_root"]
         path.write_text(json.dumps(values))

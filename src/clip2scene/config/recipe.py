@@ -169,6 +169,8 @@ def from_dict(values: Any, kind: type = Recipe, section: str = "") -> Any:  # no
         hint, place = hints[name], f"{section}.{name}" if section else name
         read: Any = from_dict if is_dataclass(hint) else _read_value
         built[name] = read(value, hint, place)
+    if kind is Recipe and "name" not in built:
+        raise ValueError("the recipe has no name; restore the file")
     return kind(**built)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -76,7 +77,10 @@ def initial_student(run: Run) -> Embedder:
     student, path, about = run.new_student(), run.folder / START, run.sources.init
     if about is None:
         return student
-    text, weights = None, load_file(path)
+    try:
+        text, weights = None, load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); restore it, or train anew") from None
     if student.classifier is None or tuple(about["classes"]) != run.prompts.classes:
         weights = {name: each for name, each in weights.items() if not name.startswith(CLASSIFIER)}
         if run.recipe.tuning.start != "random" and about["knows_words"]:

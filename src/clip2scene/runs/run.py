@@ -75,8 +75,11 @@ class Run:
         if not path.exists():
             return None
         labels = read_json(path)
-        subset = Subset.from_json(labels["subset"])
-        if subset.fingerprint != labels["fingerprint"]:
+        try:
+            subset, fingerprint = Subset.from_json(labels["subset"]), labels["fingerprint"]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} does not list labels ({error}); restore it, or train anew") from None
+        if subset.fingerprint != fingerprint:
             raise ValueError(f"{path} was changed: it does not fit its own hash; restore it, or train anew")
         return subset
 
@@ -203,5 +206,5 @@ def load_prompts(folder: Path) -> Prompts:
         return Prompts(
             tuple(words["classes"]), tuple(words["names"]), tensors["class_of_name"], tensors["embeddings"]
         )
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"the prompts of run {folder} cannot be read ({error}); train it anew") from None

@@ -62,6 +62,9 @@ class Sources:
         known = {each.name for each in fields(cls)}
         try:
             values = {("init" if name == "start" else name): value for name, value in found.items()}
-            return cls(**{name: value for name, value in values.items() if name in known})
-        except (TypeError, AttributeError) as error:
+            sources = cls(**{name: value for name, value in values.items() if name in known})
+            if sources.init is not None:
+                _ = [sources.init[name] for name in ("sha256", "knows_words", "classes")]
+            return sources
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{path} does not tell where the run comes from ({error}); restore it") from None
