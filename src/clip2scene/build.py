@@ -41,13 +41,13 @@ from clip2scene.teacher.text_table import (
 from clip2scene.types import Prompts
 
 SMALL_CLIP = Path(__file__).parent / "assets" / "toytown-clip"
-"""The image-text model that ships with the package; it knows toytown's words."""
+"""The image-text model that ships with the package; it was trained on toytown's words."""
 
 CONTRAST_CHANNELS = 64
-"""Size of the space in which PPKT and SLidR compare points with an image backbone's pixels (SLidR: 64)."""
+"""Channels of the space in which PPKT and SLidR compare points with a backbone's pixels (SLidR: 64)."""
 
 PPKT_PAIRS = 4096
-"""Pixel-point pairs that PPKT contrasts in a step, an equal share of each sample's."""
+"""Pixel-point pairs in PPKT's InfoNCE of a step, an equal share of each sample's."""
 
 NETWORKS = {
     "spvcnn": SPVCNN,
@@ -78,7 +78,7 @@ def open_dataset(
         root: Where it lies.
         split: The name of the split.
         labels: False touches no label; True reads those of all samples; tokens, those of these samples.
-        sweeps: Sweeps of each sample; None takes as many as are trained with.
+        sweeps: Sweeps of each sample, 1 to 10, the keyframe's included; None takes as many as are trained on.
         need_images: Whether to leave out the samples without images, which have no pseudo-labels.
     """
     options = OpenOptions(
@@ -93,7 +93,7 @@ def open_dataset(
 
 
 def evaluation_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
-    """Say which classes predictions are evaluated in.
+    """Name the evaluation classes, whose train ids predictions are evaluated in.
 
     Args:
         data: Names them, but for a drive log with classes of its own.
@@ -103,7 +103,7 @@ def evaluation_classes(data: DataConfig, folder: Path | None = None) -> ClassSet
 
 
 def prompt_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
-    """Say which classes are prompted; ``folder`` as for :func:`evaluation_classes`."""
+    """Name the prompt classes, in the order of train ids; ``folder`` as for :func:`evaluation_classes`."""
     return evaluation_classes(data, folder) if data.words == "own" else CLASS_SETS[data.words]
 
 
@@ -141,12 +141,12 @@ def choose_labels(recipe: Recipe, dataset: Dataset) -> Subset:
 
 
 def pairing_options(data: DataConfig) -> PairingOptions:
-    """Say which points meet which pixels."""
+    """Say which points meet which pixels: least depth in metres, and the tests that drop pairs."""
     return PairingOptions(data.min_depth, data.occlusion_test, data.moved_test, data.merge_sweeps)
 
 
 def item_options(recipe: Recipe) -> ItemOptions:
-    """Say what a training item holds: no pairs for labels, drawn ones for PPKT, cells of them for StCR."""
+    """Say what a training item holds: true labels, or pixel-point pairs drawn for PPKT, in cells for StCR."""
     consistency, augment = recipe.consistency, recipe.augment
     with_cells = recipe.loss.form != "pixel-infonce" and consistency.weight > 0
     return ItemOptions(
@@ -172,8 +172,8 @@ def build_student(
 
     Args:
         recipe: Which network.
-        in_channels: What the sensor measures beside positions.
-        text_channels: Size of the text space.
+        in_channels: Channels that the sensor measures at each point beside its position.
+        text_channels: Channels of the text space.
         pixel_channels: Of the image backbone, where the recipe names one.
         num_classes: Of the classifier, where the recipe has one.
     """
@@ -202,7 +202,7 @@ def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objec
 
     Args:
         recipe: Which terms, and how they are weighted.
-        histogram: Targets of each class in the whole split, for class balance.
+        histogram: Target points of each class in the whole split, for class balance.
     """
     loss, consistency = recipe.loss, recipe.consistency
     rivals: dict[str, Term] = {
@@ -220,7 +220,7 @@ def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objec
                 loss.weight,
                 loss.temperature,
                 class_weights(histogram, loss.class_balance) if loss.class_balance else None,
-                detached=loss.form in rivals,  # beside a contrast, words train their head alone
+                detached=loss.form in rivals,  # beside a rival, SCR trains the text head alone
                 name="scr" if recipe.supervision == "label-free" else "supervised",
             )
         )
@@ -235,10 +235,10 @@ def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objec
 
 
 def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: ClassSet) -> TextSpace:
-    """Open what turns words into vectors: an image-text model, or a table of text embeddings.
+    """Open the text encoder: an image-text model, or a table of text embeddings.
 
     Args:
-        teacher: Who will teach.
+        teacher: Which kind it is.
         weights: Folder or hub id of a model, or for label maps the file of a table. None is the small model
             in the package; for label maps, a vocabulary of the classes alone.
         class_set: Classes whose names a table is completed with.
@@ -265,12 +265,12 @@ def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: Clas
 def build_prompts(
     teacher: TeacherConfig, space: TextSpace, class_set: ClassSet, *, partly: bool = False
 ) -> Prompts:
-    """Place classes in a text space.
+    """Embed the names of classes in a text space, as unit vectors.
 
     Args:
         teacher: Decides the sentences around the names.
-        space: What turns words into vectors.
-        class_set: The classes.
+        space: The text encoder.
+        class_set: The classes, in the order of train ids.
         partly: Leave out the classes that the space knows no name of, with a warning, instead of refusing.
     """
     if teacher.kind == "label-maps":  # a painted class has one place, that of its first known name
@@ -278,15 +278,15 @@ def build_prompts(
         names = [[_first_known(space, (name, *others))] for name, others in named]
         return embed_prompts(space, class_set.classes, names, ("{}",))
     if partly:
-        asked, class_set = class_set, keep_known(class_set, space.unknown_words)
-        lost = sorted(set(asked.classes) - set(class_set.classes))
+        prompted, class_set = class_set, keep_known(class_set, space.unknown_words)
+        lost = sorted(set(prompted.classes) - set(class_set.classes))
         if lost:
             _log.warning("the image-text model knows no name of %s: left out", ", ".join(lost))
     return embed_prompts(space, class_set.classes, class_set.prompts, _templates(teacher, space))
 
 
 def place_words(teacher: TeacherConfig, space: TextSpace, names: Sequence[str]) -> Prompts:
-    """Place free words in a text space, each a class of its own."""
+    """Embed free words in a text space as unit vectors, each a class of its own."""
     return embed_prompts(space, names, [[name] for name in names], _templates(teacher, space))
 
 
@@ -303,7 +303,7 @@ def _templates(teacher: TeacherConfig, space: TextSpace) -> Sequence[str]:
 def build_teacher(
     teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: Dataset
 ) -> MaskClip | LabelMapTeacher:
-    """Make the image model that answers for pixels."""
+    """Make the teacher: the image model that gives logits for pixels, or reads their classes from disk."""
     if teacher.kind == "label-maps":
         return LabelMapTeacher(dataset.label_map_path, prompts.embeddings)
     assert isinstance(space, Clip)
@@ -311,7 +311,7 @@ def build_teacher(
 
 
 def build_mask_clip(teacher: TeacherConfig, clip: Clip) -> MaskClip:
-    """Make the dense reader of an image-text model, which needs no words to look."""
+    """Make MaskCLIP of an image-text model: dense features in its text space, one a cell of pixels."""
     return MaskClip(
         clip,
         key_smoothing=teacher.key_smoothing,
@@ -324,12 +324,12 @@ def build_mask_clip(teacher: TeacherConfig, clip: Clip) -> MaskClip:
 
 
 def hash_teacher(teacher_weights: str | None) -> str:
-    """Hash the files of an image-text model; None is the small one in the package."""
+    """Hash the bytes of an image-text model's files (SHA-256); None is the small one in the package."""
     return hash_files(*model_files(teacher_weights or SMALL_CLIP))
 
 
 def build_backbone(loss: LossConfig, space: TextSpace) -> ImageBackbone | None:
-    """Open the image model that the rivals contrast with, if it is not the teacher as it answers.
+    """Open the image backbone of the rivals' InfoNCE, if it is not the teacher with its embeddings.
 
     Args:
         loss: Names it.
@@ -347,13 +347,13 @@ def build_backbone(loss: LossConfig, space: TextSpace) -> ImageBackbone | None:
 
 
 def hash_backbone(loss: LossConfig) -> str:
-    """Hash the files of the image model that the rivals contrast with; nothing if they are the teacher's."""
+    """Hash the bytes of the rivals' image backbone's files; an empty text if they are the teacher's."""
     return "" if loss.backbone in (None, "own") else hash_files(Path(loss.backbone))
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A split of a data set, and who labels its pixels.
+    """A split of a data set, and the teacher that labels its pixels.
 
     Attributes:
         recipe: What is trained, and how.
@@ -363,8 +363,8 @@ class Experiment:
         with_labels: Whether it was opened with labels.
         prompts: The classes in words, in the teacher's text space.
         teacher: The image model that labels pixels; None where nobody does.
-        backbone: The image model whose features the rivals contrast with, where the recipe names one.
-        space: What turned the words into vectors; None where it was not needed.
+        backbone: The image model whose features the rivals' InfoNCE takes, where the recipe names one.
+        space: The text encoder; None where it was not needed.
     """
 
     recipe: Recipe
@@ -388,7 +388,7 @@ class Experiment:
 
 
 def open_experiment(recipe: Recipe, data_root: Path, teacher_weights: str | None = None) -> Experiment:
-    """Open all that a recipe learns from: the train split, the words, the teacher. No label is read.
+    """Open all that a recipe is trained on: the train split, the prompts, the teacher. No label is read.
 
     Args:
         recipe: What is trained, and how.
@@ -397,7 +397,7 @@ def open_experiment(recipe: Recipe, data_root: Path, teacher_weights: str | None
             None takes the model that ships with the package.
 
     Raises:
-        ValueError: If the data, the teacher, its words or the backbone are unfit.
+        ValueError: If the data, the teacher, its prompts or the backbone are unfit.
     """
     label_free = recipe.supervision == "label-free"
     data, root = recipe.data, Path(data_root)

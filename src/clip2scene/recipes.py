@@ -17,16 +17,16 @@ from clip2scene.config import (
 from clip2scene.teacher.maskclip import NEAR_AND_FAR
 
 USUAL_TUNING = TuningConfig(head="classifier", start=None)
-"""How a network goes on with labels, if nothing else is asked for."""
+"""How a network is fine-tuned on labels, where no option says otherwise."""
 
 SLOWED = 0.2
-"""Share of a recipe's learning rate with which a backbone moves that has learnt before."""
+"""Factor on a recipe's learning rate for a pretrained backbone, in 0..1."""
 AVERAGE = 0.99
-"""Decay of the mean of the weights that fine-tuning judges, where the recipe has none."""
+"""Decay of the EMA of the weights that fine-tuning evaluates, where the recipe has none."""
 
 
 def toytown() -> Recipe:
-    """Learn the embedded world without labels, in minutes on two cores.
+    """Train on the embedded world without labels, in minutes on two cores.
 
     Command: ``make demo``; 7.8 minutes on two cores with all that it makes. mIoU 66.0 +- 1.0 on all points,
     8.8 +- 1.3 above the teacher on those a camera sees (3 seeds, 2026-11-21; docs/results.md).
@@ -51,7 +51,7 @@ def toytown() -> Recipe:
 
 
 def own() -> Recipe:
-    """Learn own recordings without labels, from any CLIP or SigLIP.
+    """Train on own recordings without labels, with any CLIP or SigLIP as the teacher.
 
     Command: ``clip2scene pretrain own --data-root LOG --teacher-weights CLIP --out RUN``; any other layout
     with ``--data.layout``. The settings are toytown's where they do not hang on its small image-text model;
@@ -66,7 +66,7 @@ def own() -> Recipe:
 
 
 def pandaset() -> Recipe:
-    """Learn one real drive without lidar labels, from the class maps of a 2D segmenter.
+    """Train on one real drive without lidar labels, on the class maps of a 2D segmenter.
 
     Command: ``clip2scene pretrain pandaset --data-root pandaset-002 --teacher-weights TABLE --out RUN``; 5
     minutes on one core. Figures and their caveats: docs/results.md.
@@ -83,10 +83,10 @@ def pandaset() -> Recipe:
 
 
 def rooms() -> Recipe:
-    """Learn the embedded rooms without labels of points, from class maps; the small CLIP knows no furniture.
+    """Train on the embedded rooms without labels of points, on class maps: the small CLIP knows no furniture.
 
     Command: ``make demo DATA=scannet``. In the embedded rooms the class maps are the truth, so the teacher is
-    a stand-in that saw 2D labels, and a better one than there is. mIoU 76.9 on all points; with true labels
+    a stand-in trained on 2D labels, and a better one than there is. mIoU 76.9 on all points; with true labels
     of points 79.8 (seed 0, 2026-11-21; docs/results.md).
     """
     return replace(
@@ -103,7 +103,7 @@ def clip2scene() -> Recipe:
     """Pretrain on nuScenes as the paper writes it: Eq. 1, StCR over three sweeps (Eq. 2 to 4), S3.
 
     SPVCNN at 0.1 m, MaskCLIP teacher, SGD with a cosine over 20 epochs of 600 scenes (about 120,000 steps
-    of 4 samples), own answers from the middle on. No guard, no occlusion test, no moved test: the paper has
+    of 4 samples), self-training from the middle on. No guard, no occlusion test, no moved test: the paper has
     none. Published: 20.8 mIoU. Not run: needs nuScenes, CLIP ViT-B/16 and a GPU.
     """
     return Recipe(
@@ -118,7 +118,7 @@ def clip2scene() -> Recipe:
 def clip2scene_code() -> Recipe:
     """Pretrain on nuScenes as the released code does it. Not run, for the same reasons.
 
-    Cross-entropy over classes for each point, StCR of points alone, own answers from the twelfth epoch of 20.
+    Cross-entropy over classes for each point, StCR of points alone, self-training from epoch 12 of 20.
     """
     paper = clip2scene()
     return replace(
@@ -131,10 +131,10 @@ def clip2scene_code() -> Recipe:
 
 
 def slidr() -> Recipe:
-    """Pretrain on nuScenes as SLidR does: MinkUNet-34 at 0.1 m, superpixels contrasted with an image tower.
+    """Pretrain on nuScenes as SLidR does: MinkUNet-34 at 0.1 m, superpixel InfoNCE with an image tower.
 
-    The contrast is with the teacher's own tower; ``--loss.backbone FOLDER`` names another, such as SLidR's
-    ResNet-50. Not run, for the same reasons; its network is what SLidR's published weights fit.
+    The image features are of the teacher's own tower; ``--loss.backbone FOLDER`` names another, such as
+    SLidR's ResNet-50. Not run, for the same reasons; its network is what SLidR's published weights fit.
     """
     paper = clip2scene()
     return replace(
@@ -149,10 +149,10 @@ def slidr() -> Recipe:
 
 
 def supervised(recipe: Recipe) -> Recipe:
-    """Turn a recipe into its own ceiling: the same student, taught by the true labels of as many clouds.
+    """Turn a recipe into its own ceiling: the same student, trained on the true labels of as many clouds.
 
-    Earlier sweeps have no labels, so the ceiling sees keyframes alone, and takes a step for each of its
-    recipe's sweeps.
+    Earlier sweeps have no labels, so the ceiling is trained on keyframes alone, and takes a step for each of
+    its recipe's sweeps.
     """
     classes = recipe.loss.form in ("point-cross-entropy", "class-infonce")
     sweeps = 1 if recipe.data.merge_sweeps else recipe.data.sweeps
@@ -169,11 +169,11 @@ def supervised(recipe: Recipe) -> Recipe:
 
 
 def fine_tuned(recipe: Recipe, *, from_chance: bool = False) -> Recipe:
-    """Turn a recipe into one that teaches its student the data's classes by labels, few or many.
+    """Turn a recipe into one that fine-tunes its student on labels of the data's classes, few or many.
 
-    A classifier beside the words; cross-entropy plus Lovasz-softmax, as SLidR and CLIP2Scene fine-tune; 600
-    steps; a running mean of the weights. What has learnt before moves with a fifth of the recipe's learning
-    rate, its new classifier with all of it; from chance, everything does.
+    A classifier beside the text head; cross-entropy plus Lovasz-softmax, as SLidR and CLIP2Scene fine-tune;
+    600 steps; an EMA of the weights. A pretrained backbone has a fifth of the recipe's learning rate, its new
+    classifier all of it; from chance, everything has.
     """
     base, loss = supervised(recipe), recipe.loss
     share = 1.0 if from_chance else SLOWED

@@ -46,10 +46,10 @@ def test_a_recipe_needs_steps():
             {"self_training": SelfTrainingConfig(probability=0.5), "loss": LossConfig(form="pixel-infonce")},
             "--self-training.probability must be 0 with pixel-infonce",
         ),
-        ({"supervision": "labels", "consistency": ConsistencyConfig(weight=1.0)}, "0 to learn from labels"),
+        ({"supervision": "labels", "consistency": ConsistencyConfig(weight=1.0)}, "0 to train on labels"),
         (
             {"supervision": "labels", "data": DataConfig(words="all")},
-            "--data.words must be own to learn from labels",
+            "--data.words must be own to train on labels",
         ),
         (
             {"teacher": TeacherConfig(kind="label-maps"), "data": DataConfig(words="all")},

@@ -69,9 +69,9 @@ def test_the_same_call_opens_the_run_that_is_there_with_the_labels_of_its_own_ch
         (
             {},
             {"start": "random", "keep_words": 1.0},
-            "--tuning.keep-words needs a start that has learnt words",
+            "--tuning.keep-words needs a start with a trained text head",
         ),
-        ({}, {"start": "words"}, "--tuning.start words needs a start that has learnt words"),
+        ({}, {"start": "words"}, "--tuning.start words needs a start with a trained text head"),
     ],
 )
 def test_what_needs_no_label_to_be_refused_is_refused_before_anything_is_written(

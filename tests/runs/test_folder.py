@@ -125,6 +125,6 @@ def test_a_run_finds_its_teacher_from_anywhere_and_refuses_a_backbone_that_has_c
     monkeypatch.chdir(tmp_path / "deeper")
     assert run.text_space().unknown_words("car") == []
     (tmp_path / "tower" / "note.txt").write_text("fine-tuned since")
-    with pytest.raises(ValueError, match="the image backbone in .*tower is not the one .*run learnt from"):
+    with pytest.raises(ValueError, match="the image backbone in .*tower is not the one .*run was trained on"):
         reopen(run, tiny_toytown, split="train")
     assert not (run.folder / "carried").exists()

@@ -207,7 +207,7 @@ def test_the_segmenter_answers_by_the_classifier_until_other_words_are_asked_for
 
 
 def test_a_label_free_recipe_is_refused(tiny_recipe, tiny_toytown, tmp_path):
-    with pytest.raises(ValueError, match="learns without"):
+    with pytest.raises(ValueError, match="does without"):
         finetune(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "run")
 
 
@@ -306,7 +306,7 @@ def test_a_file_of_another_network_is_refused_in_a_sentence(tmp_path):
 def test_a_run_starts_its_own_network_alone(tiny_run):
     plan = prepare("toytown", None, Changes(network="spunet34"))
     assert plan.recipe.student.network == "spunet34"
-    with pytest.raises(ValueError, match="learnt with network minkunet14a"):
+    with pytest.raises(ValueError, match="was trained with network minkunet14a"):
         prepare(None, tiny_run, Changes(network="spvcnn"))
 
 
@@ -327,7 +327,7 @@ def test_refused_labels_leave_the_folder_to_other_settings(tune):
 
 def test_a_class_without_any_point_is_named_and_the_folder_left_to_others(tune, painted):
     root = painted(CAR, CAR)
-    with pytest.raises(ValueError, match="no labelled point is of pedestrian, so .* nothing to learn from"):
+    with pytest.raises(ValueError, match="no labelled point is of pedestrian, so .* nothing to train on"):
         tune(labels={"classes": ("pedestrian",)}, root=root, into=None)
     with pytest.raises(ValueError, match="no labelled point is of pedestrian; label more"):
         tune(labels={"classes": ("pedestrian", "car"), "absent": "refuse"}, root=root, into=None)
@@ -372,7 +372,7 @@ def test_who_never_learnt_words_is_not_asked_for_any(tune, tiny_toytown, tmp_pat
     begun = init_weights_of(run.folder)
     assert not begun.knows_words
     for tuning in ({"keep_words": 1.0, "start": "random"}, {"start": "words"}):
-        with pytest.raises(ValueError, match="needs a start that has learnt words"):
+        with pytest.raises(ValueError, match="needs a start with a trained text head"):
             tune("next", begin=begun, tuning=tuning)
     again = tune("next", begin=begun, tuning={"start": "random"}, steps=1)
     assert not again.knows_words and not init_weights_of(again.folder).knows_words

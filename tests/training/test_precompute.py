@@ -9,8 +9,8 @@ import torch
 from clip2scene.config import TeacherConfig
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.teacher.maskclip import MaskClip
-from clip2scene.training import precompute as looking
-from clip2scene.training.precompute import look
+from clip2scene.training import precompute
+from clip2scene.training.precompute import cache_teacher
 from clip2scene.training.train import pretrain
 
 
@@ -20,7 +20,7 @@ def files_in(folder):
 
 def test_a_run_from_the_cache_is_the_run_without_it(tiny_recipe, tiny_toytown, tmp_path, monkeypatch):
     said = []
-    estimate = look(
+    estimate = cache_teacher(
         tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "seen", announce=said.append
     )
     kept = files_in(tmp_path / "seen")
@@ -29,7 +29,7 @@ def test_a_run_from_the_cache_is_the_run_without_it(tiny_recipe, tiny_toytown, t
     pretrain(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "without")
 
     def refuse(*_):
-        raise AssertionError("looked again")
+        raise AssertionError("the teacher ran again")
 
     monkeypatch.setattr(MaskClip, "embed_image", refuse)
     pretrain(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "with", teacher_cache=tmp_path / "seen")
@@ -40,33 +40,33 @@ def test_a_run_from_the_cache_is_the_run_without_it(tiny_recipe, tiny_toytown, t
     assert without == with_cache and len(without) == tiny_recipe.steps
 
 
-def test_an_interrupted_look_goes_on(tiny_recipe, tiny_toytown, tmp_path):
+def test_an_interrupted_call_goes_on(tiny_recipe, tiny_toytown, tmp_path):
     folder = tmp_path / "seen"
-    look(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder)
+    cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder)
     whole = files_in(folder)
     for name in list(whole)[::2]:
         (folder / name).unlink()
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
-    look(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder)
+    cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder)
     assert files_in(folder) == whole
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
 
-def test_several_processes_see_what_one_sees(tiny_recipe, tiny_toytown, tmp_path):
-    look(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "one")
+def test_several_processes_cache_what_one_caches(tiny_recipe, tiny_toytown, tmp_path):
+    cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "one")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("clip2scene.parallel._WORTH_A_PROCESS", 1)
-            look(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "two")
+            cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "two")
     finally:
         torch.set_num_threads(before)
     assert files_in(tmp_path / "one") == files_in(tmp_path / "two")
 
 
 def test_two_that_fill_one_folder_at_once_leave_what_one_alone_would(tiny_recipe, tiny_toytown, tmp_path):
-    look(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "alone")
+    cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "alone")
     start, faults = threading.Barrier(2), []
 
     def fill(estimate):
@@ -74,7 +74,9 @@ def test_two_that_fill_one_folder_at_once_leave_what_one_alone_would(tiny_recipe
 
     def go():
         try:
-            look(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "shared", announce=fill)
+            cache_teacher(
+                tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "shared", announce=fill
+            )
         except Exception as fault:
             faults.append(fault)
 
@@ -88,13 +90,13 @@ def test_two_that_fill_one_folder_at_once_leave_what_one_alone_would(tiny_recipe
     assert not list((tmp_path / "shared").rglob(".partial-*"))
 
 
-def test_a_run_is_judged_from_the_cache(tiny_recipe, tiny_run, tiny_toytown, tmp_path, monkeypatch):
+def test_a_run_is_evaluated_from_the_cache(tiny_recipe, tiny_run, tiny_toytown, tmp_path, monkeypatch):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     shutil.rmtree(run / "carried")
-    look(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "seen", split="val")
+    cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "seen", split="val")
 
     def refuse(*_):
-        raise AssertionError("looked again")
+        raise AssertionError("the teacher ran again")
 
     monkeypatch.setattr(MaskClip, "embed_image", refuse)
     evaluate(run, data_root=tiny_toytown, teacher_cache=tmp_path / "seen")
@@ -105,29 +107,29 @@ def test_a_disk_without_room_for_all_has_room_for_what_is_left(
     tiny_recipe, tiny_toytown, tmp_path, monkeypatch
 ):
     folder = tmp_path / "seen"
-    one = look(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder).bytes_per_image
+    one = cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder).bytes_per_image
     whole = files_in(folder)
     for name in list(whole)[:2]:
         (folder / name).unlink()
     usage = type("Usage", (), {"free": one})
-    monkeypatch.setattr(looking.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(precompute.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(ValueError, match="does not fit"):
-        look(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder)
+        cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder)
     usage.free = 2 * one
-    look(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder)
+    cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=folder)
     assert files_in(folder) == whole
 
 
 def test_a_full_disk_is_told_before_the_work(tiny_recipe, tiny_toytown, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(looking.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(precompute.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(ValueError, match="does not fit on the disk.*12 images.*--teacher.precision int8"):
-        look(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "seen")
+        cache_teacher(tiny_recipe, data_root=tiny_toytown, teacher_cache=tmp_path / "seen")
     assert not files_in(tmp_path / "seen")
 
 
 def test_label_maps_need_no_cache(tiny_recipe, tiny_toytown, tmp_path):
     maps = replace(tiny_recipe, teacher=TeacherConfig(kind="label-maps"))
     with pytest.raises(ValueError, match="on disk already"):
-        look(maps, data_root=tiny_toytown, teacher_cache=tmp_path / "seen")
+        cache_teacher(maps, data_root=tiny_toytown, teacher_cache=tmp_path / "seen")
     assert not (tmp_path / "seen").exists()

@@ -24,19 +24,19 @@ class DataConfig:
     occlusion_test: bool = True
     """Whether pairs hidden behind nearer points are dropped."""
     words: Literal["own", "nuscenes", "semantic-kitti", "cityscapes", "scannet", "all"] = "own"
-    """The class set whose words teach; answers are judged in ``classes`` (docs/words.md says how)."""
+    """The class set that is prompted; predictions are evaluated in ``classes`` (docs/words.md says how)."""
     sweeps: int = 1
-    """Lidar sweeps that a sample teaches with, the keyframe's own included; the paper has 3."""
+    """Lidar sweeps of a sample that are trained on, 1 to 10, the keyframe's own included; the paper has 3."""
     merge_sweeps: bool = False
-    """Whether the sweeps are one dense cloud, in learning and in use, or an item of the batch each."""
+    """Whether the sweeps are one dense cloud, in training and in use, or an item of the batch each."""
     moved_test: bool = True
     """Whether points of earlier sweeps that have moved away since are left out of pairs and merged clouds."""
     frame_step: int = 20
-    """Of a room's recording, every so many frames is asked for."""
+    """Stride in frames through a room's recording: every n-th frame is read."""
     views: int = 16
-    """Of these, at most so many are looked at, spread evenly; 1 to 255."""
+    """At most so many of these frames are used as images, spread evenly; 1 to 255."""
     most_skipped: float = 0.5
-    """Share of the frames asked for that may be unusable, in 0..1; above it, a room is refused."""
+    """Share of the frames read that may be unusable, in 0..1; above it, a room is refused."""
 
     def __post_init__(self) -> None:
         check_range("--data.min-depth", self.min_depth, above=0)

@@ -1,4 +1,4 @@
-"""Which labels are seen, and how a network goes on with them."""
+"""Which labels are used, and how a network is fine-tuned on them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from clip2scene.config.checks import check_range, refuse
 
 @dataclass(frozen=True)
 class LabelsConfig:
-    """Which true labels are seen, where any are (:mod:`clip2scene.datasets.label_subset`)."""
+    """Which true labels are used, where any are (:mod:`clip2scene.datasets.label_subset`)."""
 
     by: Literal["scene", "keyframe"] = "scene"
     """Whether whole scenes are labelled (SLidR's protocol) or single keyframes (CLIP2Scene's)."""
@@ -27,11 +27,11 @@ class LabelsConfig:
     classes: tuple[str, ...] = ()
     """The only classes that are labelled; none named means all."""
     holdout: float = 0.0
-    """Share of the labelled scenes or keyframes that nothing is learnt from: the checkpoint that is best on
-    them is kept. 0 keeps the last one."""
+    """Share of the labelled scenes or keyframes that is held out, in 0..1, and not trained on: the checkpoint
+    that is best on them is kept. 0 keeps the last one."""
     absent: Literal["refuse", "allow"] = "refuse"
-    """What to do when a class has no labelled point to learn from, though not all labels are learnt from:
-    refuse, or learn the others."""
+    """What to do when a class has no labelled point to train on, though not all labels are used: refuse, or
+    train on the others."""
 
     def __post_init__(self) -> None:
         check_range("--labels.fraction", self.fraction, above=0, most=1)
@@ -43,30 +43,30 @@ class LabelsConfig:
 
     @property
     def are_all(self) -> bool:
-        """Whether every label of the split is learnt from."""
+        """Whether every label of the split is trained on: fraction 1, no holdout, no choice of points."""
         some = self.count is not None or self.points_per_scene is not None or self.classes
         return self.fraction == 1.0 and self.holdout == 0 and not some
 
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """How a network that has learnt before goes on with labels."""
+    """How a pretrained network is fine-tuned on labels."""
 
     head: Literal["words", "classifier"] = "words"
-    """Who answers for the classes: the layer into the text space, or a linear classifier beside it."""
+    """What gives the logits: the text head (a layer into the text space) or a linear classifier beside it."""
     start: Literal["words", "random"] | None = "words"
-    """What a new classifier begins with: the classes' texts seen through the layer into the text space, so
-    that it answers as that one does; or chance, as in the papers. None is words, if the start knows any."""
+    """What a new classifier begins with: "words", the text embeddings through the text head, so that it gives
+    the same logits; or chance, as in the papers. None is words, if the start has a trained text head."""
     freeze: bool = False
     """Whether the backbone stays as it is, its batch statistics too (linear probing)."""
     head_rate: float | None = None
-    """Factor on the learning rate of the head that answers; the backbone's is the optimiser's. None is 5 for
-    a network that has learnt before, and 1 from chance."""
+    """Factor on the learning rate of the head in use; the backbone's is the optimiser's. None is 5 for a
+    pretrained network, and 1 from chance."""
     layer_decay: float = 1.0
     """Factor in 0..1 on the learning rate from one stage of the backbone to the one before it."""
     keep_words: float = 0.0
     """Weight of a term that holds every point's embedding near the one it had at the start (1 - cosine), so
-    that words can still be asked for; 0 lets them fade."""
+    that words can still be prompted; 0 lets them fade."""
 
     def __post_init__(self) -> None:
         check_range("--tuning.head-rate", self.head_rate, above=0)

@@ -8,30 +8,31 @@ from clip2scene.config.checks import check_range, refuse
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What the student is asked for at each pair."""
+    """The loss at each pixel-point pair, or at each labelled point."""
 
     form: Literal[
         "point-cross-entropy", "class-infonce", "kl-divergence", "pixel-infonce", "superpixel-infonce"
     ] = "point-cross-entropy"
-    """Semantic consistency as the released code computes it, or as the paper's Eq. 1 defines it; the paper's
-    KL baseline; and the rivals PPKT (pixels) and SLidR (superpixels), which know pixels and no classes."""
+    """Semantic consistency regularisation (SCR) as the released code computes it, or as the paper's Eq. 1
+    defines it; the paper's KL baseline; and the rivals PPKT (pixel-point InfoNCE) and SLidR (superpixel
+    InfoNCE), which compare features and know no classes."""
     weight: float = 1.0
-    """Factor on the term; 0 leaves consistency alone to teach (the paper's row "w/o SCR")."""
+    """Factor on the term; 0 trains on consistency alone (the paper's row "w/o SCR")."""
     temperature: float = 0.5
-    """Divides the logits of the class-wise InfoNCE (paper, Sec. 4: 0.5)."""
+    """Temperature: divides the logits of the class-wise InfoNCE (paper, Sec. 4: 0.5)."""
     backbone: str | None = None
-    """Whose picture of the pixels the rivals contrast with: None, the teacher's embeddings, which words are
-    compared with; "own", the teacher's last map before its pooling; or the folder of any frozen vision model.
-    With the latter two, points and pixels each learn a layer into a common space of 64 channels, as in the
-    rivals' papers, and the words are learnt beside, by a layer that teaches the network nothing."""
+    """The image features in the rivals' InfoNCE: None, the teacher's embeddings in the text space; "own", the
+    teacher's last feature map before its pooling; or the folder of any frozen vision model. With the latter
+    two, points and pixels each have a projection head into a common space of 64 channels, as in the rivals'
+    papers, and the text head is trained behind a stop-gradient: its loss does not move the backbone."""
     contrast_temperature: float = 0.07
-    """Divides the logits of the rivals' contrasts (PPKT and SLidR: 0.07)."""
+    """Temperature: divides the logits of the rivals' InfoNCE (PPKT and SLidR: 0.07)."""
     kl_temperature: float = 1.0
-    """Divides both sides' logits in the KL baseline (released code: 1)."""
+    """Temperature: divides both sides' logits in the KL baseline (released code: 1)."""
     cosine: bool = False
-    """Whether point embeddings are brought to unit length before they meet the text."""
+    """Whether logits are cosines: point embeddings are brought to unit length before they meet the text."""
     cosine_temperature: float = 0.05
-    """Divides the logits when ``cosine`` is set."""
+    """Temperature: divides the logits when ``cosine`` is set."""
     class_balance: float = 0.0
     """Power in 0..1 by which rare classes weigh more; 0 counts every point alike."""
     lovasz: float = 0.0
@@ -75,7 +76,7 @@ class ConsistencyConfig:
     pairs: int | None = 16384
     """About how many pixel-point pairs a step compares, in whole cells drawn at random; None takes all."""
     guard: Literal["none", "unit", "centred"] = "centred"
-    """What keeps all features from becoming one growing vector, the term's trivial solution."""
+    """What keeps all features from collapsing to one growing vector, the term's trivial solution."""
 
     def __post_init__(self) -> None:
         check_range("--consistency.weight", self.weight, least=0)
@@ -86,24 +87,24 @@ class ConsistencyConfig:
 
 @dataclass(frozen=True)
 class SelfTrainingConfig:
-    """Switchable self-training (S3, Sec. 3.3): the student's own answers take turns with the teacher's."""
+    """Switchable self-training (S3, Sec. 3.3): own predictions take turns with the pseudo-labels."""
 
     probability: float = 0.0
-    """Share of targets that are the student's own answers; 0 is off, the released code has 0.5, and 1 (own
-    answers only) is the paper's row "ST"."""
+    """Share of targets in 0..1 that are self-training predictions, the student's own; 0 is off, the released
+    code has 0.5, and 1 (these alone) is the paper's row "ST"."""
     start: float = 0.5
-    """Share of the run before it begins; the paper starts after 10 of 20 epochs."""
+    """Share of the run before it begins, in 0..1; the paper starts after 10 of 20 epochs."""
     switch: Literal["step", "point"] = "step"
     """Whether one draw decides for a whole step, as in the released code, or one for each point."""
     source: Literal["same-pass", "average"] = "same-pass"
-    """Whether the answers are the learning weights' own, or the running mean's (an EMA teacher)."""
+    """Whether the predictions are of the weights in training, or of their EMA (as in a mean teacher)."""
     confidence: float = 0.0
-    """Least share that an own answer needs to be asked for."""
+    """Least probability in 0..1 at which a self-training prediction becomes a target."""
     superpoint_mean: bool = False
     """Whether the points of a superpoint share their mean logits; needs ``teacher.superpoint_vote``."""
     unseen: bool = False
-    """Whether points that nobody teaches learn from own answers too; the released code computes that term
-    and throws it away."""
+    """Whether points without a pseudo-label are trained on self-training predictions too; the released code
+    computes that term and throws it away."""
 
     def __post_init__(self) -> None:
         check_range("--self-training.probability", self.probability, least=0, most=1)
@@ -112,5 +113,5 @@ class SelfTrainingConfig:
 
     @property
     def is_on(self) -> bool:
-        """Whether own answers are ever asked for."""
+        """Whether any target is a self-training prediction."""
         return self.probability > 0 or self.unseen

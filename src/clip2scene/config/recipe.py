@@ -19,7 +19,7 @@ class Recipe:
     name: str
     """What it is called in tables."""
     supervision: Literal["label-free", "labels"] = "label-free"
-    """Whether points are taught by the teacher, or (to know the ceiling) by their true labels."""
+    """Whether targets are the teacher's pseudo-labels, or (to know the ceiling) true labels."""
     data: DataConfig = field(default_factory=DataConfig)
     """Samples and pairs."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -27,19 +27,19 @@ class Recipe:
     student: StudentConfig = field(default_factory=StudentConfig)
     """The 3D network."""
     loss: LossConfig = field(default_factory=LossConfig)
-    """What is minimised."""
+    """The loss at pairs, or at labelled points."""
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
-    """What is minimised beside it: agreement within small cells over time."""
+    """Spatial-temporal consistency (StCR) beside it: agreement within small cells over time."""
     self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
-    """When the student's own answers are asked for."""
+    """When the student is trained on its own predictions (S3)."""
     labels: LabelsConfig = field(default_factory=LabelsConfig)
-    """Which true labels are seen, if it learns from labels."""
+    """Which true labels are used, if it is trained on labels."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
-    """How it goes on from a network that has learnt before."""
+    """How it is fine-tuned: its head, what that begins with, what stays frozen."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Random motions of the cloud."""
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
-    """How it is minimised."""
+    """The optimiser, its learning rate and its schedule."""
     steps: int = 120_000
     """Optimiser steps in all."""
     batch_size: int = 4
@@ -87,24 +87,22 @@ class Recipe:
             )
 
     def _check_supervised(self) -> None:
-        """Refuse what labels of points cannot teach."""
+        """Refuse losses that labels of points cannot have."""
         if not self.loss.over_classes:
-            refuse("--loss.form", "point-cross-entropy or class-infonce to learn from labels", self.loss.form)
+            refuse("--loss.form", "point-cross-entropy or class-infonce to train on labels", self.loss.form)
         if self.data.words != "own":
-            refuse(
-                "--data.words", "own to learn from labels, which are of the data's classes", self.data.words
-            )
+            refuse("--data.words", "own to train on labels, which are of the data's classes", self.data.words)
         if self.consistency.weight:
             refuse(
                 "--consistency.weight",
-                "0 to learn from labels, which knows no pixels",
+                "0 to train on labels, which uses no pixels",
                 self.consistency.weight,
             )
         if self.self_training.is_on:
-            refuse("--self-training.probability", "0 to learn from labels", self.self_training.probability)
+            refuse("--self-training.probability", "0 to train on labels", self.self_training.probability)
 
     def _check_label_maps(self) -> None:
-        """Refuse what label maps have not: features, an image tower, words."""
+        """Refuse what label maps have not: features, an image tower, free prompts."""
         if self.loss.form == "superpixel-infonce" and self.loss.backbone in (None, "own"):
             refuse(
                 "--loss.backbone", "a vision model's folder: label maps have no features", self.loss.backbone
@@ -120,7 +118,7 @@ class Recipe:
 
     @property
     def keep(self) -> Literal["classes", "maps", "superpixels"]:
-        """What is needed of the teacher: classes, its own features too, or regions of the images as well."""
+        """What is kept of the teacher: pseudo-labels, its feature maps too, or superpixels as well."""
         if self.loss.form == "superpixel-infonce":
             return "superpixels"
         fused = self.consistency.weight > 0 and self.consistency.form == "paper"
@@ -135,7 +133,7 @@ EARLIER_NAMES: dict[tuple[type, str], str] = {
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """Turn a recipe into plain values fit for JSON."""
+    """Turn a recipe into plain values fit for JSON: numbers, strings, lists, dictionaries."""
     return asdict(recipe)
 
 

@@ -1,4 +1,4 @@
-"""The network, and how it moves."""
+"""The network, its augmentation and its optimiser."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,9 +27,9 @@ class StudentConfig:
     voxel_size: float = 0.1
     """Edge of a voxel, in metres."""
     sees_height: bool = False
-    """Whether a point's height over the sensor is an input, beside the intensity; the paper's is not."""
+    """Whether a point's height over the sensor, in metres, is an input beside the intensity (paper: no)."""
     superpoint_mean: bool = False
-    """Whether the points of a superpoint share their mean logits when the network predicts."""
+    """Superpoint mean: whether predictions are of the mean logits within each superpoint."""
 
     def __post_init__(self) -> None:
         check_range("--student.width", self.width, above=0)
@@ -53,18 +53,18 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """How weights move."""
+    """The optimiser, its learning rate and schedule, the EMA of the weights."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9 and dampening 0.1 as the released code has it, or AdamW."""
     learning_rate: float = 0.1
-    """The schedule's highest value."""
+    """The schedule's highest value, above 0."""
     weight_decay: float = 1e-4
     """Decay of the weights per step, relative to the learning rate."""
     schedule: Literal["cosine", "one-cycle"] = "cosine"
     """Cosine to zero from the first step, or a short rise before it."""
     average: float = 0.0
-    """Decay of a running mean of the weights in 0..1 that is judged and saved; 0 keeps the last weights."""
+    """Decay in 0..1 of the EMA of the weights, which is evaluated and saved; 0 keeps the last weights."""
 
     def __post_init__(self) -> None:
         check_range("--optimiser.learning-rate", self.learning_rate, above=0)

@@ -146,7 +146,7 @@ def describe_misfit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) ->
 
 
 def versions() -> dict[str, str]:
-    """Name the versions of everything that numbers depend on, for :attr:`Checkpoint.provenance`."""
+    """Name the versions of all software that numbers depend on, for :attr:`Checkpoint.provenance`."""
     packages = {name: metadata.version(name) for name in ("clip2scene", "torch", "numpy", "safetensors")}
     return {"python": platform.python_version(), **packages}
 

@@ -36,7 +36,7 @@ def create_or_resume(
     teacher_weights: str | None = None,
     start: InitWeights | None = None,
 ) -> tuple[Run, Experiment]:
-    """Make a run's folder, or open the one that an interrupted call left; and all that the run learns from.
+    """Make a run's folder, or open the one that an interrupted call left; and all that it is trained on.
 
     Args:
         recipe: What is trained.
@@ -67,7 +67,7 @@ def create_or_resume(
 def _create(
     recipe: Recipe, data_root: Path, out: Path, teacher_weights: str | None, start: InitWeights | None
 ) -> tuple[Run, Experiment]:
-    """Open what is learnt from, check it, and write the folder; ``recipe.json`` comes last."""
+    """Open what is trained on, check it, and write the folder; ``recipe.json`` comes last."""
     experiment = build.open_experiment(recipe, data_root, teacher_weights)
     _check_words(recipe, start, experiment.prompts.classes)
     own_files = LOADERS[recipe.data.layout].own_files
@@ -94,7 +94,7 @@ def _create(
 def _sources_of(
     experiment: Experiment, out: Path, teacher_weights: str | None, start: InitWeights | None
 ) -> Sources:
-    """Say where a run comes from; a table of words is kept in its folder."""
+    """Say where a run comes from; a table of text embeddings is kept in its folder."""
     space, backbone = experiment.space, experiment.backbone
     if isinstance(space, TextTable):
         space.save(out / WORDS)
@@ -118,7 +118,7 @@ def _sources_of(
 
 
 def _check_words(recipe: Recipe, start: InitWeights | None, classes: tuple[str, ...]) -> None:
-    """Refuse labels of unknown classes, and to keep, or to begin with, words that were never trained."""
+    """Refuse labels of unknown classes, and to keep, or to begin with, a text head that was never trained."""
     unknown = [name for name in recipe.labels.classes if name not in classes]
     if unknown:
         raise ValueError(
@@ -129,11 +129,11 @@ def _check_words(recipe: Recipe, start: InitWeights | None, classes: tuple[str, 
         return
     if tuning.keep_words:
         raise ValueError(
-            "--tuning.keep-words needs a start that has learnt words; name a label-free run, or one that "
+            "--tuning.keep-words needs a start with a trained text head; name a label-free run, or one that "
             "began with it, as --start, or set it to 0"
         )
     if recipe.supervision == "labels" and tuning.head == "classifier" and tuning.start == "words":
         raise ValueError(
-            "--tuning.start words needs a start that has learnt words; name a label-free run, or one that "
+            "--tuning.start words needs a start with a trained text head; name a label-free run, or one that "
             "began with it, as --start, or set it to random"
         )

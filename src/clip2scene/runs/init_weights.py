@@ -109,7 +109,7 @@ def load_init(
     if misfit:
         raise ValueError(
             f"the weights to begin with are another network's: tensors {misfit}; take the student "
-            "settings (network, width, height as input) that they were learnt with"
+            "settings (network, width, height as input) that they were trained with"
         )
     student.load_state_dict(own | dict(weights))
     if text is not None and student.classifier is not None:

@@ -20,8 +20,8 @@ from clip2scene.teacher.maskclip import MaskClip
 def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[str] = False) -> Experiment:
     """Open a split for a run, and the teacher where it labels pixels there.
 
-    To be evaluated, a student gets what it would get in use: the keyframe alone, unless its sweeps are
-    merged. It can be evaluated without its teacher, where there are no images.
+    To be evaluated, a student gets what it would get in use: the points of the keyframe alone, unless its
+    sweeps are merged. It can be evaluated without its teacher, where there are no images.
 
     Args:
         run: What was or is trained.
@@ -61,8 +61,8 @@ def _open_backbone(run: Run, backbone: ImageBackbone | None) -> ImageBackbone | 
     """Refuse an image backbone that is not the one a run was trained with."""
     if build.hash_backbone(run.recipe.loss) != run.sources.backbone_hash:
         raise ValueError(
-            f"the image backbone in {run.recipe.loss.backbone} is not the one that {run.folder} learnt "
-            "from; put that one back, or train anew"
+            f"the image backbone in {run.recipe.loss.backbone} is not the one that {run.folder} was "
+            "trained on; put that one back, or train anew"
         )
     return backbone
 
@@ -75,7 +75,7 @@ def lift_run(
     teacher_cache: Path | None = None,
     tokens: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Lift the teacher's pseudo-labels onto a split, or find them lifted already.
+    """Lift the teacher's pseudo-labels from pixels onto the points of a split, or find them lifted already.
 
     Args:
         run: Whose.
@@ -86,7 +86,7 @@ def lift_run(
         tokens: Names of the samples; all if left out.
 
     Returns:
-        A file a sample.
+        A file a sample, with the train id of each target point.
     """
     teacher = experiment.teacher
     if isinstance(teacher, MaskClip):
@@ -118,7 +118,7 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
         "sweeps": data.sweeps if experiment.split == "train" or data.merge_sweeps else 1,
         "with_labels": experiment.with_labels,
         "inputs": stamp_files(experiment.data_root, files),
-        "num_images": count_images(dataset),  # once missing ones are restored, the teacher shall see them
+        "num_images": count_images(dataset),  # once missing ones are restored, the teacher shall use them
     }
     if experiment.with_labels:  # labels are numbers of these classes
         ids = sorted(dataset.class_set.train_id_of_raw.items())

@@ -3,7 +3,7 @@
 ======================  ================================================================================
 ``recipe.json``         the resolved recipe
 ``prompts.safetensors`` the class names' embeddings; ``prompts.json`` the names
-``words.safetensors``   all words of the text space, where it is a table; so that a robot can carry them
+``words.safetensors``   all words of the text space, where it is a table; so that a run is complete on a robot
 ``classes.json``        the classes of a drive log that has its own
 ``calibration.json``    the axes and intensity of its clouds
 ``labels.json``         which labels it may use, and has used, if it is trained with labels
@@ -49,8 +49,8 @@ class Run:
 
     Attributes:
         folder: Where it lies.
-        recipe: What was asked for.
-        prompts: The classes in words, in the teacher's text space.
+        recipe: The experiment's settings.
+        prompts: The prompt classes, embedded in the teacher's text space.
         sources: Teacher and data.
     """
 
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def label_mask(self) -> LabelMask | None:
-        """Leaves the labels of a sample that may be used; None for a run without labels."""
+        """Keeps the train ids of a sample that may be used; the others are ignored. None without labels."""
         subset = self.subset
         if subset is None:
             return None
@@ -93,13 +93,13 @@ class Run:
 
     @property
     def knows_words(self) -> bool:
-        """Whether its text head was ever trained: by a teacher, by labels, or before."""
+        """Whether its text head was ever trained: on pseudo-labels, on labels, or before."""
         trained = self.recipe.supervision == "label-free" or self.recipe.tuning.head == "words"
         return trained or self.sources.began_with_words
 
     @property
     def class_mapping(self) -> ClassMapping:
-        """From the classes that it is prompted with to those that it is evaluated in."""
+        """From the train ids of the prompt classes to those of the evaluation classes."""
         classes = build.evaluation_classes(self.recipe.data, self.folder)
         prompted = build.prompt_classes(self.recipe.data, self.folder)
         of_prompted = map_classes(prompted, classes)
@@ -114,7 +114,7 @@ class Run:
         return str(words) if words.exists() else self.sources.teacher_weights
 
     def text_space(self) -> TextSpace:
-        """Open what turns words into vectors.
+        """Open the text encoder of its teacher.
 
         Raises:
             ValueError: If the image-text model is not where it was, or has changed.
@@ -125,7 +125,7 @@ class Run:
         if build.hash_teacher(weights) != self.sources.teacher_hash:
             raise ValueError(
                 f"the image-text model in {weights or build.SMALL_CLIP} is not the one that {self.folder} "
-                "learnt from; put that one back, or train anew"
+                "was trained on; put that one back, or train anew"
             )
         return load_clip(weights or build.SMALL_CLIP)
 
@@ -187,7 +187,7 @@ def open_run(folder: Path) -> Run:
 
 
 def save_prompts(folder: Path, prompts: Prompts) -> None:
-    """Write the classes in words, so that a run needs no text encoder to answer for them."""
+    """Write the prompts with their text embeddings, so that a run predicts without a text encoder."""
     write_json(folder / "prompts.json", {"classes": prompts.classes, "names": prompts.names})
     tensors = {"class_of_name": prompts.class_of_name, "embeddings": prompts.embeddings.contiguous()}
     with write_atomically(folder / "prompts.safetensors") as temporary:
@@ -200,11 +200,11 @@ def load_prompts(folder: Path) -> Prompts:
     Raises:
         ValueError: If a file is missing or damaged.
     """
-    words = read_json(folder / "prompts.json")
+    named = read_json(folder / "prompts.json")
     try:
         tensors = load_file(folder / "prompts.safetensors")
         return Prompts(
-            tuple(words["classes"]), tuple(words["names"]), tensors["class_of_name"], tensors["embeddings"]
+            tuple(named["classes"]), tuple(named["names"]), tensors["class_of_name"], tensors["embeddings"]
         )
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"the prompts of run {folder} cannot be read ({error}); train it anew") from None

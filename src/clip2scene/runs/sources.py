@@ -15,10 +15,10 @@ class Sources:
         teacher_weights: The image-text model or table of text embeddings; None is the model in the package.
         data_root: The data set's folder.
         num_samples: Of its train split.
-        in_channels: What the sensor measures beside positions.
+        in_channels: Channels that the sensor measures at each point beside its position.
         teacher_hash: Of the model's files, or of the table that the run keeps.
         text_space: Fingerprint of the text space; empty if not known.
-        pixel_channels: Of the image backbone that rivals contrast with, if there is one.
+        pixel_channels: Channels of the image backbone in a rival's InfoNCE, if there is one.
         backbone_hash: Of that backbone's files; empty if they are the teacher's.
         init: What the run began with; None from chance. ``start`` in the file.
         versions: Of the software.

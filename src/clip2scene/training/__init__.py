@@ -1,1 +1,1 @@
-"""Learning: the steps, their state, fine-tuning, the choice among checkpoints."""
+"""Training: the steps, their state, fine-tuning, the choice among checkpoints."""

@@ -18,18 +18,18 @@ USUAL_RECIPE = "toytown"
 
 @dataclass(frozen=True)
 class Changes:
-    """What is asked for beside the start; None leaves the recipe as it is.
+    """Settings that replace the recipe's; None leaves each as it is.
 
     Attributes:
         teacher_weights: What opens the text space, where the start is no run.
         network: The student's, where the start is no run.
         layout: Of the data.
         classes: Of the data.
-        labels: Which labels are seen.
+        labels: Which labels are used.
         order: File of a ranking.
-        tuning: How it goes on from its start.
-        steps: Optimiser steps.
-        learning_rate: The highest, of the backbone.
+        tuning: Which head is trained, what it begins with, what stays frozen.
+        steps: Optimiser steps, 1 or more.
+        learning_rate: The highest, of the backbone, above 0.
         seed: Fixes order and augmentation.
     """
 
@@ -50,7 +50,7 @@ class Plan:
     """What :func:`clip2scene.training.train.finetune` is called with.
 
     Attributes:
-        recipe: What is learnt, and how.
+        recipe: What is trained, and how.
         start: Weights to begin with; None begins from chance.
         teacher_weights: What opens the start's text space.
     """
@@ -67,7 +67,7 @@ def prepare(name: str | None, start: Path | None, changes: Changes) -> Plan:
         name: A recipe for the network and the schedule, where the start is no run; None takes
             :data:`USUAL_RECIPE` there.
         start: A run's folder, or the file of a published checkpoint; None begins from chance.
-        changes: What else is asked for.
+        changes: Settings that replace the recipe's.
 
     Raises:
         ValueError: If the recipe is unknown, the start cannot be read, or a setting is unfit.
@@ -88,10 +88,10 @@ def prepare(name: str | None, start: Path | None, changes: Changes) -> Plan:
             f"names {name!r} beside it; leave --recipe out"
         )
     if changes.teacher_weights is not None:
-        raise ValueError(f"the words are those of {start}; leave --teacher-weights out")
+        raise ValueError(f"the text space is that of {start}; leave --teacher-weights out")
     if changes.network not in (None, run.recipe.student.network):
         raise ValueError(
-            f"{start} has learnt with network {run.recipe.student.network}, so it cannot start another, got "
+            f"{start} was trained with network {run.recipe.student.network}, so it cannot start another, got "
             f"{changes.network}; leave --network out"
         )
     recipe = _changed(fine_tuned(_before_tuning(run)), changes, knows_words=run.knows_words)
@@ -101,12 +101,12 @@ def prepare(name: str | None, start: Path | None, changes: Changes) -> Plan:
 def open_published(path: Path, recipe: Recipe) -> InitWeights:
     """Read the weights of a published checkpoint into the network of a recipe.
 
-    The head that follows the backbone in the file is left out: a new one learns the data's classes.
+    The head that follows the backbone in the file is left out: a new one is trained on the data's classes.
 
     Raises:
         ValueError: If the file cannot be read, or holds another network.
     """
-    # Published networks see the intensity alone; of a height, none of them knows.
+    # The input of published networks is the intensity alone, without the height.
     student = build.build_student(recipe, in_channels=1, text_channels=1)
     loaded = load_published(path, student.backbone)
     weights = {f"backbone.{name}": tensor for name, tensor in student.backbone.state_dict().items()}

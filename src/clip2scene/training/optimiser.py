@@ -1,4 +1,4 @@
-"""How weights move: the optimiser, its groups of parameters, the learning rate over time."""
+"""Optimisation: the optimiser, its groups of parameters, the learning rate over time."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def build_optimiser(
 ) -> torch.optim.Optimizer:
     """Make the optimiser; SGD is the released code's (momentum 0.9, dampening 0.1).
 
-    Each group of its parameters carries its factor on the learning rate under "scale".
+    Each group of its parameters has its factor on the learning rate under "scale".
     """
     rate, decay = optimiser.learning_rate, optimiser.weight_decay
     groups = _groups(student, tuning)
@@ -25,7 +25,7 @@ def build_optimiser(
 
 
 def _groups(student: Embedder, tuning: TuningConfig) -> list[dict[str, Any]]:
-    """Sort what learns by the factor on its learning rate."""
+    """Sort the trained parameters by the factor on their learning rate."""
     scales = {name: 1.0 for name, parameter in student.named_parameters() if parameter.requires_grad}
     stages = student.backbone.stages
     for depth, stage in enumerate(reversed(stages)):  # type: ignore[arg-type]
@@ -33,9 +33,9 @@ def _groups(student: Embedder, tuning: TuningConfig) -> list[dict[str, Any]]:
         for name, parameter in student.backbone.named_parameters(prefix="backbone"):
             if id(parameter) in inside and name in scales:
                 scales[name] = tuning.layer_decay**depth
-    answering = "head." if student.classifier is None else "classifier."
+    used_head = "head." if student.classifier is None else "classifier."
     for name in scales:
-        if name.startswith(answering):
+        if name.startswith(used_head):
             scales[name] = tuning.head_rate or 1.0
     parameters = dict(student.named_parameters())
     return [

@@ -1,4 +1,4 @@
-"""The teacher's look at every image of a data set, ahead of any training: paid for once."""
+"""Precomputing the teacher: its features of every image of a data set, ahead of any training, once."""
 
 import shutil
 import time
@@ -19,13 +19,13 @@ from clip2scene.types import Samples
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a look will take.
+    """What precomputing the teacher's features will take.
 
     Attributes:
         images: How many, if every sample has as many as the first.
-        bytes_per_image: On disk.
-        seconds: In all, with the processes that will share the work.
-        free_bytes: On the disk of the cache.
+        bytes_per_image: Bytes on disk.
+        seconds: Seconds in all, with the processes that will share the work.
+        free_bytes: Bytes on the disk of the cache.
     """
 
     images: int
@@ -41,7 +41,7 @@ class Estimate:
         )
 
 
-def look(
+def cache_teacher(
     recipe: Recipe,
     *,
     data_root: Path,
@@ -53,19 +53,19 @@ def look(
     """Fill a teacher cache, or what is missing of it; say first what that takes.
 
     Args:
-        recipe: How the teacher looks, and what the data set is.
+        recipe: The teacher's settings, and what the data set is.
         data_root: The data set; its labels are not opened.
-        teacher_cache: Folder of what the teacher sees; several calls may fill it at once.
+        teacher_cache: Folder of the teacher's features; several calls may fill it at once.
         split: Whose images.
         teacher_weights: As :func:`clip2scene.training.train.pretrain` takes them.
         announce: Called with the estimate before the work begins.
 
     Returns:
-        The estimate. Images that were seen already count as if they were not.
+        The estimate, of all images, those in the cache included.
 
     Raises:
-        ValueError: If the data or the teacher cannot be read, the teacher has nothing to look at (label maps
-            are on disk already), or the disk is too small.
+        ValueError: If the data or the teacher cannot be read, the teacher has no features (label maps are on
+            disk already), or the disk is too small.
     """
     if recipe.teacher.kind == "label-maps":
         raise ValueError("label maps are on disk already; a teacher cache is for image-text models")
@@ -80,33 +80,33 @@ def look(
             f"the teacher cache does not fit on the disk of {teacher_cache}: {estimate}; free some space, "
             "take --teacher.precision int8, or a smaller --teacher.working-size"
         )
-    work = partial(_look_at_sample, dataset, cached)
-    parallel_for(work, range(len(dataset.tokens)), title="teacher looks", unit="sample")
+    work = partial(_embed_sample, dataset, cached)
+    parallel_for(work, range(len(dataset.tokens)), title="teacher features", unit="sample")
     return estimate
 
 
-def _look_at_sample(dataset: Samples, teacher: CachedTeacher, number: int) -> None:
+def _embed_sample(dataset: Samples, teacher: CachedTeacher, number: int) -> None:
     teacher(dataset[number])
 
 
 def _fits(estimate: Estimate, dataset: Samples, teacher: CachedTeacher) -> bool:
-    """Tell whether the disk has room; where it seems not to, only images count that are not kept yet."""
+    """Tell whether the disk has room; where it seems not to, only images that are not in the cache count."""
     if estimate.images * estimate.bytes_per_image <= estimate.free_bytes:
         return True
-    count = partial(_count_unseen, dataset, teacher)
-    unseen = sum(
-        progress_bar(map(count, range(len(dataset.tokens))), desc="images not kept yet", unit="sample")
+    count = partial(_count_missing, dataset, teacher)
+    missing = sum(
+        progress_bar(map(count, range(len(dataset.tokens))), desc="images not in the cache", unit="sample")
     )
-    return unseen * estimate.bytes_per_image <= estimate.free_bytes
+    return missing * estimate.bytes_per_image <= estimate.free_bytes
 
 
-def _count_unseen(dataset: Samples, teacher: CachedTeacher, number: int) -> int:
+def _count_missing(dataset: Samples, teacher: CachedTeacher, number: int) -> int:
     sample = dataset[number]
     return sum(not teacher.has(sample.read_image(view)) for view in range(len(sample.cameras)))
 
 
 def _estimate(dataset: Samples, teacher: CachedTeacher, folder: Path) -> Estimate:
-    """Time a look at a sample; the first image warms up."""
+    """Time a forward pass of the teacher; the first image warms up."""
     sample = dataset[0]
     views = len(sample.cameras)
     threads = torch.get_num_threads()

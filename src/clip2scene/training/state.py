@@ -1,4 +1,4 @@
-"""A student while it learns."""
+"""The state of training."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -23,7 +23,7 @@ from clip2scene.training.optimiser import build_optimiser, learning_rate
 
 
 class TrainState:
-    """A student while it learns: weights, optimiser, running mean of the weights, and the step reached.
+    """The state of training: weights, optimiser, EMA of the weights, and the step reached.
 
     Args:
         student: The network.
@@ -61,7 +61,7 @@ class TrainState:
         self._require_finite("length of the gradient", torch.nn.utils.get_total_norm(gradients))
         self.optimiser.step()
         self.step += 1
-        # The mean forgets its start quickly at first: (1 + step) / (10 + step) as is usual for running means.
+        # The EMA forgets its start quickly at first, by the usual warm-up: (1 + step) / (10 + step).
         keep = min(self.recipe.optimiser.average, (1 + self.step) / (10 + self.step))
         averaged = self.averaged.state_dict()
         for name, tensor in self.student.state_dict().items():
@@ -75,11 +75,11 @@ class TrainState:
         if not torch.isfinite(value):
             raise ValueError(
                 f"the {what} is {value.item()} at step {self.step}; expected a finite number. "
-                "Lower the learning rate; the last checkpoint is intact"
+                "Lower --optimiser.learning-rate; the last checkpoint is intact"
             )
 
     def checkpoint(self) -> Checkpoint:
-        """Gather everything a resumed run needs; what is judged is the running mean.
+        """Gather everything a resumed run needs; what is evaluated is the EMA of the weights.
 
         Raises:
             ValueError: If a weight is not finite, as after a step that was far too long.
@@ -96,7 +96,7 @@ class TrainState:
         )
 
     def restore(self, checkpoint: Checkpoint, source: Path) -> None:
-        """Go back to where a checkpoint was taken."""
+        """Go back to where a checkpoint was taken: weights, EMA, optimiser and step."""
         load_weights(self.student, checkpoint.optimizer["weights"], source)
         self.optimiser.load_state_dict(checkpoint.optimizer["optimiser"])
         load_weights(self.averaged, checkpoint.model, source)

@@ -134,11 +134,11 @@ def finetune(
         ``out``.
 
     Raises:
-        ValueError: If the start is another network's, the labels that were asked for are none, or lack a
+        ValueError: If the start is another network's, the labels chosen by ``--labels.*`` are none, or lack a
             class, or anything else is unfit; before the first step.
     """
     if recipe.supervision != "labels":
-        raise ValueError(f"fine-tuning learns from labels, but recipe {recipe.name!r} learns without")
+        raise ValueError(f"fine-tuning trains on labels, but recipe {recipe.name!r} does without")
     place = _check_options(device, save_every)
     with file_lock(out / LOCK, wait=False):
         run, experiment = create_or_resume(
@@ -204,10 +204,10 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
     Args:
         trained: Points of each class that are trained on.
         held_out: Points of each class that are held out.
-        labels: What was asked for.
+        labels: Which labels are used.
 
     Raises:
-        ValueError: If a class that was asked for has no point to learn from.
+        ValueError: If a class of ``--labels.classes`` has no point to train on.
     """
     wanted = labels.classes or tuple(trained)
     absent = [name for name in wanted if not trained[name]]
@@ -216,12 +216,12 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
     if len(absent) == len(wanted):
         raise ValueError(
             f"no labelled point is of {', '.join(labels.classes) or 'any class'}{where}, so there is nothing "
-            "to learn from; label more, or other scenes, or name classes that are there as --labels.classes"
+            "to train on; label more, or other scenes, or name classes that are there as --labels.classes"
         )
     if absent and labels.absent == "refuse" and not labels.are_all:
         raise ValueError(
             f"no labelled point is of {', '.join(absent)}{where}; label more, name the others as "
-            "--labels.classes, or learn without them: --labels.absent allow"
+            "--labels.classes, or train without them: --labels.absent allow"
         )
 
 

@@ -349,5 +349,5 @@ def test_a_run_knows_its_archive_again_whatever_lies_beside_it(tmp_path, tiny_to
     words = open_run(run).text_space().encode_text(["a car"])
     torch.testing.assert_close(words, load_clip(path).encode_text(["a car"]))
     write_openai(tmp_path, [("a", "b"), *MERGES[1:]])
-    with pytest.raises(ValueError, match="is not the one that .* learnt from"):
+    with pytest.raises(ValueError, match="is not the one that .* was trained on"):
         open_run(run).text_space()
