@@ -25,8 +25,10 @@ COMMANDS = {
     "demo": Command("clip2scene.experiments.demo:run_demo", say=lambda report, **_: report),
     "make-toytown": Command(f"{_HERE}:make_toytown"),
     "cache-teacher": Command(
-        "clip2scene.training.precompute:look",
-        say=lambda _, split, teacher_cache, **__: f"looked at all images of {split}: {teacher_cache}",
+        "clip2scene.training.precompute:cache_teacher",
+        say=lambda _, split, teacher_cache, **__: (
+            f"kept the teacher's features of all images of {split}: {teacher_cache}"
+        ),
         fixed={"announce": print},
     ),
     "pretrain": Command(
