@@ -10,7 +10,6 @@ PACKAGE = TESTS.parent / "src" / "clip2scene"
 
 ELSEWHERE = {
     "cli/commands.py": "commands are called as users call them in test_cli.py",
-    "cli/table.py": "commands are called as users call them in test_cli.py",
     "toytown/town/blocks.py": "its towns are looked at as a whole in town/test_world.py",
     "toytown/town/inventory.py": "its towns are looked at as a whole in town/test_world.py",
     "toytown/town/layout.py": "its towns are looked at as a whole in town/test_world.py",
