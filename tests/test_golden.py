@@ -27,6 +27,8 @@ import clip2scene
 
 LOSSES_APART = 0.01
 POINTS_APART = 0.005
+SCORES_APART = 1e-4
+"""Votes on logits add up in another order than votes on embeddings did; scores are kept in half precision."""
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 _spec = importlib.util.spec_from_file_location("golden_make", GOLDEN / "make.py")
@@ -39,6 +41,17 @@ SNAPSHOTS = sorted((GOLDEN / "help").glob("*.txt"))
 def to_the_bit(part):
     """Tell whether a part was recorded on a machine like this one."""
     return make.read("made_on.json")[part] == json.loads(json.dumps(make.machine()))
+
+
+def with_todays_names(recipe):
+    """Rename the two settings of a recorded recipe that are called otherwise since."""
+    renamed = {"settles": "superpoint_mean", "settle": "superpoint_mean"}
+    parts = {name: recipe[name] for name in ("student", "self_training")}
+    parts = {
+        part: {renamed.get(name, name): value for name, value in settings.items()}
+        for part, settings in parts.items()
+    }
+    return {**recipe, **parts}
 
 
 def assert_same_losses(found, recorded, part):
@@ -135,7 +148,7 @@ def test_a_cloud_is_called_what_it_was_from_the_command_line(golden, tmp_path):
         labels, scores = before["labels"], before["scores"]
     assert_same_labels(found.pop("labels"), labels, "runs")
     if to_the_bit("runs"):
-        assert np.array_equal(found["scores"], scores)
+        assert np.abs(found["scores"].astype(float) - scores).max() <= SCORES_APART
     assert found.pop("scores").shape == scores.shape
     found["names"] = found["names"].tolist()
     looks = {name for name in found if name.startswith("hash of ")}
@@ -161,7 +174,7 @@ def test_a_cloud_is_called_what_it_was_by_a_segmenter():
 def test_a_label_free_run_learns_what_it_did_and_leaves_the_same_files(label_free, recorded):
     found, before = make.describe_run(label_free), recorded["label-free"]
     assert_same_losses(found.pop("losses"), before.pop("losses"), "losses")
-    assert found == before
+    assert found == before | {"recipe": with_todays_names(before["recipe"])}
 
 
 def test_few_labels_teach_what_they_did(label_free, town, recorded, tmp_path):
@@ -173,7 +186,7 @@ def test_few_labels_teach_what_they_did(label_free, town, recorded, tmp_path):
     if to_the_bit("losses"):
         assert choice == before["choice"]
     before.pop("choice")
-    assert found == before
+    assert found == before | {"recipe": with_todays_names(before["recipe"])}
 
 
 def test_the_variants_of_an_ablation_learn_what_they_did(town, recorded, tmp_path):
@@ -189,7 +202,7 @@ def test_the_variants_of_an_ablation_learn_what_they_did(town, recorded, tmp_pat
         assert scores.keys() == scores_before.keys()
         if to_the_bit("losses"):
             assert scores == scores_before
-        assert run == before[name]
+        assert run == before[name] | {"recipe": with_todays_names(before[name]["recipe"])}
 
 
 @pytest.mark.parametrize("path", SNAPSHOTS, ids=lambda path: path.stem)
@@ -200,14 +213,14 @@ def test_a_command_says_of_itself_what_it_said(path):
 
 
 def test_every_command_has_a_snapshot():
-    commands = re.search(r"\{(.+?)\}", make.call("--help"))[1].split(",")
+    commands = re.findall(r"^  (\S+) ", make.call("--help"), re.MULTILINE)
     assert {*commands, "clip2scene", "pretrain+toytown"} == {path.stem for path in SNAPSHOTS}
 
 
 def test_every_recipe_has_the_settings_it_had():
     before = make.read("interface.json")
     before.pop("names")
-    assert make.describe_recipes() == before
+    assert make.describe_recipes() == {name: with_todays_names(each) for name, each in before.items()}
 
 
 def test_every_public_name_takes_what_it_took():
