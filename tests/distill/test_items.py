@@ -1,8 +1,10 @@
+import pickle
 from dataclasses import replace
 
 import pytest
 import torch
 
+from clip2scene.datasets.label_subset import LabelMask, Subset
 from clip2scene.distill.items import ItemOptions, TrainSet
 from clip2scene.distill.lifted import LiftedSample, save_lifted
 from clip2scene.types import PointCloud
@@ -79,3 +81,12 @@ def test_cells_come_with_the_pairs_of_whole_cells(paths):
     kept = set(item.cells[item.pixels.points].tolist())
     whole = sum(int(cell) in kept for cell in every.cells[every.pixels.points])
     assert len(item.pixels.points) == whole < len(every.pixels.points) == POINTS // 2
+
+
+def test_items_of_chosen_labels_are_the_same_in_another_process(paths):
+    tokens = tuple(path.stem for path in paths)
+    mask = LabelMask(Subset(tokens, tokens, points=dict.fromkeys(tokens, 10)), ("even", "odd"), ("odd",))
+    items = TrainSet(paths, options=ItemOptions(from_labels=True), mask=mask)
+    targets = items.read_step(0).targets
+    assert (targets == 1).sum() == 10 and not (targets == 0).any()
+    assert torch.equal(pickle.loads(pickle.dumps(items)).read_step(0).targets, targets)
