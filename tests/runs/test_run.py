@@ -62,7 +62,7 @@ def test_a_text_space_that_has_changed_since_is_refused(copy, tmp_path):
     run = open_run(copy)
     assert run.text_space().unknown_words("car") == []
     (clip / "note.txt").write_text("fine-tuned since")
-    with pytest.raises(ValueError, match="image-text model in .*clip is not the one that .* learnt from"):
+    with pytest.raises(ValueError, match="image-text model in .*clip is not the one that .* was trained on"):
         run.text_space()
 
 
