@@ -112,7 +112,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Read numbers from an ``.npy`` file, never a pickle.
+    """Read numbers from an ``.npy`` file, in its shape and dtype, never a pickle.
 
     Raises:
         ValueError: If the file is missing or broken, or holds no numbers; the message names it.
@@ -132,7 +132,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def read_arrays(path: Path, names: Sequence[str], *, perhaps: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read named arrays of numbers from an ``.npz`` file, never a pickle.
+    """Read named arrays of numbers from an ``.npz`` file, in their shape and dtype, never a pickle.
 
     Args:
         path: The file.
@@ -158,7 +158,7 @@ def read_arrays(path: Path, names: Sequence[str], *, perhaps: Sequence[str] = ()
 
 
 def save_checksummed(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors with their checksum, atomically."""
+    """Write tensors of any shape and dtype with their checksum, atomically."""
     own = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with write_atomically(path) as temporary:
         save_file(own, temporary, metadata={_CHECKSUM: _checksum(own)})

@@ -28,7 +28,7 @@ from clip2scene.io import in_a_sentence
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_POLLS = 2.0
 _KILLED = -9  # the exit code; Windows does not know this signal
 _WORTH_A_PROCESS = 4  # parts; for fewer, none is started
 ProgressBar: TypeAlias = tqdm
@@ -50,7 +50,7 @@ def run_isolated(
         work: What to do. With more than one worker it is sent to other processes, so it must be a function
             that a module defines.
         tasks: What to do it with.
-        workers: How many at a time. One works in this process, where its progress bars are seen.
+        workers: How many at a time. One works in this process, where its progress bars are visible.
         meanwhile: Called every few seconds while others work.
 
     Yields:
@@ -68,12 +68,12 @@ def run_isolated(
         while waiting or running:
             while waiting and len(running) < workers:
                 task = waiting.popleft()
-                process, answer = _start(work, task, max(1, count_cores() // workers))
-                running[process.sentinel] = (task, process, answer)
-            for sentinel in wait(list(running), timeout=_SECONDS_BETWEEN_LOOKS):
+                process, reply = _start(work, task, max(1, count_cores() // workers))
+                running[process.sentinel] = (task, process, reply)
+            for sentinel in wait(list(running), timeout=_SECONDS_BETWEEN_POLLS):
                 assert isinstance(sentinel, int)  # as it was put in
-                task, process, answer = running.pop(sentinel)
-                yield task, _ending(process, answer)
+                task, process, reply = running.pop(sentinel)
+                yield task, _ending(process, reply)
             meanwhile()
     finally:
         for _, process, _ in running.values():
@@ -116,7 +116,7 @@ def prefetch(
     Args:
         read: Gives the thing of a number. Other processes get a copy.
         numbers: Their numbers.
-        processes: How many read, two things ahead each; 0 reads in this process, when asked.
+        processes: How many read, two things ahead each; 0 reads in this process, on demand.
         title: What the processes are for.
         pin_memory: Whether tensors are put where a GPU fetches them fastest. Never run on a GPU.
 
@@ -233,7 +233,7 @@ class _Lines:
 
 
 def count_cores() -> int:
-    """Count the cores that this process may use."""
+    """Count the cores that this process may use, 1 or more."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -251,13 +251,13 @@ def _try(work: Callable[[Task], None], task: Task) -> str:
 def _start(work: Callable[[Task], None], task: Task, threads: int) -> tuple[SpawnProcess, Connection]:
     """Start a process for one task."""
     spawn = multiprocessing.get_context("spawn")
-    answer, ours = spawn.Pipe(duplex=False)
+    reply, ours = spawn.Pipe(duplex=False)
     precision = torch.get_float32_matmul_precision()
     process = spawn.Process(target=_work_isolated, args=(ours, work, task, precision))
     with _environment(threads):
         process.start()
     ours.close()  # the other process has it; with ours open, its end would never be noticed
-    return process, answer
+    return process, reply
 
 
 @contextmanager
@@ -279,32 +279,32 @@ def _environment(threads: int) -> Iterator[None]:
         os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
-def _work_isolated(answer: Connection, work: Callable[[Any], None], task: Any, precision: str) -> None:  # noqa: ANN401
-    """Do one task in a process of its own, and answer how it went."""
+def _work_isolated(reply: Connection, work: Callable[[Any], None], task: Any, precision: str) -> None:  # noqa: ANN401
+    """Do one task in a process of its own, and report how it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides when to stop
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_float32_matmul_precision(precision)
     try:
-        answer.send(_try(work, task))
+        reply.send(_try(work, task))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def _end_with_parent() -> None:
-    """Stop when the process that asked is gone: a second call would find this one in its folder."""
+    """Stop when the process that began this one is gone: a second call would find this one in its folder."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(130)
 
 
-def _ending(process: SpawnProcess, answer: Connection) -> str:
+def _ending(process: SpawnProcess, reply: Connection) -> str:
     """Read how a process ended."""
     process.join()
-    with answer, suppress(EOFError):
-        if answer.poll():
-            return answer.recv()
+    with reply, suppress(EOFError):
+        if reply.poll():
+            return reply.recv()
     killed = ": it was killed, most often for want of memory" if process.exitcode == _KILLED else ""
     return f"its process ended with code {process.exitcode}{killed}"
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 IGNORE_LABEL = -1
-"""The train id of a point or pixel that is not judged and teaches nothing."""
+"""The train id of a point or pixel that is neither evaluated nor trained on."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PointCloud:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera as it stood when its image was taken, seen from the cloud's frame.
+    """A pinhole camera as it stood when its image was taken, relative to the cloud's frame.
 
     Attributes:
         name: The sensor's name in its data set.
@@ -71,7 +71,7 @@ class DepthImage:
 class Sample:
     """One training item: a cloud, the cameras around it, and maybe labels.
 
-    Images are read when asked for, because most passes over a data set never look at them.
+    Images are read when asked for, because most passes over a data set do not need them.
 
     Attributes:
         token: The sample's name, unique in its data set, fit for a file name.
@@ -79,7 +79,7 @@ class Sample:
         cameras: One entry per image, in a fixed order.
         read_image: Returns the image of camera number ``view`` as RGB.
         labels: Train id of every point, :data:`IGNORE_LABEL` where there is none; None without labels.
-        sweeps: Earlier sweeps of the same lidar, newest first, carried into the frame of ``cloud`` by the
+        sweeps: Earlier sweeps of the same lidar, newest first, moved into the frame of ``cloud`` by the
             vehicle's own motion; what moved by itself in between stands where it was.
         read_depth: Returns what was measured beside the image of camera number ``view``; None for data whose
             cameras measure no depth.
@@ -112,10 +112,10 @@ class Timestamps:
 
     Attributes:
         drive: Samples of one drive follow each other.
-        cloud_us: Of the cloud, in microseconds; None where that is not told.
-        image_us: Of each camera's image, by the camera's name; None where that is not told.
-        sweeps_us: Of the earlier sweeps, newest first.
-        world_from_cloud: Where the lidar stood, in float64.
+        cloud_us: Of the cloud, in microseconds; None where it is not known.
+        image_us: Of each camera's image, in microseconds, by the camera's name; None where it is not known.
+        sweeps_us: Of the earlier sweeps, in microseconds, newest first.
+        world_from_cloud: Where the lidar stood, in metres, in float64.
     """
 
     drive: str
@@ -148,7 +148,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The classes in words, placed in a text space.
+    """The prompt classes, their names embedded in a text space.
 
     Attributes:
         classes: Name of each class, in the order of train ids.

@@ -77,7 +77,7 @@ def test_every_variant_is_run_with_the_first_seed_before_any_with_the_second(cal
     assert row(text, "Two sweeps")[1] == "61.0 ± 1.0"
     assert row(text, "Two sweeps")[6] == "+10.0 [+10.0, +10.0], n = 3"
     assert row(text, "plain")[-1] == "1.5"  # minutes
-    assert "* seeds: 0, 1 and 2" in text and "* data: data, judged on split val" in text
+    assert "* seeds: 0, 1 and 2" in text and "* data: data, evaluated on split val" in text
 
 
 def test_a_whole_table_is_there_after_the_first_seed(call, tmp_path):
@@ -261,7 +261,7 @@ def test_a_table_of_real_runs_is_made_resumed_and_judged(tiny_recipe, tiny_toyto
     assert weights.stat().st_mtime_ns == before
     found = read_json(weights.parent / "metrics.json")
     assert found["recipe"] == "taught" and found["seed"] == 1
-    assert text.index("## No labels, 2D or 3D") < text.index("## Student taught by 3D labels")
+    assert text.index("## No labels, 2D or 3D") < text.index("## Student trained on 3D labels")
     assert row(text, "taught")[-2] == "1"
     assert "Not finished" not in text and str(tmp_path) not in text
     assert not (weights.parent / "carried").exists()  # the teacher's answers are shared

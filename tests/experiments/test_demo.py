@@ -82,7 +82,7 @@ def test_the_rooms_teacher_is_called_a_stand_in_that_saw_labels(small_demo):
     out = small_demo("scannet")
     report = demo.run_demo(out, data="scannet")
     assert "No label was used" not in report
-    assert "a stand-in that saw 2D labels" in report
+    assert "a stand-in trained on 2D labels" in report
     metrics = read_json(out / "label-free" / "metrics.json")
     assert metrics["label_free"] and metrics["teacher_trained_on_2d_labels"]
     (words,) = [path for path in pictures_of(report) if path.endswith("-words.png")]

@@ -119,7 +119,7 @@ def test_results_of_different_kinds_of_labels_never_share_a_table_or_a_compariso
     text = markdown(found)
     assert title(text, "**plain**") == "No labels, 2D or 3D"
     assert title(text, "better") == "No 3D labels, teacher trained with 2D labels"
-    assert title(text, "worse") == "Student taught by 3D labels"
+    assert title(text, "worse") == "Student trained on 3D labels"
     assert not found.differences()
     assert [cells(text, name)[6] for name in kinds] == ["-", "-"]
 
@@ -137,10 +137,10 @@ def test_a_line_that_would_break_the_table_is_escaped():
 def test_runs_that_were_judged_on_different_points_are_called_out():
     found = results()
     other = replace(found.runs[0], metrics=metrics(50.0, num_points=999))
-    assert "judged on different points** (999, 1,000)" in markdown(
+    assert "evaluated on different points** (999, 1,000)" in markdown(
         replace(found, runs=(other, *found.runs[1:]))
     )
-    assert "judged on different points" not in markdown(found)
+    assert "evaluated on different points" not in markdown(found)
 
 
 def test_the_csv_has_a_line_for_every_run_and_every_class_of_every_column(tmp_path):

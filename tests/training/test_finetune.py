@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clip2scene.cli.answers import segment
+from clip2scene.cli.commands import segment
 from tests.lifting import lift
 
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
@@ -366,7 +366,7 @@ def test_who_never_learnt_words_is_not_asked_for_any(tune, tiny_toytown, tmp_pat
     assert "student" in scores and not {"words", "words_seen"} & set(scores)
     cloud = tmp_path / "cloud.npy"
     np.save(cloud, np.random.default_rng(0).random((50, 4), dtype=np.float32))
-    with pytest.raises(ValueError, match="its text head never was, so it cannot be asked for car, tree"):
+    with pytest.raises(ValueError, match="its text head never was, so it cannot be prompted with car, tree"):
         segment(run.folder, (cloud,), prompts="car,tree", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     begun = init_weights_of(run.folder)

@@ -15,7 +15,7 @@ from clip2scene.types import IGNORE_LABEL
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The classes of an evaluation, or those of the prompts that a teacher is asked for.
+    """Evaluation classes, or the prompt classes of a teacher.
 
     Attributes:
         name: The data set's name.

@@ -1,8 +1,8 @@
 """Class mapping: which evaluation class each prompt class stands for.
 
-Predictions name prompt classes, the words that the teacher is asked for; scores are of evaluation classes, in
-which the true labels are. The table is by class name, so that a word means the same whichever set it comes
-from; ``docs/words.md`` gives the reasons.
+Predictions name prompt classes, the words that the teacher is prompted with; scores are of evaluation
+classes, in which the true labels are. The table is by class name, so that a word means the same whichever set
+it comes from; ``docs/words.md`` gives the reasons.
 """
 
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ _STANDS_FOR: dict[str, tuple[str | None, str | None, str | None]] = {
 
 
 def map_classes(prompted: ClassSet, evaluated: ClassSet) -> Int[Tensor, " prompt_classes"]:
-    """Map the classes of the prompts to those of the evaluation.
+    """Map prompt classes to evaluation classes, train id to train id.
 
     A finer class counts as the coarser one it is part of. A coarser class counts as the one part of it that
     the table names; the other parts are then never predicted.

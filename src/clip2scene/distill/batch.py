@@ -1,4 +1,4 @@
-"""Several lessons side by side, as the student takes them."""
+"""Training items, and the batches they are collated into."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
@@ -32,7 +32,7 @@ class PixelTargets:
         points: Index of the point of each pair.
         logits: The teacher's logit of each class there.
         embeddings: The teacher's embedding of the pixel, unit rows; None where it has nothing but classes.
-        superpixels: Regions of the images; None unless they are contrasted.
+        superpixels: Regions of the images; None unless the InfoNCE is over them.
     """
 
     points: Int[Tensor, " pairs"]
@@ -43,14 +43,14 @@ class PixelTargets:
 
 @dataclass(frozen=True)
 class TrainItem:
-    """What one sample teaches: its cloud, and what the pixels or the labels say of its points.
+    """One sample to train on: its cloud, and the targets of its points, pseudo-labels or true labels.
 
     Attributes:
         cloud: The points.
-        target_points: Index of the point of each target; a point seen by two cameras appears twice.
-        targets: Train id asked for at each of them.
-        superpoints: Piece of each point, from 0, -1 for the ground; None if nobody votes.
-        pixels: The pairs, where more than a class is learnt from them.
+        target_points: Index of the point of each target; a point visible to two cameras appears twice.
+        targets: Train id of each target.
+        superpoints: Piece of each point, from 0, -1 for the ground; None without a vote.
+        pixels: The pairs, where a loss needs their logits or features.
         cells: Small grid cell of each point, from 0, shared by the sweeps of a sample; None if not compared.
         item_sizes: Points of each item the cloud is cut into, in their order; empty for one item.
     """
@@ -74,7 +74,7 @@ class Batch:
         item_of_point: Number of each point's item in this batch, ascending; an item is a sample, or one of
             its sweeps.
         target_points: Index into the points of each target.
-        targets: Train id asked for.
+        targets: Train id of each target.
         superpoints: See :class:`TrainItem`; distinct between samples.
         pixels: See :class:`TrainItem`.
         cells: See :class:`TrainItem`; distinct between samples.
@@ -90,11 +90,11 @@ class Batch:
     cells: Int[Tensor, " points"] | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy every tensor to ``device``."""
+        """Copy every tensor to ``device``, shapes and dtypes unchanged."""
         return _each_tensor(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """Copy every tensor to where a GPU can fetch it by itself, for torch's loader. Never run on a GPU."""
+        """Copy every tensor to pinned memory, for torch's loader; dtypes unchanged. Never run on a GPU."""
         return _each_tensor(self, Tensor.pin_memory)
 
 
@@ -108,9 +108,9 @@ def _each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa
 
 
 def collate(train_items: Sequence[TrainItem]) -> Batch:
-    """Put lessons side by side, dropping targets that teach nothing.
+    """Collate training items into one batch of points, dropping targets that are ignored.
 
-    What a lesson may lack (superpoints, pixels, cells) is there if the first lesson has it.
+    What an item may lack (superpoints, pixels, cells) is there if the first item has it.
     """
     counts = torch.tensor([len(train_item.cloud) for train_item in train_items])
     starts = (counts.cumsum(0) - counts).tolist()
@@ -172,8 +172,8 @@ def draw_cells(cells: Int[Tensor, " pairs"], number: int, generator: torch.Gener
 
     Args:
         cells: Cell of each pair, from 0.
-        number: Of pairs.
-        generator: Decides.
+        number: About how many pairs to keep.
+        generator: Source of the draws.
     """
     if len(cells) <= number:
         return torch.arange(len(cells))
@@ -182,15 +182,15 @@ def draw_cells(cells: Int[Tensor, " pairs"], number: int, generator: torch.Gener
 
 
 def sample_order(num_samples: int, batch_size: int, step: int, *, seed: int) -> list[int]:
-    """Say which samples a step sees: every sample once an epoch, in an order drawn anew for each.
+    """Say which samples a step uses: every sample once an epoch, in an order drawn anew for each.
 
-    The answer depends on nothing but its arguments, so a resumed run sees what an uninterrupted one would.
+    It depends on nothing but its arguments, so a resumed run uses what an uninterrupted one would.
 
     Args:
         num_samples: Samples in the split.
         batch_size: Samples in a step; a batch may reach over the end of an epoch.
         step: Number of the step, from 0.
-        seed: The run's seed.
+        seed: The run's seed, 0 or more.
 
     Returns:
         ``batch_size`` indices below ``num_samples``.

@@ -1,4 +1,4 @@
-"""What a split trains a student on, read a step at a time."""
+"""What a student is trained on, read a step at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,9 +27,9 @@ class ItemOptions:
         pairs: Pixel-point pairs of each sample, drawn at random; None keeps all.
         cell_size: Edge of the grid cells of StCR, in metres; None for no cells.
         cell_pairs: About how many pairs of each sample, in whole cells drawn at random; None keeps all.
-        rotate: See :func:`~clip2scene.distill.augment.augment_cloud`.
-        flip: The same.
-        scale: The same.
+        rotate: Turn about the vertical axis, 0..2 pi (:func:`~clip2scene.distill.augment.augment_cloud`).
+        flip: Negate x, and y, each with probability one half.
+        scale: Half-width of the scale factor around 1, 0..0.5.
     """
 
     from_labels: bool = False
@@ -46,7 +46,7 @@ class TrainSet:
 
     Args:
         paths: Files of :func:`clip2scene.distill.lift.lift_split`.
-        batch_size: Samples of a step.
+        batch_size: Samples of a step, 1 or more.
         seed: Fixes order, choice and augmentation.
         options: What an item holds.
         mask: Leaves of a sample's labels those that may be used.
@@ -85,7 +85,7 @@ class TrainSet:
         return replace(lifted.item_from_teacher(kept), cells=cells)
 
     def read_step(self, step: int) -> Batch:
-        """Put the samples of a step side by side, each item moved at random; the same for the same step."""
+        """Collate the samples of a step (positions in metres), each item augmented; the same every time."""
         numbers = sample_order(len(self.paths), self.batch_size, step, seed=self.seed)
         motion = step_generator(self.seed, step, purpose=2)
         choice = step_generator(self.seed, step, purpose=4)
@@ -119,5 +119,5 @@ class TrainSet:
         """
         histogram = self.count_targets(num_classes)
         if not histogram.any():
-            raise ValueError("the split teaches nothing: it has no labelled point; check the data set")
+            raise ValueError("the split has nothing to train on: no labelled point; check the data set")
         return histogram

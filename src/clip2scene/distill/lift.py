@@ -35,18 +35,18 @@ FORMAT = 2
 
 @runtime_checkable
 class PixelLogits(Protocol):
-    """What a teacher says of one sample's images."""
+    """A teacher's logits for one sample's images, readable at any pixel."""
 
     def logits_at(self, pairs: Pairs, text: Float[Tensor, "names channels"]) -> Float[Tensor, "pairs names"]:
-        """Give the logit of each name at the pixels of ``pairs``; zeros where nothing can be said."""
+        """Give the logit of each name at the pixels of ``pairs``; zeros where the teacher has no class."""
 
 
 @runtime_checkable
 class Teacher(Protocol):
-    """A frozen image model that knows words."""
+    """A frozen image model that compares pixels with prompts."""
 
     def __call__(self, sample: Sample) -> PixelLogits:
-        """Run the model on every image of a sample."""
+        """Run the forward pass on every image of a sample, each ``UInt8[height width 3]``."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class LiftOptions:
     def cache_key(self, prompts: Prompts) -> dict[str, Any]:
         """Gather as plain values everything that decides the result, so that stale files are never taken."""
         text = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
-        words = {"classes": list(prompts.classes), "names": list(prompts.names), "text": text}
-        return {"format": FORMAT, **asdict(replace(self, sources=dict(self.sources))), "prompts": words}
+        prompted = {"classes": list(prompts.classes), "names": list(prompts.names), "text": text}
+        return {"format": FORMAT, **asdict(replace(self, sources=dict(self.sources))), "prompts": prompted}
 
 
 class Sweeps(NamedTuple):
@@ -99,7 +99,8 @@ class Sweeps(NamedTuple):
         cloud: The keyframe's points come first.
         labels: Their train ids; :data:`IGNORE_LABEL` for earlier sweeps; None without labels.
         sizes: Points of each sweep, where each is an item of its own; empty for one cloud.
-        still: Where the scene of the keyframe still is as the point saw it. A merged cloud has no others.
+        still: Whether each point is static: what it lies on is still there at the keyframe. In a merged
+            cloud, all are.
     """
 
     cloud: PointCloud
@@ -109,13 +110,13 @@ class Sweeps(NamedTuple):
 
 
 def find_pairs(positions: Float[Tensor, "points 3"], sample: Sample, options: PairingOptions) -> Pairs:
-    """Pair points with the pixels that see them.
+    """Pair points with the pixels that they are visible in.
 
     Where depth was measured, it says what is visible; elsewhere the points themselves occlude each other.
 
     Args:
         positions: In the frame of the sample's cloud, in metres.
-        sample: Its cameras see them.
+        sample: Its cameras are projected into.
         options: ``min_depth`` and ``occlusion_test`` count.
     """
     pairs = project_points(positions, sample.cameras, min_depth=options.min_depth)
@@ -165,7 +166,7 @@ def lift_split(
         parallel_for(work, missing, title="lift", unit="sample")
     if teacher is not None and not any(len(load_lifted(path).pair_points) for path in paths):
         raise ValueError(
-            "no camera sees any point of the split, so the teacher can teach nothing; "
+            "no camera sees any point of the split, so there are no pseudo-labels to train on; "
             "check the calibration (camera_from_lidar) and the image sizes"
         )
     return paths
@@ -194,7 +195,7 @@ def _lift_sample(
     options: LiftOptions,
     backbone: ImageBackbone | None,
 ) -> LiftedSample:
-    """Pair the points of a sample's sweeps with pixels, and ask the teacher there."""
+    """Pair the points of a sample's sweeps with pixels, and read the teacher's logits there."""
     cloud, labels, sizes, still = sweeps
     keyframe = len(sample.cloud) if options.pairing.merge_sweeps else None
     if teacher is None or not sample.cameras:

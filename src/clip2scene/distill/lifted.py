@@ -1,4 +1,4 @@
-"""One sample with its teacher's answers, in memory and in its file."""
+"""One sample with its teacher's pseudo-labels, in memory and in its file."""
 
 import hashlib
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ from clip2scene.types import Pairs, PointCloud
 
 @dataclass(frozen=True)
 class TeacherFeatures:
-    """The teacher's own features, beside the classes it names, and where the pairs look among them.
+    """The teacher's own features, beside its logits, and the pixel of each pair in them.
 
     Attributes:
         maps: Embeddings of every cell of every image.
         pairs: Pixel of each pixel-point pair.
-        superpixels: Regions of the images, where the recipe contrasts those.
+        superpixels: Regions of the images, where the recipe's InfoNCE is over those.
     """
 
     maps: DenseEmbeddings
@@ -34,15 +34,15 @@ class TeacherFeatures:
 
 @dataclass(frozen=True)
 class LiftedSample:
-    """One sample with its teacher's answers.
+    """One sample with its teacher's logits and pseudo-labels.
 
     Attributes:
         cloud: The points of all sweeps, the keyframe's first, in the keyframe's frame.
         pair_points: Index of the point of each pixel-point pair.
         pair_logits: The teacher's logit of each class at each pair.
-        labels: True train ids, where the data set was opened with them; label-free learning never does.
+        labels: True train ids, where the data set was opened with them; label-free training never does.
             Points of earlier sweeps have none.
-        superpoints: Number of the piece each point belongs to, -1 for the ground; None if nobody votes.
+        superpoints: Number of the piece each point belongs to, -1 for the ground; None without a vote.
         sweep_sizes: Points of each sweep, where sweeps are items of their own; empty where all are one.
         teacher_features: The teacher's own features, where the recipe needs them.
         keyframe_size: Points of the keyframe, where sweeps are merged with it.
@@ -58,7 +58,7 @@ class LiftedSample:
     keyframe_size: int | None = None
 
     def visible(self) -> Bool[Tensor, " points"]:
-        """Tell which points at least one camera sees."""
+        """Tell which points are visible to at least one camera."""
         visible = torch.zeros(len(self.cloud), dtype=torch.bool)
         visible[self.pair_points] = True
         return visible
@@ -70,7 +70,7 @@ class LiftedSample:
         return torch.where(self.visible(), summed.argmax(1), -1)
 
     def voted_labels(self) -> Int[Tensor, " points"]:
-        """Let the teacher's answers be voted on within superpoints; -1 where nobody can vote."""
+        """Pseudo-labels after the superpoint vote; -1 where no point of the superpoint has logits."""
         if self.superpoints is None:
             return self.teacher_labels()
         logits = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
@@ -79,10 +79,10 @@ class LiftedSample:
         return vote(self.superpoints, logits, self.visible())
 
     def item_from_teacher(self, kept: Int[Tensor, " kept"] | None = None) -> TrainItem:
-        """Ask for what the teacher says.
+        """Make the training item whose targets are pseudo-labels.
 
-        That is its class at every pair (released code: the argmax of the paired pixel); or, with superpoints,
-        what they voted for at every point. The pairs themselves come along.
+        A target is the teacher's class at every pair (released code: the argmax of the paired pixel); or,
+        with superpoints, their vote at every point. The pairs themselves come along.
 
         Args:
             kept: Which pairs come along; all if left out.
@@ -96,7 +96,7 @@ class LiftedSample:
         )
 
     def _pixels(self, kept: Int[Tensor, " kept"]) -> PixelTargets:
-        """Give some of the pairs, with what their pixels or their regions look like."""
+        """Give some of the pairs, with the features of their pixels or their regions."""
         points, logits = self.pair_points[kept], self.pair_logits[kept]
         if self.teacher_features is None:
             return PixelTargets(points, logits)
@@ -107,19 +107,19 @@ class LiftedSample:
         return PixelTargets(points, logits, self.teacher_features.maps.embeddings_at(pairs))
 
     def item_from_labels(self) -> TrainItem:
-        """Ask for the true label at every point.
+        """Make the training item whose targets are the true train ids of all points.
 
         Raises:
             ValueError: If the sample was read without labels.
         """
         if self.labels is None:
-            raise ValueError("learning from labels needs a data set with labels; this one was read without")
+            raise ValueError("training on labels needs a data set with labels; this one was read without")
         everywhere = torch.arange(len(self.cloud))
         return TrainItem(self.cloud, everywhere, self.labels, self.superpoints, item_sizes=self.sweep_sizes)
 
 
 def save_lifted(path: Path, lifted: LiftedSample) -> None:
-    """Write one sample's file, atomically."""
+    """Write one sample's file, atomically: positions in metres, logits as float16, labels as int16."""
     tensors = {
         "positions": lifted.cloud.positions,
         "features": lifted.cloud.features,
@@ -199,7 +199,7 @@ def load_lifted(path: Path) -> LiftedSample:
 
 
 def _tensors_of(teacher_features: TeacherFeatures) -> dict[str, Tensor]:
-    """Lay out a gaze for its file; maps in half precision, one tensor an image."""
+    """Lay out the teacher's features for their file; maps in half precision, one tensor an image."""
     tensors = {
         "image_sizes": torch.tensor(teacher_features.maps.sizes, dtype=torch.int32),
         "pair_views": teacher_features.pairs.views.to(torch.uint8),  # config allows at most 255 views

@@ -1,4 +1,4 @@
-"""Evaluation: the student, its teacher and chance on the same points of a split, point by point."""
+"""Evaluation: IoU of the student, its teacher and chance on the same points of a split."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -70,12 +70,12 @@ def evaluate(
     Args:
         run: Folder that ``pretrain`` wrote.
         data_root: The data set, with labels.
-        split: Which of its splits to evaluate on.
+        split: Which of its splits to evaluate on, all of its labelled points.
         lifted: Folder with the teacher's pseudo-labels, which other runs may share; the run's own by default.
         teacher_cache: Folder of the teacher's features of each image.
 
     Returns:
-        Scores by column: those of :data:`COLUMNS`, and ``random``.
+        Scores by column, IoU in 0..1: those of :data:`COLUMNS`, and ``random``.
 
     Raises:
         ValueError: If the run or the data cannot be read, or the split has no labels.
@@ -94,7 +94,7 @@ def open_evaluation(
     lifted: Path | None = None,
     teacher_cache: Path | None = None,
 ) -> EvaluationSplit:
-    """Open what :func:`evaluate` needs; arguments and errors are the same."""
+    """Open a run and the lifted points of a split for :func:`evaluate`, whose arguments and errors it has."""
     opened = open_run(run)
     student = opened.student()  # first: without a checkpoint, the teacher need not be run
     experiment = reopen(opened, data_root, split=split, labels=True)
@@ -103,7 +103,7 @@ def open_evaluation(
 
 
 def evaluate_split(opened: EvaluationSplit) -> dict[str, Scores]:
-    """Score an opened run on its split and write ``metrics.json``, as :func:`evaluate` does.
+    """Score an opened run on all labelled points of its split and write ``metrics.json`` (:func:`evaluate`).
 
     Raises:
         ValueError: If a sample cannot be read, the run was trained on labels of one, or there is no label.
@@ -132,7 +132,7 @@ def evaluate_samples(
 
     Args:
         student: The trained network.
-        prompts: The classes it predicts, in words.
+        prompts: The prompt classes, which it predicts.
         samples: With labels.
         mapping: From the prompts' classes to those of the labels; None if they are the same.
         knows_words: Whether the text head was ever trained; else it is not scored beside a classifier.

@@ -21,7 +21,7 @@ from clip2scene.types import IGNORE_LABEL
 
 @dataclass(frozen=True)
 class Scores:
-    """What ``metrics.json`` says about one set of predictions.
+    """Scores of one set of predictions, as ``metrics.json`` has them.
 
     Attributes:
         miou: Mean IoU over the classes present in the truth, 0..1; nan when no point was evaluated.
@@ -71,7 +71,7 @@ class Confusion:
 
     @property
     def num_classes(self) -> int:
-        """Count the classes."""
+        """Number of classes: ``counts`` is classes x classes."""
         return len(self.counts)
 
     def update(self, predicted: Int[Tensor, " points"], truth: Int[Tensor, " points"]) -> None:

@@ -1,4 +1,4 @@
-"""Evaluation of a small CLIP on towns that its training never saw: dense logits, and single views."""
+"""Evaluation of a small CLIP on towns that it was not trained on: dense logits, and single views."""
 
 import math
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def evaluate_small_clip(weights: Path | str) -> dict[str, float]:
     """Evaluate a model on 20 held-out towns.
 
     Returns:
-        Fractions by name; see :func:`evaluate_clip`.
+        Fractions in 0..1 by name; see :func:`evaluate_clip`.
     """
     return evaluate_clip(load_clip(weights), hold_out(num_towns=20, views_per_class=50))
 
@@ -57,10 +57,10 @@ def evaluate_clip(clip: Clip, held_out: HeldOut) -> dict[str, float]:
     """Evaluate zero-shot classification of views and dense prediction on held-out towns.
 
     Returns:
-        ``views <class>`` and ``views accuracy`` of :func:`evaluate_views`; ``dense <class>``, ``dense miou``
-        and ``dense accuracy`` of :func:`evaluate_dense` at the images' own size, through windows of the size
-        that the model was trained on; ``whole ...`` the same without windows; ``scales ...`` without
-        windows at three scales, averaged.
+        Fractions in 0..1: ``views <class>`` and ``views accuracy`` of :func:`evaluate_views`;
+        ``dense <class>``, ``dense miou`` and ``dense accuracy`` of :func:`evaluate_dense` at the images' own
+        size, through windows of the size that the model was trained on; ``whole ...`` the same without
+        windows; ``scales ...`` without windows at three scales, averaged.
     """
     prompts = embed_prompts(clip, held_out.classes, held_out.names, TOYTOWN_TEMPLATES)
     images, labels = held_out.images, held_out.labels
@@ -123,7 +123,7 @@ def evaluate_views(
 
 
 def hold_out(*, num_towns: int, views_per_class: int) -> HeldOut:
-    """Take six camera images in each of some held-out towns, and views of single things."""
+    """Render six camera images of 400 x 224 pixels in each of some held-out towns, and views of things."""
     toytown_of_nuscenes = torch.full((len(NUSCENES) + 1,), IGNORE_LABEL)
     for train_id, name in enumerate(TOYTOWN.classes):
         toytown_of_nuscenes[NUSCENES.classes.index(name)] = train_id

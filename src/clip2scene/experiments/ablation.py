@@ -34,7 +34,7 @@ from clip2scene.training.train import pretrain
 
 
 def train_and_evaluate(job: Job) -> None:
-    """Train a run, or what is left of it, and evaluate it."""
+    """Train a run, or the steps left of it, and evaluate it on all labelled points of ``val``."""
     pretrain(
         job.recipe,
         data_root=job.data_root,
@@ -51,7 +51,7 @@ class Variant:
     """A row of a table.
 
     Attributes:
-        name: Unique in its table.
+        name: Unique in its table; a folder is named after it.
         recipe: What is trained; its seed does not matter.
         published: The paper's mIoU in percent, by layout of the data set.
         note: What it is, in a few words.
@@ -141,7 +141,7 @@ def ablate(
         data_root: The data set, with labels to evaluate by.
         out: Folder of the table.
         seeds: One run of each variant for each of them.
-        workers: How many runs at a time, each in a process with its share of the cores.
+        workers: How many runs at a time, 1 or more, each in a process with its share of the cores.
         teacher_weights: Of all variants; as :func:`clip2scene.training.train.pretrain` takes them.
         device: Where to compute, as torch names it.
         lifted: Folder of the teacher's pseudo-labels, which other tables may share; in ``out`` by default.
@@ -278,7 +278,7 @@ class _Runner:
         """Say how the table was made, without a path of the machine."""
         done = [read_json(job.folder / "done.json") for job in self.jobs if job.is_done]
         facts = self.provenance.describe()
-        facts["data"] = f"{self.jobs[0].data_root.resolve().name}, judged on split {SPLIT}"
+        facts["data"] = f"{self.jobs[0].data_root.resolve().name}, evaluated on split {SPLIT}"
         facts["seeds"] = listed(job.recipe.seed for job in self.jobs)
         if done:
             facts["machine"] = listed(each["machine"] for each in done)

@@ -37,7 +37,7 @@ STREET_WORDS = (
     *("car", "bus", "truck", "bicycle", "person", "road", "sidewalk", "grass"),
     *("tree", "bush", "house", "wall", "pole", "sign"),
 )
-"""Words that the small CLIP knows; several of them were trained as one class."""
+"""Prompts in the small CLIP's words; several of them were trained as one class."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class World:
 
 
 WORLDS = {
-    # A network learns more from streets by the dozen than from long drives along a few.
+    # Training on streets by the dozen gives more than long drives along a few.
     "nuscenes": World(write_nuscenes, {"recording": Recording(2, 2)}, 100, 20, toytown()),
     "semantic-kitti": World(
         write_semantic_kitti,
@@ -79,8 +79,8 @@ WORLDS = {
         ),
         caveat=(
             "This world is harder than the default demo's. One camera looks ahead in place of six around: "
-            "the teacher sees a ninth of the points, and none of the ground within some metres of the "
-            "vehicle, so nobody teaches what that is called. The schedule is shorter too, 1500 clouds in "
+            "a ninth of the points are visible, and none of the ground within some metres of the "
+            "vehicle, so that has no pseudo-label. The schedule is shorter too, 1500 clouds in "
             "place of 2700."
         ),
     ),
@@ -93,8 +93,8 @@ WORLDS = {
             toytown(), name="toytown-drive-log", data=DataConfig(layout="drive-log", sweeps=2), steps=700
         ),
         caveat=(
-            "Towns and cameras are the default demo's, but half as many streets are learnt from, in half as "
-            "many steps, and 12 in place of 20 are judged on: expect lower scores that vary more."
+            "Towns and cameras are the default demo's, but half as many streets are trained on, in half as "
+            "many steps, and 12 in place of 20 are evaluated on: expect lower scores that vary more."
         ),
     ),
     "scannet": World(
@@ -103,12 +103,12 @@ WORLDS = {
         60,
         15,
         rooms(),
-        SCANNET.classes,  # without a text encoder, nothing else can be asked for
+        SCANNET.classes,  # without a text encoder, there are no other prompts
         caveat=(
-            "The teacher is a stand-in that saw 2D labels: the small image-text model knows no furniture, so "
-            "each pixel's true class, painted by the world itself, takes its place. No real teacher is that "
-            "good. The scores show that the path works indoors; they belong to a class of their own, and say "
-            "nothing beside those of a teacher that saw no label."
+            "The teacher is a stand-in trained on 2D labels: the small image-text model knows no furniture, "
+            "so each pixel's true class, painted by the world itself, takes its place. No real teacher is "
+            "that good. The scores show that the path works indoors; they belong to a class of their own, and "
+            "say nothing beside those of a teacher trained on no label."
         ),
     ),
 }
@@ -178,13 +178,13 @@ def _train(recipe: Recipe, data: Path, out: Path, cores: int) -> None:
 
 def _report(scores: dict[str, Scores], world: World) -> str:
     """Lay the columns side by side, and say in sentences what distillation gained, and what to beware of."""
-    unseen, ceiling = (100 * scores[name].miou for name in ("student_unseen", "supervised"))
+    hidden, ceiling = (100 * scores[name].miou for name in ("student_unseen", "supervised"))
     gain = 100 * (scores["student_seen"].miou - scores["teacher_seen"].miou)
     unused = "No label of a point" if world.recipe.teacher.trained_on_2d_labels else "No label"
     caveat = f"\n\n{textwrap.fill(world.caveat, 100, break_on_hyphens=False)}" if world.caveat else ""
     return (
         f"{table(scores)}\n\n"
         f"{unused} was used. On points that a camera sees, the student is {gain:+.1f} points of mIoU from\n"
-        f"its teacher's labels; on those that none sees, it scores {unseen:.1f}.\n"
-        f"The same network taught by true labels scores {ceiling:.1f} on all points.{caveat}"
+        f"its teacher's labels; on those that none sees, it scores {hidden:.1f}.\n"
+        f"The same network trained on true labels scores {ceiling:.1f} on all points.{caveat}"
     )

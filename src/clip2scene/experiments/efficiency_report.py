@@ -83,7 +83,7 @@ class Cell:
     labels: Mapping[str, Any]
 
     def percent(self, column: str = "student") -> float:
-        """Give the mIoU of a column; nan where it is not known."""
+        """Give the mIoU of a column in percent; nan where it is not known."""
         found = (self.metrics["columns"].get(column) or {}).get("miou")
         return math.nan if found is None else 100 * found
 
@@ -94,7 +94,7 @@ class Cell:
 
 
 def write_efficiency(cells: Sequence[Cell], out: Path, *, by: str, layout: str | None) -> None:
-    """Write ``table.md``, ``table.csv`` and ``figure.png``, each one whole or not at all.
+    """Write ``table.md``, ``table.csv`` and ``figure.png``, scores in percent, each whole or not at all.
 
     Args:
         cells: Every run that is done, in the order of the table.
@@ -112,7 +112,7 @@ def write_efficiency(cells: Sequence[Cell], out: Path, *, by: str, layout: str |
     if curves:
         picture = draw_curves(
             curves,
-            title="Few labels: what a start is worth",
+            title="Label efficiency: initial weights compared",
             across=f"labelled {by}s",
             up="mIoU on all points, %",
             notes=[
@@ -123,7 +123,7 @@ def write_efficiency(cells: Sequence[Cell], out: Path, *, by: str, layout: str |
 
 
 def markdown(cells: Sequence[Cell], *, by: str, layout: str | None) -> str:
-    """Lay the table out for reading."""
+    """Lay the table out in Markdown, mIoU in percent."""
     methods = list(dict.fromkeys(cell.method for cell in cells))
     methods.sort(key=lambda name: name != SCRATCH)
     amounts = list(dict.fromkeys(cell.amount for cell in cells))

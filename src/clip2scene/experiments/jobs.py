@@ -51,14 +51,14 @@ class Job:
         return marked and read_json(metrics)["split"] == SPLIT
 
     def steps_done(self) -> int:
-        """Say how many steps the run has taken."""
+        """Count the optimiser steps that the run has taken, 0..``recipe.steps``."""
         if self.is_done:
             return self.recipe.steps
         lines = _whole_lines(self.folder / "log.jsonl", last_bytes=1000)
         return int(lines[-1]["step"]) if lines else 0
 
     def minutes(self) -> float:
-        """Add up what the steps took, those too that an interruption made vain; nan without a log."""
+        """Minutes that the steps took, those too that an interruption made vain; nan without a log."""
         lines = _whole_lines(self.folder / "log.jsonl")
         return sum(line["seconds"] for line in lines) / 60 if lines else math.nan
 
@@ -91,8 +91,8 @@ def check_data(jobs: Sequence[Job]) -> str | None:
         The layout of the data set if it is the whole public one, as papers evaluate on it.
 
     Raises:
-        ValueError: If data, teacher, words or backbone are unfit, or what cuts images into superpixels is not
-            installed; it names the variant.
+        ValueError: If data, teacher, prompts or backbone are unfit, or what cuts images into superpixels is
+            not installed; it names the variant.
     """
     found: dict[str, int] = {}
     for job in _one_each(jobs, _what_it_opens):

@@ -55,8 +55,8 @@ class Method:
 def methods_of(recipe: Recipe) -> dict[str, Method]:
     """List the methods: random weights, the rivals, the paper's method, and the recipe itself.
 
-    PPKT and SLidR contrast with the teacher's image tower before its pooling, as their papers do with a
-    frozen backbone; class maps have none, so they contrast with the texts there (SLidR not at all).
+    The InfoNCE of PPKT and SLidR takes features of the teacher's image tower before its pooling, as their
+    papers do with a frozen backbone; class maps have none, so it takes the text embeddings (SLidR: not run).
     """
     tower = "own" if recipe.teacher.kind == "maskclip" else None
     ways = [Method(SCRATCH, None), Method("PPKT", contrasting(recipe, "pixel-infonce", tower))]
@@ -67,7 +67,7 @@ def methods_of(recipe: Recipe) -> dict[str, Method]:
 
 
 def labels_of(amount: str, by: Literal["scene", "keyframe"]) -> LabelsConfig:
-    """Read an amount: ``1 %`` is a share, ``3`` a number of scenes or keyframes.
+    """Read an amount of labels: ``1 %`` is a share in percent, ``3`` a number of scenes or keyframes.
 
     Raises:
         ValueError: If it is neither.
@@ -101,7 +101,7 @@ def tuning_recipe(
 
 
 def finetune_and_evaluate(starts: Mapping[str, Path], job: Job) -> None:
-    """Fine-tune a run from its method's own run of the same seed, and evaluate it."""
+    """Fine-tune a run from its method's own run of the same seed, and evaluate it on all labelled points."""
     folder = starts.get(job.variant)
     finetune(
         job.recipe,
@@ -211,7 +211,7 @@ def folder_of(amount: str) -> str:
 
 
 def read_cells(out: Path, methods: Sequence[str], amounts: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-    """Read every run of a table that is done."""
+    """Read the scores (0..1) of every run of a table that is done."""
     cells = []
     for amount in ("none", *amounts):
         table = "pretraining" if amount == "none" else folder_of(amount)

@@ -41,7 +41,7 @@ class Provenance:
         write_json(self.path, self.all())
 
     def describe(self) -> dict[str, str]:
-        """Say in words what was called and how long it took."""
+        """Say what was called and how long it took, in minutes or hours."""
         calls = self.all()
         seconds = sum(call["seconds"] for call in calls)
         workers = listed(sorted({call["workers"] for call in calls}), "or")
@@ -87,7 +87,7 @@ def today() -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time for people.
+    """Write a time in seconds for people.
 
     Example:
         >>> duration(75.0), duration(11_520.0)

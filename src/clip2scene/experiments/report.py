@@ -1,7 +1,7 @@
 """Tables of repeated experiments: Markdown to read, CSV to compute with, a figure to see.
 
 Everything is said in percent. What was measured here and what others have published stand in columns of
-their own, and so do students whose teachers saw labels of different kinds.
+their own, and so do students whose teachers were trained on labels of different kinds.
 """
 
 import csv
@@ -29,7 +29,7 @@ EVALUATED = ("student", "student_seen", "student_unseen", "teacher_seen")
 
 
 def write_report(results: Results, out: Path) -> None:
-    """Write ``table.md``, ``table.csv`` and ``figure.png`` into a folder, each one whole or not at all."""
+    """Write ``table.md``, ``table.csv`` and ``figure.png``, scores in percent, each whole or not at all."""
     with write_atomically(out / "table.md") as temporary:
         temporary.write_text(markdown(results), encoding="utf-8")
     write_csv(results, out / "table.csv")
@@ -37,7 +37,7 @@ def write_report(results: Results, out: Path) -> None:
 
 
 def markdown(results: Results) -> str:
-    """Lay a report out for reading."""
+    """Lay a report out in Markdown, scores in percent."""
     parts = [f"# {results.title}", "\n".join(f"* {name}: {text}" for name, text in results.facts.items())]
     groups = results.groups()
     for group, rows in groups.items():
@@ -98,7 +98,7 @@ def _caption(results: Results) -> str:
     compared = [each for each in differences.values() if each.num_seeds > 1]
     text = [
         "Scores are mIoU per point in percent, mean ± sample standard deviation (n - 1) over the seeds. "
-        "*Seen* points are those that at least one camera sees. The teacher is frozen: its score has no "
+        "*Seen* points are those visible to at least one camera. The teacher is frozen: its score has no "
         "spread. *min*: minutes of a run's training steps, with other runs beside it if there were workers.",
     ]
     if compared:
@@ -122,7 +122,7 @@ def _caption(results: Results) -> str:
     counts = {int(each.metrics.get("num_points", 0)) for each in results.runs if each.metrics is not None}
     if len(counts) > 1:
         text.append(
-            "**The runs were judged on different points** "
+            "**The runs were evaluated on different points** "
             f"({', '.join(f'{count:,}' for count in sorted(counts))}): their scores cannot be compared."
         )
     return "\n\n".join(text)
@@ -157,7 +157,7 @@ def write_csv(results: Results, path: Path) -> None:
 
 
 def figure(results: Results) -> Image.Image:
-    """Draw every seed of every row, and what it differs from the baseline by."""
+    """Draw the mIoU of every seed of every row, in percent, and the differences from the baseline."""
     return draw_dots(list(_dot_rows(results)), title=results.title, notes=_notes(results))
 
 

@@ -36,7 +36,7 @@ class Difference:
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Give mean and sample standard deviation (n - 1); nan where too few values are there.
+    """Mean and sample standard deviation (n - 1), in the unit of ``values``; nan for too few.
 
     Example:
         >>> spread([1.0, 3.0])
@@ -125,9 +125,9 @@ class Row:
     def group(self) -> str:
         """Say what kinds of labels were used; results of different kinds never mix."""
         if not self.label_free:
-            return "Student taught by 3D labels"
-        teacher_saw = self.teacher_trained_on_2d_labels
-        return "No 3D labels, teacher trained with 2D labels" if teacher_saw else "No labels, 2D or 3D"
+            return "Student trained on 3D labels"
+        with_2d = self.teacher_trained_on_2d_labels
+        return "No 3D labels, teacher trained with 2D labels" if with_2d else "No labels, 2D or 3D"
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class RunResult:
         row: Name of the experiment.
         seed: Of the run.
         metrics: Content of ``metrics.json``; None while there is none.
-        minutes: What its training took.
+        minutes: Minutes that its training steps took.
         failure: Why it failed, in a sentence; empty if it did not.
     """
 
@@ -154,7 +154,7 @@ class RunResult:
         return "failed" if self.failure else "waiting" if self.metrics is None else "finished"
 
     def percent(self, column: str, class_name: str | None = None) -> float:
-        """Give the mIoU of a column, or the IoU of one class; nan where it is not known."""
+        """Give the mIoU of a column, or the IoU of one class, in percent; nan where it is not known."""
         found = ((self.metrics or {}).get("columns") or {}).get(column) or {}
         fraction = found.get("miou") if class_name is None else found.get("iou", {}).get(class_name)
         return math.nan if fraction is None else 100 * fraction
@@ -190,7 +190,7 @@ class Results:
         return groups
 
     def differences(self) -> dict[str, Difference]:
-        """Compare each row of the baseline's kind with it, on all points, paired by seed."""
+        """Compare each row of the baseline's kind with it: mIoU in percent, on all points, paired by seed."""
         base = self._by_seed(self._baseline)
         return {
             row.name: paired_difference(self._by_seed(row), base)
@@ -199,7 +199,7 @@ class Results:
         }
 
     def corrected(self) -> dict[str, float]:
-        """Correct the p-values of all comparisons after Holm."""
+        """Correct the p-values (0..1) of all comparisons after Holm."""
         differences = self.differences()
         return dict(zip(differences, holm([each.p for each in differences.values()]), strict=True))
 

@@ -56,7 +56,7 @@ def _variant(name: str, recipe: Recipe, published: float | None = None, note: st
 
 
 def paper_table(recipe: Recipe) -> AblationTable:
-    """Rows of the paper's Table 3: regularisation, training strategy, sweeps, prompts."""
+    """Rows of the paper's Table 3 with its mIoU in percent: regularisation, training strategy, sweeps."""
     base, whole = plain(recipe), full(recipe)
     eq1 = {"form": "class-infonce", "class_balance": 0.0, "cosine": True, "cosine_temperature": 0.1}
     variants = (
@@ -67,7 +67,7 @@ def paper_table(recipe: Recipe) -> AblationTable:
             "without SCR",
             _change(whole, loss={"weight": 0.0}, self_training={"probability": 0.0}),
             None,
-            "StCR alone, with a guard that leaves the embeddings' offset untrained: words cannot be known; "
+            "StCR alone, with a guard that leaves the embeddings' offset untrained: no prompt can fit; "
             "the paper's 16.8 has no guard",
         ),
         _variant(
@@ -111,7 +111,7 @@ def self_training_table(recipe: Recipe) -> AblationTable:
 
 
 def words_table(recipe: Recipe) -> AblationTable:
-    """The words of other data sets' classes, on the baseline (evaluated in the data's own classes)."""
+    """Prompts of other data sets' classes, on the baseline (evaluated in the data's own classes); percent."""
     base = plain(recipe)
     variants = (
         _variant("own words", base),
@@ -130,15 +130,15 @@ def contrasting(recipe: Recipe, form: str, backbone: str | None = None) -> Recip
 
 def rivals_table(recipe: Recipe) -> AblationTable:
     """Losses of other papers with the same teacher, pairs, network and schedule."""
-    base, contrast = plain(recipe), partial(contrasting, recipe)
-    beside = "features before the teacher's pooling, which know no words; a linear layer trained beside does"
+    base, rival = plain(recipe), partial(contrasting, recipe)
+    beside = "features before the teacher's pooling; the text head is trained behind a stop-gradient"
     variants = (
         _variant("baseline", base, None, "SCR"),
         _variant("full", full(recipe), None, "SCR, StCR, S3, 3 sweeps"),
-        _variant("PPKT", contrast("pixel-infonce"), None, "pixel-point InfoNCE, 4096 pairs"),
-        _variant("SLidR", contrast("superpixel-infonce"), None, "superpixel-driven InfoNCE"),
-        _variant("PPKT, image tower", contrast("pixel-infonce", "own"), None, beside),
-        _variant("SLidR, image tower", contrast("superpixel-infonce", "own"), None, beside),
+        _variant("PPKT", rival("pixel-infonce"), None, "pixel-point InfoNCE, 4096 pairs"),
+        _variant("SLidR", rival("superpixel-infonce"), None, "superpixel-driven InfoNCE"),
+        _variant("PPKT, image tower", rival("pixel-infonce", "own"), None, beside),
+        _variant("SLidR, image tower", rival("superpixel-infonce", "own"), None, beside),
     )
     return AblationTable("rivals", "Rivals", "baseline", variants)
 

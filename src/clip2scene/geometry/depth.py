@@ -21,7 +21,7 @@ def drop_unconfirmed(
 
     A point is projected into the depth image with that camera's own intrinsics and compared with the depth of
     the pixel whose centre is nearest. So a point is dropped where it is hidden, where the surface it belonged
-    to is gone, where nothing was measured, and where the depth camera does not look.
+    to is gone, where nothing was measured, and outside the depth camera's image.
 
     Args:
         pairs: What :func:`~clip2scene.geometry.projection.project_points` returned for the colour cameras.
@@ -53,7 +53,7 @@ def _is_confirmed(positions: Float[Tensor, "points 3"], image: DepthImage, toler
 def count_contradicted(
     positions: Float[Tensor, "points 3"], image: DepthImage, *, tolerance: float = 0.05
 ) -> tuple[int, int]:
-    """Count the points that a depth image confirms, and those that it looks through and so contradicts.
+    """Count the points that a depth image confirms, and those that it contradicts by measuring farther.
 
     Points behind what was measured are hidden and say nothing.
 

@@ -23,7 +23,7 @@ def predictions(
 ) -> Iterator[tuple[str, Int[Tensor, " points"]]]:
     """Predict every point of the keyframes, one sample after another; no image is read.
 
-    Every point gets a class of the data set: words that are none of these are masked out.
+    Every point gets a class of the data set: the logits of other prompt classes are masked out.
 
     Args:
         run: Whose student predicts.
@@ -37,8 +37,8 @@ def predictions(
         ValueError: If the run has no checkpoint, a sample cannot be read, a logit is not finite, or no word
             of the run is a class of the data set.
     """
-    of_words = run.class_mapping.of_words
-    foreign = of_words < 0
+    of_prompts = run.class_mapping.of_words
+    foreign = of_prompts < 0
     if foreign.all():
         wanted = dataset.class_set.name
         raise ValueError(f"no word of run {run.folder} is a class of {wanted!r}; train it in other words")
@@ -49,11 +49,11 @@ def predictions(
                 f"the student of run {run.folder} predicts logits for {sample.token} that are not finite; "
                 "restore its checkpoint, or train anew"
             )
-        yield sample.token, of_words[logits.masked_fill(foreign, -torch.inf).argmax(1)]
+        yield sample.token, of_prompts[logits.masked_fill(foreign, -torch.inf).argmax(1)]
 
 
 def export_labels(run: Path, *, data_root: Path, out: Path, split: str = "test") -> list[Path]:
-    """Write a run's prediction for every point of a split as SemanticKITTI's benchmark asks for it.
+    """Write a run's prediction for every point of a split in the format of SemanticKITTI's benchmark.
 
     A file that an earlier call of the same run left is kept, so an interrupted call goes on where it stopped.
     No label and no image is read.

@@ -27,7 +27,7 @@ from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 
 FLAGS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
-"""What the challenge asks of each method."""
+"""What a submission states about its method."""
 
 BYTES_A_POINT = 20
 """Of nuScenes' lidar files."""

@@ -1,4 +1,4 @@
-"""Pictures of predictions: from above and over images, in classes' or in words' colours."""
+"""Pictures of predictions: from above and over images, in the colours of classes or of prompts."""
 
 import colorsys
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def draw_samples(
         run: The run, whose ``pictures`` folder they go to.
         student: Its network.
         dataset: The split.
-        paths: A file a sample, with its labels and pseudo-labels.
+        paths: A file a sample, with the labels and pseudo-labels of its points.
         count: How many samples; all when the split has fewer.
 
     Returns:

@@ -30,7 +30,7 @@ class Prediction:
     Attributes:
         text_logits: Logit of each class by the text head: that of the best of the class's names.
         classifier_logits: The same by the linear classifier; None for a student without.
-        embeddings: Every point in the text space; None unless asked for.
+        embeddings: Every point in the text space; None unless wanted.
     """
 
     text_logits: Float[Tensor, "points classes"]
@@ -100,7 +100,7 @@ def predict_labels(
 
 
 def open_split(run: Run, data_root: Path, split: str) -> Dataset:
-    """Open a split without labels, each sample with the sweeps that the run's student takes at inference."""
+    """Open a split without labels, each sample with the points that the run's student takes at inference."""
     data = run.recipe.data
     sweeps = data.sweeps if data.merge_sweeps else 1
     return build.open_dataset(data, data_root, split=split, sweeps=sweeps)

@@ -110,7 +110,7 @@ def _uncertainty_of_units(
 
 
 def read_ranking(path: Path) -> tuple[Literal["scene", "keyframe"], tuple[str, ...]]:
-    """Read what :func:`rank` wrote: what was ranked, and the names.
+    """Read what :func:`rank` wrote: "scene" or "keyframe", and the names in order.
 
     Raises:
         ValueError: If the file is something else.

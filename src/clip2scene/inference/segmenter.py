@@ -1,4 +1,4 @@
-"""Using a trained student: say the words once, then label any number of clouds."""
+"""Using a trained student: set the prompts once, then label any number of clouds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ PlaceWords = Callable[[Sequence[str]], Prompts]
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What each point of a cloud is, in the words asked for.
+    """The prompt that fits each point of a cloud best, and all scores.
 
     Attributes:
         names: The prompts, in the order they were given.
@@ -39,7 +39,7 @@ class Segmentation:
 
 
 class Segmenter:
-    """Label clouds with any words.
+    """Open-vocabulary segmentation: label the points of clouds with any words.
 
     Args:
         student: A trained network.
@@ -63,7 +63,7 @@ class Segmenter:
 
     @classmethod
     def load(cls, run: Path | str, *, words: Path | str | None = None) -> "Segmenter":
-        """Open a run's student, its words set to the classes it was trained with.
+        """Open a run's student, its prompts set to the classes it was trained with.
 
         The text encoder is opened when :meth:`set_prompts` asks for other words; with a table, never.
 
@@ -79,8 +79,8 @@ class Segmenter:
 
     @classmethod
     def of_run(cls, run: Run, *, words: Path | str | None = None) -> "Segmenter":
-        """Do as :meth:`load`, with a run that is open already."""
-        place_words = _ask_encoder(run) if words is None else open_run_table(Path(words), run)
+        """Make a segmenter of a run that is open already; see :meth:`load`."""
+        place_words = _embed_with_encoder(run) if words is None else open_run_table(Path(words), run)
         if not run.knows_words:
             place_words = _refuse_words(run)
         return cls(run.student(), run.prompts, place_words, in_channels=run.sources.in_channels)
@@ -127,18 +127,18 @@ class Segmenter:
 
 
 def _refuse_words(run: Run) -> PlaceWords:
-    """Refuse all words: only labels have trained the run, and they trained its classifier."""
+    """Refuse all words: the run was trained on labels alone, and they trained its classifier."""
 
     def refuse(names: Sequence[str]) -> Prompts:
         raise ValueError(
             f"{run.folder} was trained on labels alone, and its text head never was, so it cannot "
-            f"be asked for {', '.join(names)}; fine-tune from a label-free run to ask for words"
+            f"be prompted with {', '.join(names)}; fine-tune from a label-free run to use prompts"
         )
 
     return refuse
 
 
-def _ask_encoder(run: Run) -> PlaceWords:
-    """Embed words with the run's own text encoder, opened when the first are asked for."""
+def _embed_with_encoder(run: Run) -> PlaceWords:
+    """Embed words with the run's own text encoder, opened for the first of them."""
     text_space = cache(run.text_space)
     return lambda names: build.place_words(run.recipe.teacher, text_space(), names)

@@ -49,9 +49,9 @@ def class_colours(labels: Int[Tensor, " points"], class_set: ClassSet) -> UInt8[
 def error_colours(
     predicted: Int[Tensor, " points"], truth: Int[Tensor, " points"]
 ) -> UInt8[Tensor, "points 3"]:
-    """Colour points green where the answer is right and red where it is wrong.
+    """Colour points green where the prediction is right and red where it is wrong.
 
-    Points without a true label, or without an answer, are grey (scores count the latter as wrong).
+    Points without a true label, or without a prediction, are grey (scores count the latter as wrong).
     """
     verdict = (predicted == truth).long()
     verdict[(truth == IGNORE_LABEL) | (predicted == IGNORE_LABEL)] = 2
@@ -263,7 +263,7 @@ def _row(images: Sequence[Image.Image], titles: Sequence[str], cell: int, gap: i
 
 
 def save_png(path: Path, image: Image.Image) -> None:
-    """Write a picture as PNG, atomically."""
+    """Write a picture (8 bits a channel) as PNG, atomically."""
     with write_atomically(path) as temporary:
         image.save(temporary, format="PNG")
 

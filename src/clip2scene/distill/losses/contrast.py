@@ -72,7 +72,7 @@ def kl_divergence(
     """KL divergence of the student's class distribution from the teacher's: CLIP2Scene, Table 3, baseline.
 
     KL(softmax(teacher / T) || softmax(student / T)) T^2, averaged over pairs. A teacher whose logits are
-    cosines gives almost uniform distributions at T = 1, and the student learns to copy them.
+    cosines gives almost uniform distributions at T = 1, and the student is trained to copy them.
 
     Args:
         student: Logits of each pair's point.

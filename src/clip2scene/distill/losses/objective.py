@@ -25,10 +25,10 @@ class StepInputs:
 
     Attributes:
         student: The network in training.
-        point_features: The backbone's features of each point, before the head into the text space.
+        point_features: The backbone's features of each point, before the text head.
         batch: Points, targets and pixel-point pairs.
         prompts: Text embeddings of the classes.
-        anchor: The frozen student as it was at step 0; None unless a term asks for it.
+        anchor: The frozen student as it was at step 0; None unless a term needs it.
     """
 
     student: Embedder
@@ -57,7 +57,7 @@ class StepInputs:
         return self.point_features.index_select(0, self.pixels.points)
 
     def stop_gradient(self) -> "StepInputs":
-        """Give the same inputs with a stop-gradient between the backbone and whatever reads its features."""
+        """Give the same inputs with a stop-gradient at the features of the points: the backbone gets none."""
         return replace(self, point_features=self.point_features.detach())
 
 
@@ -67,7 +67,7 @@ class Term(Protocol):
 
     @property
     def name(self) -> str:
-        """The paper's abbreviation, in lower case."""
+        """The paper's abbreviation, in lower case: the term's key in ``log.jsonl``."""
 
     def __call__(self, step: StepInputs) -> Float[Tensor, ""]:
         """Compute the term, weight included."""
@@ -75,7 +75,7 @@ class Term(Protocol):
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: the sum of its terms. A term that is switched off is not in the tuple."""
+    """The loss to minimise, the sum of its terms. A term that is switched off is not in the tuple."""
 
     terms: tuple[Term, ...]
 
@@ -136,7 +136,7 @@ class StCR:
         temperature: lambda of Eq. 4; the paper has 1.
         guard: What rules out the collapse to one vector (:func:`.consistency.guarded`).
         own_head: Whether points go through a projection head of the term's own (Sec. 4.3). Without another
-            term that trains the head into the text space, this one trains that head instead.
+            term that trains the text head, this one trains that head instead.
         name: Key in the log.
     """
 
@@ -166,13 +166,13 @@ class StCR:
 
 @dataclass(frozen=True)
 class PPKT:
-    """Pixel-point InfoNCE (Liu et al. 2021, Eq. 1)."""
+    """Pixel-point InfoNCE (Liu et al. 2021, Eq. 1) over cosines in -1..1, divided by ``temperature``."""
 
     temperature: float = 0.07
     name: str = "ppkt"
 
     def __call__(self, step: StepInputs) -> Float[Tensor, ""]:
-        """Contrast each pair's point with the pixels of all pairs."""
+        """InfoNCE of each pair's point with the pixels of all pairs: 0 or more."""
         pixels, heads = step.pixels, step.student.local
         targets = pixels.embeddings
         if targets is None:  # class maps: a pixel's feature is its class's text
@@ -186,13 +186,13 @@ class PPKT:
 
 @dataclass(frozen=True)
 class SLidR:
-    """Superpixel-superpoint InfoNCE (Sautier et al. 2022, Eq. 2)."""
+    """Superpixel-superpoint InfoNCE (Sautier et al. 2022, Eq. 2): dot products over ``temperature``."""
 
     temperature: float = 0.07
     name: str = "slidr"
 
     def __call__(self, step: StepInputs) -> Float[Tensor, ""]:
-        """Contrast the mean of each superpixel's points with all superpixels."""
+        """InfoNCE of the mean of each superpixel's points with all superpixels: 0 or more."""
         regions, heads = step.pixels.superpixels, step.student.local
         assert regions is not None
         targets = regions.embeddings

@@ -24,9 +24,10 @@ def class_infonce(
 
         loss = sum over c of  logsumexp_negatives(D / tau) - logsumexp_positives(D / tau)
 
-    with ``D`` the dot product of text and point. It contrasts *points for a class*; the contrast of *classes
-    for a point* is :func:`point_cross_entropy`. Read literally, the denominator holds the negatives alone, so
-    the loss has no lower bound and may be negative. At equal logits a class adds log(negatives / positives).
+    with ``D`` the dot product of text and point. It compares the *points of a class*; the softmax over the
+    *classes of a point* is :func:`point_cross_entropy`. Read literally, the denominator holds the negatives
+    alone, so the loss has no lower bound and may be negative. At equal logits a class adds
+    log(negatives / positives).
 
     Args:
         logits: Dot products of point features and class texts, before the temperature.
@@ -48,8 +49,8 @@ def class_infonce(
         return logits.sum() * 0.0
     logits, positive = logits[:, usable] / temperature, positive[:, usable]
     attracted = logits.masked_fill(~positive, -torch.inf).logsumexp(0)
-    contrast = logits.masked_fill(positive, -torch.inf)
-    return (contrast.logsumexp(0) - attracted).sum()
+    repelled = logits.masked_fill(positive, -torch.inf)
+    return (repelled.logsumexp(0) - attracted).sum()
 
 
 def point_cross_entropy(
