@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clip2scene.cli.commands import segment
 from tests.lifting import lift
 
+from clip2scene.cli.commands import segment
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
 from clip2scene.datasets.label_subset import choose
 from clip2scene.distill.lifted import load_lifted

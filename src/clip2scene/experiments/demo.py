@@ -107,8 +107,8 @@ WORLDS = {
         caveat=(
             "The teacher is a stand-in trained on 2D labels: the small image-text model knows no furniture, "
             "so each pixel's true class, painted by the world itself, takes its place. No real teacher is "
-            "that good. The scores show that the path works indoors; they belong to a class of their own, and "
-            "say nothing beside those of a teacher trained on no label."
+            "that good. The scores show that the path works indoors; they belong to a class of their own, "
+            "and say nothing beside those of a teacher trained on no label."
         ),
     ),
 }
