@@ -71,7 +71,7 @@ def open_dataset(
     sweeps: int | None = None,
     need_images: bool = False,
 ) -> Dataset:
-    """Open a split of the data set that lies at ``root``.
+    """Open a split of the data set at ``root``: samples with points in metres, images of 0..255.
 
     Args:
         data: Its layout and classes.
@@ -168,7 +168,7 @@ def build_student(
     pixel_channels: int | None = None,
     num_classes: int | None = None,
 ) -> Embedder:
-    """Make the 3D network with fresh weights.
+    """Make the 3D network with fresh weights: positions and features of points to ``points text`` embeddings.
 
     Args:
         recipe: Which network.

@@ -165,7 +165,7 @@ def save_checksummed(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_checksummed(path: Path) -> dict[str, Tensor]:
-    """Read what :func:`save_checksummed` wrote; a file of an earlier version has no checksum to check.
+    """Read what :func:`save_checksummed` wrote, shape and dtype kept; earlier versions wrote no checksum.
 
     Raises:
         ValueError: If the file is missing or damaged.

@@ -51,7 +51,7 @@ def run_isolated(
             that a module defines.
         tasks: What to do it with.
         workers: How many at a time. One works in this process, where its progress bars are visible.
-        meanwhile: Called every few seconds while others work.
+        meanwhile: Called every 2 seconds while others work.
 
     Yields:
         A task, and in a sentence why it failed; an empty text when it did not.

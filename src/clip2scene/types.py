@@ -179,5 +179,5 @@ class Prompts:
         return normalize(sums.index_add_(0, self.class_of_name, self.embeddings), dim=1)
 
     def to(self, device: torch.device) -> "Prompts":
-        """Copy the tensors to ``device``."""
+        """Copy the tensors to ``device``, dtypes unchanged."""
         return Prompts(self.classes, self.names, self.class_of_name.to(device), self.embeddings.to(device))

@@ -75,8 +75,8 @@ def test_a_choice_of_nothing_is_refused(options, message):
 def test_what_is_held_out_is_labelled_but_not_learnt_from():
     subset = choose(SCENES, count=4, holdout=0.25)
     assert {SCENES[token] for token in subset.held_out} == {subset.units[-1]}
-    assert set(subset.taught) | set(subset.held_out) == set(subset.tokens)
-    assert not set(subset.taught) & set(subset.held_out)
+    assert set(subset.trained_on) | set(subset.held_out) == set(subset.tokens)
+    assert not set(subset.trained_on) & set(subset.held_out)
 
 
 def test_single_points_are_shared_by_the_samples_of_a_scene_and_nested():

@@ -243,7 +243,7 @@ def broken(root, tmp_path, how):
         ("no config", "config.json is missing"),
         ("no colours", "preprocessor_config.json is missing"),
         ("half the colours", "gives None as mean or standard deviation"),
-        ("text", "BertModel, which does not look at pictures"),
+        ("text", "BertModel, which takes no images"),
         ("no model", "no vision model that can be read"),
     ],
 )

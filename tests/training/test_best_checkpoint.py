@@ -14,7 +14,7 @@ def test_the_checkpoint_that_is_best_on_held_out_labels_is_kept(tune):
     assert set(scores) == {"4"}
     chosen = load_checkpoint(run.folder / "chosen.safetensors")
     assert chosen.step == 4
-    assert not set(run.subset.taught) & set(run.subset.held_out)
+    assert not set(run.subset.trained_on) & set(run.subset.held_out)
     used = run.student().state_dict()
     assert all(torch.equal(chosen.model[name], tensor) for name, tensor in used.items())
 

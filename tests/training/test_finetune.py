@@ -39,7 +39,7 @@ def painted(tiny_toytown, tmp_path, label_files):
             shutil.copytree(tiny_toytown, root)
         files = label_files(root)
         subset = choose({token: token for token in files}, holdout=0.5)
-        for token, raw_id in zip([*subset.taught, *subset.held_out], raw_ids, strict=True):
+        for token, raw_id in zip([*subset.trained_on, *subset.held_out], raw_ids, strict=True):
             files[token].write_bytes(bytes([raw_id]) * files[token].stat().st_size)
         return root
 

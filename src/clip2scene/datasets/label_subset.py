@@ -55,7 +55,7 @@ class Subset:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
-    def taught(self) -> tuple[str, ...]:
+    def trained_on(self) -> tuple[str, ...]:
         """Name the samples that are trained on."""
         return tuple(token for token in self.tokens if token not in set(self.held_out))
 

@@ -151,7 +151,7 @@ def lift_split(
         backbone: An image model whose features are kept in place of the teacher's own.
 
     Returns:
-        One path a sample, in the data set's order.
+        One path a sample, in the data set's order; logits are kept as float16.
 
     Raises:
         ValueError: If a sample is bad, or no camera sees any point of the whole split.

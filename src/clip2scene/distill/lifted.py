@@ -176,7 +176,7 @@ def _damaged(path: Path, error: Exception) -> ValueError:
 
 
 def load_lifted(path: Path) -> LiftedSample:
-    """Read what :func:`save_lifted` wrote.
+    """Read what :func:`save_lifted` wrote, as float32 and int64.
 
     Raises:
         ValueError: If the file is missing or damaged.

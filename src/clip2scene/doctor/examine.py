@@ -215,9 +215,7 @@ def _costs(
     except ValueError as error:
         return [Line("note", "costs", f"not estimated: {error}")]
     disk = f"{size / 1e6:.1f} MB a sample, {count * size / 1e9:.2g} GB for {count} samples"
-    lines = [Line("ok", "costs", f"disk for the teacher's answers: {disk}")]
-    text = (
-        f"reading takes {read:.2f} s a sample; with the package's own image model looking, {seconds:.2f} s, "
-    )
+    lines = [Line("ok", "costs", f"disk for the pseudo-labels: {disk}")]
+    text = f"reading takes {read:.2f} s a sample; with the package's own image model, {seconds:.2f} s, "
     text += f"{count * seconds / 3600:.2g} hours for the split, once; a larger model takes longer"
     return [*lines, Line("ok", "costs", text)]

@@ -136,6 +136,9 @@ def evaluate_samples(
         samples: With labels.
         mapping: From the prompts' classes to those of the labels; None if they are the same.
         knows_words: Whether the text head was ever trained; else it is not scored beside a classifier.
+
+    Returns:
+        Scores by column; IoU and accuracy in 0..1.
     """
     mapping = mapping or ClassMapping(prompts.classes, torch.arange(len(prompts.classes)))
     columns = COLUMNS if student.classifier is None or not knows_words else (*COLUMNS, *WORD_COLUMNS)
@@ -181,7 +184,7 @@ def evaluate_point_clip(
         teacher_weights: Folder or hub id of the image-text model; None takes the small one in the package.
 
     Returns:
-        Scores of ``point_clip`` as published, of ``centred`` embeddings (see
+        Scores in 0..1 of ``point_clip`` as published, of ``centred`` embeddings (see
         :func:`clip2scene.teacher.pointclip.point_clip`), and of ``random``.
 
     Raises:

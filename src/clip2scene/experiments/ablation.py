@@ -147,7 +147,7 @@ def ablate(
         lifted: Folder of the teacher's pseudo-labels, which other tables may share; in ``out`` by default.
 
     Returns:
-        ``out/table.md``.
+        ``out/table.md``, mIoU in percent.
 
     Raises:
         ValueError: Before any training if a recipe, the data, the teacher, the device or ``out`` is unfit.

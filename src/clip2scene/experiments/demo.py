@@ -128,7 +128,7 @@ def run_demo(out: Path | None = None, *, data: str = "nuscenes", seed: int = 0) 
         seed: Fixes the training; the towns are the same for every seed.
 
     Returns:
-        The report that is also written to ``report.txt``.
+        The report that is also written to ``report.txt``: scores in percent, time in minutes.
 
     Raises:
         ValueError: If there is no such world, or ``out`` holds the demo of another one or of another seed.

@@ -70,7 +70,7 @@ class Cell:
         method: How it was initialised.
         amount: What part of the labels it used; "none" for its label-free training.
         seed: Of the run.
-        metrics: Content of its ``metrics.json``.
+        metrics: Content of its ``metrics.json``, scores in 0..1.
         done: Content of its ``done.json``.
         labels: Content of its ``labels.json``; empty without labels.
     """

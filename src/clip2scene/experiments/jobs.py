@@ -32,7 +32,7 @@ class Job:
         lifted: Folder of the teacher's pseudo-labels, shared by all runs.
         data_root: The data set.
         teacher_weights: As :func:`clip2scene.training.train.pretrain` takes them.
-        device: Where to compute.
+        device: Where to compute, as torch names it.
     """
 
     variant: str

@@ -143,7 +143,7 @@ def label_efficiency(
         calls: ``workers``, ``teacher_weights`` and ``device``, as ``ablate`` takes them.
 
     Returns:
-        ``out/table.md``.
+        ``out/table.md``, mIoU in percent.
 
     Raises:
         ValueError: If a name or an amount is unknown; and as ``ablate`` does.

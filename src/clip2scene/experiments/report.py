@@ -201,7 +201,7 @@ def table_of(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def plus_minus(values: Sequence[float], *, sign: str = "") -> str:
-    """Write mean and standard deviation; the mean alone for one value.
+    """Write mean and standard deviation, in percent as given; the mean alone for one value.
 
     Example:
         >>> plus_minus([1.0, 3.0]), plus_minus([1.0], sign="+"), plus_minus([])

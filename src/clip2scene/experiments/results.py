@@ -137,7 +137,7 @@ class RunResult:
     Attributes:
         row: Name of the experiment.
         seed: Of the run.
-        metrics: Content of ``metrics.json``; None while there is none.
+        metrics: Content of ``metrics.json``, scores in 0..1; None while there is none.
         minutes: Minutes that its training steps took.
         failure: Why it failed, in a sentence; empty if it did not.
     """

@@ -129,7 +129,7 @@ def contrasting(recipe: Recipe, form: str, backbone: str | None = None) -> Recip
 
 
 def rivals_table(recipe: Recipe) -> AblationTable:
-    """Losses of other papers with the same teacher, pairs, network and schedule."""
+    """Losses of other papers (InfoNCE over pixels or superpixels), same teacher, pairs and network."""
     base, rival = plain(recipe), partial(contrasting, recipe)
     beside = "features before the teacher's pooling; the text head is trained behind a stop-gradient"
     variants = (

@@ -66,7 +66,7 @@ def export_labels(run: Path, *, data_root: Path, out: Path, split: str = "test")
             which run they are of.
 
     Returns:
-        The files, one a sample.
+        The files, one a sample: a uint32 raw id a point.
 
     Raises:
         ValueError: If the run, the data or what already lies in ``out`` is unfit.

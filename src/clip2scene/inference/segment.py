@@ -38,7 +38,8 @@ def segment_files(
         words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
 
     Returns:
-        For each cloud ``NAME.npz`` (labels, scores, names), ``NAME.ply`` (coloured) and ``NAME.png``.
+        For each cloud ``NAME.npz`` (labels int64, scores float16 in 0..1, names), ``NAME.ply`` (coloured
+        points) and ``NAME.png``.
 
     Raises:
         ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, or two have the same name.
@@ -62,7 +63,7 @@ def segment_files(
 
 
 def picture_sample(run: Run, sample: Sample, words: Sequence[str]) -> Path:
-    """Label a sample with any words, and draw it from above.
+    """Label the points of a sample with any words, and draw them from above.
 
     Args:
         run: The run.

@@ -18,7 +18,7 @@ _LEAST_COSINE = 0.5  # one model embeds a name in two wordings closer than that,
 def embed_words(
     words: Sequence[str], *, teacher_weights: str | None = None, run: Path | None = None
 ) -> TextTable:
-    """Embed words into a table: each the mean over all prompt templates, of unit length.
+    """Embed words into a table: each the mean over all prompt templates, of unit length, float32.
 
     Args:
         words: At least one word or phrase, all different.
@@ -89,7 +89,8 @@ def check_space(table: TextTable, prompts: Prompts, space: str) -> None:
     Args:
         table: The words to label with.
         prompts: The words that the student was trained with.
-        space: Fingerprint of its text space; empty if not known. Then the names that both have tell.
+        space: Fingerprint of its text space; empty if not known. Then the
+            cosine (-1..1) of the names that both have decides.
 
     Raises:
         ValueError: If the table is of another model, as far as can be known.

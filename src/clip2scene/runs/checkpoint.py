@@ -34,8 +34,8 @@ class Checkpoint:
     """All that a run needs to go on, or a trained network to be used.
 
     Attributes:
-        model: Weights and buffers by name, as ``state_dict()`` gives them.
-        step: Optimiser steps done.
+        model: Weights and buffers by name, in the shape and dtype of ``state_dict()``.
+        step: Optimiser steps done, 0 or more.
         config: The resolved settings, as plain values.
         provenance: Where it comes from: versions, hashes of the teacher and of the data, as plain values.
         optimizer: What a resumed run needs beside the model, nested as it likes; empty for a network that is
@@ -57,7 +57,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
     Args:
         path: The file; its folder is made when missing.
-        checkpoint: What to write. Tensors may live on any device.
+        checkpoint: What to write. Tensors may live on any device; shape and dtype are kept.
 
     Raises:
         ValueError: If the state holds something that neither is a tensor nor fits JSON.
@@ -88,7 +88,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         path: The name it was saved under.
 
     Returns:
-        The checkpoint, its tensors on the CPU, bit for bit as saved.
+        The checkpoint, its tensors on the CPU, bit for bit as saved, in shape and dtype.
 
     Raises:
         ValueError: If neither file can be read, or the file is something else or of another format; the

@@ -97,7 +97,7 @@ def load_init(
     Args:
         student: Its other layers stay as they are.
         weights: As :class:`InitWeights` has them; without a classifier's, if it is to know other classes.
-        text: Direction of each class in the text space. With it, a classifier begins where the text head
+        text: Unit vector of each class in the text space. With it, a classifier begins where the text head
             stands: the same logits, but for classes of several names.
 
     Raises:

@@ -130,7 +130,7 @@ class Run:
         return load_clip(weights or build.SMALL_CLIP)
 
     def new_student(self) -> Embedder:
-        """Make the network with fresh weights."""
+        """Make the network with fresh weights: points in metres to ``points text`` embeddings."""
         return build.build_student(
             self.recipe,
             in_channels=self.sources.in_channels,
@@ -140,7 +140,7 @@ class Run:
         )
 
     def student(self) -> Embedder:
-        """Load the trained network, ready to predict.
+        """Load the trained network in evaluation mode, in float32.
 
         Raises:
             ValueError: If there is no whole checkpoint.
@@ -168,7 +168,7 @@ class Run:
             write_json(self.folder / LABELS, labels | {LABELS_USED: used})
 
     def log(self, **values: float | int) -> None:
-        """Append a line to the log."""
+        """Append a line to the log: the step, the loss and its terms, seconds."""
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(values) + "\n")
 
@@ -195,7 +195,7 @@ def save_prompts(folder: Path, prompts: Prompts) -> None:
 
 
 def load_prompts(folder: Path) -> Prompts:
-    """Read what :func:`save_prompts` wrote.
+    """Read what :func:`save_prompts` wrote: embeddings ``Float[Tensor, "names channels"]``, unit vectors.
 
     Raises:
         ValueError: If a file is missing or damaged.

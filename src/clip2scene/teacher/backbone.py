@@ -163,7 +163,7 @@ def _load_vision_model(folder: Path) -> nn.Module:
         ) from None
     if model.main_input_name != "pixel_values":
         raise ValueError(
-            f"{folder} holds a {type(model).__name__}, which does not look at pictures; name a vision model"
+            f"{folder} holds a {type(model).__name__}, which takes no images; name a vision model"
         )
     # Neither a pooling head nor the mask token has a part in the feature map.
     lacking = {name for name in report["missing_keys"] if not _unused(name)}

@@ -15,7 +15,7 @@ def build_optimiser(
 ) -> torch.optim.Optimizer:
     """Make the optimiser; SGD is the released code's (momentum 0.9, dampening 0.1).
 
-    Each group of its parameters has its factor on the learning rate under "scale".
+    Each group of its parameters has its factor (0..1 for the backbone) on the learning rate under "scale".
     """
     rate, decay = optimiser.learning_rate, optimiser.weight_decay
     groups = _groups(student, tuning)

@@ -61,7 +61,7 @@ def cache_teacher(
         announce: Called with the estimate before the work begins.
 
     Returns:
-        The estimate, of all images, those in the cache included.
+        The estimate in bytes and seconds, of all images, those in the cache included.
 
     Raises:
         ValueError: If the data or the teacher cannot be read, the teacher has no features (label maps are on

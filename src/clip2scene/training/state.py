@@ -26,7 +26,7 @@ class TrainState:
     """The state of training: weights, optimiser, EMA of the weights, and the step reached.
 
     Args:
-        student: The network.
+        student: The network, in float32.
         recipe: How it is optimised.
     """
 

@@ -83,8 +83,8 @@ def pretrain(
             if it had never stopped.
         teacher_weights: Folder or hub id of a CLIP or SigLIP model, a .pt file of OpenAI's, or the file of
             text embeddings that label maps need. Without it, the small model in the package.
-        teacher_cache: Folder of the teacher's features of each image, which cache-teacher filled, or that is
-            filled now.
+        teacher_cache: Folder of the teacher's features of each image (float16 or int8), which cache-teacher
+            filled, or that is filled now.
         device: As torch names it. Only cpu has been tested.
         save_every: Steps between checkpoints.
         lifted: Folder of the pseudo-labels, which other runs may share; the run's own by default.
@@ -177,7 +177,7 @@ def _lift_labels(run: Run, experiment: Experiment, lifted: Path | None) -> tuple
     """Lift the labelled samples, and refuse labels that are too few to train on."""
     subset, names = run.subset, run.prompts.classes
     assert subset is not None
-    paths = lift_run(run, experiment, into=lifted, tokens=subset.taught)
+    paths = lift_run(run, experiment, into=lifted, tokens=subset.trained_on)
     held_out = lift_run(run, experiment, into=lifted, tokens=subset.held_out) if subset.held_out else []
     trained, kept = (
         dict(zip(names, train_set(run, each).count_targets(len(names)).tolist(), strict=True))
@@ -202,8 +202,8 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
     """Refuse labels that lack a class, unless the recipe allows it; and those that train nothing at all.
 
     Args:
-        trained: Points of each class that are trained on.
-        held_out: Points of each class that are held out.
+        trained: Number of points of each class that are trained on.
+        held_out: Number of points of each class that are held out.
         labels: Which labels are used.
 
     Raises:

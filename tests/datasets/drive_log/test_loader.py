@@ -144,7 +144,7 @@ def test_without_poses_clouds_are_in_the_order_of_their_names(log):
     (log / "poses.csv").unlink()
     (log / "images.csv").unlink()
     assert DriveLog(log).tokens == NAMES
-    with pytest.raises(ValueError, match=r"poses.csv is missing, which 2 sweeps are carried by"):
+    with pytest.raises(ValueError, match=r"poses.csv is missing, which 2 sweeps are moved by"):
         DriveLog(log, sweeps=2)
 
 

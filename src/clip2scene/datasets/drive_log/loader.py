@@ -110,7 +110,7 @@ class DriveLog:
                 have none. Without, ``labels/`` is never touched.
             class_set: Classes to translate labels to; None takes those of ``classes.json``.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are the clouds
-                just before, of any split, carried by ``poses.csv``; where a drive begins there are fewer. A
+                just before, of any split, moved by ``poses.csv``; where a drive begins there are fewer. A
                 gap of more than 1 s is taken for the end of a drive.
             need_images: Whether to leave out the samples that have no image.
 
@@ -390,7 +390,7 @@ def _read_times(root: Path, clouds: dict[str, Path], sweeps: int) -> tuple[Traje
     if not path.exists():
         if sweeps > 1:
             raise ValueError(
-                f"{path} is missing, which {sweeps} sweeps are carried by; add it, or use sweeps=1"
+                f"{path} is missing, which {sweeps} sweeps are moved by; add it, or use sweeps=1"
             )
         return None, {}
     trajectory, time_of = read_poses(path)

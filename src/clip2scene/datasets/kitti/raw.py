@@ -78,7 +78,7 @@ class KittiRaw:
                 ``image_02/data`` and ``oxts/data``, and ``DATE/calib_*.txt``.
             split: A name in ``splits.json`` at the root, which lists drives; without one, ``train`` is all.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are those just
-                before, at 10 Hz, carried by the poses of ``oxts/data``; where a drive begins, or its
+                before, at 10 Hz, moved by the poses of ``oxts/data``; where a drive begins, or its
                 recording has a gap, there are fewer.
             need_images: Whether to leave out the samples that have no image.
 

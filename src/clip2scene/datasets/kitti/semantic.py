@@ -138,7 +138,7 @@ class SemanticKitti:
                 have none. Without, ``labels/`` is never touched.
             class_set: Classes to translate the raw labels to. Moving things count as standing ones.
             sweeps: Sweeps of each sample, 1 to 10, the keyframe included. The earlier ones are those just
-                before, at 10 Hz, carried by ``poses.txt``; where a sequence begins there are fewer.
+                before, at 10 Hz, moved by ``poses.txt``; where a sequence begins there are fewer.
             need_images: Whether to leave out the samples that have no image.
 
         Raises:

@@ -227,7 +227,7 @@ class ScanNet:
             return scannet_scene.read_labels(scannet_scene.labels_path(folder), positions, self.class_set)
         labels, unknown = scannet_scene.read_categories(folder, len(positions), self._ids, self.class_set)
         if unknown:
-            _log.warning("%s: %d things have a word that is in no table; not judged", folder.name, unknown)
+            _log.warning("%s: %d things have a word that is in no table; not evaluated", folder.name, unknown)
         return labels
 
 

@@ -105,7 +105,7 @@ def read_labels(
                 f"{path}: {told}, expected NYU40's ids, whole numbers in 0..{_LAST_NYU40}, in all but a few; "
                 "use ScanNet's own _vh_clean_2.labels.ply"
             )
-        _log.warning("%s: %s, which is none of NYU40's ids; not judged", path.name, told)
+        _log.warning("%s: %s, which is none of NYU40's ids; not evaluated", path.name, told)
     return train_ids(raw, class_set)
 
 

@@ -63,7 +63,7 @@ class StepInputs:
 
 @runtime_checkable
 class Term(Protocol):
-    """One summand of the loss, already weighted; ``name`` is its key in ``log.jsonl``."""
+    """One summand of the loss, a weighted scalar ``Float[Tensor, ""]``; ``name`` is its key in the log."""
 
     @property
     def name(self) -> str:
@@ -206,7 +206,7 @@ class SLidR:
 
 @dataclass(frozen=True)
 class KL:
-    """KL divergence from the teacher's class distribution (CLIP2Scene, Table 3, baseline)."""
+    """KL divergence, 0 or more, from the teacher's class distribution (CLIP2Scene, Table 3, baseline)."""
 
     temperature: float = 1.0
     name: str = "kl"
