@@ -1,1 +1,3 @@
-PAIRING = {"min_depth": 1.0, "occlusion_test": True}
+from clip2scene.distill.lift import PairingOptions
+
+PAIRING = PairingOptions()
