@@ -5,7 +5,7 @@
 Makes a small toytown in each layout in a temporary folder; PandaSet is read where ``CLIP2SCENE_DATA`` names a
 folder that holds ``pandaset-002``. Rates of one process are samples for each second of its own processor
 time, on one thread, with files that have just been read once; the last three columns are samples for each
-second waited, with so many processes that read ahead. "carry" lets the small image-text model of the package
+second waited, with so many processes that read ahead. "lift" lets the small image-text model of the package
 look (for PandaSet, class maps that lie on the disk are read), so it is what a first run takes once.
 
 Memory is that of a process of its own that reads every cloud, image and pair once and keeps none: "held" is
@@ -58,7 +58,7 @@ COLUMNS = {
     "cloud": "cloud",
     "images": "images",
     "pairs": "pairs",
-    "carry": "carry",
+    "lift": "lift",
     "read": "read carried",
     "batch": "batch",
     **{f"readers{number}": f"batch, {number} ahead" for number in READERS},
@@ -161,7 +161,7 @@ def lift(
     prompts = build.build_prompts(teaching, space, words, partly=True)
     teacher = build.build_teacher(teaching, space, prompts, few.dataset)
     teacher(few[0])  # warm
-    with timed(rates, "carry", len(few.tokens)):
+    with timed(rates, "lift", len(few.tokens)):
         paths = lift_split(few, teacher, prompts, folder, options=options)
     with timed(rates, "read", len(paths)):
         for path in paths:

@@ -14,7 +14,7 @@ from clip2scene import build
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.metrics import Confusion
 from clip2scene.inference.predict import predict
-from clip2scene.runs.pseudo_labels import lift_run, reopen
+from clip2scene.runs.reopen import lift_run, reopen
 from clip2scene.runs.run import open_run
 from clip2scene.types import Prompts
 

@@ -1,6 +1,6 @@
 """What tests do with a run's pseudo-labels."""
 
-from clip2scene.runs.pseudo_labels import lift_run, reopen
+from clip2scene.runs.reopen import lift_run, reopen
 
 
 def lift(run, data_root, *, split, labels=False, into=None):

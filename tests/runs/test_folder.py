@@ -9,7 +9,7 @@ from clip2scene.io import write_json
 from clip2scene.parallel import file_lock
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.folder import announce, check_folder, clear_half_started, resolve_weights
-from clip2scene.runs.pseudo_labels import reopen
+from clip2scene.runs.reopen import reopen
 from clip2scene.runs.sources import Sources
 from clip2scene.training.train import pretrain
 

@@ -15,7 +15,7 @@ from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
 from clip2scene.inference.predict import predict_labels
 from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
-from clip2scene.runs.pseudo_labels import lift_run, reopen
+from clip2scene.runs.reopen import lift_run, reopen
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.clip.load import load_clip

@@ -19,7 +19,7 @@ from clip2scene.inference.figures import draw_samples
 from clip2scene.inference.segment import picture_sample
 from clip2scene.recipes import rooms, supervised, toytown
 from clip2scene.runs.create import create_or_resume
-from clip2scene.runs.pseudo_labels import lift_run
+from clip2scene.runs.reopen import lift_run
 from clip2scene.toytown.rooms.room_scan import Walk
 from clip2scene.toytown.writers.layouts import (
     write_drive_log,

@@ -22,7 +22,7 @@ from clip2scene.runs.folder import (
     resolve_weights,
 )
 from clip2scene.runs.init_weights import InitWeights, initial_student
-from clip2scene.runs.pseudo_labels import reopen
+from clip2scene.runs.reopen import reopen
 from clip2scene.runs.run import Run, open_run, save_prompts
 from clip2scene.runs.sources import Sources
 from clip2scene.teacher.text_table import TextTable

@@ -14,6 +14,7 @@
 ``log.jsonl``           one line a step: loss, its terms, time
 ``carried/``            pseudo-labels by split; may be deleted
 ``metrics.json``        what the last evaluation found
+``unfinished.json``     what is being written while a run begins; ``lock`` says that somebody trains in it
 ======================  ================================================================================
 """
 

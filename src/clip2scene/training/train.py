@@ -20,7 +20,7 @@ from clip2scene.parallel import check_device, count_cores, file_lock, prefetch, 
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.folder import LOCK, release_folder
 from clip2scene.runs.init_weights import InitWeights, initial_student
-from clip2scene.runs.pseudo_labels import lift_run
+from clip2scene.runs.reopen import lift_run
 from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
 from clip2scene.training.best_checkpoint import keep_best

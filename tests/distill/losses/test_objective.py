@@ -180,3 +180,8 @@ def test_a_term_without_what_it_needs_says_so():
     step = make_step()
     with pytest.raises(AssertionError, match="needs pixel-point pairs"):
         KL()(replace(step, batch=replace(step.batch, pixels=None)))
+
+
+def test_two_terms_of_one_name_are_refused():
+    with pytest.raises(AssertionError, match="names of their own, got .'scr', 'scr'."):
+        Objective((SCR(), SCR(weight=2.0)))

@@ -79,6 +79,10 @@ class Objective:
 
     terms: tuple[Term, ...]
 
+    def __post_init__(self) -> None:
+        names = [term.name for term in self.terms]
+        assert len(set(names)) == len(names), f"terms need names of their own, got {names}"
+
     def __call__(self, step: StepInputs) -> dict[str, Float[Tensor, ""]]:
         """Compute the value of each term, by name, in the order of ``terms``."""
         return {term.name: term(step) for term in self.terms}

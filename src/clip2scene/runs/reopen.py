@@ -1,4 +1,4 @@
-"""A run's pseudo-labels: its data and its teacher, opened once more, and lifted onto the points."""
+"""Opening a run's data and teacher once more, and lifting pseudo-labels for it."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path

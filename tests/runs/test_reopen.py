@@ -12,7 +12,7 @@ from clip2scene import build
 from clip2scene.distill import lift as lifting
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.recipes import supervised
-from clip2scene.runs import pseudo_labels
+from clip2scene.runs import reopen as reopening
 from clip2scene.runs.create import create_or_resume
 
 
@@ -42,7 +42,7 @@ def test_labels_that_were_corrected_in_place_are_read_anew(tiny_recipe, town, tm
 def test_answers_of_another_calibration_or_format_are_not_taken(
     what, tiny_recipe, town, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(pseudo_labels, "count_images", lambda dataset: 0)  # no teacher need look
+    monkeypatch.setattr(reopening, "count_images", lambda dataset: 0)  # no teacher need look
     run, _ = create_or_resume(tiny_recipe, data_root=town, out=tmp_path / "run")
     before = lift(run, town, split="val", labels=False)
     if what == "format":
@@ -56,7 +56,7 @@ def test_answers_of_another_calibration_or_format_are_not_taken(
 
 
 def test_runs_that_are_judged_in_other_classes_share_no_labels(tiny_recipe, town, tmp_path, monkeypatch):
-    monkeypatch.setattr(pseudo_labels, "count_images", lambda dataset: 0)
+    monkeypatch.setattr(reopening, "count_images", lambda dataset: 0)
     for classes in ("toytown", "own"):
         data = replace(tiny_recipe.data, classes=classes, words="nuscenes")
         recipe = replace(tiny_recipe, data=data)
