@@ -361,7 +361,7 @@ class Experiment:
         split: Which of its splits.
         dataset: That split, opened.
         with_labels: Whether it was opened with labels.
-        prompts: The classes in words, in the teacher's text space.
+        prompts: The prompt classes, embedded in the teacher's text space.
         teacher: The image model that labels pixels; None where nobody does.
         backbone: The image model whose features the rivals' InfoNCE takes, where the recipe names one.
         space: The text encoder; None where it was not needed.

@@ -187,7 +187,7 @@ def test_a_second_call_touches_nothing_while_the_first_one_works(call, tmp_path)
 def test_bad_options_are_refused_before_any_training(call, tmp_path):
     work = Pretence()
     for options in ({"seeds": ()}, {"seeds": (1, 1)}, {"workers": 0}):
-        with pytest.raises(ValueError, match="one or more different seeds and one or more workers"):
+        with pytest.raises(ValueError, match="one or more different --seeds and one or more --workers"):
             call(work, **options)
     with pytest.raises(ValueError, match="cannot compute on device 'gpu7'"):
         call(work, device="gpu7")

@@ -92,7 +92,7 @@ def test_words_are_refused_that_are_none_or_repeated(tiny_run):
     for words in ([], [""], ["car", "car "]):
         with pytest.raises(ValueError, match="all different and not empty"):
             embed_words(words, run=tiny_run)
-    with pytest.raises(ValueError, match="name either a run or teacher weights"):
+    with pytest.raises(ValueError, match="name either --run or --teacher-weights"):
         embed_words(["car"], run=tiny_run, teacher_weights="x")
     with pytest.raises(ValueError, match="never taught zeppelin"):
         embed_words(["zeppelin"])

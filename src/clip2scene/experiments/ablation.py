@@ -168,7 +168,7 @@ def ablate(
 def _check_options(seeds: Sequence[int], workers: int) -> None:
     if not seeds or len(set(seeds)) < len(seeds) or workers < 1:
         raise ValueError(
-            f"expected one or more different seeds and one or more workers, got seeds {list(seeds)} and "
+            f"expected one or more different --seeds and one or more --workers, got seeds {list(seeds)} and "
             f"{workers} workers; correct these options"
         )
 

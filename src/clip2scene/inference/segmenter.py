@@ -29,7 +29,7 @@ class Segmentation:
         labels: Index of the prompt with the highest score at each point.
         scores: Softmax over the prompts at each point, 0..1.
         embeddings: Every point in the text space, to be compared with any text embedding by dot product; None
-            unless asked for.
+            unless wanted.
     """
 
     names: tuple[str, ...]

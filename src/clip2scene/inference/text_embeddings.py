@@ -33,7 +33,7 @@ def embed_words(
     if not names or not all(names) or len(set(names)) < len(names):
         raise ValueError(f"expected at least one word, all different and not empty, got {list(words)}")
     if run is not None and teacher_weights is not None:
-        raise ValueError("a run has its own image-text model; name either a run or teacher weights")
+        raise ValueError("a run has its own image-text model; name either --run or --teacher-weights")
     if run is not None:
         opened = open_run(run)
         teacher: TeacherConfig = opened.recipe.teacher

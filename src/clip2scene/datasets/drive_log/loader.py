@@ -390,7 +390,7 @@ def _read_times(root: Path, clouds: dict[str, Path], sweeps: int) -> tuple[Traje
     if not path.exists():
         if sweeps > 1:
             raise ValueError(
-                f"{path} is missing, which {sweeps} sweeps are moved by; add it, or use sweeps=1"
+                f"{path} is missing, which {sweeps} sweeps are moved by; add it, or set --data.sweeps 1"
             )
         return None, {}
     trajectory, time_of = read_poses(path)

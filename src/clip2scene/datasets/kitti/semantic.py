@@ -367,7 +367,11 @@ def _read_poses(path: Path, names: tuple[str, ...], *, of_all: bool) -> Float[Te
     """
     lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     if len(lines) <= int(names[-1]) or (of_all and len(lines) != len(names)):
-        help_ = "restore them, or use sweeps=1" if of_all else "restore it, or remove it to go without poses"
+        help_ = (
+            "restore them, or set --data.sweeps 1"
+            if of_all
+            else "restore it, or remove it to go without poses"
+        )
         raise ValueError(
             f"{path} holds {len(lines)} poses, but {path.parent / 'velodyne'} {len(names)} clouds up to "
             f"{names[-1]}; expected a pose for each cloud from 000000 on; {help_}"

@@ -69,7 +69,7 @@ def _refuse_timeless(index: Index, wanted: Int[np.ndarray, " files"], tables: Pa
         raise ValueError(
             f"{tables / 'sample_data.json'} holds {len(timeless)} records without a timestamp that is a "
             f"whole number, the first is {index.file_token[int(timeless[0])]}; restore the table, or open it "
-            "with sweeps=1"
+            "with --data.sweeps 1"
         )
 
 
