@@ -18,6 +18,7 @@ from clip2scene.geometry.projection import project_points
 from clip2scene.inference.segment import segment_files
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
+from clip2scene.runs.folder import announce
 from clip2scene.runs.run import open_run
 from clip2scene.toytown.sensors import camera_rig, ego_from_lidar, lidar_sweep
 from clip2scene.toytown.town.world import build_town
@@ -232,6 +233,7 @@ def test_cloud_files_are_segmented_in_the_axes_and_intensity_of_the_log_that_was
     for path in sorted((own / "lidar").iterdir()):
         np.save(path, np.load(path) * np.array([-1, -1, 1, 200], np.float32))
     recipe = replace(tiny_recipe, data=DataConfig(layout="drive-log"), steps=2)
+    announce(run, ["calibration.json"])
     write_json(run / "calibration.json", "left by a call that was cut short")
     pretrain(recipe, data_root=own, out=run)
     sample = DriveLog(own)[0]
@@ -252,7 +254,7 @@ def test_cloud_files_are_segmented_in_the_axes_and_intensity_of_the_log_that_was
 
 def test_data_in_other_classes_are_not_judged_by_mistake(learnt, log):
     _, run = learnt
-    with pytest.raises(ValueError, match="has the classes barrier.* learnt to be judged in my road"):
+    with pytest.raises(ValueError, match="has the classes barrier.* trained to be evaluated in my road"):
         evaluate(run, data_root=log)
 
 
