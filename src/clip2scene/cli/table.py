@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -37,9 +36,8 @@ class Command:
         if callable(self.function):
             return (inspect.getdoc(self.function) or "").splitlines()[0]
         module, name = self.function.split(":")
-        spec = find_spec(module)
-        assert spec is not None and spec.origin is not None
-        for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        path = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 return (ast.get_docstring(node) or "").splitlines()[0]
         raise AssertionError(f"{self.function} is not there")
