@@ -21,9 +21,8 @@ from clip2scene.distill.lift import PairingOptions, Teacher
 from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, Objective, SLidR, StCR, Term
 from clip2scene.distill.losses.scr import class_weights
 from clip2scene.io import hash_files, read_json, write_json
-from clip2scene.student.minkunet import minkunet14a, minkunet18, minkunet18_spvnas, minkunet34, spunet34
+from clip2scene.student import NETWORKS
 from clip2scene.student.model import Embedder, ProjectionHeads
-from clip2scene.student.spvcnn import SPVCNN, CornerSPVCNN
 from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_backbone
 from clip2scene.teacher.clip.folder import model_files
 from clip2scene.teacher.clip.load import Clip, load_clip
@@ -48,16 +47,6 @@ CONTRAST_CHANNELS = 64
 
 PPKT_PAIRS = 4096
 """Pixel-point pairs in PPKT's InfoNCE of a step, an equal share of each sample's."""
-
-NETWORKS = {
-    "spvcnn": SPVCNN,
-    "minkunet14a": minkunet14a,
-    "minkunet18": minkunet18,
-    "minkunet34": minkunet34,
-    "spvcnn-corners": CornerSPVCNN,
-    "minkunet18-spvnas": minkunet18_spvnas,
-    "spunet34": spunet34,
-}
 
 _log = logging.getLogger(__name__)
 

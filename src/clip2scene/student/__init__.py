@@ -17,6 +17,7 @@ from clip2scene.student.spvcnn import SPVCNN, CornerSPVCNN
 __all__ = [
     "SPVCNN",
     "CornerSPVCNN",
+    "NETWORKS",
     "MinkUNet",
     "minkunet14a",
     "minkunet18",
@@ -24,3 +25,14 @@ __all__ = [
     "minkunet34",
     "spunet34",
 ]
+
+NETWORKS = {
+    "spvcnn": SPVCNN,
+    "minkunet14a": minkunet14a,
+    "minkunet18": minkunet18,
+    "minkunet34": minkunet34,
+    "spvcnn-corners": CornerSPVCNN,
+    "minkunet18-spvnas": minkunet18_spvnas,
+    "spunet34": spunet34,
+}
+"""Each network by the name that a recipe calls it (``student.network``)."""

@@ -16,7 +16,7 @@ from clip2scene.distill.batch import Batch, step_generator
 from clip2scene.distill.items import TrainSet
 from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.distill.self_training import self_training_predictions, switch_targets
-from clip2scene.parallel import check_device, count_cores, file_lock, prefetch, progress_bar
+from clip2scene.parallel import ProgressBar, check_device, count_cores, file_lock, prefetch, progress_bar
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.folder import LOCK, release_folder
 from clip2scene.runs.init_weights import InitWeights, initial_student
@@ -242,14 +242,12 @@ def train(
         held_out: Lifted samples to choose the best checkpoint by; none keeps the last.
         device: Where to compute.
         save_every: Steps between checkpoints.
-        workers: Processes that read batches ahead of the steps, two each; the result is the same. By default
-            none for a CPU, which has no time to spare.
+        workers: Processes that read batches ahead, two each; by default none for a CPU. Nothing else changes.
     """
     recipe = run.recipe
     train_items = train_set(run, paths)
     objective = build.build_objective(recipe, train_items.target_histogram(len(run.prompts.classes)))
-    if workers is None:
-        workers = 0 if device.type == "cpu" else min(READERS, count_cores() - 1)
+    workers = _readers(device) if workers is None else workers
     torch.manual_seed(recipe.seed)
     state, anchor, prompts = resume(run, device), _anchor(run, device), run.prompts.to(device)
     self_train = partial(_self_train, state, prompts)
@@ -266,14 +264,24 @@ def train(
             loss, terms = train_step(state.student, batch.to(device), prompts, objective, self_train, anchor)
             state.update(loss)
             values = {name: value.item() for name, value in {"loss": loss, **terms}.items()}
-            bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
-            bar.update()
+            _show(bar, values)
             run.log(step=state.step, **values, seconds=round(time.perf_counter() - began, 4))
             began = time.perf_counter()
             if state.step % save_every == 0 or state.step == recipe.steps:
                 save(run, state)
                 if held_out:
                     keep_best(run, held_out, state)
+
+
+def _show(bar: ProgressBar, values: dict[str, float]) -> None:
+    """Show a step in the progress bar: its loss, and each term by name."""
+    bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
+    bar.update()
+
+
+def _readers(device: torch.device) -> int:
+    """Say how many processes read ahead of the steps: none for a CPU, which has no time to spare."""
+    return 0 if device.type == "cpu" else min(READERS, count_cores() - 1)
 
 
 def _anchor(run: Run, device: torch.device) -> Embedder | None:
