@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from clip2scene import build
 from clip2scene.build import NETWORKS
 from clip2scene.classes.tables import PANDASET, TOYTOWN, ClassSet
 from clip2scene.config import (
+    AugmentConfig,
     ConsistencyConfig,
     DataConfig,
     LossConfig,
@@ -18,6 +20,7 @@ from clip2scene.config import (
     TeacherConfig,
     TuningConfig,
 )
+from clip2scene.distill.lift import PairingOptions
 from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, SLidR, StCR
 from clip2scene.distill.losses.scr import class_weights
 from clip2scene.teacher.text_table import TextTable
@@ -61,6 +64,57 @@ def test_terms_are_added_and_left_out_by_their_weights():
     )
     tuned = {"supervision": "labels", "tuning": TuningConfig(keep_words=0.1)}
     assert terms_of(**tuned) == (SCR(name="supervised"), KeepText(0.1))
+
+
+def options_of(**parts):
+    return build.item_options(Recipe(name="any", **parts))
+
+
+@pytest.mark.parametrize(("batch_size", "each"), [(1, 4096), (4, 1024)])
+def test_ppkt_contrasts_4096_pairs_a_step(batch_size, each):
+    options = options_of(loss=LossConfig(form="pixel-infonce"), batch_size=batch_size)
+    assert (options.pairs, options.cell_size) == (each, None)
+    assert options_of().pairs is None
+
+
+def test_items_have_the_cells_of_consistency_and_their_share_of_its_pairs():
+    consistency = ConsistencyConfig(weight=1.0, cell_size=0.3, pairs=1000)
+    options = options_of(consistency=consistency, batch_size=4)
+    assert (options.cell_size, options.cell_pairs) == (0.3, 250)
+    assert options_of(consistency=replace(consistency, pairs=3), batch_size=4).cell_pairs == 1
+    assert options_of(consistency=replace(consistency, pairs=None)).cell_pairs is None
+    assert options_of(consistency=replace(consistency, weight=0.0)).cell_size is None
+
+
+def test_items_hold_targets_of_their_supervision_and_move_as_the_recipe_says():
+    options = options_of(augment=AugmentConfig(rotate=False, flip=True, scale=0.2))
+    assert (options.from_labels, options.rotate, options.flip, options.scale) == (False, False, True, 0.2)
+    options = options_of(supervision="labels", augment=AugmentConfig(rotate=True, flip=False))
+    assert (options.from_labels, options.rotate, options.flip, options.scale) == (True, True, False, 0.0)
+
+
+def test_points_meet_pixels_as_the_data_settings_say():
+    data = DataConfig(min_depth=0.3, occlusion_test=False, moved_test=True, sweeps=2, merge_sweeps=True)
+    assert build.pairing_options(data) == PairingOptions(0.3, False, True, True)
+    data = replace(data, occlusion_test=True, moved_test=False, merge_sweeps=False)
+    assert build.pairing_options(data) == PairingOptions(0.3, True, False, False)
+
+
+def test_the_teacher_is_read_as_its_settings_say():
+    settings = TeacherConfig(
+        working_size=(64, 96),
+        scales=(0.5, 1.0),
+        window=32,
+        window_overlap=0.25,
+        key_smoothing=0.75,
+        prompt_denoising=0.4,
+    )
+    teacher = build.build_mask_clip(settings, build.load_clip(build.SMALL_CLIP))
+    read = (teacher.working_size, teacher.scales, teacher.window, teacher.overlap)
+    assert read == ((64, 96), (0.5, 1.0), 32, 0.25)
+    assert (teacher.key_smoothing, teacher.prompt_denoising) == (0.75, 0.4)
+    dense = teacher.dense_embeddings([(torch.ones(1, 1, 1), torch.ones(1, 1, 1))], [(8, 8)])
+    assert (dense.key_smoothing, dense.prompt_denoising) == (0.75, 0.4)
 
 
 def test_words_beside_a_rival_with_a_backbone_of_its_own_do_not_reach_the_network():

@@ -3,7 +3,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from clip2scene.datasets.label_subset import Chosen, Subset, choose
+from clip2scene.datasets.label_subset import Chosen, LabelMask, Subset, choose
 from clip2scene.io import read_json, write_json
 from clip2scene.types import IGNORE_LABEL, PointCloud, Sample
 
@@ -92,6 +92,25 @@ def test_single_points_are_shared_by_the_samples_of_a_scene_and_nested():
     assert torch.equal(large[seen], labels[seen])
     other = few.mask(few.tokens[1], labels) != IGNORE_LABEL
     assert not torch.equal(seen, other)
+
+
+def test_as_many_points_are_drawn_as_asked_for_however_few_have_a_label():
+    labels = torch.full((5000,), IGNORE_LABEL)
+    labels[::100] = torch.arange(50) % 3  # one point in a hundred
+    subset = choose(SCENES, count=1, points_per_scene=60)
+    for token in subset.tokens:
+        kept = subset.mask(token, labels)
+        assert subset.points[token] == 20
+        assert int((kept != IGNORE_LABEL).sum()) == 20
+        assert set((kept != IGNORE_LABEL).nonzero()[:, 0].tolist()) <= set(range(0, 5000, 100))
+
+
+def test_points_of_other_classes_than_those_wanted_are_not_drawn():
+    labels = torch.arange(3000) % 3
+    subset = choose(SCENES, count=1, points_per_scene=60)
+    token = subset.tokens[0]
+    kept = LabelMask(subset, ("road", "car", "tree"), ("car",))(token, labels)
+    assert torch.bincount(kept[kept != IGNORE_LABEL]).tolist() == [0, 20]
 
 
 def test_fewer_labels_than_points_asked_for_are_all_seen():

@@ -59,6 +59,33 @@ def test_answers_arrive_at_the_points_that_the_camera_sees(tmp_path):
     assert lifted.labels.tolist() == [0, 1, 1]
 
 
+class KnowsTheSecondPairAlone:
+    """A teacher with no class at its first pair, as class maps have it where nobody painted."""
+
+    def __call__(self, sample):
+        cells = torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]], [[0.0, 0.0]]])
+        return Unpainted((cells,), None, ((21, 21),))
+
+
+class Unpainted(DenseEmbeddings):
+    def logits_at(self, pairs, text):
+        return torch.eye(3)[1:2].repeat(len(pairs), 1) * torch.arange(len(pairs))[:, None]
+
+
+@pytest.mark.parametrize("keep", ["classes", "maps"])
+def test_a_pair_without_a_class_is_no_pair_and_its_point_no_target(tmp_path, keep):
+    options = replace(OPTIONS, keep=keep)
+    (path,) = lift_split(Drives("a"), KnowsTheSecondPairAlone(), PROMPTS, tmp_path, options=options)
+    lifted = load_lifted(path)
+    assert lifted.pair_points.tolist() == [2]
+    assert lifted.pair_logits.tolist() == [[0, 1]]
+    assert lifted.teacher_labels().tolist() == [-1, -1, 1]
+    assert lifted.item_from_teacher().target_points.tolist() == [2]
+    if keep == "maps":
+        assert lifted.teacher_features.pairs.points.tolist() == [2]
+        assert lifted.item_from_teacher().pixels.embeddings.shape == (1, 3)
+
+
 def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
     folder = tmp_path / "train"
     first = lift_split(Drives("a", "b"), SaysCarThenBush(), PROMPTS, folder, options=OPTIONS)

@@ -74,6 +74,24 @@ def test_a_point_that_two_cameras_see_gets_the_class_both_like_best():
     assert lifted.item_from_teacher().targets.tolist() == [0, 2]
 
 
+def test_in_a_piece_a_point_has_one_vote_however_many_cameras_see_it():
+    """The mean of its pairs: a point that three see with 1.0 does not outvote one that one sees with 1.5."""
+    cloud = PointCloud(torch.zeros(3, 3), torch.zeros(3, 1))
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.5]])
+    lifted = LiftedSample(cloud, torch.tensor([0, 0, 0, 1]), logits, None, torch.tensor([0, 0, 0]))
+    assert lifted.voted_labels().tolist() == [1, 1, 1]
+    assert lifted.teacher_labels().tolist() == [0, 1, -1]
+
+
+def test_a_piece_that_no_camera_sees_has_no_class_even_where_logits_are_negative():
+    cloud = PointCloud(torch.zeros(3, 3), torch.zeros(3, 1))
+    lifted = LiftedSample(
+        cloud, torch.tensor([0]), torch.tensor([[-0.2, -0.1]]), None, torch.tensor([0, 0, 1])
+    )
+    assert lifted.voted_labels().tolist() == [1, 1, -1]
+    assert lifted.teacher_labels().tolist() == [1, -1, -1]
+
+
 def test_superpoints_vote_where_there_are_any_and_every_point_of_theirs_is_a_target():
     assert torch.equal(SAMPLE.voted_labels(), SAMPLE.teacher_labels())
     voted = replace(SAMPLE, superpoints=torch.tensor([0, 0, 1, -1]))

@@ -258,6 +258,44 @@ def test_the_occlusion_test_equals_a_loop_over_windows(seed):
     assert fast == slow
 
 
+CELLWISE = camera(width=60, height=60, focal=1 / math.tan(math.radians(0.25)))
+"""A camera whose pixels are as large as the cells of the occlusion test's buffer."""
+
+
+def visible(*places, **settings):
+    """Numbers of the (u, v, depth) that are not occluded."""
+    numbers = torch.tensor(places, dtype=torch.float32)
+    count = torch.arange(len(places))
+    pairs = Pairs(count, torch.zeros_like(count), numbers[:, :2], numbers[:, 2])
+    return drop_occluded(pairs, [CELLWISE], **settings).points.tolist()
+
+
+@pytest.mark.parametrize("depth", [2.0, 10.0, 40.0])
+def test_a_point_may_lie_as_much_deeper_than_its_cell_as_tolerance_and_slack_say(depth):
+    behind = 0.05 * depth + 0.4
+    assert visible((5, 5, depth), (5, 5, depth + behind - 0.01), (5, 5, depth + behind + 0.01)) == [0, 1]
+    places = ((5, 5, depth), (5, 5, depth + 0.99), (5, 5, depth + 1.01))
+    assert visible(*places, tolerance=0.0, slack=1.0) == [0, 1]
+    places = ((5, 5, depth), (5, 5, 1.19 * depth), (5, 5, 1.21 * depth))
+    assert visible(*places, tolerance=0.2, slack=0.0) == [0, 1]
+
+
+@pytest.mark.parametrize(("cells", "closed"), [(5, True), (6, False)])
+def test_gaps_of_a_degree_and_a_quarter_are_closed_across(cells, closed):
+    """Five cells of 0.25 degrees; between two near points a far one is hidden, or seen through the gap."""
+    left, right, between = (20, 20, 5.0), (20 + cells, 20, 5.0), (22, 20, 30.0)
+    assert visible(left, right, between) == ([0, 1] if closed else [0, 1, 2])
+    assert visible(left, right, between, gap_across=0.5) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("cells", "closed"), [(11, True), (12, False)])
+def test_gaps_of_two_degrees_and_a_half_are_closed_down(cells, closed):
+    """Ten cells, and the next odd number; rings of a lidar are wider apart than its firings."""
+    upper, lower, between = (20, 20, 5.0), (20, 20 + cells, 5.0), (20, 25, 30.0)
+    assert visible(upper, lower, between) == ([0, 1] if closed else [0, 1, 2])
+    assert visible(upper, lower, between, gap_down=1.0) == [0, 1, 2]
+
+
 def test_each_camera_has_its_own_occlusion():
     # a plate hides a point from one camera; the other looks past it from the side
     plate, hidden = wall(5.0, 0.5, 0.5, 0.05), torch.tensor([[15.0, 0.0, 0.0]])

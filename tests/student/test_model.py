@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from clip2scene.student.model import Embedder
+from clip2scene.student.model import Embedder, ProjectionHeads
 
 
 class Inputs(nn.Module):
@@ -36,3 +36,9 @@ def test_height_is_one_more_input():
     positions, intensity = torch.tensor([[0.0, 0.0, 3.0], [1.0, 0.0, -1.0]]), torch.tensor([[0.1], [0.2]])
     seen = make_embedder(sees_height=True)(positions, intensity, torch.zeros(2, dtype=torch.long))
     assert torch.allclose(seen, torch.tensor([[0.1, 1.5], [0.2, -0.5]]))
+
+
+def test_a_pixel_starts_where_the_teacher_places_it_if_the_spaces_are_of_one_size():
+    pixels = torch.randn(4, 5)
+    assert torch.equal(ProjectionHeads(2, 5, 5).pixels(pixels), pixels)
+    assert ProjectionHeads(2, 5, 3).pixels(pixels).shape == (4, 3)

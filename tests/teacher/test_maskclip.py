@@ -146,6 +146,22 @@ def test_prompt_denoising_removes_classes_that_are_nowhere_likely():
     assert (refined[2] == -100).all()
 
 
+@pytest.mark.parametrize(
+    ("threshold", "removed"), [(0.26, [False, False]), (0.28, [False, True]), (0.74, [True, True])]
+)
+def test_prompt_denoising_compares_the_highest_softmax_of_a_hundredfold_logits(threshold, removed):
+    """Logits 0.01 apart have the scores 1 / (1 + 1 / e) = 0.731 and 0.269 in the better of two cells."""
+    logits = torch.tensor([[[0.02, -1.0]], [[0.01, -0.97]]])
+    logits[:, 0, 1] = torch.tensor([-0.99, -1.0])  # lower logits, the same scores
+    refined = denoise_prompts(logits, threshold)
+    assert (refined == -100).all(2)[:, 0].tolist() == removed
+    torch.testing.assert_close(refined[~torch.tensor(removed)], logits[~torch.tensor(removed)])
+
+
+def test_a_class_as_likely_as_the_threshold_stays():
+    assert torch.equal(denoise_prompts(torch.zeros(2, 1, 1), 0.5), torch.zeros(2, 1, 1))
+
+
 def test_key_smoothing_takes_over_the_scores_of_cells_with_like_keys():
     generator = torch.Generator().manual_seed(5)
     logits = torch.randn(3, 2, 4, generator=generator) * 0.02

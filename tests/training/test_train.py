@@ -14,7 +14,7 @@ from clip2scene.config import (
     StudentConfig,
     TeacherConfig,
 )
-from clip2scene.distill.batch import Superpixels, collate
+from clip2scene.distill.batch import Batch, Superpixels, collate
 from clip2scene.distill.lifted import LiftedSample, TeacherFeatures, save_lifted
 from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.evaluation.evaluate import evaluate_samples
@@ -22,9 +22,10 @@ from clip2scene.parallel import prefetch
 from clip2scene.runs.checkpoint import load_checkpoint, previous_path
 from clip2scene.runs.run import Run, save_prompts
 from clip2scene.runs.sources import Sources
+from clip2scene.student.model import Embedder
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.training import train
-from clip2scene.training.state import resume
+from clip2scene.training.state import TrainState, resume
 from clip2scene.types import Pairs, PointCloud, Prompts
 
 PROMPTS = Prompts(("ground", "wall"), ("ground", "wall"), torch.arange(2), torch.eye(2))
@@ -282,6 +283,72 @@ def test_every_kind_of_run_learns_and_resumes_as_if_it_had_never_stopped(tmp_pat
         terms = [line.pop(name) for name in TERMS.get(kind, ["scr"])]
         assert line.keys() == {"step", "loss", "seconds"}  # a term that is off is not there
         assert sum(terms) == pytest.approx(line["loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.5, 3), (0.6, 4), (1.0, 6)])
+def test_self_training_begins_at_its_share_of_the_run(tmp_path, monkeypatch, start, first):
+    settings = SelfTrainingConfig(probability=1.0, start=start)
+    run, paths = make_run(tmp_path, replace(RECIPE, steps=6, self_training=settings))
+    step, switched = train.train_step, []
+
+    def spy(student, batch, prompts, objective, self_train, anchor):
+        features = torch.zeros(len(batch.positions), student.head.in_features)
+        switched.append(self_train(batch, features) is not batch)
+        return step(student, batch, prompts, objective, self_train, anchor)
+
+    monkeypatch.setattr(train, "train_step", spy)
+    train.train(run, paths, device=CPU, save_every=6)
+    assert switched == [False] * first + [True] * (6 - first)
+
+
+class Rolled(torch.nn.Module):
+    """A backbone that gives what it was given, its channels moved on."""
+
+    out_channels, stages = 3, ()
+
+    def __init__(self):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, positions, features, item_of_point):
+        return features.roll(int(self.shift), 1)
+
+
+def switched_targets(features, **settings):
+    """Targets of points that the teacher calls 0, after S3 with a student that reads classes off features.
+
+    The EMA has another backbone and another head: its predictions are two classes on.
+    """
+    student = Embedder(Rolled(), 3)
+    student.head.weight.data, student.head.bias.data = torch.eye(3), torch.zeros(3)
+    recipe = replace(
+        RECIPE,
+        self_training=SelfTrainingConfig(**{"probability": 1.0, "start": 0.0, **settings}),
+        teacher=VOTE,
+    )
+    state = TrainState(student, recipe)
+    state.averaged.backbone.shift.fill_(1.0)
+    state.averaged.head.weight.copy_(torch.eye(3).roll(1, 0))
+    prompts = Prompts(("a", "b", "c"), ("a", "b", "c"), torch.arange(3), torch.eye(3))
+    points = torch.arange(len(features))
+    positions, items = torch.zeros(len(features), 3), torch.zeros_like(points)
+    batch = Batch(positions, torch.tensor(features), items, points, items, torch.tensor([0, 0, -1]))
+    seen = student(positions, batch.features, items)
+    return train._self_train(state, prompts, batch, seen).targets.tolist()
+
+
+def test_own_predictions_are_of_the_weights_in_training_or_of_their_mean():
+    features = [[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]]
+    assert switched_targets(features) == [0, 1, 2]
+    assert switched_targets(features, source="average") == [2, 0, 1]
+
+
+def test_own_predictions_are_as_sure_and_as_many_as_the_settings_say():
+    features = [[0.0, 3.0, 0.0], [0.0, 0.0, 2.0], [0.0, 0.0, 1.0]]
+    assert switched_targets(features) == [1, 2, 2]
+    assert switched_targets(features, superpoint_mean=True) == [1, 1, 2]
+    assert switched_targets(features, confidence=0.7) == [1, 2, 0]  # the last has 0.58
+    assert switched_targets(features, probability=0.0, unseen=True) == [0, 0, 0]
 
 
 def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):

@@ -91,6 +91,27 @@ def test_gradients_pass_gradcheck_in_double(kind, seed):
     assert torch.autograd.gradcheck(lambda r, w: sparse_convolution(r, w, pairs), (rows, weight))
 
 
+@pytest.mark.parametrize(("options", "inputs"), [({}, 27 * 8), ({"kernel_size": 2, "stride": 2}, 8 * 8)])
+def test_initial_weights_are_even_within_one_over_the_root_of_the_inputs(options, inputs):
+    """As torch draws those of its dense layers: up to 1 / sqrt(channels * kernel cells), mean 0."""
+    torch.manual_seed(0)
+    weights, bound = SparseConv3d(8, 64, **options).weight.detach(), inputs**-0.5
+    dense = torch.nn.Conv3d(8, 64, options.get("kernel_size", 3)).weight.detach()
+    for each in (weights, dense):
+        assert 0.98 * bound < each.abs().max() <= bound
+        assert each.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert abs(each.mean().item()) < 0.05 * bound
+
+
+def test_a_layer_that_goes_up_counts_its_outputs():
+    """Torch counts the same way, and that is how such layers were always drawn here."""
+    torch.manual_seed(0)
+    largest = SparseConv3d(8, 64, 2, stride=2, transposed=True).weight.abs().max().item()
+    dense = torch.nn.ConvTranspose3d(8, 64, 2, stride=2).weight.abs().max().item()
+    assert largest == pytest.approx((64 * 8) ** -0.5, rel=0.02)
+    assert dense == pytest.approx(largest, rel=0.02)
+
+
 def test_items_of_a_batch_never_mix():
     generator = torch.Generator().manual_seed(3)
     coordinates = random_voxels(generator, batches=4, most=400)

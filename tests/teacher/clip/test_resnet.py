@@ -62,6 +62,19 @@ def test_positions_are_kept_on_their_own_grid_and_smoothly_stretched_to_others()
     torch.testing.assert_close(grid, 2 * grid[1] + torch.tensor([-1.0, 0, 1]).mul(3)[:, None] - grid[1])
 
 
+def test_positions_are_stretched_by_cubic_convolution():
+    """Keys' kernel with a = -0.75 at distances 0.25, 0.75, 1.25 and 1.75, as bicubic resizing has it."""
+    grid = torch.zeros(4, 4)
+    grid[:, 1] = 1.0  # a single column of ones, which lies at 2.5 on the grid of twice as many columns
+    table = torch.cat([torch.zeros(1, 1), grid.reshape(-1, 1)])
+    wide = resize_positions(table, 4, 8)[1:, 0].view(4, 8)
+    near, next_to, far, farthest = 0.87890625, 0.26171875, -0.10546875, -0.03515625
+    expected = torch.tensor([far, next_to, near, near, next_to, far, farthest, 0.0])
+    torch.testing.assert_close(wide, expected.expand(4, 8))
+    tall = resize_positions(torch.cat([torch.zeros(1, 1), grid.T.reshape(-1, 1)]), 8, 4)[1:, 0].view(8, 4)
+    torch.testing.assert_close(tall, expected[:, None].expand(8, 4))
+
+
 def test_rn50_has_as_many_parameters_as_the_published_one():
     with torch.device("meta"):
         model = ClipResNet(ResNetClipConfig())
