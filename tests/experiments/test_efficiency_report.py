@@ -22,8 +22,8 @@ def test_gains_are_paired_by_seed():
     [
         ("nuscenes", "scene", "38.3", "56.3"),
         ("nuscenes", "keyframe", "56.3", "38.3"),
-        ("semantic-kitti", "scene", "44.6", "42.6"),
-        ("semantic-kitti", "keyframe", "42.6", "44.6"),
+        ("semantic-kitti", "keyframe", "42.6", "38.3"),
+        ("semantic-kitti", "keyframe", "44.6", "56.3"),  # SLidR too takes every hundredth scan there
         ("scannet", "scene", "48.4", "56.3"),
     ],
 )
@@ -35,5 +35,5 @@ def test_published_values_of_the_right_protocol_stand_beside_the_papers_data(lay
 
 
 def test_nothing_is_published_for_other_data():
-    for layout in (None, "pandaset"):
+    for layout in (None, "pandaset", "semantic-kitti"):  # nobody labels whole drives of SemanticKITTI
         assert "Published" not in markdown([cell("scratch", "1 %", 0, 0.4)], by="scene", layout=layout)
