@@ -1,4 +1,3 @@
-import json
 import os
 import stat
 import zipfile
@@ -17,6 +16,7 @@ from clip2scene.io import (
     read_array,
     read_arrays,
     read_json,
+    read_text,
     read_torch,
     regular_file,
     save_checksummed,
@@ -95,11 +95,63 @@ def test_a_missing_file_is_named(tmp_path):
         read_json(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", json.dumps({"a": 1}).encode("utf-16")])
-def test_a_damaged_file_is_named(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is not valid JSON"),
+        (b'{"a": 1', "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b"9" * 10_000, "is not valid JSON"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "is not valid JSON .key 'c' stands twice"),
+        (b"\x80\x00", r"is no text .*, expected UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "is text in UTF-16, expected UTF-8; save it as that"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, content, said):
     (tmp_path / "bad.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"bad\.json is not valid JSON"):
+    with pytest.raises(ValueError, match=rf"bad\.json {said}"):
         read_json(tmp_path / "bad.json")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path):
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "a.txt").write_bytes('{"ä": 1}\r\n'.encode(encoding))
+        assert read_text(tmp_path / "a.txt") == '{"ä": 1}\n'
+        assert read_json(tmp_path / "a.txt") == {"ä": 1}
+
+
+@pytest.mark.parametrize("read", [read_text, read_json, read_array, lambda path: read_arrays(path, ("x",))])
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for name, kind in {"pipe": "a pipe, a device", "link": "a pipe, a device", ".": "a folder"}.items():
+        with pytest.raises(ValueError, match=f"is {kind}.*name a plain file"):
+            read(tmp_path / name)
+    for name in ("nowhere", "a\0b", "n" * 999):
+        with pytest.raises(ValueError, match="is missing|cannot be opened"):
+            read(tmp_path / name)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("x.npy", "w") as entry:
+            entry.write(header("{'descr': '<f4', 'fortran_order': False, 'shape': (75000000,)}"))
+            for _ in range(300):
+                entry.write(bytes(1_000_000))
+        archive.writestr(
+            "y.npy", header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}") + bytes(8)
+        )
+    monkeypatch.setattr("clip2scene.io._parse_entry", lambda *_: np.zeros(1))
+    with pytest.raises(ValueError, match=r"bomb.npz cannot be read \(its 0.3 MB would unpack to 0.3 GB"):
+        read_arrays(tmp_path / "bomb.npz", ("y",), perhaps=("x",))
+    assert read_arrays(tmp_path / "bomb.npz", ("y",))["y"].tolist() == [0]  # the other part is not unpacked
+
+
+def test_texts_of_an_archive_are_read_where_they_are_asked_for(tmp_path):
+    np.savez(tmp_path / "a.npz", names=np.array(["car", "tree"]), x=np.zeros(2))
+    assert read_arrays(tmp_path / "a.npz", ("x",), texts=("names",))["names"].tolist() == ["car", "tree"]
+    with pytest.raises(ValueError, match="array names of .* should hold numbers"):
+        read_arrays(tmp_path / "a.npz", ("names",))
 
 
 def test_arrays_come_back_and_those_that_may_lack_are_left_out(tmp_path):
@@ -127,6 +179,8 @@ def header(text):
         header("{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999999999,)}"),
         header("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}"),
         header("{'descr': '<f4', 'fortran_order': False, 'shape': (-3,)}"),
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}") + bytes(11),
+        header("{'descr': '<V0', 'fortran_order': False, 'shape': (999999999999,)}"),
         header("{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
         header("{'descr': '<U2', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
         header("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}") + bytes(8),
@@ -147,7 +201,7 @@ def test_what_is_no_array_of_numbers_is_named(tmp_path, content):
 
 def test_a_missing_array_file_is_named(tmp_path):
     for read in (read_array, lambda path: read_arrays(path, ("x",))):
-        with pytest.raises(ValueError, match="nowhere cannot be read"):
+        with pytest.raises(ValueError, match="nowhere is missing"):
             read(tmp_path / "nowhere")
 
 

@@ -4,8 +4,10 @@ Tensors are kept in safetensors files, readable by any reader of those, with a c
 file that is cut short, but not a number that has changed.
 """
 
+import codecs
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -14,7 +16,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from torch import Tensor
 
 _CHECKSUM = "crc32"
 """The name of the checksum in the header of a safetensors file."""
+
+_ALWAYS_UNPACKED, _MOST_RATIO = 1 << 28, 100
+"""Bytes that any archive may unpack to, and times its own size that a larger one may."""
 
 
 @contextmanager
@@ -187,20 +191,46 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSO
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Read a JSON file.
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark, which is left out.
 
     Raises:
-        ValueError: If the file is missing or is not JSON; the message names it.
+        ValueError: If the file is missing, is no plain file, or is no text in UTF-8; the message names it.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing; check the folder you named") from None
-    except (ValueError, RecursionError) as error:  # no text, no JSON, a number or nesting beyond all measure
-        raise ValueError(f"{path} is not valid JSON ({error}); restore the file or write it anew") from None
+        return regular_file(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        wide = error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        what = "text in UTF-16" if wide else f"no text ({error})"
+        raise ValueError(f"{path} is {what}, expected UTF-8; save it as that, or restore it") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); restore the file") from None
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """Read a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        ValueError: If the file is missing or is not JSON, or an object has a key twice; the message names it.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text, object_pairs_hook=without_repeats)
+    except (ValueError, RecursionError) as error:  # no JSON, a number or nesting beyond all measure
+        raise ValueError(f"{path} is not valid JSON ({error}); restore the file or write it anew") from None
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of its pairs, as a hook of a JSON decoder.
+
+    Raises:
+        ValueError: If a key stands twice: nobody knows which value is meant.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+    return found
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -209,9 +239,10 @@ def read_array(path: Path) -> np.ndarray:
     Raises:
         ValueError: If the file is missing or broken, or holds no numbers; the message names it.
     """
+    size = regular_file(path).stat().st_size
     try:
-        content = BytesIO(Path(path).read_bytes())  # read from a file, a negative size is NumPy 2.2's "all"
-        array = np.lib.format.read_array(content, allow_pickle=False)
+        with Path(path).open("rb") as stream:
+            array = _parse_array(stream, size)
     except Exception as error:  # NumPy reads the header as Python's syntax: a damaged one fails in many ways
         raise ValueError(
             f"{path} cannot be read as a NumPy array ({in_a_sentence(error)}); restore it"
@@ -223,30 +254,67 @@ def read_array(path: Path) -> np.ndarray:
     return array
 
 
-def read_arrays(path: Path, names: Sequence[str], *, perhaps: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read named arrays of numbers from an ``.npz`` file, in their shape and dtype, never a pickle.
+def read_arrays(
+    path: Path, names: Sequence[str], *, perhaps: Sequence[str] = (), texts: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Read named arrays from an ``.npz`` file, in their shape and dtype, never a pickle.
 
     Args:
         path: The file.
-        names: Arrays that must be there.
-        perhaps: Arrays that may be.
+        names: Arrays of numbers that must be there.
+        perhaps: Arrays of numbers that may be.
+        texts: Arrays of texts that must be there.
 
     Raises:
-        ValueError: If the file is missing or broken, lacks an array, or one holds no numbers.
+        ValueError: If the file is missing or broken, lacks an array, one holds something else, or they would
+            unpack to far more than data compress to; this is found out before anything is unpacked.
     """
+    size = regular_file(path).stat().st_size
     try:
-        with Path(path).open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in (*names, *perhaps) if name in archive}
+        with zipfile.ZipFile(path) as archive:
+            entries = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+            chosen = {name: entries[name] for name in (*names, *texts, *perhaps) if name in entries}
+            _refuse_bomb(size, sum(each.file_size for each in chosen.values()))
+            arrays = {name: _parse_entry(archive, each) for name, each in chosen.items()}
     except Exception as error:  # the same, and whatever zip archives fail with
         raise ValueError(f"{path} cannot be read ({in_a_sentence(error)}); restore it") from None
-    lacking = [name for name in names if name not in arrays]
+    wanted = [*names, *texts]
+    lacking = [name for name in wanted if name not in arrays]
     if lacking:
-        raise ValueError(f"{path} lacks an array ({', '.join(lacking)}); expected {', '.join(names)}")
+        raise ValueError(f"{path} lacks an array ({', '.join(lacking)}); expected {', '.join(wanted)}")
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-            what = getattr(array, "dtype", "bytes")
-            raise ValueError(f"array {name} of {path} should hold numbers, got {what}; write it anew")
+        kinds, what = ("U", "texts") if name in texts else ("fiu", "numbers")
+        if array.dtype.kind not in kinds:
+            raise ValueError(f"array {name} of {path} should hold {what}, got {array.dtype}; write it anew")
     return arrays
+
+
+def _refuse_bomb(packed: int, unpacked: int) -> None:
+    """Refuse an archive that unpacks to much more than measured data ever do."""
+    if unpacked > max(_ALWAYS_UNPACKED, _MOST_RATIO * packed):
+        raise ValueError(
+            f"its {packed / 1e6:.1f} MB would unpack to {unpacked / 1e9:.1f} GB, over {_MOST_RATIO} times "
+            "as much, which measured data do not"
+        )
+
+
+def _parse_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(entry) as stream:
+        return _parse_array(stream, entry.file_size)
+
+
+def _parse_array(stream: Any, size: int) -> np.ndarray:  # noqa: ANN401 - a file, or a part of an archive
+    """Read an array of a file of ``size`` bytes, which must be what the header makes of its shape."""
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_2_0
+    if version == (1, 0):
+        read_header = np.lib.format.read_array_header_1_0
+    shape, _, dtype = read_header(stream)
+    named, left = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if min(shape, default=0) < 0 or dtype.hasobject or not 0 < dtype.itemsize or named > left:
+        raise ValueError(f"its header names {shape} values of type {dtype}, and {left} bytes follow")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def save_checksummed(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -99,9 +99,10 @@ def test_words_are_refused_that_are_none_or_repeated(tiny_run):
 
 
 def test_words_are_read_from_a_file_one_a_line(tmp_path):
-    (tmp_path / "words.txt").write_text("car\n\n street sign \n")
-    assert read_words(str(tmp_path / "words.txt")) == ["car", "street sign"]
-    with pytest.raises(ValueError, match="cannot be read"):
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "words.txt").write_text("car\n\n street sign \n", encoding=encoding)
+        assert read_words(str(tmp_path / "words.txt")) == ["car", "street sign"]
+    with pytest.raises(ValueError, match="none.txt is missing"):
         read_words(str(tmp_path / "none.txt"))
 
 

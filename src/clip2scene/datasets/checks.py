@@ -13,7 +13,7 @@ from torch import Tensor
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.datasets.clouds import FARTHEST_M
 from clip2scene.geometry.projection import transform_points
-from clip2scene.io import in_a_sentence, read_json
+from clip2scene.io import in_a_sentence, read_json, regular_file
 from clip2scene.types import PointCloud
 
 CLOUD_FROM_SENSOR = torch.tensor(
@@ -130,7 +130,7 @@ def read_records(path: Path, dtype: str, columns: int = 1) -> Shaped[np.ndarray,
         ValueError: If the file is missing, empty, or ends within a record.
     """
     try:
-        content = path.read_bytes()
+        content = regular_file(path).read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); restore it") from None
     record = np.dtype(dtype).itemsize * columns

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clip2scene import build
 from clip2scene.config import TeacherConfig
+from clip2scene.io import read_text
 from clip2scene.runs.run import Run, open_run
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.prompts import TextSpace
@@ -57,11 +58,7 @@ def read_words(words: str) -> list[str]:
     """
     if not words.endswith(".txt"):
         return [word.strip() for word in words.split(",")]
-    try:
-        lines = Path(words).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{words} cannot be read ({error}); give a text file of words, one a line") from None
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in read_text(Path(words)).splitlines() if line.strip()]
 
 
 def open_run_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:

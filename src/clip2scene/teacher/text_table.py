@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clip2scene.io import read_json, write_atomically
+from clip2scene.io import read_array, read_arrays, read_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,10 @@ def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
         if path.suffix == ".safetensors":
             names, vectors, space = _read_safetensors(path)
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                vectors, names = torch.from_numpy(file["vectors"]), [str(name) for name in file["names"]]
+            arrays = read_arrays(path, ("vectors",), texts=("names",))
+            vectors, names = torch.from_numpy(arrays["vectors"]), arrays["names"].tolist()
         else:
-            vectors = torch.from_numpy(np.load(path, allow_pickle=False))
+            vectors = torch.from_numpy(read_array(path))
             names = list(read_json(names_path)) if names_path is not None else []
     except Exception as error:  # the readers raise many kinds, and all mean that the file is bad
         raise ValueError(

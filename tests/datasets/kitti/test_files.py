@@ -47,7 +47,8 @@ def test_files_of_other_programs_are_passed_over(root):
         (f"P2: {P2.replace('0 0 1', '0 0 2')}\nTr: {TR}\n", "P2 of .*intrinsics are"),
         (f"P2: {TR}\nTr: {P2}\n", "P2 of .*intrinsics are"),
         (f"P2: {P2}\nTr: {TR[:-2]}", "breaks off, perhaps within a number"),
-        (b"\xff\xfe\0", "calib.txt cannot be read as text"),
+        (b"\xff\xfe\0", "calib.txt is text in UTF-16"),
+        (b"\xff\0", "calib.txt is no text"),
     ],
 )
 def test_a_broken_calibration_is_named(root, calibration, fault):

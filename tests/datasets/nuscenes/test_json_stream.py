@@ -34,6 +34,11 @@ def test_records_come_out_as_the_standard_library_reads_them_wherever_a_chunk_en
             assert list(json_rows(path)) == truth
 
 
+def test_a_byte_order_mark_is_stepped_over(tmp_path):
+    (tmp_path / "rows.json").write_bytes(b'\xef\xbb\xbf[{"a": 1}]')
+    assert list(json_rows(tmp_path / "rows.json")) == [{"a": 1}]
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_a_list_cut_short_anywhere_is_refused(tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(module, "CHUNK_BYTES", chunk)
@@ -59,7 +64,7 @@ def test_a_list_cut_short_anywhere_is_refused(tmp_path, monkeypatch, chunk):
         (b'[{"a": 1}] []', "something follows"),
         (b'[{"a": "\xff"}]', "not valid JSON"),
         (b"[]\xc3", "not valid JSON"),
-        (b"\xef\xbb\xbf[]", "expected a list"),
+        (b'[{"a": 1, "a": 2}]', "key 'a' stands twice"),
         (b"[" * 100_000, "not valid JSON"),
         (b'[{"a": ' + b"9" * 5000 + b"}]", "not valid JSON"),
     ],

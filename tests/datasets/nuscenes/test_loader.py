@@ -195,7 +195,7 @@ def test_a_truncated_an_empty_and_a_missing_cloud_are_named(damaged):
     with pytest.raises(ValueError, match="LIDAR_TOP.*is empty"):
         data[0]
     keyframe_file(damaged, "LIDAR_TOP").unlink()
-    with pytest.raises(ValueError, match="LIDAR_TOP.*cannot be read"):
+    with pytest.raises(ValueError, match="LIDAR_TOP.*is missing"):
         data[0]
 
 
@@ -549,7 +549,7 @@ def test_a_broken_sweep_and_a_broken_timestamp_are_named(damaged):
     with pytest.raises(ValueError, match=rf"sample {data.tokens[0]}: .*sweeps.*is truncated"):
         data[0]
     path.unlink()
-    with pytest.raises(ValueError, match=rf"sample {data.tokens[0]}: .*sweeps.*cannot be read"):
+    with pytest.raises(ValueError, match=rf"sample {data.tokens[0]}: .*sweeps.*is missing"):
         data[0]
     edit(damaged, "sample_data", lambda rows: [row.update(timestamp="noon") for row in rows])
     with pytest.raises(ValueError, match="sample_data.json .* without a timestamp that is a whole number"):

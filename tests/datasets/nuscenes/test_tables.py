@@ -35,7 +35,7 @@ def test_a_field_of_a_wrong_type_is_one_clear_error_or_changes_nothing(town, tab
     truth = look_at_everything(town)
     original = json.loads((town / VERSION / f"{table}.json").read_text())
     refused = 0
-    named = rf"\b{table}(\.json)?\b" + ("|/no such cannot be read" if field == "filename" else "")
+    named = rf"\b{table}(\.json)?\b" + ("|/no such is missing" if field == "filename" else "")
     for value in WRONG:
         wrong = [dict(row) for row in original]
         for row in wrong:

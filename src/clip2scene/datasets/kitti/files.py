@@ -18,6 +18,7 @@ from torch import Tensor
 from clip2scene.datasets.checks import check_positions, read_records
 from clip2scene.geometry.projection import check_intrinsics, check_rigid
 from clip2scene.io import in_a_sentence
+from clip2scene.io import read_text as read_whole_text
 from clip2scene.types import Camera, PointCloud
 
 CAMERA = "image_2"
@@ -74,12 +75,7 @@ def read_text(path: Path, *, needs_end: bool = True) -> str:
         ValueError: If it is missing or no text, or its last line has no end and its last number is not whole
             for certain: as many digits with exponent as the one before it.
     """
-    try:
-        text = path.read_text(encoding="ascii")
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing; restore it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as text ({error}); restore it") from None
+    text = read_whole_text(path)
     if needs_end and text and not text[-1].isspace():
         last = [re.fullmatch(r"-?([0-9]\.[0-9]+)e[+-][0-9]{2}", word) for word in text.split()[-2:]]
         digits = {len(number[1]) if number else 0 for number in last}

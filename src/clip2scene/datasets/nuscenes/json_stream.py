@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from clip2scene.io import regular_file, without_repeats
 from clip2scene.parallel import ProgressBar, progress_bar
 
 Row = dict[str, Any]
@@ -16,7 +17,7 @@ MOST_RECORD_CHARACTERS = 1 << 20
 """A longer record is taken for a broken one, so that a broken file is not read whole into memory."""
 
 _BLANK = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(object_pairs_hook=without_repeats)
 
 
 def json_rows(path: Path, *, show_progress: bool = False) -> Iterator[Row]:
@@ -52,11 +53,9 @@ class _Window:
     def __init__(self, path: Path, bar: ProgressBar) -> None:
         self.path, self.bar = path, bar
         self.text, self.at, self.ended = "", 0, False
-        self.decode = codecs.getincrementaldecoder("utf-8")().decode
+        self.decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         try:
-            self.file = path.open("rb")
-        except FileNotFoundError:
-            raise ValueError(f"{path} is missing; check the folder you named") from None
+            self.file = regular_file(path).open("rb")
         except OSError as error:
             raise ValueError(f"{path} cannot be read ({error.strerror}); restore it") from None
 

@@ -18,7 +18,7 @@ from clip2scene.classes.tables import SCANNET, SCANNET_200
 from clip2scene.datasets.checks import find_class_set, read_image
 from clip2scene.datasets.kitti.files import check_middle, colour_camera
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid
-from clip2scene.io import in_a_sentence
+from clip2scene.io import in_a_sentence, read_text
 from clip2scene.types import Camera, DepthImage, PointCloud, Sample
 
 _log = logging.getLogger(__name__)
@@ -116,12 +116,11 @@ def read_numbers(path: Path) -> Float[np.ndarray, "..."]:
     Raises:
         ValueError: If the file is missing or holds anything else, or rows of different length.
     """
+    text = read_text(path)
     try:
-        rows = [line.split() for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
+        rows = [line.split() for line in text.splitlines() if line.strip()]
         return np.array([[float(word) for word in row] for row in rows], dtype=np.float64)
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing; restore it") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as rows of numbers ({error}); restore it") from None
 
 

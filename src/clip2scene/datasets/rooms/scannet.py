@@ -33,6 +33,7 @@ from clip2scene.datasets.rooms.frames import (
     room_classes,
 )
 from clip2scene.datasets.rooms.scene import any_cloud_or_mesh
+from clip2scene.io import read_text
 from clip2scene.types import Sample
 
 MILLIMETRES = 1000.0
@@ -293,11 +294,7 @@ def _split_names(root: Path, split: str | None) -> tuple[str, ...]:
     if own.exists():
         return read_own_split(own, split)
     if official.exists():
-        try:
-            names = official.read_text(encoding="ascii").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{official} cannot be read ({error}); restore it") from None
-        return check_names(names, official, split)
+        return check_names(read_text(official).split(), official, split)
     if split == "train" and not list(root.glob("scannetv2_*.txt")):
         return tuple(present)
     raise ValueError(

@@ -21,6 +21,7 @@ from clip2scene.datasets.rooms.frames import (
 )
 from clip2scene.geometry.projection import invert_rigid, rigid_from_quaternion
 from clip2scene.geometry.trajectory import Trajectory
+from clip2scene.io import read_text
 
 MOST_APART_US = 20_000
 """An image, the depth image taken with it and the nearest known pose lie at most so far apart in time."""
@@ -186,7 +187,7 @@ def _read_moments(path: Path, columns: int) -> _Moments:
         ValueError: If the file is missing, empty or broken, or times do not rise.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
         rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         seconds = np.array([float(row[0]) for row in rows])
     except (OSError, ValueError) as error:
