@@ -47,6 +47,9 @@ def test_each_form_of_the_loss_is_the_term_of_its_name():
     assert terms_of(loss=LossConfig(form="class-infonce", temperature=0.3, weight=0.5)) == (
         SCR("class-infonce", weight=0.5, temperature=0.3),
     )
+    assert terms_of(loss=LossConfig(form="class-infonce", bounded=True)) == (
+        SCR("class-infonce", bounded=True),
+    )
     assert terms_of(loss=LossConfig(form="kl-divergence", kl_temperature=2.0)) == (KL(2.0),)
     assert terms_of(loss=LossConfig(form="pixel-infonce", contrast_temperature=0.1)) == (PPKT(0.1),)
     assert terms_of(loss=LossConfig(form="superpixel-infonce")) == (SLidR(0.07),)

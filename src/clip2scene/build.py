@@ -210,6 +210,7 @@ def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objec
                 loss.temperature,
                 class_weights(histogram, loss.class_balance) if loss.class_balance else None,
                 detached=loss.form in rivals,  # beside a rival, SCR trains the text head alone
+                bounded=loss.bounded,
                 name="scr" if recipe.supervision == "label-free" else "supervised",
             )
         )

@@ -105,6 +105,10 @@ def clip2scene() -> Recipe:
     SPVCNN at 0.1 m, MaskCLIP teacher, SGD with a cosine over 20 epochs of 600 scenes (about 120,000 steps
     of 4 samples), self-training from the middle on. No guard, no occlusion test, no moved test: the paper has
     none. Published: 20.8 mIoU. Not run: needs nuScenes, CLIP ViT-B/16 and a GPU.
+
+    Eq. 1 as written has no lower bound: on toytown it fell to -10^6 within 1100 steps and nothing was learnt
+    (1.9 mIoU, docs/results.md). ``--loss.bounded`` puts the positives into the denominator, ``--loss.cosine``
+    brings embeddings to unit length; ``clip2scene-code`` has the released code's cross-entropy.
     """
     return Recipe(
         name="clip2scene",

@@ -10,6 +10,7 @@ from clip2scene.config import ConsistencyConfig, LossConfig, SelfTrainingConfig
         (LossConfig, {"kl_temperature": 0.0}),
         (LossConfig, {"class_balance": 1.5}),
         (LossConfig, {"class_balance": 0.5, "form": "class-infonce"}),
+        (LossConfig, {"bounded": True}),
         (LossConfig, {"lovasz": 1.0, "form": "kl-divergence"}),
         (LossConfig, {"backbone": "own"}),
         (ConsistencyConfig, {"pairs": 0}),

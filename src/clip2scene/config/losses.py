@@ -20,6 +20,9 @@ class LossConfig:
     """Factor on the term; 0 trains on consistency alone (the paper's row "w/o SCR")."""
     temperature: float = 0.5
     """Temperature: divides the logits of the class-wise InfoNCE (paper, Sec. 4: 0.5)."""
+    bounded: bool = False
+    """Whether the class-wise InfoNCE has the positives in its denominator too, so that it is never below 0.
+    Eq. 1 as written has the negatives alone there, and falls without bound as embeddings grow."""
     backbone: str | None = None
     """The image features in the rivals' InfoNCE: None, the teacher's embeddings in the text space; "own", the
     teacher's last feature map before its pooling; or the folder of any frozen vision model. With the latter
@@ -50,6 +53,8 @@ class LossConfig:
             refuse(
                 "--loss.class-balance", f"0 with {self.form}: it weighs a cross-entropy", self.class_balance
             )
+        if self.bounded and self.form != "class-infonce":
+            refuse("--loss.bounded", f"left out with {self.form}: it is for class-infonce", self.bounded)
         if self.backbone is not None and self.form not in ("pixel-infonce", "superpixel-infonce"):
             refuse("--loss.backbone", f"left out with {self.form}: it is for the rivals", self.backbone)
         if self.lovasz and not self.over_classes:

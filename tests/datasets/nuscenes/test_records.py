@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.datasets.nuscenes.conftest import VERSION, edit, lidar_records
 
@@ -17,6 +17,7 @@ def test_another_order_of_raw_labels_is_noticed(damaged):
         NuScenes(damaged)
 
 
+@settings(deadline=None)
 @given(
     gaps=st.lists(st.integers(20_000, 200_000), min_size=1, max_size=30),
     which=st.integers(0, 29),

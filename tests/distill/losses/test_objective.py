@@ -90,6 +90,8 @@ def test_semantic_consistency_is_the_loss_of_its_form_on_the_targets():
         logits, targets, class_weights=weights
     )
     assert SCR("class-infonce", temperature=0.3)(step) == scr.class_infonce(logits, targets, temperature=0.3)
+    bounded = scr.class_infonce(logits, targets, bounded=True)
+    assert SCR("class-infonce", bounded=True)(step) == bounded != scr.class_infonce(logits, targets)
     assert Lovasz(2.0)(step) == 2 * scr.lovasz_softmax(logits, targets)
 
 

@@ -92,6 +92,22 @@ def test_class_infonce_falls_without_bound_as_features_grow():
     assert class_infonce(100 * logits, labels) < class_infonce(10 * logits, labels) < -10
 
 
+def test_class_infonce_is_bounded_once_positives_are_in_the_denominator():
+    """Minus the logarithm of the positives' share in each class's sum: for two classes of 1 and 3 points."""
+    logits, labels = (
+        torch.tensor([[1.0, 0.0], [0.5, 2.0], [0.0, 1.0], [0.0, 0.5]]),
+        torch.tensor([0, 1, 1, 1]),
+    )
+    shares = (logits / 0.5).exp()
+    shares = shares / shares.sum(0)
+    truth = -shares[0, 0].log() - shares[1:, 1].sum().log()
+    torch.testing.assert_close(class_infonce(logits, labels, bounded=True), truth)
+    even = class_infonce(torch.zeros(4, 2), labels, bounded=True)
+    assert even.item() == pytest.approx(math.log(4 / 1) + math.log(4 / 3))
+    for size in (1e2, 1e4):  # growing features reach the bound and stay there
+        assert class_infonce(size * torch.eye(2)[labels], labels, bounded=True).item() == pytest.approx(0)
+
+
 def test_a_batch_of_a_single_class_has_no_contrast():
     logits = torch.randn(6, 3, requires_grad=True)
     loss = class_infonce(logits, torch.full((6,), 2))

@@ -98,6 +98,7 @@ class SCR:
         temperature: Of the InfoNCE (paper: 0.5).
         class_weights: Of the cross-entropy; None counts every point alike.
         detached: Whether a stop-gradient keeps the term from the backbone, so that it trains the head alone.
+        bounded: Whether the InfoNCE has positives in its denominator too (Eq. 1 has not).
         name: Key in the log.
     """
 
@@ -106,6 +107,7 @@ class SCR:
     temperature: float = 0.5
     class_weights: Float[Tensor, " classes"] | None = None
     detached: bool = False
+    bounded: bool = False
     name: str = "scr"
 
     def __call__(self, step: StepInputs) -> Float[Tensor, ""]:
@@ -113,7 +115,8 @@ class SCR:
         logits = (step.stop_gradient() if self.detached else step).logits
         targets = step.batch.targets
         if self.form == "class-infonce":
-            return self.weight * class_infonce(logits, targets, temperature=self.temperature)
+            value = class_infonce(logits, targets, temperature=self.temperature, bounded=self.bounded)
+            return self.weight * value
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         return self.weight * point_cross_entropy(logits, targets, class_weights=weights)
 

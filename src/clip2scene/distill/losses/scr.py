@@ -17,6 +17,7 @@ def class_infonce(
     labels: Int[Tensor, " points"],
     *,
     temperature: float = 0.5,
+    bounded: bool = False,
 ) -> Float[Tensor, ""]:
     """InfoNCE per class: its text is the anchor, its points are positives, all other points negatives.
 
@@ -26,13 +27,15 @@ def class_infonce(
 
     with ``D`` the dot product of text and point. It compares the *points of a class*; the softmax over the
     *classes of a point* is :func:`point_cross_entropy`. Read literally, the denominator holds the negatives
-    alone, so the loss has no lower bound and may be negative. At equal logits a class adds
-    log(negatives / positives).
+    alone, so the loss has no lower bound and may be negative: growing features lower it for ever. At equal
+    logits a class adds log(negatives / positives).
 
     Args:
         logits: Dot products of point features and class texts, before the temperature.
         labels: Train id of each point.
         temperature: Divides the logits; 0.5 in section 4.1 of the paper.
+        bounded: Whether the denominator holds the positives too, as in InfoNCE elsewhere (van den Oord et al.
+            2018): no class then adds less than 0, and at equal logits log(points / positives).
 
     Returns:
         The loss over classes that have both positives and negatives here; zero when there are none.
@@ -49,7 +52,7 @@ def class_infonce(
         return logits.sum() * 0.0
     logits, positive = logits[:, usable] / temperature, positive[:, usable]
     attracted = logits.masked_fill(~positive, -torch.inf).logsumexp(0)
-    repelled = logits.masked_fill(positive, -torch.inf)
+    repelled = logits if bounded else logits.masked_fill(positive, -torch.inf)
     return (repelled.logsumexp(0) - attracted).sum()
 
 
