@@ -1,7 +1,15 @@
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from clip2scene.geometry.superpoints import average_within, find_superpoints, height_above_ground, vote
+from clip2scene.geometry.superpoints import (
+    average_within,
+    connected_pieces,
+    find_superpoints,
+    height_above_ground,
+    vote,
+)
 
 
 def plane(slope=0.0, size=20.0, step=0.25):
@@ -57,6 +65,25 @@ def test_a_cloud_of_ground_alone_or_of_nothing_has_no_piece():
 def test_cells_without_size_are_refused():
     with pytest.raises(ValueError, match="positive sizes"):
         find_superpoints(plane(), across=0.0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pieces_are_those_of_the_whole_grid(seed):
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.randint(1, 30, (3, 1), generator=generator)
+    cells = (torch.rand(3, 50 + 150 * seed, generator=generator) * size).long() - 7
+    occupied = np.zeros(size.flatten().tolist(), dtype=bool)
+    occupied[tuple(cells + 7)] = True
+    pieces, _ = ndimage.label(occupied, np.ones((3, 3, 3)))
+    assert connected_pieces(cells).tolist() == (pieces[tuple(cells + 7)] - 1).tolist()
+
+
+def test_a_grid_without_end_costs_no_memory():
+    assert connected_pieces(torch.tensor([[0, 10**6, 10**6 + 1], [0, 10**6, 10**6], [0, 5, 4]])).tolist() == [
+        0,
+        1,
+        1,
+    ]
 
 
 def test_a_stray_point_far_out_costs_no_memory():

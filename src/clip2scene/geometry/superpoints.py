@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 FARTHEST = 500.0  # metres; no lidar of a vehicle reaches farther
@@ -49,16 +51,43 @@ def find_superpoints(
     standing = height_above_ground(positions) > ground_height
     if not standing.any():
         return found
-    x, y, z = positions[standing].double().numpy().T
+    x, y, z = positions[standing].double().T.contiguous().numpy()
     ranges = np.maximum(np.sqrt(x**2 + y**2 + z**2), 0.1)
     azimuth, elevation = np.degrees(np.arctan2(y, x)), np.degrees(np.arcsin(z / ranges))
-    cells = np.floor(np.stack([azimuth / across, elevation / down, np.log(ranges) / along])).astype(np.int64)
-    cells -= cells.min(1, keepdims=True)
-    occupied = np.zeros(cells.max(1) + 1, dtype=bool)
-    occupied[tuple(cells)] = True
-    pieces, _ = ndimage.label(occupied, np.ones((3, 3, 3)))
-    found[standing] = torch.from_numpy(pieces[tuple(cells)].astype(np.int64) - 1)
+    cells = np.stack([azimuth / across, elevation / down, np.log(ranges) / along])
+    found[standing] = connected_pieces(torch.from_numpy(np.floor(cells)).long())
     return found
+
+
+def connected_pieces(cells: Int[Tensor, "3 points"]) -> Int[Tensor, " points"]:
+    """Number the pieces of a grid whose occupied cells touch, be it at a corner.
+
+    Only occupied cells cost time and memory, however large the grid is.
+
+    Args:
+        cells: Indices of each point's cell; at least one point.
+
+    Returns:
+        Piece of each point, numbered from 0 by each piece's first cell.
+    """
+    first, second, third = cells - cells.amin(1, keepdim=True)
+    # One more of each than there are, so that cells at opposite borders do not touch.
+    rows, length = int(second.max()) + 2, int(third.max()) + 2
+    keys, cell_of_point = torch.unique((first * rows + second) * length + third, return_inverse=True)
+    columns = (0, 1, rows - 1, rows, rows + 1)  # a column's own cells, and those ahead of it
+    links = np.concatenate([_touching(keys.numpy(), column * length) for column in columns], axis=1)
+    graph = coo_array((np.ones(links.shape[1], dtype=bool), tuple(links)), shape=(len(keys), len(keys)))
+    return torch.from_numpy(connected_components(graph, directed=False)[1]).long()[cell_of_point]
+
+
+def _touching(keys: Int[np.ndarray, " cells"], step: int) -> Int[np.ndarray, "2 links"]:
+    """Link each occupied cell to those at most one key from the place ``step`` ahead of it."""
+    links, first = [], np.searchsorted(keys, keys + step - 1)
+    for number in range(3):
+        there = np.minimum(first + number, len(keys) - 1)
+        here = np.flatnonzero(np.abs(keys[there] - keys - step) <= 1)
+        links.append(np.stack([here, there[here]]))
+    return np.concatenate(links, axis=1)
 
 
 def height_above_ground(
@@ -79,14 +108,15 @@ def height_above_ground(
     """
     if not len(positions):
         return positions.new_zeros(0)
-    points = positions.double().numpy()
-    level = np.clip(points[:, :2], -FARTHEST, FARTHEST)  # a stray point far out must not make the map huge
-    column, row = np.floor((level - level.min(0)) / cell).astype(np.int64).T
-    lowest = np.full((column.max() + 1, row.max() + 1), np.inf)
-    np.minimum.at(lowest, (column, row), points[:, 2])
+    points = positions.double()
+    level = points[:, :2].clamp(-FARTHEST, FARTHEST)  # a stray point far out must not make the map huge
+    column, row = ((level - level.amin(0)) / cell).long().unbind(1)
+    size = int(column.max()) + 1, int(row.max()) + 1
+    unknown = points.new_full((size[0] * size[1],), torch.inf)
+    lowest = unknown.scatter_reduce(0, column * size[1] + row, points[:, 2], "amin").view(size).numpy()
     nearest = ndimage.distance_transform_edt(np.isinf(lowest), return_distances=False, return_indices=True)
     ground = ndimage.grey_opening(lowest[tuple(nearest)], size=round(widest / cell), mode="nearest")
-    return torch.from_numpy(points[:, 2] - ground[column, row]).to(positions)
+    return (points[:, 2] - torch.from_numpy(ground)[column, row]).to(positions)
 
 
 def vote(
