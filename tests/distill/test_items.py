@@ -74,6 +74,17 @@ def test_pairs_are_drawn_at_random_and_no_more_than_asked_for(paths):
     assert set(item.pixels.points.tolist()) != set(again.pixels.points.tolist())
 
 
+@pytest.mark.parametrize("size", [2.0, 0.5])
+def test_points_share_a_cell_of_consistency_where_they_lie_in_one_cube_of_its_size(tmp_path, size):
+    lifted = make_lifted(sweep_sizes=(400, 400))  # cells reach over sweeps, before these move on their own
+    save_lifted(tmp_path / "a.safetensors", lifted)
+    items = TrainSet([tmp_path / "a.safetensors"], options=ItemOptions(cell_size=size))
+    cubes = (lifted.cloud.positions / size).floor().unique(dim=0, return_inverse=True)[1]
+    for cells in (items.read(0, torch.Generator()).cells, items.read_step(0).cells):
+        both = torch.stack([cells, cubes]).unique(dim=1)
+        assert both.shape[1] == len(cells.unique()) == len(cubes.unique())
+
+
 def test_cells_come_with_the_pairs_of_whole_cells(paths):
     options = ItemOptions(cell_size=2.0, cell_pairs=100)
     item = TrainSet(paths, options=options).read(0, torch.Generator().manual_seed(0))

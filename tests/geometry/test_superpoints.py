@@ -44,6 +44,55 @@ def test_things_that_stand_apart_are_pieces_of_their_own():
     assert tops[0] != tops[1]
 
 
+def ground(free=0.0, rise=0.0, half=30.0, width=0.0):
+    """A road of four points a square metre, level at 0: without its middle, or with a plateau there."""
+    steps = torch.arange(-half, half, 0.5) + 0.25
+    x, y = (each.reshape(-1) for each in torch.meshgrid(steps, steps, indexing="ij"))
+    from_middle = torch.maximum(x.abs(), y.abs())
+    points = torch.stack([x, y, torch.where(from_middle < width / 2, rise, 0.0)], dim=1)
+    return points[from_middle >= free / 2], from_middle[from_middle >= free / 2]
+
+
+@pytest.mark.parametrize(("width", "height"), [(4, 1.0), (8, 1.0), (11, 0.0), (16, 0.0)])
+def test_what_is_narrower_than_nine_metres_stands_on_the_ground_and_what_is_wider_is_ground(width, height):
+    points, from_middle = ground(rise=1.0, width=width)
+    heights = height_above_ground(points)
+    on_top, beside = from_middle < width / 2 - 1, from_middle > width / 2  # a map cell may hold the edge
+    torch.testing.assert_close(heights[on_top], torch.full_like(heights[on_top], height))
+    torch.testing.assert_close(heights[beside], torch.zeros_like(heights[beside]))
+
+
+@pytest.mark.parametrize(("free", "height"), [(8, 1.0), (14, 1.0), (30, 0.0)])
+def test_where_nothing_was_measured_the_ground_is_that_of_the_nearest_place(free, height):
+    """A roof of two metres, and no ground around it but from afar.
+
+    Half of the gap counts as the roof's height, half as the road's: nine metres of roof are ground.
+    """
+    road, _ = ground(free=free)
+    roof = torch.tensor([[x, y, 1.0] for x in (-0.75, -0.25, 0.25, 0.75) for y in (-0.75, -0.25, 0.25, 0.75)])
+    heights = height_above_ground(torch.cat([road, roof]))
+    torch.testing.assert_close(heights[len(road) :], torch.full((16,), height))
+    assert heights[: len(road)].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("distance", [6.0, 20.0, 60.0])
+@pytest.mark.parametrize(("behind", "pieces"), [(0.008, 1), (0.05, 2), (0.2, 2)])
+def test_gaps_along_the_range_are_fractions_of_it(distance, behind, pieces):
+    """Two walls, one behind the other and higher: 5 % apart are two pieces, 0.8 % are one, near and far."""
+    degrees = torch.deg2rad(torch.arange(-3, 3.01, 0.3))
+    across = torch.stack([degrees.cos(), degrees.sin()], dim=1)
+    walls = torch.cat(
+        [
+            torch.cat([across * reach, torch.full((len(across), 1), slope * distance)], dim=1)
+            for reach, slope in ((distance, 0.1), (distance, 0.12), (distance * (1 + behind), 0.14))
+        ]
+    )
+    road = walls * torch.tensor([1.0, 1.0, 0.0]) - torch.tensor([0.0, 0.0, 2.0])
+    found = find_superpoints(torch.cat([road, walls])).split(len(walls))
+    assert (found[0] == -1).all() and (found[1] >= 0).all()
+    assert len(found[1].unique()) == pieces
+
+
 def test_a_piece_settles_on_the_class_with_most_votes_and_the_ground_does_not_vote():
     superpoints = torch.tensor([0, 0, 0, 0, -1, -1, 1])
     shares = torch.eye(3)[[1, 1, 2, 0, 2, 0, 0]]

@@ -137,6 +137,20 @@ def test_consistency_projects_points_and_pixels_by_heads_of_its_own(own_head):
     torch.testing.assert_close(released, consistency.packed_consistency(points, labels, cells, text))
 
 
+@pytest.mark.parametrize(
+    "term",
+    [SCR(), SCR("class-infonce"), Lovasz(), StCR(), StCR("released-code"), KeepText()],
+    ids=lambda term: f"{term.name} {getattr(term, 'form', '')}".strip(),
+)
+def test_a_weight_is_a_factor_on_its_term(term):
+    step = replace(
+        make_step(ProjectionHeads(CHANNELS, CHANNELS, CHANNELS)), anchor=Embedder(Plain(), CHANNELS)
+    )
+    value = term(step)
+    assert value.abs() > 1e-3
+    torch.testing.assert_close(replace(term, weight=3.0)(step), 3 * value)
+
+
 def test_class_maps_have_texts_in_the_place_of_pixel_features():
     step = make_step(ProjectionHeads(CHANNELS, CHANNELS, CHANNELS))
     texts = PROMPTS.class_directions()[step.pixels.logits.argmax(1)]
