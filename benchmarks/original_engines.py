@@ -98,7 +98,7 @@ def load_through_file(state: dict[str, Tensor], ours: nn.Module) -> Loaded:
     """Give ours the weights of theirs, by way of a file."""
     with tempfile.TemporaryDirectory() as folder:
         torch.save(state, Path(folder) / "weights.pt")
-        return load_published(Path(folder) / "weights.pt", ours)
+        return load_published(Path(folder) / "weights.pt", ours, brightest=1.0)
 
 
 @torch.inference_mode()

@@ -229,8 +229,8 @@ def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: Clas
 
     Args:
         teacher: Which kind it is.
-        weights: Folder or hub id of a model, or for label maps the file of a table. None is the small model
-            in the package; for label maps, a vocabulary of the classes alone.
+        weights: Folder of a model or ``hf:owner/name``, or for label maps a table's file. None is the small
+            model in the package; for label maps, a vocabulary of the classes alone.
         class_set: Classes whose names a table is completed with.
 
     Raises:
@@ -383,8 +383,8 @@ def open_experiment(recipe: Recipe, data_root: Path, teacher_weights: str | None
     Args:
         recipe: What is trained, and how.
         data_root: The data set.
-        teacher_weights: Folder or hub id of the image-text model, or file of text embeddings for label maps;
-            None takes the model that ships with the package.
+        teacher_weights: Folder of the image-text model or ``hf:owner/name``, or file of text embeddings for
+            label maps; None takes the model that ships with the package.
 
     Raises:
         ValueError: If the data, the teacher, its prompts or the backbone are unfit.

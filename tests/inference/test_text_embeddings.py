@@ -51,7 +51,7 @@ def test_a_student_without_its_encoder_knows_the_words_it_was_taught(robot, tiny
     segmenter = Segmenter.load(robot)
     expected = Segmenter.load(tiny_run).segment(cloud())
     assert torch.equal(segmenter.segment(cloud()).labels, expected.labels)
-    with pytest.raises(ValueError, match="neither a folder nor a model"):
+    with pytest.raises(ValueError, match="there is no folder"):
         segmenter.set_prompts(["car", "tree"])
 
 

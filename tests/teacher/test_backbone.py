@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -178,7 +179,7 @@ def test_the_small_clip_also_gives_its_last_features():
 def test_image_text_models_of_transformers_give_both(tmp_path, kind):
     t, small = transformers, {**SIZES, "intermediate_size": 32}
     vision = {**small, "image_size": 32, "patch_size": 8}
-    text = {**small, "vocab_size": 20, "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 1}
+    text = {**small, "vocab_size": 20, "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 2}
     text |= {"pad_token_id": 1, "projection_size": 16}
     torch.manual_seed(0)
     if kind == "clip":
@@ -220,6 +221,13 @@ def broken(root, tmp_path, how):
         tensors = load_file(weights)
         tensors["layernorm.weight"] = torch.ones(3)
         save_file(tensors, weights, metadata={"format": "pt"})
+    elif how == "not finite":
+        tensors = load_file(weights)
+        tensors["layernorm.weight"][3] = float("nan")
+        save_file(tensors, weights, metadata={"format": "pt"})
+    elif how == "a pipe":
+        weights.unlink()
+        os.mkfifo(weights)
     elif how == "no config":
         (folder / "config.json").unlink()
     elif how == "no colours":
@@ -237,7 +245,9 @@ def broken(root, tmp_path, how):
     ("how", "fault"),
     [
         ("pickle", "no weights that are safe to read.*pytorch_model.bin"),
-        ("damaged", "no vision model that can be read"),
+        ("damaged", "model.safetensors cannot be read"),
+        ("not finite", r"not finite \(layernorm.weight\)"),
+        ("a pipe", "is a pipe, a device or a socket"),
         ("incomplete", "lack, or have in another shape, layernorm.weight;"),
         ("misshapen", "another shape, layernorm.weight;"),
         ("no config", "config.json is missing"),

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_table_remembers_its_text_space_and_is_always_written_alike(tmp_path):
 
 
 def test_bad_tables_are_refused_with_one_clear_message(tmp_path):
-    with pytest.raises(ValueError, match=r"table.safetensors cannot be read"):
+    with pytest.raises(ValueError, match=r"table.safetensors is missing"):
         read_text_table(tmp_path / "table.safetensors")
     (tmp_path / "broken.npz").write_bytes(b"PK")
     with pytest.raises(ValueError, match="cannot be read"):
@@ -86,6 +87,12 @@ def test_bad_tables_are_refused_with_one_clear_message(tmp_path):
     np.savez(tmp_path / "zero.npz", names=np.array(["a", "b"]), vectors=np.array([[1.0, 0], [0, 0]]))
     with pytest.raises(ValueError, match="zero or non-finite rows"):
         read_text_table(tmp_path / "zero.npz")
+    np.savez(tmp_path / "large.npz", names=np.array(["a", "b"]), vectors=np.array([[1e300, 0], [0, 1.0]]))
+    with pytest.raises(ValueError, match="zero or non-finite rows"):
+        read_text_table(tmp_path / "large.npz")
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(ValueError, match="is a pipe"):
+        read_text_table(tmp_path / "pipe.npy")
 
 
 def make_table(names, channels=64):

@@ -181,7 +181,7 @@ def evaluate_point_clip(
         data_root: The data set, with labels.
         split: Which of its splits.
         teacher: Decides the sentences around the names, where the model does not know the paper's.
-        teacher_weights: Folder or hub id of the image-text model; None takes the small one in the package.
+        teacher_weights: Folder of the image-text model, or hf:owner/name; None takes the package's small one.
 
     Returns:
         Scores in 0..1 of ``point_clip`` as published, of ``centred`` embeddings (see

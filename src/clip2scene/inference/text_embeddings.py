@@ -23,8 +23,8 @@ def embed_words(
 
     Args:
         words: At least one word or phrase, all different.
-        teacher_weights: Folder or hub id of an image-text model, or a ``.pt`` file of OpenAI's; None takes
-            the small one in the package.
+        teacher_weights: Folder of an image-text model, ``hf:owner/name`` on the Hugging Face hub, or a
+            ``.pt`` file of OpenAI's; None takes the small one in the package.
         run: A run, whose text space and templates to use instead.
 
     Raises:

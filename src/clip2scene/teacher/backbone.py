@@ -5,9 +5,8 @@ pixel and need no text. So the image side may be any pretrained network, supervi
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +15,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from clip2scene.io import read_json
-from clip2scene.teacher.clip.folder import WEIGHTS, listing, three_numbers
+from clip2scene.io import in_a_sentence, read_json
+from clip2scene.teacher.clip.folder import WEIGHTS, deviations, listing, three_numbers
 from clip2scene.teacher.clip.load import Clip, load_clip, resize
 from clip2scene.teacher.value_features import dense_resnet, dense_siglip, dense_vit
+from clip2scene.teacher.vision_model import load_vision_model
 
 Space = Literal["text", "features"]
+_LARGEST_CELL = 2048  # pixels of a cell, or of a whole window of them; published models have at most 384
 IMAGE_TEXT_MODELS = ("clip_resnet", "clip", "siglip")
 
 
@@ -31,6 +32,7 @@ class ImageBackbone:
 
     Attributes:
         forward: Feature map of normalised images whose sides are multiples of ``stride``; not of unit length.
+        model: What computes it.
         channels: Of each feature vector.
         stride: Pixels per cell of a map.
         mean: Of each colour, in 0..1, for normalisation.
@@ -41,6 +43,7 @@ class ImageBackbone:
     """
 
     forward: Callable[[Tensor], Tensor]
+    model: nn.Module
     channels: int
     stride: int
     mean: Float[Tensor, " 3"]
@@ -55,6 +58,10 @@ class ImageBackbone:
                 "None keeps each picture's own size"
             )
 
+    def to(self, device: torch.device) -> "ImageBackbone":
+        """Compute on a device; maps come back to the processor. Never run on a GPU."""
+        return replace(self, model=self.model.to(device), mean=self.mean.to(device), std=self.std.to(device))
+
     @torch.no_grad()
     def maps(self, images: Sequence[UInt8[Tensor, "_ _ 3"]]) -> tuple[Float[Tensor, "channels _ _"], ...]:
         """Feature maps of images, which may differ in size.
@@ -64,16 +71,25 @@ class ImageBackbone:
 
         Returns:
             One map an image, unit length in every cell; a map covers its whole image.
+
+        Raises:
+            ValueError: If the model gives numbers that are not finite.
         """
         return tuple(self._map(image) for image in images)
 
     def _map(self, image: UInt8[Tensor, "height width 3"]) -> Float[Tensor, "channels rows cols"]:
         height, width = self.working_size or image.shape[:2]
         rows, cols = (max(self.fewest_cells, round(side / self.stride)) for side in (height, width))
-        colours = image[None].permute(0, 3, 1, 2).float() / 255
+        colours = image[None].to(self.mean.device).permute(0, 3, 1, 2).float() / 255
         pixels = (colours - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
         cells = self.forward(resize(pixels, (rows * self.stride, cols * self.stride)))
-        return F.normalize(cells[0].float(), dim=0)
+        found = F.normalize(cells[0].float(), dim=0).cpu()
+        if not found.isfinite().all():
+            raise ValueError(
+                "the image backbone gives features that are not finite, so its weights are damaged; "
+                "fetch them anew"
+            )
+        return found
 
 
 def load_backbone(
@@ -106,15 +122,20 @@ def load_backbone(
     if isinstance(config, dict) and config.get("model_type") in IMAGE_TEXT_MODELS:
         return backbone_of_clip(load_clip(folder), space=space, working_size=working_size)
     mean, std = _read_colours(folder / "preprocessor_config.json")
-    model = _load_vision_model(folder)
+    model = load_vision_model(folder, config)
     stride = _stride(model.config, folder)
 
     def forward(pixels: Tensor) -> Tensor:
         return _feature_map(model, pixels, stride)
 
     fewest = getattr(model.config, "window_size", None) or 1
+    if type(fewest) is not int or not 1 <= fewest * stride <= _LARGEST_CELL:
+        raise ValueError(
+            f"{folder}/config.json gives cells of {stride} pixels, at least {fewest} along a side; expected "
+            f"at most {_LARGEST_CELL} pixels in all. Take config and weights from one and the same model"
+        )
     channels = _count_channels(forward, stride, fewest, folder)
-    return ImageBackbone(forward, channels, stride, mean, std, working_size, fewest)
+    return ImageBackbone(forward, model, channels, stride, mean, std, working_size, fewest)
 
 
 def backbone_of_clip(
@@ -140,60 +161,7 @@ def backbone_of_clip(
         return (dense_vit if family == "vit" else dense_siglip)(model, pixels)[0]
 
     channels = _count_channels(forward, clip.patch, 1, type(model).__name__)
-    return ImageBackbone(forward, channels, clip.patch, clip.mean, clip.std, working_size)
-
-
-def _load_vision_model(folder: Path) -> nn.Module:
-    import transformers  # late: slow to import
-
-    try:
-        with _quiet(transformers.logging):  # heads of classifiers are left out on purpose
-            model, report = transformers.AutoModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,  # reported, and refused below
-                output_loading_info=True,
-            )
-    except Exception as error:  # the library raises many kinds, and all mean that the folder is bad
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{folder} holds no vision model that can be read ({reason}); fetch it anew"
-        ) from None
-    if model.main_input_name != "pixel_values":
-        raise ValueError(
-            f"{folder} holds a {type(model).__name__}, which takes no images; name a vision model"
-        )
-    # Neither a pooling head nor the mask token has a part in the feature map.
-    lacking = {name for name in report["missing_keys"] if not _unused(name)}
-    lacking |= {name for name, *_ in report["mismatched_keys"]}
-    if lacking:
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        raise ValueError(
-            f"the weights in {folder} lack, or have in another shape, "
-            f"{', '.join(sorted(lacking)[:3])}{more}; "
-            "take config and weights from one and the same model"
-        )
-    return model.eval().requires_grad_(False)
-
-
-@contextmanager
-def _quiet(logging: Any) -> Iterator[None]:  # noqa: ANN401 - the library's module, imported late
-    """Keep the library from reporting and from drawing progress bars."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _unused(name: str) -> bool:
-    return name.startswith("pooler.") or name.endswith("mask_token")
+    return ImageBackbone(forward, model, channels, clip.patch, clip.mean, clip.std, working_size)
 
 
 def _read_colours(path: Path) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
@@ -201,7 +169,7 @@ def _read_colours(path: Path) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]
     content = read_json(path)
     if not isinstance(content, dict) or content.get("do_normalize") is False:
         return torch.zeros(3), torch.ones(3)
-    return three_numbers(content.get("image_mean"), path), three_numbers(content.get("image_std"), path)
+    return three_numbers(content.get("image_mean"), path), deviations(content.get("image_std"), path)
 
 
 def _stride(config: Any, folder: Path) -> int:  # noqa: ANN401 - every model has a config class of its own
@@ -210,7 +178,7 @@ def _stride(config: Any, folder: Path) -> int:  # noqa: ANN401 - every model has
     if isinstance(patch, list | tuple):
         patch = patch[0] if len(set(patch)) == 1 else None
     stages = len(getattr(config, "depths", None) or [0])
-    if patch is not None:  # Swin and ConvNeXt halve their map before every stage but the first
+    if type(patch) is int:  # Swin and ConvNeXt halve their map before every stage but the first
         return patch * 2 ** (stages - 1)
     if config.model_type == "resnet":  # the stem takes 4, and every stage but the first another 2
         return 4 * 2 ** (stages - 1 + bool(config.downsample_in_first_stage))
@@ -239,8 +207,14 @@ def _feature_map(
 def _count_channels(forward: Callable[[Tensor], Tensor], stride: int, fewest: int, source: str | Path) -> int:
     """Check the shape of the feature map of a small grey image, and count its channels."""
     rows, cols = fewest, fewest + 1
-    with torch.no_grad():
-        shape = tuple(forward(torch.zeros(1, 3, rows * stride, cols * stride)).shape)
+    try:
+        with torch.no_grad():
+            shape = tuple(forward(torch.zeros(1, 3, rows * stride, cols * stride)).shape)
+    except Exception as error:  # the library's models have many
+        raise ValueError(
+            f"{source} cannot be run on a picture of {rows} x {cols} cells of {stride} pixels "
+            f"({in_a_sentence(error)}); take config and weights from one and the same model"
+        ) from None
     if len(shape) != 4 or shape[2:] != (rows, cols):
         raise ValueError(
             f"{source} gives a picture of {rows} x {cols} cells of {stride} pixels a map of shape {shape}; "

@@ -7,7 +7,7 @@ denoising (Sec. 3.3) refine these logits.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -226,6 +226,10 @@ class MaskClip:
         keys = tuple(each[1] for each in maps) if self.key_smoothing > 0 else None
         return DenseEmbeddings(embeddings, keys, tuple(sizes), self.key_smoothing, self.prompt_denoising)
 
+    def to(self, device: torch.device) -> "MaskClip":
+        """Run the forward pass on a device; maps come back to the processor. Never run on a GPU."""
+        return replace(self, clip=self.clip.to(device))
+
     @torch.no_grad()
     def embed_image(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
         """Run the forward pass at every scale; upsample all to the finest grid and average.
@@ -233,7 +237,19 @@ class MaskClip:
         Returns:
             Dense embeddings ``(channels, rows, cols)``, unit length; then attention keys, if key smoothing is
             on.
+
+        Raises:
+            ValueError: If the model gives numbers that are not finite.
         """
+        maps = tuple(each.cpu() for each in self._embed_at_scales(image))
+        if not all(bool(each.isfinite().all()) for each in maps):
+            raise ValueError(
+                "the image-text model gives embeddings of an image that are not finite, so its weights are "
+                "damaged; fetch them anew"
+            )
+        return maps
+
+    def _embed_at_scales(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
         height, width = self.working_size or image.shape[:2]
         pixels = self.clip.normalise(image[None])
         by_scale = []

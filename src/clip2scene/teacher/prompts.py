@@ -150,8 +150,8 @@ def embed_names(
         Unit rows, one a name.
 
     Raises:
-        ValueError: If there is nothing to embed, a template has no place for the name, or a name holds words
-            outside the vocabulary.
+        ValueError: If there is nothing to embed, a template has no place for the name, a name holds words
+            outside the vocabulary, or what comes is not finite.
     """
     if not names or not templates:
         raise ValueError(
@@ -170,7 +170,13 @@ def embed_names(
             )
     texts = [template.format(name) for name in names for template in templates]
     rows = space.encode_text(texts).unflatten(0, (len(names), len(templates)))
-    return F.normalize(F.normalize(rows, dim=-1).mean(1), dim=-1)
+    embeddings = F.normalize(F.normalize(rows, dim=-1).mean(1), dim=-1)
+    if not embeddings.isfinite().all():
+        raise ValueError(
+            "the image-text model gives text embeddings that are not finite, so its weights are damaged; "
+            "fetch them anew"
+        )
+    return embeddings
 
 
 def embed_prompts(

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from clip2scene.io import read_array, read_arrays, read_json, write_atomically
+from clip2scene.io import read_array, read_arrays, read_json, regular_file, write_atomically
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
     Raises:
         ValueError: If the file is missing or damaged, or names and rows do not match.
     """
-    space = ""
+    space, path = "", regular_file(path)
     try:
         if path.suffix == ".safetensors":
             names, vectors, space = _read_safetensors(path)
@@ -107,9 +107,10 @@ def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
         )
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"text table {path} must name its rows in words; correct the list of names")
+    vectors = vectors.float()
     if not bool(vectors.isfinite().all()) or bool((vectors == 0).all(1).any()):
         raise ValueError(f"text table {path} holds zero or non-finite rows; export it anew")
-    return TextTable(tuple(names), F.normalize(vectors.float(), dim=-1), space)
+    return TextTable(tuple(names), F.normalize(vectors, dim=-1), space)
 
 
 def _read_safetensors(path: Path) -> tuple[list[str], Tensor, str]:

@@ -81,8 +81,9 @@ def pretrain(
         data_root: The data set; its labels are opened only if the recipe is trained on labels.
         out: Folder of the run; an unfinished run of the same recipe in it is resumed, with the same result as
             if it had never stopped.
-        teacher_weights: Folder or hub id of a CLIP or SigLIP model, a .pt file of OpenAI's, or the file of
-            text embeddings that label maps need. Without it, the small model in the package.
+        teacher_weights: Folder of a CLIP or SigLIP model, hf:owner/name on the Hugging Face hub, a .pt of
+            OpenAI's, or the file of text embeddings that label maps need. Without it, the small model in the
+            package.
         teacher_cache: Folder of the teacher's features of each image (float16 or int8), which cache-teacher
             filled, or that is filled now.
         device: As torch names it. Only cpu has been tested.

@@ -44,8 +44,9 @@ def saved(folder, content, name="weights.pt"):
 
 
 def loaded(folder, network, content, backbone=None):
+    """Load weights as they are: what an engine computed was computed of the features that are stored."""
     backbone = backbone or BACKBONES[network]()
-    return load_published(saved(folder, content), backbone), backbone
+    return load_published(saved(folder, content), backbone, brightest=1.0), backbone
 
 
 def assert_close(ours, theirs):

@@ -13,7 +13,7 @@ def test_tensors_and_plain_values_are_read_and_safetensors_too(tmp_path):
 
 
 def test_files_that_are_missing_or_damaged_or_hold_objects_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is missing"):
         read_archive(tmp_path / "nothing.pt")
     (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ValueError, match="or is damaged"):
@@ -38,6 +38,14 @@ def test_every_dictionary_with_tensors_is_found_at_its_place():
         "net/": ["b"],
         "net/inner/": ["c"],
     }
+
+
+def test_dictionaries_that_hold_each_other_many_times_over_have_an_end():
+    inner = {"a": torch.ones(1)}
+    for _ in range(3):
+        inner = dict.fromkeys(range(1000), inner)
+    with pytest.raises(ValueError, match="more than 10000 dictionaries"):
+        list(tensor_groups(inner))
 
 
 def test_settings_are_those_under_config_if_they_are_a_dictionary():

@@ -39,6 +39,53 @@ def test_our_forward_is_the_original_engines_up_to_rounding(tmp_path, network):
     assert_close(torch.nn.functional.linear(ours, head.weight, head.bias), tensors["answer"])
 
 
+@pytest.mark.parametrize("network", ["minkowski", "spvcnn"])
+def test_intensities_of_0_to_1_give_what_those_of_0_to_255_gave(tmp_path, network):
+    state, tensors = stored(network)
+    features = torch.rand(tensors["features"].shape, generator=torch.Generator().manual_seed(0))
+    _, plain = loaded(tmp_path, network, state)
+    ours = BACKBONES[network]()
+    report = load_published(saved(tmp_path, state), ours)
+    assert "0..255" in report.describe()
+    expected = answer_of(plain, tensors | {"features": 255 * features})
+    assert_close(answer_of(ours, tensors | {"features": features}), expected)
+    assert (answer_of(plain, tensors | {"features": features}) - expected).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("network", "settings"),
+    [
+        ("torchsparse", {}),  # four channels: places and an intensity of 0..1
+        ("spconv", {}),
+        ("minkowski", {"config": {"dataset": "SemanticKITTI"}}),
+        ("spvcnn", {"config": {"dataset": "kitti"}}),
+    ],
+)
+def test_networks_that_saw_0_to_1_are_loaded_as_they_are(tmp_path, network, settings):
+    state, tensors = stored(network)
+    backbone = BACKBONES[network]()
+    report = load_published(saved(tmp_path, {"state_dict": state, **settings}), backbone)
+    assert_close(answer_of(backbone, tensors), tensors["expected"])
+    assert ("KITTI" in report.describe()) == bool(settings)
+
+
+def test_variances_below_zero_and_numbers_beyond_single_precision_are_not_finite_either(tmp_path):
+    state, _ = stored("torchsparse")
+    state["stem.1.running_var"] = torch.full_like(state["stem.1.running_var"], -1.0)
+    state["stem.1.bias"] = torch.full_like(state["stem.1.bias"], 1e300, dtype=torch.float64)
+    with pytest.raises(
+        ValueError, match=r"2 with numbers that are not finite \(stem.1.bias, stem.1.running_var"
+    ):
+        loaded(tmp_path, "torchsparse", state)
+
+
+def test_a_head_that_is_not_finite_is_left_out(tmp_path):
+    state, _ = stored("torchsparse")
+    state["classifier.0.weight"] = state["classifier.0.weight"] * float("nan")
+    report, _ = loaded(tmp_path, "torchsparse", state)
+    assert report.heads == {} and "classifier.0.weight" in report.left_out
+
+
 def test_points_where_they_are_differ_from_points_at_corners_and_the_report_says_so(tmp_path):
     state, tensors = stored("spvcnn")
     report, backbone = loaded(tmp_path, "spvcnn", state, SPVCNN(1, 0.05, voxel_size=1.0))

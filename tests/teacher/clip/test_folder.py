@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from clip2scene.teacher.clip.folder import model_files, read_normalisation, read_weights
+from clip2scene.teacher.clip.folder import find_folder, model_files, read_normalisation
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.clip.tokenizer import vocabulary_of, word_tokenizer
 
@@ -166,10 +166,10 @@ def test_a_bin_of_plain_tensors_is_read_and_one_with_a_program_in_it_is_refused(
     torch.save(weights, tmp_path / "pytorch_model.bin")
     assert_same_answers(load_clip(tmp_path), model)
     torch.save({**weights, "logit_scale": Attack()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="pytorch_model.bin cannot be read"):
+    with pytest.raises(ValueError, match="pytorch_model.bin (cannot be read|holds something else)"):
         load_clip(tmp_path)
     torch.save([1, 2], tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="pytorch_model.bin cannot be read"):
+    with pytest.raises(ValueError, match="pytorch_model.bin (cannot be read|holds something else)"):
         load_clip(tmp_path)
     assert not PROOF.exists()
 
@@ -203,10 +203,41 @@ def test_where_a_folder_does_not_say_colours_are_those_of_its_family(tmp_path):
     assert read_normalisation(tmp_path)[0].tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
-def test_weights_that_are_no_tensors_are_refused(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"{}")
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_weights(tmp_path)
+NO_COLOURS = [
+    "[]",
+    '{"image_mean": [1, 2]}',
+    '{"image_std": [0.5, 0, 0.5]}',
+    '{"image_std": [0.5, true, 0.5]}',
+]
+NO_COLOURS += ['{"image_mean": [1e999, 0, 0]}', '{"image_mean": "grey"}']
+
+
+@pytest.mark.parametrize("content", NO_COLOURS)
+def test_colours_that_cannot_be_are_refused(tmp_path, content):
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    with pytest.raises(ValueError, match="three numbers|settings by name"):
+        read_normalisation(tmp_path)
+
+
+def test_only_what_is_written_as_a_hub_id_goes_to_the_network(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **_: asked.append(name) or str(tmp_path)
+    )
+    assert find_folder("hf:openai/clip-vit-base-patch16") == tmp_path
+    assert model_files("hf:somebody/model.pt") == (tmp_path, None)
+    assert asked == ["openai/clip-vit-base-patch16", "somebody/model.pt"]
+    with pytest.raises(
+        ValueError, match="no folder modles/clip.*is written with hf: before it: hf:modles/clip"
+    ):
+        find_folder("modles/clip")
+    with pytest.raises(ValueError, match="no folder /nowhere/at/all; check the path$"):
+        find_folder("/nowhere/at/all")
+    with pytest.raises(ValueError, match="hf:clip could not be had.*not of the form owner/name"):
+        find_folder("hf:clip")
+    assert len(asked) == 2
 
 
 def test_the_files_of_an_archive_are_itself_and_its_tokenizer(tmp_path):

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+import transformers
 from tests import openai_clip
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -23,6 +24,7 @@ from clip2scene.teacher.clip.tokenizer import (
     word_tokenizer,
 )
 
+SIGLIP = transformers.SiglipConfig()
 TEXTS = ["A Car.", "a car", "the  STREET's car!", "café", "car " * 9]
 
 
@@ -72,7 +74,7 @@ def write_siglip2(folder, kind="GemmaTokenizer", bos=False):
 
 def test_a_siglips_texts_are_lower_case_without_punctuation_end_once_and_are_padded(tmp_path):
     write_siglip(tmp_path)
-    reader = open_folder_tokenizer(tmp_path, "siglip", length=6, num_tokens=400)
+    reader = open_folder_tokenizer(tmp_path, SIGLIP, length=6, num_tokens=400)
     rows = reader.tokenize(["A Car.", "the  STREET's"])
     assert rows.tolist() == [[3, 4, 1, 1, 1, 1], [5, 6, 7, 1, 1, 1]]
     assert reader.tokenize(["car " * 9]).tolist() == [[4, 4, 4, 4, 4, 1]]
@@ -80,28 +82,26 @@ def test_a_siglips_texts_are_lower_case_without_punctuation_end_once_and_are_pad
 
 def test_a_siglips_texts_end_even_if_the_tokenizer_does_not_end_them(tmp_path):
     write_siglip(tmp_path, end=False)
-    reader = open_folder_tokenizer(tmp_path, "siglip", length=5, num_tokens=400)
+    reader = open_folder_tokenizer(tmp_path, SIGLIP, length=5, num_tokens=400)
     assert reader.tokenize(["a car"]).tolist() == [[3, 4, 1, 1, 1]]
 
 
 def test_what_a_siglip_has_no_token_for_is_named(tmp_path):
     write_siglip(tmp_path)
-    reader = open_folder_tokenizer(tmp_path, "siglip", length=6, num_tokens=400)
+    reader = open_folder_tokenizer(tmp_path, SIGLIP, length=6, num_tokens=400)
     assert reader.unknown_words("a car!?") == []
     assert reader.unknown_words("a 東 car") == ["東"]
 
 
 @pytest.mark.parametrize("bos", [False, True])
 def test_a_siglip_2s_texts_become_the_tokens_of_the_librarys_own_class(tmp_path, bos):
-    import transformers
-
     (tmp_path / "theirs").mkdir()
     write_siglip2(tmp_path / "theirs", "Siglip2Tokenizer")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs", padding_side="right")
     if type(theirs).__name__ != "Siglip2Tokenizer":
         pytest.skip("this version of transformers has no tokenizer of SigLIP 2's own")
     write_siglip2(tmp_path, bos=bos)
-    reader = open_folder_tokenizer(tmp_path, "siglip", length=12, num_tokens=400)
+    reader = open_folder_tokenizer(tmp_path, SIGLIP, length=12, num_tokens=400)
     expected = theirs(TEXTS, padding="max_length", truncation=True, max_length=12)["input_ids"]
     assert reader.tokenize(TEXTS).tolist() == expected
     assert (reader.tokenize(["a car"]) == reader.tokenize(["A CAR"])).all()
@@ -109,7 +109,7 @@ def test_a_siglip_2s_texts_become_the_tokens_of_the_librarys_own_class(tmp_path,
 
 def test_a_text_of_a_siglip_2_ends_once_on_the_left_of_its_padding(tmp_path):
     write_siglip2(tmp_path)
-    reader = open_folder_tokenizer(tmp_path, "siglip", length=8, num_tokens=400)
+    reader = open_folder_tokenizer(tmp_path, SIGLIP, length=8, num_tokens=400)
     rows = reader.tokenize(["A car"])
     assert rows.shape == (1, 8)
     assert (rows == 1).sum() == 1
@@ -140,28 +140,36 @@ def test_a_folder_without_a_readable_tokenizer_is_refused(tmp_path, fault):
     write_siglip(tmp_path)
     fault(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip"}))
-    with pytest.raises(ValueError, match="holds no tokenizer that can be read .* copy tokenizer.json"):
-        open_folder_tokenizer(tmp_path, "siglip", length=6, num_tokens=400)
+    with pytest.raises(ValueError, match="holds no tokenizer.* copy tokenizer.json"):
+        open_folder_tokenizer(tmp_path, SIGLIP, length=6, num_tokens=400)
+
+
+@pytest.mark.parametrize("left", [[], ["vocab.json"], ["merges.txt", "tokenizer_config.json"]])
+def test_a_model_without_a_tokenizer_says_which_files_are_missing(tmp_path, left):
+    for name in left:
+        (tmp_path / name).write_text("{}")
+    config = transformers.CLIPConfig()
+    with pytest.raises(ValueError, match="vocab.json and merges.txt, or tokenizer.json, are missing"):
+        open_folder_tokenizer(tmp_path, config, length=77, num_tokens=100)
 
 
 def test_tokens_are_whole_numbers(tmp_path):
     write_siglip(tmp_path)
     assert (
-        open_folder_tokenizer(tmp_path, "siglip", length=6, num_tokens=400).tokenize(TEXTS).dtype
-        == torch.int64
+        open_folder_tokenizer(tmp_path, SIGLIP, length=6, num_tokens=400).tokenize(TEXTS).dtype == torch.int64
     )
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     write_siglip2(tmp_path)
     with pytest.raises(ValueError, match="tokens, its model 64; take both from one model"):
-        open_folder_tokenizer(tmp_path, "siglip", length=12, num_tokens=64)
+        open_folder_tokenizer(tmp_path, SIGLIP, length=12, num_tokens=64)
 
 
 def test_a_reader_of_texts_can_be_sent_to_another_process(tmp_path):
     write_siglip(tmp_path)
     readers = [
-        open_folder_tokenizer(tmp_path, "siglip", length=6, num_tokens=400),
+        open_folder_tokenizer(tmp_path, SIGLIP, length=6, num_tokens=400),
         WholeTokenizer(word_tokenizer(["a", "car"], 8)),
         WholeTokenizer(clip_tokenizer(vocabulary_of(MERGES), MERGES, 77)),
     ]
@@ -235,8 +243,6 @@ def test_words_are_merged_as_the_plain_rule_says():
 
 @pytest.mark.parametrize("write", [write_openai, write_hugging_face, write_whole])
 def test_texts_become_the_tokens_that_transformers_makes_of_them(tmp_path, write):
-    import transformers
-
     (tmp_path / "theirs").mkdir()
     write_hugging_face(tmp_path / "theirs")
     theirs = transformers.CLIPTokenizer.from_pretrained(tmp_path / "theirs")

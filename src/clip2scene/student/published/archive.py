@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from clip2scene.io import read_torch, regular_file
+
+_MOST_GROUPS = 10_000
 _DEEPEST = 3  # a file, its "state_dict", and one more around it
 
 
@@ -16,36 +18,39 @@ def read_archive(path: Path) -> Mapping[Any, Any]:
     """Read a file of torch (or of safetensors) that holds tensors and plain values; nothing in it is run.
 
     Raises:
-        ValueError: If the file is missing, damaged, holds other objects, or no dictionary.
+        ValueError: If the file is missing, damaged, no plain file, unpacks to more than it is, or holds other
+            objects, or no dictionary.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} is no file; give the file of the published weights")
-    try:
-        if path.suffix == ".safetensors":
+    path = regular_file(path)
+    if path.suffix == ".safetensors":
+        try:
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); fetch or copy it anew") from None
-    except Exception as error:  # torch raises many kinds, and all mean that the file is not to be trusted
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{path} holds something else than tensors and plain values, or is damaged ({reason}); where it "
-            "was made, save the network's state_dict() alone"
-        ) from None
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} cannot be read ({error}); fetch or copy it anew") from None
+    content = read_torch(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds no state dict but a {type(content).__name__}; save one")
     return content
 
 
-def tensor_groups(content: Mapping[Any, Any], where: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """List every dictionary in a file that holds tensors by name, with where it is in the file."""
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if tensors:
-        yield where, tensors
-    for name, value in content.items():
-        if isinstance(value, Mapping) and where.count("/") < _DEEPEST:
-            yield from tensor_groups(value, f"{where}{name}/")
+def tensor_groups(content: Mapping[Any, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """List every dictionary in a file that holds tensors by name, with where it is in the file.
+
+    Raises:
+        ValueError: If there is no end of them, as where one holds another many times over.
+    """
+    waiting: list[tuple[str, Mapping[Any, Any]]] = [("", content)]
+    for _ in range(_MOST_GROUPS):
+        if not waiting:
+            return
+        where, held = waiting.pop()
+        tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
+        if tensors:
+            yield where, tensors
+        inner = [(f"{where}{name}/", value) for name, value in held.items() if isinstance(value, Mapping)]
+        if where.count("/") < _DEEPEST:
+            waiting += inner[::-1]
+    raise ValueError(f"the file holds more than {_MOST_GROUPS} dictionaries; save the network's state_dict()")
 
 
 def settings(content: Mapping[Any, Any]) -> dict[str, Any]:

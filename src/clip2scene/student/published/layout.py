@@ -27,6 +27,8 @@ class Layout:
         spare: First parts of the names of tensors that are neither backbone nor head.
         idle: First parts of the names of layers that a network may own without using them.
         epsilon: What their normalisations add to the variance.
+        brightest: Largest intensity that their networks of one input channel were trained on, where a file
+            does not say; 255 is nuScenes' own.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Layout:
     spare: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
     epsilon: float = 1e-5
+    brightest: float = 1.0
 
 
 def edge_of(shape: torch.Size) -> int:

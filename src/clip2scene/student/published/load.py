@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -65,13 +66,19 @@ class Loaded:
         return "\n".join([*lines, *self.notes])
 
 
-def load_published(path: Path, backbone: nn.Module) -> Loaded:
+def load_published(path: Path, backbone: nn.Module, *, brightest: float | None = None) -> Loaded:
     """Fill a backbone with the weights of a published checkpoint; all of them, or none.
+
+    A network whose one input is an intensity of 0..255 gets a stem of 255 times the weights: it gives for our
+    intensities, 0..1, what it gave for its own.
 
     Args:
         path: A torch archive (or safetensors file) that holds a state dict in one of the layouts known here,
             alone or under any name, with or without a prefix such as ``module.``.
         backbone: A ``MinkUNet`` or ``SPVCNN`` of the file's blocks, widths, stem and input channels.
+        brightest: Largest intensity that the file's network was trained on. None takes 255 for networks of
+            one channel on MinkowskiEngine or torchsparse (SLidR's, CLIP2Scene's), unless the file names
+            KITTI as its data; and 1 for all others.
 
     Returns:
         What was loaded and what was not.
@@ -94,15 +101,38 @@ def load_published(path: Path, backbone: nn.Module) -> Loaded:
             f"{path} ({layout.title}) does not fit this {type(backbone).__name__}: tensors {said}; build the "
             "student with the blocks, widths, stem and input channels of the file's network" + _all(faults)
         )
+    config = settings(content)
+    factor = _intensity_factor(layout, config, backbone) if brightest is None else brightest
+    weights[_stem(weights)] *= factor
     backbone.load_state_dict(weights)
-    return Loaded(
-        layout.title,
-        len(weights),
-        heads,
-        (*left_out, *spare),
-        settings(content),
-        tuple(_notes(settings(content), backbone)),
-    )
+    notes = (*_notes(config, backbone), *_notes_on_intensity(factor, config))
+    return Loaded(layout.title, len(weights), heads, (*left_out, *spare), config, notes)
+
+
+def _stem(weights: Mapping[str, Tensor]) -> str:
+    """Name the convolution that sees the input."""
+    return next(name for name in ("stem.conv.weight", "stem.0.conv.weight") if name in weights)
+
+
+def _intensity_factor(layout: Layout, said: Mapping[str, Any], backbone: nn.Module) -> float:
+    """Say how much brighter the file's intensities are than ours."""
+    one_channel = backbone.state_dict()[_stem(backbone.state_dict())].shape[1] == 1
+    return layout.brightest if one_channel and not _is_kitti(said) else 1.0
+
+
+def _is_kitti(said: Mapping[str, Any]) -> bool:
+    """Tell whether a file says that it was trained on KITTI, whose intensities are 0..1."""
+    return "kitti" in str(said.get("dataset", "")).lower()
+
+
+def _notes_on_intensity(factor: float, said: Mapping[str, Any]) -> Iterator[str]:
+    if factor != 1:
+        yield (
+            f"the file's network saw intensities of 0..{factor:g}, here they are 0..1: its first convolution "
+            f"was multiplied by {factor:g}"
+        )
+    elif _is_kitti(said):
+        yield "the file's network was trained on KITTI, whose intensities are 0..1 as here"
 
 
 def _find_network(path: Path, content: Mapping[Any, Any]) -> tuple[Layout, dict[str, Tensor], list[str]]:
@@ -142,7 +172,7 @@ def _split_off(layout: Layout, state: dict[str, Tensor]) -> tuple[dict[str, Head
     for name, weight in parts.items():
         path, _, kind = name.rpartition(".")
         matrix = layout.to_matrix(weight.float()) if kind in ("weight", "kernel") else None
-        if matrix is not None:
+        if matrix is not None and matrix.isfinite().all():
             bias = parts.get(f"{path}.bias", matrix.new_zeros(len(matrix)))
             heads[path] = Head(matrix.contiguous(), bias.float().flatten())
     spare += [name for name in parts if name.rpartition(".")[0] not in heads]
@@ -173,6 +203,7 @@ def _fit(
     faults: dict[str, list[str]] = {}
     for name, theirs in names.items():
         value = _to_ours(layout, name, state[theirs], own[name]) if theirs in state else None
+        value = None if value is None else value.to(own[name].dtype)
         if theirs not in state and name.endswith("num_batches_tracked"):  # no result depends on it
             weights[name] = own[name]
         elif theirs not in state:
@@ -180,10 +211,10 @@ def _fit(
         elif value is None or value.shape != own[name].shape:
             shapes = f"{list(state[theirs].shape)}, here {list(own[name].shape)}"
             faults.setdefault("of another shape", []).append(f"{theirs} {shapes}")
-        elif not value.isfinite().all():
+        elif not value.isfinite().all() or (name.endswith("running_var") and (value < 0).any()):
             faults.setdefault("with numbers that are not finite", []).append(theirs)
         else:
-            weights[name] = value.to(own[name].dtype).contiguous()
+            weights[name] = value.clone(memory_format=torch.contiguous_format)
     known = set(names.values())
     unknown = sorted(
         (each for each in state if each not in known), key=lambda each: each.endswith("_tracked")

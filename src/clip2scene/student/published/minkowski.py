@@ -47,4 +47,5 @@ MINKOWSKI = Layout(
     _to_matrix,
     heads=("final", "local_feature", "classifier"),
     spare=("text_embeddings",),
+    brightest=255.0,
 )

@@ -50,4 +50,5 @@ TORCHSPARSE = Layout(
     heads=("classifier", "point_mapping_local", "point_mapping_global", "point_mapping_global_random"),
     spare=("text_embeddings",),
     idle=("point_transforms",),
+    brightest=255.0,
 )

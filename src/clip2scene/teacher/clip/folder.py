@@ -1,14 +1,11 @@
-"""The parts of a model's folder: weights, tokenizer, normalisation; read with care and clear complaints."""
+"""A model's folder: where it is, what lies in it, how its colours are normalised."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from clip2scene.io import read_json
 
@@ -36,31 +33,50 @@ BESIDE_PT = ("tokenizer.json", "vocab.json", "merges.txt", OPENAI_VOCABULARY, WO
 """Names under which what a ``.pt`` file needs may lie beside it."""
 
 
+HUB = "hf:"
+"""Before a model's name on the Hugging Face hub; whatever is written without it never goes to the network."""
+_NAME_ON_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
 def find_folder(source: str | Path) -> Path:
-    """Find a model's folder: the path itself, or a download from the Hugging Face hub when it is a hub id.
+    """Find a model's folder: the path itself, or a download from the Hugging Face hub for ``hf:owner/name``.
 
     Raises:
         ValueError: If it is neither, or the download fails.
     """
+    if str(source).startswith(HUB):
+        return _download(str(source).removeprefix(HUB))
     if Path(source).is_dir():
         return Path(source)
-    if Path(source).is_file():
+    if Path(source).exists():
         raise ValueError(f"{source} is a file; name the model's folder, or a .pt file of OpenAI's")
+    hint = ""
+    if _NAME_ON_HUB.fullmatch(str(source)):
+        hint = f"; a model of the Hugging Face hub is written with {HUB} before it: {HUB}{source}"
+    raise ValueError(f"there is no folder {source}; check the path{hint}")
+
+
+def _download(name: str) -> Path:
+    """Fetch the parts of a model that are read here."""
     from huggingface_hub import snapshot_download  # late: most runs never touch the network
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    name = str(source)
     wanted = ["*.json", "*.safetensors", "*.txt", "*.model", "pytorch_model*.bin"]
     try:
-        if name.count("/") != 1 or name.startswith((".", "/", "~")):
-            raise HFValidationError("no such folder, and not of the form owner/name")
+        if not _NAME_ON_HUB.fullmatch(name):
+            raise HFValidationError("it is not of the form owner/name")
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{name} is neither a folder nor a model that could be had from the hub ({reason}); "
-            "check the path, or download the model first and name its folder"
+            f"the model {HUB}{name} could not be had from the hub ({reason}); "
+            "check the name, or download the model first and name its folder"
         ) from None
+
+
+def is_archive(source: str | Path) -> bool:
+    """Tell a ``.pt`` file of OpenAI's from a folder and from a model on the hub."""
+    return Path(source).suffix == ".pt" and not str(source).startswith(HUB)
 
 
 def model_files(source: str | Path) -> tuple[Path, list[Path] | None]:
@@ -72,7 +88,7 @@ def model_files(source: str | Path) -> tuple[Path, list[Path] | None]:
     Raises:
         ValueError: If it is not there.
     """
-    if Path(source).suffix != ".pt":
+    if not is_archive(source):
         return find_folder(source), None
     path = Path(source)
     beside = [path.with_name(name) for name in BESIDE_PT]
@@ -85,70 +101,6 @@ def listing(folder: Path) -> str:
     if not names:
         return "an empty folder"
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read every tensor of a folder's weights, whole or in shards.
-
-    Safetensors are preferred; ``pytorch_model.bin`` is read only as far as it holds plain tensors.
-
-    Raises:
-        ValueError: If there are none, or they are damaged.
-    """
-    paths = next((found for each in WEIGHTS if (found := sorted(folder.glob(each)))), None)
-    if paths is None:
-        raise ValueError(
-            f"{folder} holds no weights: expected model.safetensors, got {listing(folder)}; "
-            "copy the file there"
-        )
-    shards = re.search(r"-of-(\d+)", paths[0].stem)
-    if shards and len(paths) != int(shards[1]):
-        raise ValueError(
-            f"{folder} holds {len(paths)} of the {int(shards[1])} files that its weights are spread over; "
-            "copy the others there"
-        )
-    tensors: dict[str, Tensor] = {}
-    for path in paths:
-        try:
-            if path.suffix == ".safetensors":
-                tensors |= load_file(path)
-            else:
-                tensors |= torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # both readers raise many kinds, and all mean that the file is bad
-            if not isinstance(error, SafetensorError | OSError | RuntimeError | EOFError | ValueError):
-                error = ValueError(type(error).__name__)
-            raise ValueError(f"{path} cannot be read ({error}); fetch or copy it anew") from None
-    return tensors
-
-
-def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Load weights of exactly the model's names and shapes.
-
-    Raises:
-        ValueError: If a weight is missing, unknown or of another shape; the message names the first few.
-    """
-    # OpenAI keeps three numbers among the weights, older transformers a counter.
-    extra = ("input_resolution", "context_length", "vocab_size")
-    given = {
-        name: value
-        for name, value in weights.items()
-        if name not in extra and not name.endswith("position_ids")
-    }
-    expected = model.state_dict()
-    faults = [f"{name} is missing" for name in expected if name not in given]
-    faults += [f"{name} is unknown" for name in given if name not in expected]
-    faults += [
-        f"{name} has shape {tuple(given[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in given and given[name].shape != value.shape
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise ValueError(
-            f"the weights in {source} do not fit its config: {'; '.join(faults[:3])}{more}; "
-            "take config and weights from one and the same model"
-        )
-    model.load_state_dict(given)
 
 
 def read_normalisation(
@@ -167,9 +119,14 @@ def read_normalisation(
     content = read_json(path) if path.exists() else {}
     if not path.exists() and (folder / "processor_config.json").exists():
         path = folder / "processor_config.json"
-        content = read_json(path).get("image_processor") or {}
+        content = read_json(path)
+        content = (content.get("image_processor") or {}) if isinstance(content, dict) else content
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} must be settings by name, got {content!r:.80}; take the file from the model"
+        )
     mean, std = content.get("image_mean", mean), content.get("image_std", std)
-    return three_numbers(mean, path), three_numbers(std, path)
+    return three_numbers(mean, path), deviations(std, path)
 
 
 def three_numbers(values: object, path: Path) -> Float[Tensor, " 3"]:
@@ -179,9 +136,21 @@ def three_numbers(values: object, path: Path) -> Float[Tensor, " 3"]:
         ValueError: If it is not that; the message names ``path``.
     """
     numbers = values if isinstance(values, list | tuple) else ()
-    if len(numbers) != 3 or not all(isinstance(value, int | float) for value in numbers):
+    if len(numbers) != 3 or not all(type(each) in (int, float) and abs(each) < 1e6 for each in numbers):
         raise ValueError(
             f"{path} gives {values!r} as mean or standard deviation of the colours; expected three numbers. "
             "Take the file from the model"
         )
     return torch.tensor(numbers, dtype=torch.float32)
+
+
+def deviations(values: object, path: Path) -> Float[Tensor, " 3"]:
+    """Turn a list of three standard deviations into a tensor; colours are divided by them.
+
+    Raises:
+        ValueError: As :func:`three_numbers`, or if one is not above zero.
+    """
+    found = three_numbers(values, path)
+    if not bool((found > 1e-6).all()):
+        raise ValueError(f"{path} gives {values!r} as standard deviation; expected three numbers above 0")
+    return found

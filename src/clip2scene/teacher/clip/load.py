@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,34 +12,39 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
-from clip2scene.io import read_json, write_atomically, write_json
+from clip2scene.io import in_a_sentence, read_json, write_atomically, write_json
+from clip2scene.teacher.clip.config import resnet_settings, transformers_settings
 from clip2scene.teacher.clip.folder import (
     OPENAI_MEAN,
     OPENAI_STD,
     SIGLIP_GREY,
     WORDS,
+    deviations,
     find_folder,
-    fit_weights,
+    is_archive,
     listing,
     read_normalisation,
-    read_weights,
     three_numbers,
 )
 from clip2scene.teacher.clip.openai import load_openai_model
-from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
+from clip2scene.teacher.clip.resnet import ClipResNet
 from clip2scene.teacher.clip.tokenizer import (
+    FolderTokenizer,
     TextReader,
     WholeTokenizer,
     open_folder_tokenizer,
     read_clip_tokenizer,
     read_tokenizer,
 )
+from clip2scene.teacher.clip.weights import build_model, open_weights, quiet
 from clip2scene.teacher.text_table import TextTable, read_text_table
 
 Family = Literal["resnet", "vit", "siglip"]
 TEXTS_AT_ONCE = 256
+OPENAI_STRIDES = (1, 2, 2, 2)
+"""Of the four stages of all ResNets in OpenAI's and open_clip's layout."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +103,20 @@ class Clip:
             return self.model.text_projection.weight
         return self.model.text_model.head.weight
 
+    @property
+    def device(self) -> torch.device:
+        """Where its towers compute; what they give comes back to the processor."""
+        return self.mean.device
+
+    def to(self, device: torch.device) -> "Clip":
+        """Move the towers to a device. Never run on a GPU."""
+        return replace(self, model=self.model.to(device), mean=self.mean.to(device), std=self.std.to(device))
+
     def normalise(
         self, images: UInt8[Tensor, "views height width 3"]
     ) -> Float[Tensor, "views 3 height width"]:
         """Scale RGB of 0..255 to 0..1, then to the mean and deviation that the model was trained with."""
-        x = images.permute(0, 3, 1, 2).float().div(255)
+        x = images.to(self.device).permute(0, 3, 1, 2).float().div(255)
         return (x - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
 
     @torch.no_grad()
@@ -110,8 +124,8 @@ class Clip:
         """Embed whole images, resized to the square that the model was trained on; unit rows."""
         pixels = resize(self.normalise(images), (self.image_size, self.image_size))
         if self.family == "resnet":
-            return F.normalize(self.model.encode_image(pixels), dim=-1)
-        return F.normalize(_pooled(self.model.get_image_features(pixel_values=pixels)), dim=-1)
+            return F.normalize(self.model.encode_image(pixels), dim=-1).cpu()
+        return F.normalize(_pooled(self.model.get_image_features(pixel_values=pixels)), dim=-1).cpu()
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "texts tokens"]:
         """Turn texts into token ids, padded to one length."""
@@ -128,10 +142,10 @@ class Clip:
         if self.table is not None:
             return self.table.encode_text(texts)
         rows = [
-            self._encode_tokens(self.tokenize(texts[at : at + TEXTS_AT_ONCE]))
+            self._encode_tokens(self.tokenize(texts[at : at + TEXTS_AT_ONCE]).to(self.device))
             for at in range(0, len(texts), TEXTS_AT_ONCE)
         ]
-        return F.normalize(torch.cat(rows).float(), dim=-1)
+        return F.normalize(torch.cat(rows).float(), dim=-1).cpu()
 
     def _encode_tokens(self, tokens: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts channels"]:
         if self.family == "resnet":
@@ -153,16 +167,17 @@ def resize(
 
 
 def load_clip(source: str | Path) -> Clip:
-    """Load an image-text model from a folder, a ``.pt`` file of OpenAI's, or the Hugging Face hub by its id.
+    """Load an image-text model from a folder, a ``.pt`` file of OpenAI's, or the hub (``hf:owner/name``).
 
     A folder holds ``config.json`` (or open_clip's ``open_clip_config.json``), weights as safetensors (or a
     ``pytorch_model.bin`` of plain tensors) and a tokenizer. Which family it is stands in the config. OpenAI's
     files need a tokenizer beside them, see :func:`~clip2scene.teacher.clip.tokenizer.read_clip_tokenizer`.
 
     Raises:
-        ValueError: If the folder is not there, is of no known family, or its weights do not fit its config.
+        ValueError: If the folder is not there, is of no known family, its weights do not fit its config or
+            are not finite, or it has no tokenizer.
     """
-    if Path(source).suffix == ".pt":
+    if is_archive(source):
         return _load_openai(Path(source))
     folder = find_folder(source)
     if (folder / "open_clip_config.json").exists():
@@ -177,7 +192,7 @@ def load_clip(source: str | Path) -> Clip:
     if kind == "clip_resnet":
         return _load_small(folder, config)
     if kind in ("clip", "siglip"):
-        return _load_transformers(folder, kind)
+        return _load_transformers(folder, kind, config)
     if kind == "siglip2":
         raise ValueError(
             f"{folder} is a SigLIP 2 of the NaFlex kind, which cuts images up in its own way and is "
@@ -225,25 +240,16 @@ def save_clip(clip: Clip, tokenizer: Tokenizer, folder: Path) -> None:
         save_file(halves, temporary, metadata={"format": "pt"})
 
 
-def _build_resnet(folder: Path, config: ResNetClipConfig, mean: Tensor, std: Tensor) -> Clip:
-    model = ClipResNet(config)
-    fit_weights(model, read_weights(folder), folder)
+def _build_resnet(folder: Path, values: Mapping[str, Any], path: Path, mean: Tensor, std: Tensor) -> Clip:
+    weights = open_weights(folder)
+    config = resnet_settings(values, weights.shapes, path)
+    model = build_model(lambda: ClipResNet(config), weights)
     words = _table_or(folder, lambda: WholeTokenizer(read_tokenizer(folder, config.context_length)))
-    return _of_resnet(model.float(), words, (mean, std))
+    return _of_resnet(model, words, (mean, std))
 
 
 def _load_small(folder: Path, content: Mapping[str, Any]) -> Clip:
-    values: dict[str, Any] = {
-        name: content[name] for name in ResNetClipConfig.__dataclass_fields__ if name in content
-    }
-    missing = sorted(set(ResNetClipConfig.__dataclass_fields__) - set(values))
-    if missing:
-        raise ValueError(
-            f"{folder}/config.json lacks {', '.join(missing)}; take it from a saved clip_resnet model"
-        )
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    config = ResNetClipConfig(**{**values, **lists})
-    return _build_resnet(folder, config, *read_normalisation(folder))
+    return _build_resnet(folder, content, folder / "config.json", *read_normalisation(folder))
 
 
 def _load_open_clip(folder: Path) -> Clip:
@@ -257,23 +263,23 @@ def _load_open_clip(folder: Path) -> Clip:
                 f"{path} describes a vision transformer; only ResNets are read in open_clip's layout. "
                 "Take the same model in the layout of transformers"
             )
-        config = ResNetClipConfig(
-            embed_dim=cfg["embed_dim"],
-            image_size=vision["image_size"],
-            layers=tuple(vision["layers"]),
-            width=vision["width"],
-            image_heads=vision["width"] * 32 // 64,
-            vocab_size=text["vocab_size"],
-            context_length=text["context_length"],
-            text_width=text["width"],
-            text_heads=text["heads"],
-            text_layers=text["layers"],
-        )
-    except (KeyError, TypeError) as error:
+        values = {
+            "embed_dim": cfg["embed_dim"],
+            "image_size": vision["image_size"],
+            "layers": vision["layers"],
+            "strides": list(OPENAI_STRIDES),
+            "width": vision["width"],
+            "image_heads": vision["width"] * 32 // 64,
+            "vocab_size": text["vocab_size"],
+            "context_length": text["context_length"],
+            "text_width": text["width"],
+            "text_heads": text["heads"],
+            "text_layers": text["layers"],
+        }
+        mean, std = processing.get("mean", OPENAI_MEAN), processing.get("std", OPENAI_STD)
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} lacks {error}; take it from a model saved by open_clip") from None
-    mean = three_numbers(processing.get("mean", OPENAI_MEAN), path)
-    std = three_numbers(processing.get("std", OPENAI_STD), path)
-    return _build_resnet(folder, config, mean, std)
+    return _build_resnet(folder, values, path, three_numbers(mean, path), deviations(std, path))
 
 
 def _load_openai(path: Path) -> Clip:
@@ -296,22 +302,43 @@ def _load_openai(path: Path) -> Clip:
     return Clip("vit", model, words, *colours, vision.image_size, vision.patch_size)
 
 
-def _load_transformers(folder: Path, kind: Literal["clip", "siglip"]) -> Clip:
+def _load_transformers(folder: Path, kind: Literal["clip", "siglip"], content: Mapping[str, Any]) -> Clip:
     import transformers  # late: slow to import
 
-    try:
-        names = ("CLIPConfig", "CLIPModel") if kind == "clip" else ("SiglipConfig", "SiglipModel")
-        settings = getattr(transformers, names[0]).from_pretrained(folder)
-        model = getattr(transformers, names[1])(settings)
-    except Exception as error:  # the library raises many kinds, and all mean that the config is bad
-        raise ValueError(f"{folder} is no complete {kind} model ({error}); fetch it anew") from None
-    fit_weights(model, read_weights(folder), folder)
-    text, vision = settings.text_config, settings.vision_config
+    weights = open_weights(folder)
+    given = transformers_settings(content, kind, weights.shapes, folder / "config.json")
+    names = ("CLIPConfig", "CLIPModel") if kind == "clip" else ("SiglipConfig", "SiglipModel")
+
+    def make() -> nn.Module:
+        try:
+            with quiet():
+                return getattr(transformers, names[1])(getattr(transformers, names[0])(**given))
+        except Exception as error:  # the library raises many kinds, and all mean that the config is bad
+            fault = in_a_sentence(error)
+            raise ValueError(f"{folder} is no complete {kind} model ({fault}); fetch it anew") from None
+
+    model: Any = build_model(make, weights)
+    text, vision = model.config.text_config, model.config.vision_config
     length, num_tokens = text.max_position_embeddings, text.vocab_size
     words = _table_or(
-        folder, lambda: open_folder_tokenizer(folder, kind, length=length, num_tokens=num_tokens)
+        folder, lambda: open_folder_tokenizer(folder, model.config, length=length, num_tokens=num_tokens)
     )
+    if kind == "clip" and isinstance(words, FolderTokenizer):
+        _check_end(words, text.eos_token_id, folder)
     family: Family = "vit" if kind == "clip" else "siglip"
     greys = {} if kind == "clip" else {"mean": SIGLIP_GREY, "std": SIGLIP_GREY}
     colours = read_normalisation(folder, **greys)
-    return Clip(family, model.float().eval(), words, *colours, vision.image_size, vision.patch_size)
+    return Clip(family, model, words, *colours, vision.image_size, vision.patch_size)
+
+
+def _check_end(words: FolderTokenizer, end: int, folder: Path) -> None:
+    """Refuse a config whose end of a text is not the tokenizer's: all texts would have one embedding.
+
+    2 is what older configs say; the model then looks for the highest token.
+    """
+    ids = words.tokenize(["a"])[0].tolist()
+    if end not in (2, *ids):
+        raise ValueError(
+            f"{folder}/config.json says that texts end with token {end}, its tokenizer ends them with "
+            f"{ids[-1]}; take both from one model"
+        )

@@ -9,17 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from clip2scene.teacher.clip.folder import fit_weights
+from clip2scene.io import read_torch
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
 from clip2scene.teacher.clip.torch_archive import is_torch_script, read_torch_script
+from clip2scene.teacher.clip.weights import Shapes, Weights, build_model, count_parts
 
 HEAD = 64
 """Channels of an attention head, the same in all of OpenAI's models."""
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def read_openai_weights(path: Path) -> dict[str, Tensor]:
@@ -33,14 +31,7 @@ def read_openai_weights(path: Path) -> dict[str, Tensor]:
     """
     if is_torch_script(path):
         return read_torch_script(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, and all mean that the file is bad
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{path} is neither a TorchScript archive nor a file of plain tensors ({reason}); "
-            "fetch or copy it anew"
-        ) from None
+    content = read_torch(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -62,23 +53,18 @@ def load_openai_model(path: Path) -> nn.Module:
     weights = {
         name: value for name, value in read_openai_weights(path).items() if not name.endswith("attn_mask")
     }
-    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    shapes = Weights.held(path, weights).shapes
     try:
         if "visual.conv1.weight" in shapes and "visual.layer1.0.conv1.weight" in shapes:
-            model: nn.Module = ClipResNet(resnet_config(shapes))
-        else:
-            model = make_vit(vit_settings(shapes))
-            weights = rename_vit(weights)
+            config = resnet_config(shapes)
+            return build_model(lambda: ClipResNet(config), Weights.held(path, weights))
+        settings = vit_settings(shapes)
+        return build_model(lambda: make_vit(settings), Weights.held(path, rename_vit(weights)))
     except (KeyError, IndexError, ZeroDivisionError, TypeError) as error:
         raise ValueError(
             f"{path} holds no CLIP of OpenAI's: expected weights such as visual.conv1.weight and "
             f"text_projection, and {error} is missing or misshapen; name the .pt file of a whole model"
         ) from None
-    for name, value in model.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # a counter of training; some files have dropped it
-            weights.setdefault(name, value)
-    fit_weights(model, weights, path)
-    return model.float().eval()
 
 
 def resnet_config(shapes: Shapes) -> ResNetClipConfig:
@@ -155,10 +141,10 @@ def _count(shapes: Shapes, prefix: str) -> int:
     Raises:
         KeyError: If there is nothing.
     """
-    numbers = {name.removeprefix(prefix).split(".")[0] for name in shapes if name.startswith(prefix)}
-    if not numbers:
+    found = count_parts(shapes, prefix)
+    if not found:
         raise KeyError(f"{prefix}*")
-    return len(numbers)
+    return found
 
 
 def make_vit(settings: Mapping[str, Any]) -> nn.Module:

@@ -19,13 +19,14 @@ from jaxtyping import Int
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from clip2scene.io import read_json
-from clip2scene.teacher.clip.folder import OPENAI_VOCABULARY
+from clip2scene.io import read_json, regular_file
+from clip2scene.teacher.clip.folder import OPENAI_VOCABULARY, listing
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _SIGLIP_TOKENS = {"eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>"}
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _MERGES = 49152 - 256 - 2  # what of OpenAI's list its models use; the rest of the list is longer
+_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 _MAX_BYTES = 1 << 26  # the list unpacks to 3 MB
 
 Merge = tuple[str, str]
@@ -97,21 +98,31 @@ TextReader = WholeTokenizer | FolderTokenizer
 
 
 def open_folder_tokenizer(
-    folder: Path, kind: Literal["clip", "siglip"], *, length: int, num_tokens: int
+    folder: Path,
+    config: Any,  # noqa: ANN401 - one of the library's
+    *,
+    length: int,
+    num_tokens: int,
 ) -> FolderTokenizer:
     """Open the tokenizer in a folder of transformers.
 
     Args:
         folder: Holds the tokenizer's files.
-        kind: Type of the model.
+        config: The model's, as transformers has it; whatever else ``config.json`` says is not asked.
         length: Longest text, in tokens; longer ones are cut.
         num_tokens: Rows of the model's token table.
 
     Raises:
         ValueError: If there is none that can be read, or it is of another model.
     """
+    lacks = not any((folder / name).exists() for name in ("tokenizer.json", "spiece.model"))
+    if lacks and not all((folder / name).exists() for name in ("vocab.json", "merges.txt")):
+        raise ValueError(
+            f"{folder} holds no tokenizer: vocab.json and merges.txt, or tokenizer.json, are missing among "
+            f"{listing(folder)}; copy tokenizer.json and tokenizer_config.json of the model there"
+        )
     try:
-        tokenizer = _open(folder)
+        tokenizer = _open(folder, config)
     except Exception as error:  # the library raises many kinds, and all mean that the files are bad
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
@@ -123,12 +134,15 @@ def open_folder_tokenizer(
             f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, its model {num_tokens}; "
             "take both from one model"
         )
-    return FolderTokenizer(tokenizer, kind, length)
+    return FolderTokenizer(tokenizer, config.model_type, length)
 
 
-def _open(folder: Path) -> Any:  # noqa: ANN401 - one of the library's many tokenizer classes
+def _open(folder: Path, config: Any) -> Any:  # noqa: ANN401 - both are of the library's many classes
     import transformers  # late: slow to import
 
+    for name in _FILES:  # the library would wait for a pipe
+        if (folder / name).exists():
+            regular_file(folder / name)
     path = folder / "tokenizer_config.json"
     settings = read_json(path) if path.exists() else {}
     if settings.get("tokenizer_class") == "SiglipTokenizer" and (folder / "tokenizer.json").exists():
@@ -138,7 +152,9 @@ def _open(folder: Path) -> Any:  # noqa: ANN401 - one of the library's many toke
         return transformers.PreTrainedTokenizerFast(
             tokenizer_file=str(folder / "tokenizer.json"), **{**_SIGLIP_TOKENS, **tokens}
         )
-    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return transformers.AutoTokenizer.from_pretrained(
+        folder, config=config, local_files_only=True, trust_remote_code=False
+    )
 
 
 def spell_for_siglip(text: str, end: str | None) -> str:
@@ -184,7 +200,7 @@ def read_tokenizer(folder: Path, context_length: int) -> Tokenizer:
     if not path.exists():
         raise ValueError(f"{path} is missing; copy the model's tokenizer there")
     try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(regular_file(path).read_text(encoding="utf-8"))
     except Exception as error:  # the library raises nothing more special
         raise ValueError(f"{path} is no tokenizer ({error}); fetch it anew") from None
     tokenizer.enable_truncation(context_length)
@@ -209,7 +225,9 @@ def read_clip_tokenizer(folder: Path, *, num_tokens: int, context_length: int) -
         vocabulary = read_json(folder / "vocab.json")
         if not isinstance(vocabulary, dict) or not all(type(each) is int for each in vocabulary.values()):
             raise ValueError(f"{folder / 'vocab.json'} must number the tokens; take the file from the model")
-        merges = _parse_merges((folder / "merges.txt").read_text(encoding="utf-8").split("\n")[1:])
+        merges = _parse_merges(
+            regular_file(folder / "merges.txt").read_text(encoding="utf-8").split("\n")[1:]
+        )
         tokenizer = clip_tokenizer(vocabulary, merges, context_length)
     elif (folder / OPENAI_VOCABULARY).exists():
         merges = read_openai_merges(folder / OPENAI_VOCABULARY)
@@ -235,7 +253,7 @@ def read_openai_merges(path: Path) -> list[Merge]:
         ValueError: If the file is damaged or no such list.
     """
     try:
-        with gzip.open(path) as stream:
+        with gzip.open(regular_file(path)) as stream:
             lines = stream.read(_MAX_BYTES).decode("utf-8").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read ({error}); fetch it anew") from None

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clip2scene.io import check_plain_tensors, regular_file
+
 _MAX_PARTS = 100_000  # the largest CLIP has a few thousand; a crafted file could name one part without end
 _NUMBERS = {
     "HalfStorage": torch.float16,
@@ -37,8 +39,9 @@ def is_torch_script(path: Path) -> bool:
     """Tell a TorchScript archive from other files, by the constants of its programs.
 
     Raises:
-        ValueError: If the file is missing.
+        ValueError: If the file is missing, or no plain file.
     """
+    path = regular_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.split("/")[1:] == ["constants.pkl"] for name in archive.namelist())
@@ -63,7 +66,9 @@ def read_torch_script(path: Path) -> dict[str, Tensor]:
             model = _TensorUnpickler(archive, root).load()
         if not isinstance(model, _Shell):
             raise ValueError("it holds no model")
-        return dict(_flatten(model, (), count()))
+        tensors = dict(_flatten(model, (), count()))
+        check_plain_tensors(tensors, path.stat().st_size)
+        return tensors
     except Exception as error:  # pickle and zipfile raise many kinds, and all mean that the file is bad
         reason = str(error) if isinstance(error, ValueError | pickle.UnpicklingError) else repr(error)
         raise ValueError(
