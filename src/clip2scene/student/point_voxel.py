@@ -171,7 +171,7 @@ class VoxelizedPoints:
         own_key = keys[self.voxels_of_points(level)]
         steps = side * side.new_tensor([packed.step(1, 0, 0), packed.step(0, 1, 0), 1])
         corners = torch.cartesian_prod(*[torch.arange(2, device=keys.device)] * 3)
-        wanted = own_key[:, None] + steps @ corners.t()
+        wanted = own_key[:, None] + (steps[:, None] * corners).sum(2)  # no product: CUDA has none of integers
         rows, found = packed.find(keys, wanted)
         chosen = torch.where(corners.bool(), away[:, None], 1 - away[:, None])
         weights = chosen.prod(2) * found
