@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,3 +106,19 @@ def test_progress_of_another_run_is_refused(quick, tmp_path):
     train(tmp_path / "model", steps=1)
     with pytest.raises(ValueError, match="belongs to a run with other settings"):
         train(tmp_path / "model", steps=2, seed=1)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_step_multiplies_in_bfloat16_only_where_the_processor_does(monkeypatch, has):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: has)
+    training = module.start_training(Path("nowhere"), ["a red square"], TINY, batch=4, seed=0)
+    views, _, _ = paint_squares(0, 4)
+    kinds = []
+    image_tower = training.clip.model.visual
+    image_tower.register_forward_hook(lambda tower, inputs, out: kinds.append(out.dtype))
+    generator = torch.Generator().manual_seed(0)
+    module.train_step(
+        training.clip, training.optimiser, torch.from_numpy(views), ["a red square"] * 4, generator
+    )
+    assert kinds == [torch.bfloat16 if has else torch.float32]

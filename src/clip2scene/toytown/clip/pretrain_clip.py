@@ -109,6 +109,14 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def multiplies_bfloat16() -> bool:
+    """Tell whether this processor multiplies in bfloat16; emulated, a step takes many times longer.
+
+    Asked at each start, not written into a run: one that goes on elsewhere takes what it finds there.
+    """
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def make_optimiser(model: ClipResNet, weight_decay: float) -> torch.optim.AdamW:
     """Make AdamW that decays matrices and kernels only; the pooling's position embedding stays at zero."""
     model.visual.attnpool.positional_embedding.requires_grad_(False).zero_()
@@ -204,7 +212,7 @@ def train_step(
     pixels = augment(views, clip, generator, side).contiguous(memory_format=torch.channels_last)
     tokens = clip.tokenize(captions)
     same_text = (tokens[:, None] == tokens[None]).all(-1)
-    with torch.autocast(pixels.device.type, torch.bfloat16):
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=multiplies_bfloat16()):
         images, texts = model.encode_image(pixels), model.encode_text(tokens)
     loss = contrastive_loss(images, texts, model.logit_scale, same_text)
     optimiser.zero_grad()
