@@ -233,8 +233,12 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_array(path: Path) -> np.ndarray:
+def read_array(path: Path, *, records: bool = False) -> np.ndarray:
     """Read numbers from an ``.npy`` file, in its shape and dtype, never a pickle.
+
+    Args:
+        path: The file.
+        records: Whether records with named fields will do too.
 
     Raises:
         ValueError: If the file is missing or broken, or holds no numbers; the message names it.
@@ -247,7 +251,7 @@ def read_array(path: Path) -> np.ndarray:
         raise ValueError(
             f"{path} cannot be read as a NumPy array ({in_a_sentence(error)}); restore it"
         ) from None
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiu" and not (records and array.dtype.names):
         raise ValueError(
             f"{path} should be an array of numbers, got values of type {array.dtype}; write it anew"
         )

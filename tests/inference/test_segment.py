@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clip2scene.datasets.clouds import CloudOptions, read_ply
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.inference.figures import word_colours
 from clip2scene.inference.segment import picture_sample, segment_files
@@ -48,6 +49,62 @@ def test_a_bad_file_is_named_and_nothing_is_written(tiny_run, files, tmp_path):
     with pytest.raises(ValueError, match="two.npy.*finite|two.npy.*NaN"):
         segment_files(tiny_run, files, ["road"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("axes", ["FLU", "RDF"])
+def test_the_ply_lies_where_the_file_has_its_points_with_a_label_each(tiny_run, sample, tmp_path, axes):
+    points = torch.cat([sample.cloud.positions, sample.cloud.features], dim=1).double().numpy()
+    if axes == "RDF":
+        points[:, :3] = points[:, :3] @ np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    points[:, :3] *= 100
+    points[:, 0] += 5e7
+    np.save(tmp_path / "one.npy", points)
+    said = []
+    segment_files(
+        tiny_run,
+        [tmp_path / "one.npy"],
+        ["road", "tree"],
+        tmp_path / "out",
+        options=CloudOptions(axes=axes, unit="cm"),
+        note=said.append,
+    )
+    columns = read_ply(tmp_path / "out" / "one.ply")
+    np.testing.assert_array_equal(np.stack([columns[axis] for axis in "xyz"], 1), points[:, :3])
+    labels = np.load(tmp_path / "out" / "one.npz")["labels"]
+    assert np.array_equal(columns["label"], labels)
+    assert np.array_equal(
+        np.stack([columns["red"], columns["blue"]], 1), word_colours(2).numpy()[labels][:, ::2]
+    )
+    assert len(said) == 1 and "one.npy: its coordinates are a map's" in said[0]
+
+
+def test_files_of_one_call_are_read_in_one_unit(tiny_run, sample, tmp_path, monkeypatch):
+    points = torch.cat([sample.cloud.positions, sample.cloud.features], dim=1).numpy()
+    paths = [tmp_path / "low.npy", tmp_path / "high.npy", tmp_path / "shares.npy", tmp_path / "zeros.npy"]
+    tops = (255, 4095, 1, 0)
+    for path, top in zip(paths, tops, strict=True):
+        np.save(path, np.column_stack([points[:, :3], (points[:, 3:] * top).round(0 if top > 1 else 3)]))
+    seen = []
+    monkeypatch.setattr(Segmenter, "segment", lambda self, cloud: seen.append(cloud) or stop())
+
+    def stop():
+        raise ValueError("enough")
+
+    for chosen, scale in ((paths[:2], 4095), (paths[1::-1], 4095), ([paths[3], paths[0]], 255)):
+        with pytest.raises(ValueError, match="enough"):
+            segment_files(tiny_run, chosen, ["road"], tmp_path / "out", note=print)
+        raw = np.load(chosen[0])[:, 3]
+        np.testing.assert_allclose(seen[-1].features[:, 0], raw / scale, atol=1e-6)
+    with pytest.raises(ValueError, match=r"shares\.npy are shares of 1, those of .*low\.npy go up to"):
+        segment_files(tiny_run, paths, ["road"], tmp_path / "out")
+
+
+def test_one_sentence_of_many_files_is_said_once(tiny_run, sample, files, tmp_path, caplog):
+    for path in files:
+        np.save(path, np.load(path)[:, :3])
+    segment_files(tiny_run, files, ["road"], tmp_path / "out")
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "one.npy and 1 more: it has no intensity" in said
 
 
 def test_files_of_one_name_and_no_files_are_refused(tiny_run, tmp_path):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from clip2scene.config import DataConfig, LabelsConfig, Layout, Network, TuningConfig
+from clip2scene.datasets.clouds import Unit
 from clip2scene.recipes import USUAL_TUNING, named
 
 
@@ -200,16 +201,36 @@ def segment(
     prompts: str,
     out: Path,
     words: Path | None = None,
+    axes: str | None = None,
+    unit: Unit | None = None,
+    intensity: str | None = None,
+    intensity_max: float | None = None,
+    columns: str | None = None,
 ) -> None:
     """Label clouds with any words.
 
     Args:
         prompts: Words or phrases, separated by commas.
+        axes: Where x, y and z of the files point: three of F B L R U D, such as FLU or RFU.
+        unit: The unit of their coordinates; metres if left out.
+        intensity: The field that is the intensity, or none to leave it out.
+        intensity_max: The intensity that becomes 1.
+        columns: Names of the numbers of a point in files without names, such as x,y,z,intensity,_;
+            an _ is passed over.
     """
+    from clip2scene.datasets.clouds import CloudOptions
     from clip2scene.inference.segment import segment_files
 
-    for path in segment_files(run, clouds, prompts.split(","), out, words=words):
+    named = None if columns is None else tuple(name.strip() for name in columns.split(","))
+    options = CloudOptions(axes, unit, intensity, intensity_max, named)
+    made = segment_files(run, clouds, prompts.split(","), out, words=words, options=options, note=_note)
+    for path in made:
         print(f"wrote {path}")
+
+
+def _note(sentence: str) -> None:
+    """Say something that a user should know, on a line of its own."""
+    print(f"note: {sentence}", file=sys.stderr)
 
 
 def embed_words(

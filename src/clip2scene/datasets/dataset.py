@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 from clip2scene.classes.class_set import ClassSet
-from clip2scene.datasets.clouds import read_cloud
+from clip2scene.datasets.clouds import CloudFile, read_cloud_file
 from clip2scene.datasets.rooms.frames import FrameChoice
-from clip2scene.types import PointCloud, Samples, Timestamps
+from clip2scene.types import Samples, Timestamps
 
-CloudReader = Callable[[Path], Callable[[Path], PointCloud]]
-"""Of a folder, makes what reads a cloud file."""
+CloudReader = Callable[[Path], Callable[..., CloudFile]]
+"""Of a folder, makes what reads a cloud file: :func:`~clip2scene.datasets.clouds.read_cloud_file`, with what
+is usual for clouds of that run."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,9 @@ class InputPatterns:
         return sorted({path for pattern in patterns for path in root.glob(pattern)})
 
 
-def any_format(folder: Path) -> Callable[[Path], PointCloud]:
+def any_format(folder: Path) -> Callable[..., CloudFile]:
     """Read single clouds as their format says (:attr:`Dataset.cloud_reader` of most layouts)."""
-    return read_cloud
+    return read_cloud_file
 
 
 def stamp_files(root: Path, paths: Sequence[Path]) -> str:

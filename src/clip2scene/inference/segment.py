@@ -1,34 +1,50 @@
 """Labelling people's own cloud files with any words."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from clip2scene.datasets import LOADERS
-from clip2scene.datasets.clouds import write_ply
+from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread, write_ply
 from clip2scene.inference.figures import draw_words, word_colours
-from clip2scene.inference.segmenter import Segmenter
+from clip2scene.inference.segmenter import Segmentation, Segmenter
 from clip2scene.io import write_atomically
 from clip2scene.runs.run import Run, open_run
 from clip2scene.types import PointCloud, Sample
 from clip2scene.viz.raster import save_png
 
-Labelled = tuple[Float[Tensor, "points 3"], Int[Tensor, " points"], Float[Tensor, "points names"]]
-"""Positions in metres, labels and scores (half precision) of a cloud."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was learnt of a cloud file by reading it once: its intensities' spread, and what is to be said."""
+
+    spread: Spread | None
+    notes: tuple[str, ...]
 
 
 def segment_files(
-    run: Path, clouds: Sequence[Path], prompts: Sequence[str], out: Path, *, words: Path | None = None
+    run: Path,
+    clouds: Sequence[Path],
+    prompts: Sequence[str],
+    out: Path,
+    *,
+    words: Path | None = None,
+    options: CloudOptions = CloudOptions(),  # noqa: B008 - frozen
+    note: Callable[[str], None] = _log.warning,
 ) -> list[Path]:
     """Label cloud files with any words.
 
     If the run was trained on a drive log, the files are taken to be of the same lidar: with its axes, and its
     intensity (but for nuScenes' own ``.pcd.bin``, whose are known).
 
-    Every cloud is labelled before the first file is written, so a bad one leaves nothing half done.
+    Every cloud is read and checked before the first is labelled, so a bad one leaves nothing half done; then
+    each is labelled and written before the next. Where the scale of intensities is guessed, all have one.
 
     Args:
         run: Folder of the run.
@@ -36,10 +52,13 @@ def segment_files(
         prompts: Words or phrases.
         out: Folder for the results.
         words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
+        options: What the files' numbers mean, where they do not say so themselves.
+        note: Takes what was guessed, and what else a user should know; a sentence that begins with the file.
 
     Returns:
-        For each cloud ``NAME.npz`` (labels int64, scores float16 in 0..1, names), ``NAME.ply`` (coloured
-        points) and ``NAME.png``.
+        For each cloud ``NAME.npz`` (labels int64, scores float16 in 0..1, names), ``NAME.ply`` (points where
+        the file has them, in its axes and unit and as precise, with colours and a field ``label``) and
+        ``NAME.png``.
 
     Raises:
         ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, or two have the same name.
@@ -52,13 +71,15 @@ def segment_files(
         )
     opened = open_run(run)
     loader = LOADERS[opened.recipe.data.layout]
-    read = loader.cloud_reader(run)
+    read = partial(loader.cloud_reader(run), asked=options)
     segmenter = Segmenter.of_run(opened, words=words)
     segmenter.set_prompts(prompts)
-    labelled = [_segment_file(segmenter, path, read) for path in clouds]
+    scale = _check_files(clouds, read, note)
     written = []
-    for stem, each in zip(stems, labelled, strict=True):
-        written += _write_files(out, stem, segmenter.prompts.classes, each, indoors=loader.indoors)
+    for path, stem in zip(clouds, stems, strict=True):
+        cloud = read(path, scale=scale)
+        found = _segment_file(segmenter, path, cloud.cloud)
+        written += _write_files(out, stem, cloud, found, indoors=loader.indoors)
     return written
 
 
@@ -86,23 +107,75 @@ def picture_sample(run: Run, sample: Sample, words: Sequence[str]) -> Path:
     return path
 
 
-def _segment_file(segmenter: Segmenter, path: Path, read: Callable[[Path], PointCloud]) -> Labelled:
-    """Read and label one file."""
+def _check_files(
+    paths: Sequence[Path], read: Callable[..., CloudFile], note: Callable[[str], None]
+) -> float | None:
+    """Read every file once, say what is to be said, and give the one scale of their intensities.
+
+    Returns:
+        The intensity that becomes 1 where that has to be guessed; None where no file needs it.
+
+    Raises:
+        ValueError: If a file is unfit, or some intensities are shares and others counts.
+    """
+    looks = {path: _look(path, read) for path in paths}
+    scale = _common_scale({path: look.spread for path, look in looks.items() if look.spread is not None})
+    if scale is not None:
+        others = [path for path, look in looks.items() if look.spread and look.spread.scale() != scale]
+        looks |= {path: _look(path, partial(read, scale=scale)) for path in others}
+    said: dict[str, list[Path]] = {}
+    for path, look in looks.items():
+        for sentence in look.notes:
+            said.setdefault(sentence, []).append(path)
+    for sentence, whose in said.items():
+        more = f" and {len(whose) - 1} more" if len(whose) > 1 else ""
+        note(f"{whose[0]}{more}: {sentence}")
+    return scale
+
+
+def _look(path: Path, read: Callable[..., CloudFile]) -> _Look:
+    """Read a file, and learn what is needed before the first cloud is labelled."""
     cloud = read(path)
+    return _Look(cloud.spread, cloud.notes)
+
+
+def _common_scale(spreads: Mapping[Path, Spread]) -> float | None:
+    """Give the scale of the intensities of several files together; zeros and ones go with the others."""
+    telling = {path: spread for path, spread in spreads.items() if not spread.says_nothing}
+    if not telling:
+        return None
+    shares = [path for path, spread in telling.items() if spread.scale() == 1]
+    counts = [path for path in telling if path not in shares]
+    if shares and counts:
+        raise ValueError(
+            f"intensities of {shares[0]} are shares of 1, those of {counts[0]} go up to "
+            f"{telling[counts[0]].highest:g}, so they are of different units; label these files in calls of "
+            "their own"
+        )
+    first, *others = telling.values()
+    return sum(others, first).scale()
+
+
+def _segment_file(segmenter: Segmenter, path: Path, cloud: PointCloud) -> Segmentation:
+    """Label one cloud."""
     try:
-        found = segmenter.segment(cloud)
+        return segmenter.segment(cloud)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return cloud.positions, found.labels, found.scores.half()
 
 
-def _write_files(
-    out: Path, stem: str, names: Sequence[str], labelled: Labelled, *, indoors: bool
-) -> list[Path]:
+def _write_files(out: Path, stem: str, cloud: CloudFile, found: Segmentation, *, indoors: bool) -> list[Path]:
     """Write one cloud's labels, its coloured points and its picture."""
-    positions, labels, scores = labelled
+    names, labels = found.names, found.labels
     with write_atomically(out / f"{stem}.npz") as temporary:
-        np.savez_compressed(temporary, labels=labels.numpy(), scores=scores.numpy(), names=names)
-    write_ply(out / f"{stem}.ply", positions, word_colours(len(names))[labels])
-    save_png(out / f"{stem}.png", draw_words(stem, positions, labels, names, indoors=indoors))
+        np.savez_compressed(temporary, labels=labels.numpy(), scores=found.scores.half().numpy(), names=names)
+    write_ply(
+        out / f"{stem}.ply",
+        cloud.positions,
+        word_colours(len(names))[labels],
+        labels=labels,
+        comments=[f"label {number} is {name}" for number, name in enumerate(names)],
+    )
+    picture = draw_words(stem, cloud.cloud.positions, labels, names, indoors=indoors)
+    save_png(out / f"{stem}.png", picture)
     return [out / f"{stem}{suffix}" for suffix in (".npz", ".ply", ".png")]

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
-from clip2scene.datasets.clouds import INTENSITIES
+from clip2scene.datasets.clouds import find_axes, find_intensity
 from clip2scene.datasets.convert.ros_bag import Message
 from clip2scene.geometry.projection import check_rigid
 
@@ -96,8 +96,9 @@ def read_points(
         raise ValueError(f"{topic}: a cloud is big-endian, expected little-endian; record it anew")
     if not message.width * message.height:
         return np.zeros((0, 3), np.float32), np.zeros(0, np.float32), 0
-    found = next((name for name in INTENSITIES if name in {each.name for each in message.fields}), None)
-    columns = _columns(message, ("x", "y", "z", *([found] if found else [])), topic)
+    fields = [each.name for each in message.fields]
+    axes, found = find_axes(fields), find_intensity(fields)[:1]
+    columns = _columns(message, (*(axes.get(axis, axis) for axis in "xyz"), *found), topic)
     kept = np.isfinite(columns).all(1) & (columns[:, :3] != 0).any(1)
     columns = columns[kept]
     intensity = columns[:, 3].clip(min=0) if found else np.zeros(len(columns), np.float32)

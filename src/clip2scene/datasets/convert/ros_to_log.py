@@ -11,6 +11,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from clip2scene.datasets.clouds import Spread, intensity_max
 from clip2scene.datasets.convert.ros_bag import Bag, Message, open_bag
 from clip2scene.datasets.convert.ros_messages import read_picture, read_points, stamp_us
 from clip2scene.datasets.convert.ros_plan import Plan, Stream, Wanted, plan_log
@@ -40,7 +41,7 @@ class _Written:
         names: Name of the cloud taken at a moment.
         image_times: By camera and name.
         dropped: Points that were left out.
-        intensity: The highest so far.
+        spreads: Of each cloud's intensities.
         skipped: How many clouds and images were left out, by reason.
     """
 
@@ -48,7 +49,7 @@ class _Written:
     names: dict[int, str] = field(default_factory=dict)
     image_times: dict[tuple[str, str], int] = field(default_factory=dict)
     dropped: int = 0
-    intensity: float = 0.0
+    spreads: list[Spread] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
 
 
@@ -100,7 +101,7 @@ def _write_small_files(bag: Bag, plan: Plan, log: Path, written: _Written) -> No
     """Write calibration and, if there are any, poses and times of images."""
     lidar = {
         "axes": plan.axes,
-        "intensity_max": _intensity_max(written.intensity),
+        "intensity_max": intensity_max(written.spreads),
         "ego_from_lidar": plan.ego_from_lidar.tolist(),
     }
     write_calibration(log, lidar, [stream.camera for stream in plan.images if stream.camera])
@@ -152,7 +153,7 @@ def _write_points(message: Message, topic: str, log: Path, name: str, written: _
         _count(written, "clouds without a point")
         return False
     write_cloud(log, name, positions, intensity)
-    written.intensity = max(written.intensity, float(intensity.max()))
+    written.spreads.append(Spread.of(intensity))
     return True
 
 
@@ -193,8 +194,3 @@ def _count(written: _Written, reason: str) -> None:
 
 def _reasons(skipped: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in skipped.items()) or "there are none"
-
-
-def _intensity_max(highest: float) -> float:
-    """Say what intensity is to become 1: the top of the range that sensors of such values have."""
-    return next((float(top) for top in (1, 255, 65535) if highest <= top), highest)

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.datasets.checks import check_name
+from clip2scene.datasets.clouds import turn_from
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid, rigid_from_quaternion
 from clip2scene.geometry.trajectory import Trajectory
 from clip2scene.io import read_json
@@ -35,7 +36,6 @@ POSES = ("name", "timestamp_us", "x", "y", "z", "qw", "qx", "qy", "qz")
 IMAGE_TIMES = ("camera", "name", "timestamp_us")
 """Columns of ``images.csv``."""
 
-_AXES = {"F": (1, 0, 0), "B": (-1, 0, 0), "L": (0, 1, 0), "R": (0, -1, 0), "U": (0, 0, 1), "D": (0, 0, -1)}
 _ROTATION_TOLERANCE = 1e-3
 
 
@@ -49,6 +49,7 @@ class Calibration:
         ego_from_cloud: Where the lidar stands in the frame of the poses.
         intensity_max: What is 1 in a cloud.
         vehicle_reach_m: Points of earlier sweeps this near lie on the vehicle.
+        axes: Where x, y and z of the files point, as three letters.
     """
 
     cameras: tuple[Camera, ...]
@@ -56,6 +57,7 @@ class Calibration:
     ego_from_cloud: Float[Tensor, "4 4"]
     intensity_max: float
     vehicle_reach_m: float
+    axes: str = "FLU"
 
 
 def read_checked(path: Path) -> dict[str, Any]:
@@ -103,6 +105,7 @@ def read_calibration(path: Path) -> Calibration:
         ego_from_cloud=ego_from_lidar @ lidar_from_cloud,
         intensity_max=float(lidar.get("intensity_max", 1)),
         vehicle_reach_m=float(lidar.get("vehicle_reach_m", 1)),
+        axes=lidar.get("axes", "FLU"),
     )
 
 
@@ -242,12 +245,7 @@ def check_axes(axes: str, what: str) -> None:
 def _turn(axes: str, what: str) -> Float[Tensor, "4 4"]:
     """Build the rotation from a frame whose x, y and z point along three letters to forward, left, up."""
     turn = torch.eye(4, dtype=torch.float64)
-    turn[:3, :3] = torch.tensor([_AXES[letter] for letter in axes], dtype=torch.float64).T
-    if torch.linalg.det(turn) < 0.5:
-        raise ValueError(
-            f"{what} is {axes!r}, expected three letters of different directions that make a right-handed "
-            "frame, such as FLU (x forward, y left, z up) or RFU; check the lidar's manual"
-        )
+    turn[:3, :3] = torch.from_numpy(turn_from(axes, what))
     return turn
 
 

@@ -26,7 +26,7 @@ from clip2scene.datasets.checks import (
     labelled_tokens,
     read_image,
 )
-from clip2scene.datasets.clouds import SUFFIXES, read_cloud
+from clip2scene.datasets.clouds import CloudFile, CloudOptions, read_cloud_file
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions
 from clip2scene.datasets.drive_log.classes import read_class_set, read_labels
 from clip2scene.datasets.drive_log.files import (
@@ -40,6 +40,7 @@ from clip2scene.geometry.projection import invert_rigid, transform_points
 from clip2scene.geometry.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
+CLOUD_SUFFIXES = (".bin", ".npy", ".npz", ".ply", ".pcd", ".las", ".laz")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".npy", ".label")
 
@@ -50,7 +51,7 @@ INPUTS = InputPatterns(tables=("*.json", "*.csv"), labels=("labels/*",))
 """What pseudo-labels depend on."""
 
 
-def log_cloud_reader(folder: Path) -> Callable[[Path], PointCloud]:
+def log_cloud_reader(folder: Path) -> Callable[..., CloudFile]:
     """Read clouds with the axes and the intensity of a log; nuScenes' own ``.pcd.bin`` has others.
 
     Args:
@@ -65,12 +66,8 @@ def log_cloud_reader(folder: Path) -> Callable[[Path], PointCloud]:
             f"log's {CALIBRATION} into it"
         )
     calibration = read_calibration(folder / CALIBRATION)
-
-    def read(path: Path) -> PointCloud:
-        known = path.name.lower().endswith(".pcd.bin")
-        return read_cloud(path) if known else read_log_cloud(path, calibration)
-
-    return read
+    usual = CloudOptions(axes=calibration.axes, intensity_max=calibration.intensity_max)
+    return partial(read_cloud_file, usual=usual)
 
 
 class DriveLog:
@@ -332,19 +329,25 @@ def read_log_cloud(path: Path, calibration: Calibration) -> PointCloud:
     """Read a cloud file of a drive log and turn it.
 
     Raises:
-        ValueError: As :func:`clip2scene.datasets.clouds.read_cloud` does.
+        ValueError: As :func:`clip2scene.datasets.clouds.read_cloud` does; or if the cloud lies in a map's
+            frame, where the cameras of the log do not stand.
     """
-    cloud = read_cloud(path, intensity_max=calibration.intensity_max)
+    found = read_cloud_file(path, usual=CloudOptions(intensity_max=calibration.intensity_max))
+    if any(found.origin):
+        raise ValueError(
+            f"{path} lies far from its origin, so its coordinates are a map's or broken; expected a cloud in "
+            "its sensor's frame, which the cameras of a drive log are calibrated to: bring it there first"
+        )
     turn = calibration.cloud_from_lidar
     if torch.equal(turn, torch.eye(4, dtype=torch.float64)):
-        return cloud
-    return PointCloud(transform_points(turn, cloud.positions), cloud.features)
+        return found.cloud
+    return PointCloud(transform_points(turn, found.cloud.positions), found.cloud.features)
 
 
 def _list_clouds(folder: Path) -> dict[str, Path]:
-    clouds = _list_files(folder, SUFFIXES)
+    clouds = _list_files(folder, CLOUD_SUFFIXES)
     if not clouds:
-        raise ValueError(f"{folder} holds no cloud; expected files {', '.join(SUFFIXES)}")
+        raise ValueError(f"{folder} holds no cloud; expected files {', '.join(CLOUD_SUFFIXES)}")
     return clouds
 
 

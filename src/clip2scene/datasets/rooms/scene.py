@@ -3,6 +3,7 @@
 import csv
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet, train_ids
 from clip2scene.datasets.checks import check_positions
-from clip2scene.datasets.clouds import Columns, read_cloud, read_ply
+from clip2scene.datasets.clouds import CloudFile, CloudOptions, Columns, read_cloud_file, read_ply
 from clip2scene.io import read_json
 from clip2scene.types import PointCloud
 
@@ -63,13 +64,9 @@ def read_vertices(path: Path) -> PointCloud:
     return PointCloud(positions, torch.from_numpy(colours))
 
 
-def any_cloud_or_mesh(folder: Path) -> Callable[[Path], PointCloud]:
-    """Read single clouds of rooms: a ``.ply`` is taken for a mesh with colours."""
-
-    def read(path: Path) -> PointCloud:
-        return read_vertices(path) if path.suffix.lower() == ".ply" else read_cloud(path)
-
-    return read
+def any_cloud_or_mesh(folder: Path) -> Callable[..., CloudFile]:
+    """Read single clouds of rooms: with colours, in any format."""
+    return partial(read_cloud_file, usual=CloudOptions(colours=True, ground=0.0))
 
 
 def read_labels(

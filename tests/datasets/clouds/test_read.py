@@ -6,7 +6,8 @@ import pytest
 import torch
 import trimesh
 
-from clip2scene.datasets.clouds import INTENSITIES, read_cloud, write_ply
+from clip2scene.datasets.clouds import read_cloud, write_ply
+from clip2scene.datasets.clouds.intensity import INTENSITIES
 
 XYZ = np.array([[1.5, -2.0, 0.25], [10.0, 20.0, -1.0], [0.0, 0.0, 3.0]], np.float32)
 INTENSITY = np.array([0.0, 0.5, 1.0], np.float32)
@@ -101,8 +102,8 @@ def test_an_intensity_that_nothing_can_have_is_refused(tmp_path, value, intensit
         read_cloud(tmp_path / "a.npz", intensity_max=intensity_max)
 
 
-@pytest.mark.parametrize("name", INTENSITIES)
-def test_intensity_has_the_names_that_it_has_in_bags(tmp_path, name):
+@pytest.mark.parametrize("name", [*INTENSITIES, "Intensity", "scalar_Intensity", "REFLECTIVITY"])
+def test_intensity_has_many_names_in_any_case(tmp_path, name):
     table = np.column_stack([XYZ, INTENSITY]).astype("<f4").tobytes()
     path = write(tmp_path / "a.pcd", pcd("binary", table, fields=f"x y z {name}"))
     np.testing.assert_allclose(read_cloud(path).features[:, 0], INTENSITY)
@@ -177,11 +178,11 @@ def test_coordinates_that_are_not_finite_are_counted(tmp_path, value):
     [
         ("a.e57", b"ASTM", "unknown suffix"),
         ("a.ply", b"solid cube", "not a PLY"),
-        ("a.ply", b"ply\nformat ascii 1.0\nelement face 3\nend_header\n", "vertices first"),
+        ("a.ply", b"ply\nformat ascii 1.0\nelement face 3\nend_header\n", "no vertices, only face"),
         (
             "a.ply",
             b"ply\nformat ascii 1.0\nelement vertex 1\nproperty list uchar int x\nend_header\n",
-            "plain numbers",
+            "truncated",
         ),
         (
             "a.ply",
@@ -202,16 +203,23 @@ def test_coordinates_that_are_not_finite_are_counted(tmp_path, value):
             pcd("binary_compressed", struct.pack("<II", 4, 2**32 - 16) + b"1234", points=2**28 - 1),
             "do not unpack",  # 4 GB that nobody makes room for
         ),
-        ("a.pcd", b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nDATA ascii\n1 2 3\n", "broken PCD header"),
+        (
+            "a.pcd",
+            b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nDATA ascii\n1 2 3\n",
+            "number of points, in POINTS",
+        ),
+        ("a.pcd", b"SIZE 4 4 4\nTYPE F F F\nPOINTS 1\nDATA ascii\n1 2 3\n", "it has no line FIELDS"),
+        ("a.pcd", b"FIELDS x y z\nTYPE F F F\nPOINTS 1\nDATA binary\n" + bytes(12), "it has no line SIZE"),
         ("a.pcd", pcd("ascii", b"1 2 3 4", points="many"), "broken PCD header"),
         ("a.pcd", pcd("ascii", b"", points=0), "no points"),
         ("a.pcd", pcd("ascii", b"1 2 3 4", size="4 4 4 4,f4"), "broken PCD header"),
         ("a.pcd", pcd("binary", b"1234", extra="COUNT 1 1 1 999999999"), "broken PCD header"),
-        ("a.pcd", pcd("ascii", b"1 2 3 4", points="9" * 20), "truncated"),
+        ("a.pcd", pcd("ascii", b"1 2 3 4", points="9" * 20), "number of points"),
+        ("a.pcd", pcd("ascii", b"1 2 3 4", points="9" * 15), "truncated"),
         (
             "a.ply",
             f"ply\nformat ascii 1.0\nelement vertex {'9' * 20}\nproperty float x\nend_header\n1".encode(),
-            "vertices first",
+            "broken header",
         ),
         (
             "a.ply",
@@ -234,7 +242,7 @@ def test_a_line_with_too_few_or_too_many_numbers_is_named_and_shifts_no_others(t
         ("a.pcd", pcd("ascii", b"\n".join(lines))),
         ("a.ply", PLY_HEADER.format(form="ascii", kind="float").encode() + b"\r\n".join(lines)),
     ):
-        with pytest.raises(ValueError, match=f"point 2 has {len(wrong.split())} numbers, expected the 4"):
+        with pytest.raises(ValueError, match=f"line 1[34] has {len(wrong.split())} numbers, expected the 4"):
             read_cloud(write(tmp_path / name, content))
 
 
@@ -280,5 +288,5 @@ def test_real_recordings_are_read(real_data):
 def test_intensities_are_divided_by_what_is_asked_for(tmp_path):
     np.save(tmp_path / "a.npy", np.column_stack([XYZ, np.full(len(XYZ), 0.5)]))
     assert read_cloud(tmp_path / "a.npy", intensity_max=2.0).features.unique().tolist() == [0.25]
-    with pytest.raises(ValueError, match="an intensity of 0.5, expected at most 0.4"):
+    with pytest.raises(ValueError, match="up to 0.5, 3 of 3 above the 0.4 of --intensity-max"):
         read_cloud(tmp_path / "a.npy", intensity_max=0.4)

@@ -5,18 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
+from clip2scene.datasets.clouds.table import Table
 from clip2scene.io import in_a_sentence
 
 _MOST_PACKED = 64  # points in a byte of a compressed file
 _SLACK_M = 0.1
+_FIELDS = ("intensity", "red", "green", "blue")
 
 
-def read_las(path: Path) -> dict[str, np.ndarray]:
-    """Read x, y, z and the intensity of every point; only clouds in a sensor's frame are of use.
+def read_las(path: Path) -> Table:
+    """Read x, y, z in double precision, intensity and, where points have them, colours.
 
     Raises:
-        ValueError: If laspy is not installed, the file is broken or truncated, or a point lies outside of the
-            box that the header tells.
+        ValueError: If laspy is not installed, the file is broken or truncated, or points of a compressed file
+            lie outside of the box that its header tells, as those of a damaged one do.
     """
     try:
         import laspy
@@ -28,23 +30,34 @@ def read_las(path: Path) -> dict[str, np.ndarray]:
         _check_las(path)
         with laspy.open(path) as reader:
             header = reader.header
-            least = 1 / _MOST_PACKED if header.are_points_compressed else header.point_format.size
+            packed = header.are_points_compressed
+            least = 1 / _MOST_PACKED if packed else header.point_format.size
             room = path.stat().st_size - header.offset_to_point_data
             if header.point_count * least > room:  # decompressors go on beyond the end
                 raise ValueError(f"truncated: {header.point_count} points in {room} bytes")
             content = reader.read()
             columns = {axis: np.asarray(getattr(content, axis), dtype=np.float64) for axis in "xyz"}
-            columns["intensity"] = np.asarray(content.intensity)
-            low, high = header.mins - _SLACK_M, header.maxs + _SLACK_M
+            known = set(content.point_format.dimension_names)
+            columns |= {name: np.asarray(content[name]) for name in _FIELDS if name in known}
+            extra = set(content.point_format.extra_dimension_names)
+            columns |= {name: np.asarray(content[name]) for name in sorted(extra - set(columns))}
+            columns = {name: column for name, column in columns.items() if column.ndim == 1}
+            low, high = header.mins, header.maxs
     except Exception as error:  # laspy and its decompressors have many
         raise ValueError(f"{path} cannot be read as LAS ({in_a_sentence(error)}); restore it") from None
-    positions = np.stack([columns[axis] for axis in "xyz"], axis=1)
-    if not ((positions >= low) & (positions <= high)).all():
+    inside = all(
+        ((columns[axis] >= low[number] - _SLACK_M) & (columns[axis] <= high[number] + _SLACK_M)).all()
+        for number, axis in enumerate("xyz")
+    )
+    if inside:
+        return Table(columns)
+    box = f"the box that its header tells, from {low.tolist()} to {high.tolist()}"
+    if packed and (low < high).any():
         raise ValueError(
-            f"{path} holds points outside of the box that its header tells, from {header.mins.tolist()} to "
-            f"{header.maxs.tolist()}; restore it, or write the cloud as .npy"
+            f"{path} holds points outside of {box}, as a damaged compressed file does; restore it, or write "
+            "the cloud as .npy"
         )
-    return columns
+    return Table(columns, (f"its points lie outside of {box}; they are taken as they are",))
 
 
 def _check_las(path: Path) -> None:
