@@ -18,6 +18,7 @@ def evaluate(
     data_root: Path,
     split: str = "val",
     teacher_cache: Path | None = None,
+    unlike: Literal["refuse", "accept"] = "refuse",
     pictures: int = 2,
 ) -> None:
     """Evaluate a run per point, beside its teacher and chance.
@@ -29,7 +30,9 @@ def evaluate(
     from clip2scene.evaluation.metrics import table
     from clip2scene.inference.figures import draw_samples
 
-    opened = open_evaluation(run, data_root=data_root, split=split, teacher_cache=teacher_cache)
+    opened = open_evaluation(
+        run, data_root=data_root, split=split, teacher_cache=teacher_cache, unlike=unlike
+    )
     print(table(evaluate_split(opened)))
     print(f"wrote {run / 'metrics.json'}")
     for path in draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=pictures):

@@ -17,6 +17,7 @@ from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.reopen import lift_run, reopen
 from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.training_clouds import CloudCheck, Unlike, complete_statistics
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.pointclip import TEMPLATES as POINT_CLIP_TEMPLATES
@@ -64,6 +65,7 @@ def evaluate(
     split: str = "val",
     lifted: Path | None = None,
     teacher_cache: Path | None = None,
+    unlike: Unlike = "refuse",
 ) -> dict[str, Scores]:
     """Score a run on a split and write ``metrics.json`` into its folder.
 
@@ -73,15 +75,17 @@ def evaluate(
         split: Which of its splits to evaluate on, all of its labelled points.
         lifted: Folder with the teacher's pseudo-labels, which other runs may share; the run's own by default.
         teacher_cache: Folder of the teacher's features of each image.
+        unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
 
     Returns:
         Scores by column, IoU in 0..1: those of :data:`COLUMNS`, and ``random``.
 
     Raises:
-        ValueError: If the run or the data cannot be read, or the split has no labels.
+        ValueError: If the run or the data cannot be read, the split has no labels, or its clouds are not in
+            the unit, axes or frame of the training clouds.
     """
     opened = open_evaluation(
-        run, data_root=data_root, split=split, lifted=lifted, teacher_cache=teacher_cache
+        run, data_root=data_root, split=split, lifted=lifted, teacher_cache=teacher_cache, unlike=unlike
     )
     return evaluate_split(opened)
 
@@ -93,11 +97,14 @@ def open_evaluation(
     split: str = "val",
     lifted: Path | None = None,
     teacher_cache: Path | None = None,
+    unlike: Unlike = "refuse",
 ) -> EvaluationSplit:
     """Open a run and the lifted points of a split for :func:`evaluate`, whose arguments and errors it has."""
     opened = open_run(run)
     student = opened.student()  # first: without a checkpoint, the teacher need not be run
     experiment = reopen(opened, data_root, split=split, labels=True)
+    complete_statistics(opened, data_root)
+    CloudCheck(opened.folder, unlike=unlike).split(experiment.dataset, split)
     paths = lift_run(opened, experiment, into=lifted, teacher_cache=teacher_cache)
     return EvaluationSplit(opened, student, experiment.dataset, paths, split, data_root)
 

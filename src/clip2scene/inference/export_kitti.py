@@ -14,6 +14,7 @@ from clip2scene.inference.predict import open_split, predict_split
 from clip2scene.io import hash_files, read_json, write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.training_clouds import CloudCheck, Unlike
 
 _OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "recipe.json")
 
@@ -52,7 +53,9 @@ def predictions(
         yield sample.token, of_prompts[logits.masked_fill(foreign, -torch.inf).argmax(1)]
 
 
-def export_labels(run: Path, *, data_root: Path, out: Path, split: str = "test") -> list[Path]:
+def export_labels(
+    run: Path, *, data_root: Path, out: Path, split: str = "test", unlike: Unlike = "refuse"
+) -> list[Path]:
     """Write a run's prediction for every point of a split in the format of SemanticKITTI's benchmark.
 
     A file that an earlier call of the same run left is kept, so an interrupted call goes on where it stopped.
@@ -64,6 +67,7 @@ def export_labels(run: Path, *, data_root: Path, out: Path, split: str = "test")
         split: Which of its splits.
         out: Folder for ``sequences/XX/predictions/NNNNNN.label``. Beside ``sequences/``, ``export.json`` says
             which run they are of.
+        unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
 
     Returns:
         The files, one a sample: a uint32 raw id a point.
@@ -81,6 +85,7 @@ def export_labels(run: Path, *, data_root: Path, out: Path, split: str = "test")
     classes = build.evaluation_classes(data)
     raw_ids(classes)
     dataset = open_split(opened, data_root, split)
+    CloudCheck(opened.folder, unlike=unlike).split(dataset, split)
     claim(opened, out, holds="sequences")
     paths = [prediction_path(out, token) for token in dataset.tokens]
     missing = [number for number, path in enumerate(paths) if not path.exists()]

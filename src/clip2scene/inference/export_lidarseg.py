@@ -25,6 +25,7 @@ from clip2scene.inference.predict import open_split
 from clip2scene.io import write_atomically, write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.training_clouds import CloudCheck, Unlike
 
 FLAGS = ("use_camera", "use_lidar", "use_radar", "use_map", "use_external")
 """What a submission states about its method."""
@@ -34,7 +35,13 @@ BYTES_A_POINT = 20
 
 
 def export_lidarseg(
-    run: Path, *, data_root: Path, split: str = "test", out: Path, use_external: bool = True
+    run: Path,
+    *,
+    data_root: Path,
+    split: str = "test",
+    out: Path,
+    use_external: bool = True,
+    unlike: Unlike = "refuse",
 ) -> Int[np.ndarray, " classes"]:
     """Label every keyframe of a split as the challenge wants it.
 
@@ -47,6 +54,7 @@ def export_lidarseg(
         out: Folder for the submission.
         use_external: Whether to declare that the method uses data from elsewhere: the teacher's image-text
             model is trained on such, though at inference the student takes the lidar alone.
+        unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
 
     Returns:
         How many points got each of the challenge's classes, 0 to 16; none is 0.
@@ -65,6 +73,7 @@ def export_lidarseg(
     assert isinstance(dataset, NuScenes)
     ids = challenge_ids(dataset.class_set)
     paths = [label_path(out, dataset, token, split) for token in dataset.tokens]
+    CloudCheck(opened.folder, unlike=unlike).split(dataset, split)
     claim(opened, out, holds="lidarseg")
     _label_missing(opened, dataset, paths, ids, title=f"label {split}")
     counts = _check_labels(out, dataset, split)  # first: only a whole submission is described

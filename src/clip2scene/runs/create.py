@@ -25,6 +25,7 @@ from clip2scene.runs.init_weights import InitWeights, initial_student
 from clip2scene.runs.reopen import reopen
 from clip2scene.runs.run import Run, open_run, save_prompts
 from clip2scene.runs.sources import Sources
+from clip2scene.runs.training_clouds import CLOUDS, keep_statistics
 from clip2scene.teacher.text_table import TextTable
 
 
@@ -61,7 +62,9 @@ def create_or_resume(
             f"{out} holds a run that began with other weights; name the same start, or give another --out"
         )
     subset = run.subset
-    return run, reopen(run, data_root, split="train", labels=False if subset is None else subset.tokens)
+    experiment = reopen(run, data_root, split="train", labels=False if subset is None else subset.tokens)
+    keep_statistics(out, experiment.dataset)  # runs of earlier versions have none
+    return run, experiment
 
 
 def _create(
@@ -71,7 +74,9 @@ def _create(
     experiment = build.open_experiment(recipe, data_root, teacher_weights)
     _check_words(recipe, start, experiment.prompts.classes)
     own_files = LOADERS[recipe.data.layout].own_files
-    announce(out, ["prompts.json", "prompts.safetensors", "sources.json", LABELS, START, WORDS, *own_files])
+    announce(
+        out, ["prompts.json", "prompts.safetensors", "sources.json", LABELS, START, WORDS, CLOUDS, *own_files]
+    )
     if recipe.supervision == "labels":
         subset = build.choose_labels(recipe, experiment.dataset)
         experiment = experiment.labelled(subset.tokens)
@@ -81,6 +86,7 @@ def _create(
         with write_atomically(out / START) as temporary:
             save_file(dict(start.weights), temporary)
     build.keep_own_files(recipe.data, data_root, out)
+    keep_statistics(out, experiment.dataset)
     save_prompts(out, experiment.prompts)
     sources = _sources_of(experiment, out, teacher_weights, start)
     sources.write(out)

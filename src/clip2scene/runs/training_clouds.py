@@ -1,0 +1,155 @@
+"""What a run's training clouds were like (``clouds.json``), and whether others are like them.
+
+A student labels any cloud; it is right only on those that are like the ones it was trained on: in metres, z
+up, with the ground as far below the sensor, and intensities in the same unit. So a run keeps the statistics
+of some of its training clouds, and every door that takes others compares (:mod:`clip2scene.geometry.unlike`).
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from clip2scene import build
+from clip2scene.datasets import Dataset
+from clip2scene.geometry.cloud_statistics import CloudSpread, describe_cloud
+from clip2scene.geometry.unlike import Remark, find_unlike
+from clip2scene.io import read_json, write_json
+from clip2scene.runs.run import Run
+from clip2scene.types import PointCloud
+
+CLOUDS = "clouds.json"
+"""The file in a run's folder."""
+
+Unlike = Literal["refuse", "accept"]
+"""Whether clouds of which nothing right can come are refused."""
+
+_MOST = 64
+"""Training clouds that are looked at, spread evenly."""
+_FEW = 8
+"""Clouds of a split that are compared."""
+
+_log = logging.getLogger(__name__)
+
+
+def say(sentence: str) -> None:
+    """Tell a user something that stops nothing, on a line that begins with "note:"."""
+    _log.warning("note: %s", sentence)
+
+
+def keep_statistics(folder: Path, dataset: Dataset) -> None:
+    """Write the statistics of a run's training clouds into its folder, unless they are there.
+
+    Clouds that cannot be read are passed over; whatever needs them says so.
+
+    Args:
+        folder: The run.
+        dataset: Its train split.
+    """
+    if (folder / CLOUDS).exists():
+        return
+    found = [describe_cloud(cloud, indoors=dataset.indoors) for _, cloud in _some_clouds(dataset, _MOST)]
+    if found:
+        write_json(folder / CLOUDS, CloudSpread.of(found, indoors=dataset.indoors).to_json())
+
+
+def complete_statistics(run: Run, data_root: Path) -> None:
+    """Write the statistics of a run of an earlier version, where its own data are at hand."""
+    if (run.folder / CLOUDS).exists() or str(Path(data_root).resolve()) != run.sources.data_root:
+        return
+    try:
+        keep_statistics(run.folder, build.open_dataset(run.recipe.data, data_root, split="train", sweeps=1))
+    except ValueError:  # the train split is not there any more
+        return
+
+
+def read_statistics(folder: Path) -> CloudSpread | None:
+    """Read what :func:`keep_statistics` wrote; None where nothing lies, as in runs of earlier versions.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    path = folder / CLOUDS
+    if not path.exists():
+        return None
+    try:
+        return CloudSpread.from_json(read_json(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete it, and train with the same command to write it") from None
+
+
+class CloudCheck:
+    """Compares clouds with those that a run was trained on.
+
+    Args:
+        folder: The run.
+        note: Takes a sentence that a user should read; by default it goes to the log.
+        unlike: Whether clouds of which nothing right can come are refused.
+
+    Raises:
+        ValueError: If the run's statistics are damaged.
+    """
+
+    def __init__(self, folder: Path, *, note: Callable[[str], None] = say, unlike: Unlike = "refuse") -> None:
+        self.note, self.unlike = note, unlike
+        self.trained = read_statistics(folder)
+        if self.trained is None:
+            note(
+                f"{folder} keeps no statistics of its training clouds ({CLOUDS}), so clouds are compared "
+                "with nothing; the command that trained it, or evaluate on the same data, writes them"
+            )
+
+    def file(self, path: Path | str, cloud: PointCloud) -> None:
+        """Say in what a cloud file is unlike the training clouds.
+
+        Raises:
+            ValueError: If nothing right can come of it, and that is to be refused.
+        """
+        for remark in self._remarks(cloud):
+            sentence = f"{path} is unlike the training clouds: {remark.sentence}"
+            if remark.severe and self.unlike == "refuse":
+                raise ValueError(f"{sentence}; {remark.remedy}, or go on all the same with --unlike accept")
+            self.note(f"{sentence}; {remark.remedy}")
+
+    def split(self, dataset: Dataset, name: str) -> None:
+        """Say in what most clouds of a split are unlike the training clouds; a few are looked at.
+
+        Raises:
+            ValueError: If nothing right can come of them, and that is to be refused.
+        """
+        if self.trained is None:
+            return
+        looked = [self._remarks(cloud) for _, cloud in _some_clouds(dataset, _FEW)]
+        for remark, times in most_common(looked):
+            sentence = (
+                f"{times} of {len(looked)} clouds of split {name!r} are unlike the training clouds: "
+                f"{remark.sentence}"
+            )
+            if remark.severe and self.unlike == "refuse":
+                raise ValueError(f"{sentence}; mend the data, or go on all the same with --unlike accept")
+            self.note(sentence)
+
+    def _remarks(self, cloud: PointCloud) -> list[Remark]:
+        return [] if self.trained is None else find_unlike(self.trained, cloud)
+
+
+def most_common(looked: list[list[Remark]]) -> list[tuple[Remark, int]]:
+    """Pick the remarks that hold for more than half of some clouds: the first of each kind, and how often."""
+    kinds: dict[str, list[Remark]] = {}
+    for remark in (each for remarks in looked for each in remarks):
+        kinds.setdefault(remark.kind, []).append(remark)
+    return [(same[0], len(same)) for same in kinds.values() if len(same) > len(looked) / 2]
+
+
+def _some_clouds(dataset: Dataset, most: int) -> Iterator[tuple[str, PointCloud]]:
+    """Read some clouds of a split that can be read, spread evenly, each with its token."""
+    count = len(dataset.tokens)
+    for number in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist():
+        try:
+            cloud = dataset[number].cloud
+        except ValueError:
+            continue
+        if len(cloud) and cloud.positions.isfinite().all():
+            yield dataset.tokens[number], cloud
