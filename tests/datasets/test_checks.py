@@ -1,10 +1,8 @@
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tests.damages import a_picture, save, try_damages
 
-from clip2scene.datasets.checks import read_image
+from clip2scene.datasets.checks import describe_folder, list_images, read_image
 from clip2scene.datasets.kitti.files import colour_camera
 
 
@@ -25,15 +23,17 @@ def test_images_are_read_in_their_size_or_refused(tmp_path, suffix):
     assert try_damages(path, read, check, number=120) > 50
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK", "RGB", "RGBA", "L", "P", "1"])
-def test_images_of_more_than_8_bits_are_refused_and_never_cut_to_white(tmp_path, mode):
-    picture = Image.fromarray(a_picture()).convert(mode.removesuffix(";16"))
-    if mode == "I;16":
-        picture = Image.fromarray(np.full((30, 40), 4000, np.uint16))
-    path = tmp_path / f"a{'.tiff' if mode in ('I', 'F', 'CMYK') else '.png'}"
-    picture.save(path)
-    if mode in ("RGB", "RGBA", "L", "P", "1"):
-        assert read_image(path, 40, 30).float().std() > 1
-    else:
-        with pytest.raises(ValueError, match=rf"a\.\w+ has {mode} pixels, expected 8 bits of colour or grey"):
-            read_image(path, 40, 30)
+def test_images_are_listed_by_name_whatever_their_suffix_and_two_of_a_name_refused(tmp_path):
+    for name in ("000001.PNG", "000002.jpg", "000003.jpeg", "000004.webp", "._000005.png", "note.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [path.name for path in list_images(tmp_path, "[0-9]{6}").values()] == [
+        "000001.PNG",
+        "000002.jpg",
+        "000003.jpeg",
+    ]
+    assert describe_folder(tmp_path) == f"{tmp_path} holds 5 files, such as 000001.PNG"
+    (tmp_path / "000002.png").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"holds both 000002\.jpg and 000002\.png; keep one"):
+        list_images(tmp_path, "[0-9]{6}")
+    assert list_images(tmp_path / "none", ".*") == {}
+    assert describe_folder(tmp_path / "none") == f"there is no folder {tmp_path / 'none'}"

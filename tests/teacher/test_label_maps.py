@@ -108,13 +108,6 @@ def test_a_large_class_is_not_taken_for_an_unknown_one(tmp_path, value):
     assert read_label_map(path, 4, ignore=value).tolist() == [[0, -1], [2, 1]]
 
 
-def test_a_class_below_zero_is_refused_unless_it_means_ignore(tmp_path):
-    path = save(tmp_path / "map.tif", np.array([[0, -1], [2, 1]], np.int32))
-    with pytest.raises(ValueError, match="holds -1, but classes are counted from 0.*255 where nothing"):
-        read_label_map(path, 4)
-    assert read_label_map(path, 4, ignore=-1).tolist() == [[0, -1], [2, 1]]
-
-
 def test_bad_maps_are_refused_with_one_clear_message(tmp_path):
     with pytest.raises(ValueError, match="is missing; run the segmenter"):
         read_label_map(tmp_path / "none.png", 4)

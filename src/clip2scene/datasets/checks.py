@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped, UInt8
-from PIL import Image
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.datasets.clouds import FARTHEST_M
 from clip2scene.geometry.projection import transform_points
-from clip2scene.io import in_a_sentence, read_json, regular_file
+from clip2scene.images import SUFFIXES, read_colours
+from clip2scene.io import read_json, regular_file
 from clip2scene.types import PointCloud
 
 CLOUD_FROM_SENSOR = torch.tensor(
@@ -25,8 +25,6 @@ up."""
 
 MAX_SWEEPS = 10
 """Most sweeps of one sample, the keyframe included."""
-
-_IMAGE_MODES = ("RGB", "RGBA", "L", "P", "1")
 
 
 class MissingLabelsError(ValueError):
@@ -99,28 +97,34 @@ def read_image(path: Path, width: int, height: int) -> UInt8[Tensor, "height wid
         height: Expected height in pixels.
 
     Raises:
-        ValueError: If the file is missing, broken, of another size, or of other pixels than 8 bits of colour
-            or grey.
+        ValueError: As :func:`clip2scene.images.read_colours` does.
     """
-    try:
-        with Image.open(path) as image:
-            size, mode = image.size, image.mode
-            pixels = np.array(image.convert("RGB")) if size == (width, height) else None
-    except FileNotFoundError:
-        raise ValueError(f"image {path} is missing; restore it") from None
-    except Exception as error:  # Pillow and its decoders have many
-        raise ValueError(f"image {path} cannot be read ({in_a_sentence(error)}); restore it") from None
-    if pixels is None:
-        raise ValueError(
-            f"image {path} is {size[0]}x{size[1]}, expected {width}x{height}; its calibration belongs to "
-            "that size"
-        )
-    if mode not in _IMAGE_MODES:  # 16 bits would be cut to white
-        raise ValueError(
-            f"image {path} has {mode} pixels, expected 8 bits of colour or grey ({', '.join(_IMAGE_MODES)}); "
-            "write it anew"
-        )
-    return torch.from_numpy(pixels)
+    return torch.from_numpy(read_colours(path, f"image {path}", (width, height)))
+
+
+def list_images(folder: Path, form: str) -> dict[str, Path]:
+    """Find the images of a folder, JPEG or PNG, by the names that match a pattern; others are passed over.
+
+    Raises:
+        ValueError: If two have the same name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in SUFFIXES and re.fullmatch(form, path.stem):
+            if path.stem in found:
+                raise ValueError(
+                    f"{folder} holds both {found[path.stem].name} and {path.name}; keep one of them"
+                )
+            found[path.stem] = path
+    return found
+
+
+def describe_folder(folder: Path) -> str:
+    """Say what lies in a folder where images were looked for in vain, in half a sentence."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return f"{folder} holds {len(names)} files{', such as ' + names[0] if names else ''}"
 
 
 def read_records(path: Path, dtype: str, columns: int = 1) -> Shaped[np.ndarray, "rows columns"]:

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image
 from torch import Tensor
 
-from clip2scene.io import in_a_sentence
+from clip2scene.images import read_values
 from clip2scene.types import IGNORE_LABEL, Pairs, Sample
 
 
@@ -95,7 +94,7 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
     """Read one label map.
 
     Args:
-        path: A picture of one channel, whose values are class numbers; a palette's colours do not matter.
+        path: A PNG of one channel, whose values are class numbers; a palette's colours do not matter.
         num_classes: Values must lie below this.
         ignore: The value of unlabelled pixels.
 
@@ -103,18 +102,9 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
         Class numbers, ``IGNORE_LABEL`` for ``ignore``.
 
     Raises:
-        ValueError: If the file is missing, is no such picture, or holds a value that is no class.
+        ValueError: If the file is missing, is no such PNG, or holds a value that is no class.
     """
-    try:
-        with Image.open(path) as picture:
-            values = np.array(picture)
-    except FileNotFoundError:
-        raise ValueError(
-            f"class map {path} is missing; run the segmenter on that image, or correct the pattern"
-        ) from None
-    except Exception as error:  # Pillow and its decoders have many
-        fault = in_a_sentence(error)
-        raise ValueError(f"class map {path} cannot be read ({fault}); write it anew as a PNG") from None
+    values = read_values(path, f"class map {path}", "run the segmenter on that image")
     if values.ndim != 2 or values.dtype.kind not in "iu":
         raise ValueError(
             f"class map {path} must hold one whole number per pixel, got {values.dtype} of shape "
@@ -122,11 +112,6 @@ def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tenso
         )
     classes = values.astype(np.int64)
     known = classes[classes != ignore]
-    if known.size and known.min() < 0:
-        raise ValueError(
-            f"class map {path} holds {known.min()}, but classes are counted from 0; write it anew, with "
-            f"{ignore} where nothing is known"
-        )
     highest = known.max() if known.size else 0
     if highest >= num_classes:
         raise ValueError(

@@ -103,6 +103,19 @@ def test_a_missing_image_leaves_a_sample_without_a_camera_or_out(benchmark):
         KittiObject(benchmark, need_images=True)
 
 
+def test_jpeg_images_are_found_and_others_named_where_there_are_none(benchmark):
+    folder = benchmark / "training" / "image_2"
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as image:
+            image.convert("RGB").save(path.with_suffix(".JPG"))
+        path.unlink()
+    assert count_images(KittiObject(benchmark)) == 2 and KittiObject(benchmark)[1].read_image(0).shape[2] == 3
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".ppm"))
+    with pytest.raises(ValueError, match=r"image_2 holds 2 files, such as 000000\.ppm; restore"):
+        KittiObject(benchmark, need_images=True)
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "fault"),
     [

@@ -89,6 +89,20 @@ def test_a_missing_image_leaves_the_sample_without_a_camera(root):
     assert open_val(root)[0].cameras == ()
 
 
+def test_images_are_read_by_content_and_others_named_where_there_are_none(root):
+    folder = root / "sequences" / "08" / "image_2"
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    dataset = open_val(root, need_images=True)
+    assert len(dataset) == 3 and abs(int(dataset[2].read_image(0)[0, 0, 2]) - 200) < 3
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".webp"))
+    with pytest.raises(ValueError, match=r"\.png or \.jpg: .*image_2 holds 3 files, such as 000000\.webp"):
+        open_val(root, need_images=True)
+
+
 def test_earlier_sweeps_are_those_just_before_newest_first_in_the_clouds_frame(root):
     samples = [open_val(root, sweeps=3)[number] for number in range(3)]
     assert [len(sample.sweeps) for sample in samples] == [0, 1, 2]
@@ -216,7 +230,7 @@ def test_class_maps_are_looked_for_beside_the_images(root):
 def test_opening_reads_nothing_but_small_text_files(root, monkeypatch):
     touched, plain = [], builtins.open
     monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail(f"read {path}"))
-    monkeypatch.setattr("PIL.Image.open", lambda path: pytest.fail(f"opened {path}"))
+    monkeypatch.setattr("PIL.Image.open", lambda path, **o: pytest.fail(f"opened {path}"))
     real = type(root).read_text
     monkeypatch.setattr(
         "pathlib.Path.read_text", lambda path, **o: touched.append(path.name) or real(path, **o)

@@ -171,6 +171,14 @@ def test_images_are_read_when_asked_for_and_named_when_missing(sequence):
         second.read_image(1)
 
 
+def test_images_are_found_whatever_their_suffix(sequence):
+    path = sequence / "camera" / CAMERAS[0] / "00.jpg"
+    with Image.open(path) as image:
+        image.save(path.with_suffix(".png"))
+    path.unlink()
+    assert PandaSet(sequence)[0].read_image(0).shape == (1080, 1920, 3)
+
+
 def rewrite(path, **changes):
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive}

@@ -1,7 +1,7 @@
 """One drive in a layout of KITTI's becomes a drive log, point for point and pixel for pixel."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI
-from clip2scene.datasets.checks import read_image
+from clip2scene.datasets.checks import list_images, read_image
 from clip2scene.datasets.drive_log.classes import class_set_to_json
 from clip2scene.datasets.drive_log.writer import Converted, new_log, write_calibration, write_poses
 from clip2scene.datasets.kitti.files import (
@@ -42,7 +42,7 @@ class _Source:
     Attributes:
         names: Of its clouds, in order.
         clouds: Folder of the clouds.
-        images: Folder of the images.
+        images: Image file of each cloud that has one, by name.
         labels: Folder of the labels; None where there are none.
         intrinsics: Of the colour camera.
         camera_from_lidar: Of the colour camera.
@@ -53,7 +53,7 @@ class _Source:
 
     names: tuple[str, ...]
     clouds: Path
-    images: Path
+    images: Mapping[str, Path]
     labels: Path | None
     intrinsics: Float[Tensor, "3 3"]
     camera_from_lidar: Float[Tensor, "4 4"]
@@ -91,12 +91,11 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
     camera: Camera | None = None
     poses = {}
     with new_log(out) as log:
-        present = frozenset(list_names(source.images, ".png", len(source.names[0])))
         for name, time_us in progress_bar(
             list(zip(source.names, source.times_us, strict=True)), desc=folder.name, unit="cloud"
         ):
             _copy_cloud(source, name, log)
-            if name in present:
+            if name in source.images:
                 camera = _copy_image(source, name, log, camera)
             if source.world_from_lidar is not None:
                 poses[time_us] = source.world_from_lidar(name)
@@ -108,7 +107,7 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
             first = invert_rigid(poses[source.times_us[0]])
             relative = {time_us: first @ pose for time_us, pose in poses.items()}
             write_poses(log, relative, dict(zip(source.times_us, source.names, strict=True)))
-    return Converted(len(source.names), len(present & frozenset(source.names)), source.notes)
+    return Converted(len(source.names), len(source.images.keys() & frozenset(source.names)), source.notes)
 
 
 def _copy_cloud(source: _Source, name: str, log: Path) -> None:
@@ -125,7 +124,7 @@ def _copy_cloud(source: _Source, name: str, log: Path) -> None:
 
 def _copy_image(source: _Source, name: str, log: Path, camera: Camera | None) -> Camera:
     """Copy an image that has the size of those before it; return its camera."""
-    path = source.images / f"{name}.png"
+    path = source.images[name]
     found = colour_camera(path, CAMERA, source.intrinsics, source.camera_from_lidar)
     exact = replace(found, intrinsics=source.intrinsics, camera_from_lidar=source.camera_from_lidar)
     if camera is not None and (camera.width, camera.height) != (exact.width, exact.height):
@@ -155,7 +154,7 @@ def _semantic_kitti(folder: Path) -> _Source:
     return _Source(
         names=drive.names,
         clouds=folder / "velodyne",
-        images=folder / CAMERA,
+        images=drive.images,
         labels=labels,
         intrinsics=drive.intrinsics,
         camera_from_lidar=drive.camera_from_lidar,
@@ -191,7 +190,7 @@ def _raw(folder: Path) -> _Source:
     return _Source(
         names=names,
         clouds=clouds,
-        images=folder / "image_02" / "data",
+        images=list_images(folder / "image_02" / "data", "[0-9]{10}"),
         labels=None,
         intrinsics=calibration.intrinsics,
         camera_from_lidar=calibration.camera_from_lidar,

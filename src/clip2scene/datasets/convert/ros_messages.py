@@ -13,6 +13,7 @@ from torch import Tensor
 from clip2scene.datasets.clouds import find_axes, find_intensity
 from clip2scene.datasets.convert.ros_bag import Message
 from clip2scene.geometry.projection import check_rigid
+from clip2scene.images import read_colours, suffix_of
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """Types of a cloud's fields, by the numbers of PointField."""
@@ -203,21 +204,11 @@ def read_lens(message: Message, topic: str, *, rectified: bool) -> Lens:
 
 
 def _compressed(content: bytes, form: str, topic: str) -> Picture:
-    """Read a compressed image's header and decode it once, as broken ones are found only so."""
+    """Decode a compressed image once, as broken ones are found only so."""
     if "compresseddepth" in form.lower():
         raise ValueError(f"{topic} holds depths, not colours ({form}); name a topic of colour images")
-    suffixes = {"JPEG": ".jpg", "PNG": ".png"}
-    try:
-        with Image.open(io.BytesIO(content), formats=list(suffixes)) as image:
-            image.load()
-            kind, size, mode = image.format or "", image.size, image.mode
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{topic}: a compressed image ({form!r}) cannot be read as JPEG or PNG ({error}); restore the bag"
-        ) from None
-    if mode not in ("RGB", "RGBA", "L"):
-        raise ValueError(f"{topic}: a compressed image has {mode} pixels, expected 8 bits of colour or grey")
-    return Picture(suffixes[kind], content, *size)
+    pixels = read_colours(content, f"{topic}: a compressed image ({form!r})", remedy="restore the bag")
+    return Picture(suffix_of(content), content, pixels.shape[1], pixels.shape[0])
 
 
 def _pixels(message: Message, topic: str) -> UInt8[np.ndarray, "height width 3"]:

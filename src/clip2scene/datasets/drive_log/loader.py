@@ -22,6 +22,7 @@ from clip2scene.datasets.checks import (
     check_labelled,
     check_name,
     check_sweeps,
+    describe_folder,
     find_class_set,
     labelled_tokens,
     read_image,
@@ -38,10 +39,10 @@ from clip2scene.datasets.drive_log.files import (
 )
 from clip2scene.geometry.projection import invert_rigid, transform_points
 from clip2scene.geometry.trajectory import MOST_GAP_US, Trajectory
+from clip2scene.images import SUFFIXES as IMAGE_SUFFIXES
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
 
 CLOUD_SUFFIXES = (".bin", ".npy", ".npz", ".ply", ".pcd", ".las", ".laz")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".npy", ".label")
 
 CALIBRATION, CLASSES = "calibration.json", "classes.json"
@@ -215,9 +216,10 @@ class DriveLog:
         """Leave out the clouds that have no image."""
         found = tuple(name for name in names if self.has_image(name))
         if not found:
+            folders = [self.root / "images" / camera for camera in self._images] or [self.root / "images"]
             raise ValueError(
-                f"none of the {len(names)} clouds of split {split!r} has an image of its name in "
-                f"{self.root / 'images'}/CAMERA; an image is called like its cloud"
+                f"none of the {len(names)} clouds of split {split!r} has an image of its name, .png or .jpg: "
+                f"{describe_folder(folders[0])}; an image is called like its cloud"
             )
         return found
 

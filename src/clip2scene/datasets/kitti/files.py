@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from clip2scene.datasets.checks import check_positions, read_records
 from clip2scene.geometry.projection import check_intrinsics, check_rigid
-from clip2scene.io import in_a_sentence
+from clip2scene.images import read_size
 from clip2scene.io import read_text as read_whole_text
 from clip2scene.types import Camera, PointCloud
 
@@ -198,11 +197,7 @@ def colour_camera(
         ValueError: If the header cannot be read, or the principal point is so far from the image's middle
             that the image must have been resized or cropped since the calibration.
     """
-    try:
-        with Image.open(image) as opened:
-            width, height = opened.size
-    except Exception as error:  # Pillow has many
-        raise ValueError(f"image {image} cannot be read ({in_a_sentence(error)}); restore it") from None
+    width, height = read_size(image, f"image {image}")
     check_middle(image, intrinsics, width, height)
     return Camera(name, intrinsics.float(), camera_from_lidar.float(), width, height)
 

@@ -14,7 +14,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
-from clip2scene.datasets.checks import MissingLabelsError, check_enough_sweeps, check_sweeps, read_image
+from clip2scene.datasets.checks import (
+    MissingLabelsError,
+    check_enough_sweeps,
+    check_sweeps,
+    describe_folder,
+    list_images,
+    read_image,
+)
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
 from clip2scene.datasets.kitti.files import (
     CAMERA,
@@ -94,7 +101,9 @@ class KittiObject:
         self.root = Path(root)
         folder = self.root / SPLITS[split]
         places = list_places(folder.name, folder / "velodyne", folder / "image_2", digits=6)
-        self._places = choose_places(places, need_images, f"{folder / 'velodyne'}/NNNNNN.bin")
+        self._places = choose_places(
+            places, need_images, f"{folder / 'velodyne'}/NNNNNN.bin", folder / "image_2"
+        )
         self.tokens = tuple(self._places)
         check_sweeps(sweeps)
         check_enough_sweeps(sweeps, 1, f"{folder}, whose clouds do not follow each other")
@@ -167,20 +176,23 @@ def refuse_labels(labels: bool | Collection[str], what: str, instead: str = "Sem
 
 def list_places(drive: str, clouds: Path, images: Path, *, digits: int = 10) -> list[Place]:
     """List the samples of a folder of clouds and one of images, named alike by numbers of so many digits."""
-    present = frozenset(list_names(images, ".png", digits))
+    found = list_images(images, f"[0-9]{{{digits}}}")
     return [
-        Place(f"{drive}-{name}", clouds / f"{name}.bin", images / f"{name}.png" if name in present else None)
+        Place(f"{drive}-{name}", clouds / f"{name}.bin", found.get(name))
         for name in list_names(clouds, ".bin", digits)
     ]
 
 
-def choose_places(places: list[Place], need_images: bool, where: str) -> dict[str, Place]:
+def choose_places(places: list[Place], need_images: bool, where: str, images: Path) -> dict[str, Place]:
     """Key the samples by token, maybe without those that have no image."""
     if not places:
         raise ValueError(f"there is no cloud {where}; expected one of KITTI's layouts")
     chosen = {place.token: place for place in places if place.image is not None or not need_images}
     if not chosen:
-        raise ValueError(f"none of the {len(places)} clouds {where} has an image; restore the colour images")
+        raise ValueError(
+            f"none of the {len(places)} clouds {where} has an image of its name, .png or .jpg: "
+            f"{describe_folder(images)}; restore the colour images"
+        )
     return chosen
 
 

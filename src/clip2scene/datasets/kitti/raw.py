@@ -90,10 +90,11 @@ class KittiRaw:
         self.root = Path(root)
         places = []
         for drive in _choose_drives(self.root, split):
-            places += list_places(drive.name, drive / "velodyne_points/data", drive / "image_02/data")
+            images = drive / "image_02/data"
+            places += list_places(drive.name, drive / "velodyne_points/data", images)
         self._earlier = _earlier_clouds(places, sweeps)
         self._places = choose_places(
-            places, need_images, f"{self.root}/DATE/DRIVE/velodyne_points/data/*.bin"
+            places, need_images, f"{self.root}/DATE/DRIVE/velodyne_points/data/*.bin", images
         )
         self.tokens = tuple(self._places)
         dates = {place.cloud.parents[3] for place in self._places.values()}

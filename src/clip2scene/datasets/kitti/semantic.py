@@ -5,7 +5,7 @@ KITTI's odometry benchmark with labels added: ``sequences/XX/{velodyne,labels,im
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,7 +22,9 @@ from clip2scene.datasets.checks import (
     check_enough_sweeps,
     check_labelled,
     check_sweeps,
+    describe_folder,
     labelled_tokens,
+    list_images,
     read_image,
     read_own_split,
 )
@@ -66,7 +68,7 @@ class Drive:
     Attributes:
         folder: Where it lies.
         names: Of its clouds, six digits each, in order.
-        images: Those of ``names`` that have an image.
+        images: Image file of each of ``names`` that has one.
         intrinsics: Of camera 2.
         camera_from_lidar: Of camera 2.
         rectified_from_lidar: Into the rectified frame of camera 0, which the poses are of.
@@ -75,7 +77,7 @@ class Drive:
 
     folder: Path
     names: tuple[str, ...]
-    images: frozenset[str]
+    images: Mapping[str, Path]
     intrinsics: Float[Tensor, "3 3"]
     camera_from_lidar: Float[Tensor, "4 4"]
     rectified_from_lidar: Float[Tensor, "4 4"]
@@ -198,8 +200,7 @@ class SemanticKitti:
         labels = drive.folder / "labels" / f"{name}.label"
         cameras: tuple[Camera, ...] = ()
         if name in drive.images:
-            image = _image_path(drive, name)
-            cameras = (colour_camera(image, CAMERA, drive.intrinsics, drive.camera_from_lidar),)
+            cameras = (colour_camera(drive.images[name], CAMERA, drive.intrinsics, drive.camera_from_lidar),)
         return Sample(
             token=self.tokens[index],
             cloud=cloud,
@@ -261,9 +262,11 @@ class SemanticKitti:
             if name in drive.images or not need_images
         ]
         if not places:
+            first = next(iter(self._drives.values())).folder
             raise ValueError(
-                f"none of the sequences {', '.join(self._drives)} of {self.root} has an image in {CAMERA}, "
-                "so there is nothing to learn from; KITTI offers the colour images apart from the clouds"
+                f"none of the sequences {', '.join(self._drives)} of {self.root} has an image in {CAMERA} "
+                f"that is called like a cloud, NNNNNN.png or .jpg: {describe_folder(first / CAMERA)}; KITTI "
+                "offers the colour images apart from the clouds"
             )
         return places
 
@@ -327,7 +330,7 @@ def open_drive(folder: Path, *, with_poses: bool) -> Drive:
     return Drive(
         folder=folder,
         names=names,
-        images=frozenset(names) & frozenset(list_names(folder / CAMERA, ".png", 6)),
+        images=list_images(folder / CAMERA, "[0-9]{6}"),
         intrinsics=intrinsics,
         camera_from_lidar=camera_from_rectified @ rectified_from_lidar,
         rectified_from_lidar=rectified_from_lidar,
@@ -385,15 +388,11 @@ def _read_poses(path: Path, names: tuple[str, ...], *, of_all: bool) -> Float[Te
     return torch.from_numpy(poses)[[int(name) for name in names]]
 
 
-def _image_path(drive: Drive, name: str) -> Path:
-    return drive.folder / CAMERA / f"{name}.png"
-
-
 def _read_image(
     drive: Drive, name: str, cameras: tuple[Camera, ...], view: int
 ) -> UInt8[Tensor, "height width 3"]:
     """Read the image of a sample's one camera, if it has one."""
     if not 0 <= view < len(cameras):
-        path = _image_path(drive, name)
+        path = drive.folder / CAMERA / f"{name}.png"
         raise ValueError(f"{path} is missing, so the sample has no camera {view}; restore it")
-    return read_image(_image_path(drive, name), cameras[view].width, cameras[view].height)
+    return read_image(drive.images[name], cameras[view].width, cameras[view].height)

@@ -24,6 +24,7 @@ from clip2scene.datasets.checks import (
     check_positions,
     check_sweeps,
     labelled_tokens,
+    list_images,
     read_image,
 )
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
@@ -252,7 +253,9 @@ class PandaSet:
 
     def _read_image(self, frame: int, view: int) -> Shaped[Tensor, "height width 3"]:
         """Read one image."""
-        return read_image(self.root / "camera" / CAMERAS[view] / f"{frame:02d}.jpg", WIDTH, HEIGHT)
+        folder, name = self.root / "camera" / CAMERAS[view], f"{frame:02d}"
+        path = list_images(folder, name).get(name, folder / f"{name}.jpg")
+        return read_image(path, WIDTH, HEIGHT)
 
 
 def _choose_frames(

@@ -1,7 +1,6 @@
 """Files of recordings with a colour and a depth camera: depth images, poses, intrinsics."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
@@ -18,7 +16,8 @@ from clip2scene.classes.tables import SCANNET, SCANNET_200
 from clip2scene.datasets.checks import find_class_set, read_image
 from clip2scene.datasets.kitti.files import check_middle, colour_camera
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid
-from clip2scene.io import in_a_sentence, read_text
+from clip2scene.images import read_values
+from clip2scene.io import read_text
 from clip2scene.types import Camera, DepthImage, PointCloud, Sample
 
 _log = logging.getLogger(__name__)
@@ -237,17 +236,11 @@ def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> Dept
             intrinsics.
     """
     path = frames[view].depth
-    try:
-        with Image.open(path) as image:
-            mode, raw = image.mode, np.asarray(image)
-    except FileNotFoundError:
-        raise ValueError(f"depth image {path} is missing; restore it") from None
-    except Exception as error:  # Pillow and its decoders have many
-        raise ValueError(f"depth image {path} cannot be read ({in_a_sentence(error)}); restore it") from None
-    if not mode.startswith("I") or raw.ndim != 2 or not 0 <= int(raw.min()) <= int(raw.max()) <= 0xFFFF:
+    raw = read_values(path, f"depth image {path}")
+    if raw.ndim != 2 or raw.dtype.kind not in "iu" or raw.dtype.itemsize == 1:
         raise ValueError(
-            f"depth image {path} has the mode {mode}, expected one channel of 16 bits; write "
-            "it as it was measured"
+            f"depth image {path} has pixels of {raw.dtype} and the shape {raw.shape}, expected one channel "
+            "of 16 bits; write it as it was measured"
         )
     height, width = raw.shape
     check_middle(path, optics.depth, width, height)
@@ -256,13 +249,3 @@ def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> Dept
     motion = frames[view].depth_from_world.float()
     camera = Camera(frames[view].name, optics.depth.float(), motion, width, height)
     return DepthImage(camera, torch.from_numpy(depths))
-
-
-def list_numbers(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
-    """List files that are named by a whole number, by that number; others are passed over."""
-    form = re.compile(rf"([0-9]{{1,9}})({'|'.join(map(re.escape, suffixes))})")
-    try:
-        matches = [(path, form.fullmatch(path.name)) for path in folder.iterdir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    return {int(match[1]): path for path, match in matches if match}

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.tables import SCANNET, SCANNET_200
-from clip2scene.datasets.checks import check_labelled, check_names, labelled_tokens, read_own_split
+from clip2scene.datasets.checks import (
+    check_labelled,
+    check_names,
+    describe_folder,
+    labelled_tokens,
+    list_images,
+    read_own_split,
+)
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions
 from clip2scene.datasets.rooms import scene as scannet_scene
 from clip2scene.datasets.rooms.frames import (
@@ -25,7 +32,6 @@ from clip2scene.datasets.rooms.frames import (
     check_no_extrinsics,
     choose,
     frame_files,
-    list_numbers,
     make_sample,
     read_intrinsics,
     read_pose,
@@ -236,10 +242,13 @@ def _choose_frames(folder: Path, choice: FrameChoice) -> Chosen:
     """Step over the frames of a scene, and leave out those without pose, or without all files."""
     for name in ("color", "depth"):
         check_no_extrinsics(folder / "intrinsic" / f"extrinsic_{name}.txt")
-    images = list_numbers(folder / "color", (".jpg", ".png"))
+    images = {int(name): path for name, path in list_images(folder / "color", "[0-9]{1,9}").items()}
     asked = sorted(images)[:: choice.step]
     if not asked:
-        raise ValueError(f"{folder / 'color'} holds no images called N.jpg; extract them from the .sens file")
+        raise ValueError(
+            f"no image is called N.jpg or N.png: {describe_folder(folder / 'color')}; extract them from the "
+            ".sens file"
+        )
     usable, lost, missing = [], 0, 0
     for number in asked:
         depth, pose = folder / "depth" / f"{number}.png", folder / "pose" / f"{number}.txt"

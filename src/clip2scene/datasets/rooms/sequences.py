@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.datasets.checks import check_name, inside
+from clip2scene.datasets.checks import check_name, describe_folder, inside, list_images
 from clip2scene.datasets.rooms.frames import (
     Chosen,
     Frame,
@@ -27,8 +27,6 @@ MOST_APART_US = 20_000
 """An image, the depth image taken with it and the nearest known pose lie at most so far apart in time."""
 
 TUM_UNITS_PER_M, SEVEN_SCENES_UNITS_PER_M = 5000.0, 1000.0
-
-_COLOUR = (".color.png", ".color.jpg")
 
 
 def is_tum(folder: Path) -> bool:
@@ -102,11 +100,12 @@ def choose_frames(folder: Path, choice: FrameChoice) -> Chosen:
 
 
 def _of_seven_scenes(folder: Path, choice: FrameChoice) -> Chosen:
-    images = {
-        int(path.name[6:12]): path
-        for suffix in _COLOUR
-        for path in folder.glob(f"frame-[0-9][0-9][0-9][0-9][0-9][0-9]{suffix}")
-    }
+    found = list_images(folder, r"frame-[0-9]{6}\.color")
+    images = {int(name[6:12]): path for name, path in found.items()}
+    if not images:
+        raise ValueError(
+            f"no image is called frame-NNNNNN.color.png or .jpg: {describe_folder(folder)}; restore them"
+        )
     usable, lost, missing = [], 0, 0
     for number in sorted(images)[:: choice.step]:
         stem = f"frame-{number:06d}"
