@@ -15,6 +15,7 @@ from clip2scene.config import DataConfig, LossConfig, Recipe, TeacherConfig
 from clip2scene.datasets import LOADERS, Dataset
 from clip2scene.datasets.dataset import OpenOptions
 from clip2scene.datasets.label_subset import Subset, choose
+from clip2scene.datasets.recognise import check_layout
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.distill.items import ItemOptions
 from clip2scene.distill.lift import PairingOptions, Teacher
@@ -69,6 +70,9 @@ def open_dataset(
         labels: False touches no label; True reads those of all samples; tokens, those of these samples.
         sweeps: Sweeps of each sample, 1 to 10, the keyframe's included; None takes as many as are trained on.
         need_images: Whether to leave out the samples without images, which have no pseudo-labels.
+
+    Raises:
+        ValueError: If the folder is in another layout, or as its loader says.
     """
     options = OpenOptions(
         split=split,
@@ -78,6 +82,7 @@ def open_dataset(
         need_images=need_images,
         frames=FrameChoice(data.frame_step, data.views, data.most_skipped),
     )
+    check_layout(Path(root), data.layout)
     return LOADERS[data.layout].open(Path(root), options)
 
 

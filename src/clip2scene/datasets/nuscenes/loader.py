@@ -276,7 +276,8 @@ def _only_version(root: Path, split: str | None) -> str:
         return usual
     if len(versions) != 1:
         raise ValueError(
-            f"expected one folder of nuScenes tables in {root}, found {versions or 'none'}; name the version"
+            f"expected one folder of nuScenes tables in {root}, v1.0-*/*.json, found {versions or 'none'}; "
+            + ("name the version, or a split of one" if versions else "check the folder you named")
             if root.is_dir()
             else f"{root} is not a folder; expected the root of a data set in nuScenes' layout"
         )
