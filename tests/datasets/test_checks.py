@@ -2,7 +2,7 @@ import pytest
 import torch
 from tests.damages import a_picture, save, try_damages
 
-from clip2scene.datasets.checks import describe_folder, list_images, read_image
+from clip2scene.datasets.checks import check_middle, describe_folder, is_cut, list_images, read_image
 from clip2scene.datasets.kitti.files import colour_camera
 
 
@@ -37,3 +37,43 @@ def test_images_are_listed_by_name_whatever_their_suffix_and_two_of_a_name_refus
         list_images(tmp_path, "[0-9]{6}")
     assert list_images(tmp_path / "none", ".*") == {}
     assert describe_folder(tmp_path / "none") == f"there is no folder {tmp_path / 'none'}"
+
+
+def intrinsics(cx, cy):
+    return torch.tensor([[500.0, 0, cx], [0, 500, cy], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("middle", "size"),
+    [
+        ((609.56, 172.85), (1242, 375)),  # KITTI 03, the farthest off of its drives
+        ((607.19, 185.22), (1241, 376)),
+        ((601.89, 183.11), (1226, 370)),
+        ((829.2, 481.8), (1600, 900)),  # a nuScenes camera
+        ((807.6, 501.1), (1600, 900)),
+        ((970.0, 483.3), (1920, 1080)),  # PandaSet's front camera
+        ((325.1, 255.3), (640, 480)),  # TUM
+        ((647.8, 483.6), (1296, 968)),  # ScanNet
+    ],
+)
+def test_images_of_their_calibrations_size_pass_and_those_resized_by_a_fifth_are_refused(
+    middle, size, caplog
+):
+    check_middle(intrinsics(*middle), size, "it", of="images of mine")
+    for factor in (0.5, 0.8, 1.25, 2.0):
+        resized = (round(size[0] * factor), round(size[1] * factor))
+        with pytest.raises(
+            ValueError, match=f"it: the principal point .*got {resized[0]}x{resized[1]}; restore"
+        ):
+            check_middle(intrinsics(*middle), resized, "it", of="images of mine")
+    assert not caplog.text
+
+
+def test_images_that_were_cut_are_noted_once(caplog):
+    for _ in range(2):
+        check_middle(intrinsics(199.5, 111.5), (400, 100), "a", of="front, cut below the middle")
+    assert (
+        caplog.text.count("note: front, cut below the middle: the principal point [199.5, 111.5] lies far")
+        == 1
+    )
+    assert is_cut(intrinsics(199.5, 111.5), (400, 100)) and not is_cut(intrinsics(199.5, 111.5), (400, 224))

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
 from clip2scene import cli
 from clip2scene.config import DataConfig
@@ -145,3 +146,43 @@ def test_the_command_ends_with_1_for_a_fault_and_writes_json(tiny_toytown, tmp_p
     assert "0 fault" in capsys.readouterr().out
     assert call(tmp_path / "nowhere") == 1
     assert json.loads((tmp_path / "r.json").read_text())["healthy"] is False
+
+
+def test_one_cause_is_one_fault_however_many_files_have_it(damaged):
+    for path in damaged.glob("samples/CAM_*/*.jpg"):
+        path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    lines = doctor.examine(TOYTOWN, damaged, costs=False)
+    (fault,) = [line for line in lines if line.mark == "fault"]
+    assert fault.about == "files" and fault.text.startswith(
+        "2 of 2 of 2 samples looked at cannot be read whole"
+    )
+    assert "is PostScript by its content" in fault.text and fault.text.endswith("(and 11 more like it)")
+
+
+def test_a_camera_that_sees_nothing_is_one_fault_too(damaged):
+    table = damaged / "v1.0-trainval" / "calibrated_sensor.json"
+    records = json.loads(table.read_text())
+    for record in records:
+        if record["camera_intrinsic"]:
+            record["translation"] = [500.0, 0.0, 0.0]
+    table.write_text(json.dumps(records))
+    faults = [line for line in doctor.examine(TOYTOWN, damaged, costs=False) if line.mark == "fault"]
+    assert {line.about for line in faults} == {"cameras"} and len(faults) >= 5
+
+
+def test_cut_images_are_noted_and_resized_ones_a_fault(damaged):
+    table = damaged / "v1.0-trainval" / "sample_data.json"
+    whole = table.read_text()
+    for size, mark in (((160, 40), "note"), ((128, 77), "fault")):
+        records = json.loads(whole)
+        for record in records:
+            if record["width"]:
+                record["width"], record["height"] = size
+        table.write_text(json.dumps(records))
+        for path in damaged.glob("samples/CAM_*/*.jpg"):
+            with Image.open(path) as image:
+                image.crop((0, 0, *size)).save(path)
+        lines = doctor.examine(TOYTOWN, damaged, costs=False, calibration=False)
+        told = " ".join(line.text for line in lines if line.mark == mark)
+        assert ("images that were cut" in told) if mark == "note" else ("of about" in told)
+        assert mark == "fault" or not [line for line in lines if line.mark == "fault"]

@@ -91,3 +91,40 @@ def test_a_camera_that_misses_images_keeps_its_own_times():
 
 def test_layouts_without_moments_say_so():
     assert check_times(Silent(), [0])[0].mark == "note"
+
+
+def test_times_and_ways_that_cannot_be_are_one_fault_each():
+    fast = Recorded(cloud_us=lambda index: 500 * index, image_us=lambda index: {}, sweeps_us=lambda index: ())
+    (line,) = check_times(fast, [0, 1, 2])
+    assert line.mark == "fault" and "are their times in milliseconds, not microseconds?" in line.text
+
+    def jumping(index):
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[0, 3] = 4.0 * index + 2000.0 * (index > 1)
+        return pose
+
+    lines = check_times(Recorded(world_from_cloud=jumping), [0, 1, 2])
+    assert [line.text for line in lines if line.mark == "fault"] == [
+        "sample c is 2004 m from the place 500 ms before, 4008 m/s; does another drive begin there?"
+    ]
+
+
+def test_clocks_an_hour_apart_are_one_fault_of_all_cameras():
+    def taken(index):
+        return {name: 3_600_000_000 + 500_000 * index for name in ("front", "left", "back")}
+
+    faults = [line for line in check_times(Recorded(image_us=taken), [0, 1, 2]) if line.mark == "fault"]
+    assert len(faults) == 1
+    assert faults[0].text.startswith("images of front, left, back are 3600 s later than their clouds")
+
+
+def test_clouds_that_stand_alone_are_noted():
+    alone = Recorded(
+        cloud_us=lambda index: 2_000_000 * index, drive=str, image_us=lambda _: {}, sweeps_us=lambda _: ()
+    )
+    (line,) = check_times(alone, [0, 1, 2])
+    assert line.mark == "note" and "clouds lie 2.0 s apart" in line.text and "a drive of its own" in line.text
+    slow = Recorded(
+        cloud_us=lambda index: 100_000_000 * index, drive=str, image_us=lambda _: {}, sweeps_us=lambda _: ()
+    )
+    assert "are their times in nanoseconds" in check_times(slow, [0, 1, 2])[0].text

@@ -1,7 +1,9 @@
 """Files of a data set, read with suspicion: every fault is one ValueError that names the file."""
 
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,14 @@ CLOUD_FROM_SENSOR = torch.tensor(
 """Turns a frame with x right, y forward, z up (nuScenes' LIDAR_TOP, PandaSet's ego) to x forward, y left, z
 up."""
 
+_OFF_MIDDLE = 0.1
+"""Share of half the image's size; a camera's principal point lies nearer to the middle along one axis."""
+
 MAX_SWEEPS = 10
 """Most sweeps of one sample, the keyframe included."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class MissingLabelsError(ValueError):
@@ -125,6 +133,52 @@ def describe_folder(folder: Path) -> str:
         return f"there is no folder {folder}"
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     return f"{folder} holds {len(names)} files{', such as ' + names[0] if names else ''}"
+
+
+def check_middle(intrinsics: Float[Tensor, "3 3"], size: tuple[int, int], what: str, *, of: str) -> None:
+    """Compare a calibration with the size of its images, by where the principal point lies in them.
+
+    Far from the middle along one axis it is that of images that were cut, which is right; a note says so,
+    once. Along both, to the same side, it is that of images of another size.
+
+    Args:
+        intrinsics: Of the camera.
+        size: Width and height of its images in pixels.
+        what: The image or the calibration, for the error.
+        of: The camera or its folder, for the note: the same for all its images.
+
+    Raises:
+        ValueError: If the images must have been resized since the calibration.
+    """
+    middle = intrinsics[:2, 2].tolist()
+    shares = _shares_of_middle(intrinsics, size)
+    if min(shares) > 1 + _OFF_MIDDLE or max(shares) < 1 - _OFF_MIDDLE:
+        whole = [round(2 * place + 1) for place in middle]
+        raise ValueError(
+            f"{what}: the principal point {middle} is that of images of about {whole[0]}x{whole[1]}, got "
+            f"{size[0]}x{size[1]}; restore that size, or scale the intrinsics with the images"
+        )
+    if is_cut(intrinsics, size):
+        _note_cut(of, (middle[0], middle[1]), size)
+
+
+def is_cut(intrinsics: Float[Tensor, "3 3"], size: tuple[int, int]) -> bool:
+    """Say whether images must have been cut: the principal point lies far from the middle along an axis."""
+    return any(not 0.5 < share < 1.5 for share in _shares_of_middle(intrinsics, size))
+
+
+def _shares_of_middle(intrinsics: Float[Tensor, "3 3"], size: tuple[int, int]) -> list[float]:
+    """Say where the principal point lies along width and height: 0 at one border, 1 in the middle, 2."""
+    return [(2 * place + 1) / side for place, side in zip(intrinsics[:2, 2].tolist(), size, strict=True)]
+
+
+@cache
+def _note_cut(of: str, middle: tuple[float, float], size: tuple[int, int]) -> None:
+    _log.warning(
+        "note: %s: the principal point %s lies far from the middle of %dx%d pixels; right for images that "
+        "were cut, wrong for others",
+        *(of, list(middle), *size),
+    )
 
 
 def read_records(path: Path, dtype: str, columns: int = 1) -> Shaped[np.ndarray, "rows columns"]:

@@ -24,7 +24,8 @@ _SHOWN = {"deg": (1, 2, "degrees"), "m": (100, 1, "cm"), "s": (1000, 0, "ms")}  
 def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> list[Line]:
     """Check the calibration of each camera by its images.
 
-    Images taken at one place show the same things, with the same errors; they count as one.
+    Images taken at one place show the same things, with the same errors; they count as one. Of a camera that
+    sees no point nothing is said: that alone is a fault.
 
     Args:
         measured: What was found in the samples.
@@ -33,10 +34,11 @@ def check_calibration(measured: Sequence[Measured], places: Sequence[int]) -> li
     Returns:
         Lines for the report.
     """
+    seeing = {view.camera for each in measured for view in each.views if view.visible}
     if any(view.depth is not None for each in measured for view in each.views):
-        return [_check_depth(measured)]
+        return [_check_depth(measured)] if seeing else []
     lines = []
-    for name in names_of_cameras(measured):
+    for name in filter(seeing.__contains__, names_of_cameras(measured)):
         by_place: dict[int, list[torch.Tensor]] = {}
         for each, place in zip(measured, places, strict=True):
             for view in each.views:

@@ -1,6 +1,7 @@
 """Checks that people need before they train: what is wrong with a data set, and what training on it costs."""
 
 import copy
+import re
 import tempfile
 import time
 from collections import Counter
@@ -20,12 +21,19 @@ from clip2scene.distill.lift import LiftOptions, PairingOptions, lift_split
 from clip2scene.doctor.calibration import check_calibration
 from clip2scene.doctor.overlays import draw_overlays
 from clip2scene.doctor.report import Line
-from clip2scene.doctor.samples import Measured, count_labels, measure_sample, names_of_cameras
+from clip2scene.doctor.samples import (
+    MOVING_CAMERA,
+    Measured,
+    count_labels,
+    measure_sample,
+    names_of_cameras,
+)
 from clip2scene.doctor.timing import check_times, find_places, find_velocities
 from clip2scene.parallel import progress_bar
 from clip2scene.types import IGNORE_LABEL
 
 _MOST_RAW_ID = 65_536
+_CHANGING = re.compile(r"sample \S+: |\S*/\S+|[0-9.]+")  # of two faults with one cause
 
 
 def examine(
@@ -59,13 +67,16 @@ def examine(
     count = len(dataset)
     numbers = np.unique(np.linspace(0, count - 1, min(samples or count, count)).round().astype(int)).tolist()
     pairing = build.pairing_options(data)
+    times = check_times(dataset, numbers)
     velocities, places = _motion(dataset, numbers)
+    if any(line.mark == "fault" for line in times):  # nor would the calibration fit at such a speed
+        velocities = {}
     measured = [
         measure_sample(dataset, number, pairing=pairing, velocity=velocities.get(number), align=calibration)
         for number in progress_bar(numbers, desc="looking", unit="sample")
     ]
     lines += [*_files(measured, count), *_clouds(measured), *_cameras(measured)]
-    lines += check_times(dataset, numbers)
+    lines += times
     lines += check_calibration(measured, places) if calibration else []
     lines += _labels(measured, dataset, numbers)
     healthy = [n for n, each in zip(numbers, measured, strict=True) if each.views and not each.faults]
@@ -103,14 +114,22 @@ def _motion(dataset: Dataset, numbers: Sequence[int]) -> tuple[dict[int, Any], l
 
 
 def _files(measured: Sequence[Measured], count: int) -> list[Line]:
-    """Say how many samples can be read."""
+    """Say how many samples can be read, and each cause once that keeps others from it, at most three."""
     bad = [each for each in measured if each.faults]
     images = sum(len(each.views) for each in measured)
     looked = f"{len(measured)} of {count} samples"
     if not bad:
         return [Line("ok", "files", f"{looked} looked at: all clouds and {images} images can be read")]
-    lines = [Line("fault", "files", f"{len(bad)} of {looked} looked at cannot be read whole")]
-    return lines + [Line("fault", "files", fault) for each in bad[:3] for fault in each.faults[:2]]
+    causes: dict[str, list[tuple[str, str]]] = {}
+    for each in bad:
+        for fault in each.faults:
+            causes.setdefault(_CHANGING.sub("", fault), []).append((each.token, fault))
+    lines = []
+    for faults in sorted(causes.values(), key=len, reverse=True)[:3]:
+        count, more = len({token for token, _ in faults}), len(faults) - 1
+        text = f"{count} of {looked} looked at cannot be read whole: {faults[0][1]}"
+        lines.append(Line("fault", "files", f"{text} (and {more} more like it)" if more else text))
+    return lines
 
 
 def _clouds(measured: Sequence[Measured]) -> list[Line]:
@@ -141,13 +160,18 @@ def _cameras(measured: Sequence[Measured]) -> list[Line]:
         text = f"{name}: sees {100 * np.median(shares):.1f} % of the points in {len(shares)} images"
         if max(shares) == 0:
             text = f"{name}: sees no point in any of {len(shares)} images: its calibration cannot be right"
+            text += ", or the unit of the depth images" if name == MOVING_CAMERA else ""
             lines.append(Line("fault", "cameras", text))
         elif min(shares) == 0:
             lines.append(Line("note", "cameras", f"{text}, in {shares.count(0)} of them none"))
         else:
             lines.append(Line("ok", "cameras", text))
-    if not lines:
-        lines.append(Line("fault", "cameras", "no image can be read, so there is nothing to learn from"))
+        if any(view.is_cut for each in measured for view in each.views if view.camera == name):
+            text = f"{name}: its principal point lies far from the middle of its images, as of images that "
+            text += "were cut; if they were not, the calibration is another's"
+            lines.append(Line("note", "cameras", text))
+    if not lines and not any(each.faults for each in measured):
+        lines.append(Line("fault", "cameras", "there is no image, so there is nothing to learn from"))
     return lines
 
 

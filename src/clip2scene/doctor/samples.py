@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from clip2scene.datasets import Dataset
+from clip2scene.datasets.checks import is_cut
 from clip2scene.distill.lift import PairingOptions, find_pairs
 from clip2scene.doctor.edge_score import Velocity, score_image
 from clip2scene.doctor.lidar_edges import LidarEdges, find_lidar_edges
@@ -32,12 +33,15 @@ class CameraView:
             None if that was not asked for.
         depth: How many points the depth image beside it confirms, and how many it contradicts
             (:func:`clip2scene.geometry.depth.count_contradicted`); None where depth is not measured.
+        is_cut: Whether its principal point lies where only that of a cut image does
+            (:func:`clip2scene.datasets.checks.is_cut`).
     """
 
     camera: str
     visible: float
     scores: Float[Tensor, "axes steps"] | None = None
     depth: tuple[int, int] | None = None
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ def _measure_view(
     depth = None if sample.read_depth is None else sample.read_depth(view)
     alone = replace(sample, cameras=(camera,), read_depth=None if depth is None else lambda _: depth)
     visible = len(find_pairs(positions, alone, pairing)) / len(positions)
+    cut = is_cut(camera.intrinsics, (camera.width, camera.height))
     if depth is not None:
-        return CameraView(MOVING_CAMERA, visible, depth=count_contradicted(positions, depth))
+        return CameraView(MOVING_CAMERA, visible, None, count_contradicted(positions, depth), cut)
     scores = None if edges is None else score_image(image, camera, positions, edges, velocity)
-    return CameraView(camera.name, visible, scores)
+    return CameraView(camera.name, visible, scores, is_cut=cut)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clip2scene.datasets.moments import SLOWEST_US, clock_fault, rate_fault, way_fault
 from clip2scene.doctor.edge_score import Velocity
 from clip2scene.doctor.report import Line
 from clip2scene.geometry.projection import invert_rigid
@@ -115,7 +116,7 @@ def _velocity(dataset: Timed, number: int) -> Velocity | None:
 
 
 def check_times(dataset: Timed, numbers: Sequence[int]) -> list[Line]:
-    """Look for moments that run backwards, and for large or uneven gaps between clouds, images and sweeps.
+    """Look for moments that run backwards or cannot be, and for large gaps between clouds, images and sweeps.
 
     Args:
         dataset: The samples.
@@ -140,35 +141,73 @@ def check_times(dataset: Timed, numbers: Sequence[int]) -> list[Line]:
 
 def _order_of_clouds(dataset: Timed, timestamps: dict[int, Timestamps]) -> list[Line]:
     """Compare neighbouring samples of a drive."""
-    steps_ms, backwards = [], []
+    steps_ms, between_ms, backwards = [], [], []
+    lines: list[Line] = []
     for number, own in timestamps.items():
         following = timestamps.get(number + 1)
-        if following is None or following.drive != own.drive or None in (own.cloud_us, following.cloud_us):
+        if following is None or own.cloud_us is None or following.cloud_us is None:
             continue
-        assert own.cloud_us is not None and following.cloud_us is not None
-        steps_ms.append((following.cloud_us - own.cloud_us) / 1000)
+        between_ms.append((following.cloud_us - own.cloud_us) / 1000)
+        if following.drive != own.drive:
+            continue
+        steps_ms.append(between_ms[-1])
         if steps_ms[-1] <= 0:
             backwards.append(dataset.tokens[number + 1])
+        elif not lines:
+            lines += _jump(dataset.tokens[number + 1], own, following)
     if backwards:
         text = f"{len(backwards)} clouds are no later than the one before, the first is {backwards[0]}"
         return [Line("fault", "times", f"{text}; correct the timestamps or the order")]
+    fault = rate_fault([1000 * step for step in steps_ms], SLOWEST_US)
+    if fault:
+        return [Line("fault", "times", f"clouds {fault}")]
+    if lines:
+        return lines
     if not steps_ms:
-        return []
+        return _alone(between_ms)
     text = (
         f"clouds follow each other by {np.median(steps_ms):.0f} ms (median), at most {max(steps_ms):.0f} ms"
     )
     return [Line("ok", "times", text)]
 
 
+def _jump(token: str, own: Timestamps, following: Timestamps) -> list[Line]:
+    """Name the second of two samples if no vehicle gets from one to the other in that time."""
+    if own.world_from_cloud is None or following.world_from_cloud is None:
+        return []
+    assert own.cloud_us is not None and following.cloud_us is not None
+    places = torch.stack([own.world_from_cloud[:3, 3], following.world_from_cloud[:3, 3]]).numpy()
+    found = way_fault([own.cloud_us, following.cloud_us], places)
+    return [Line("fault", "times", f"sample {token} {found[1]}")] if found else []
+
+
+def _alone(between_ms: Sequence[float]) -> list[Line]:
+    """Say what it means that no cloud follows another, where a drive has several."""
+    if not between_ms:
+        return []
+    middle = float(np.median(between_ms))
+    fault = rate_fault([1000 * middle], SLOWEST_US)
+    text = (
+        f"clouds {fault or f'lie {middle / 1000:.1f} s apart (median)'}; each counts as a drive of its own, "
+    )
+    return [Line("note", "times", f"{text}without earlier sweeps and without a known motion")]
+
+
 def _gaps_of_images(told: Sequence[Timestamps]) -> list[Line]:
     """Compare images with their clouds, camera by camera."""
     lines = []
-    gaps_of: dict[str, list[float]] = {}
+    moments_of: dict[str, list[tuple[int, int]]] = {}
     for each in told:
         for camera, taken_us in each.image_us.items():
             if taken_us is not None and each.cloud_us is not None:
-                gaps_of.setdefault(camera, []).append((taken_us - each.cloud_us) / 1000)
-    for camera, gaps in gaps_of.items():
+                moments_of.setdefault(camera, []).append((each.cloud_us, taken_us))
+    strange: dict[str, list[str]] = {}
+    for camera, moments in moments_of.items():
+        fault = clock_fault(*zip(*moments, strict=True))
+        if fault:
+            strange.setdefault(fault, []).append(camera)
+            continue
+        gaps = [(taken - cloud) / 1000 for cloud, taken in moments]
         middle, least, most = float(np.median(gaps)), min(gaps), max(gaps)
         text = f"{camera}: images {middle:+.0f} ms from their clouds ({least:+.0f} to {most:+.0f})"
         if max(abs(least), abs(most)) > LONG_GAP_MS:
@@ -178,7 +217,8 @@ def _gaps_of_images(told: Sequence[Timestamps]) -> list[Line]:
             lines.append(Line("note", "times", f"{text}; uneven: are images missing or mixed up?"))
         else:
             lines.append(Line("ok", "times", text))
-    return lines
+    faults = [f"images of {', '.join(cameras)} {fault}" for fault, cameras in strange.items()]
+    return [*(Line("fault", "times", fault) for fault in faults), *lines]
 
 
 def _steps_of_sweeps(told: Sequence[Timestamps]) -> list[Line]:

@@ -90,34 +90,27 @@ def check_rigid(a_from_b: Float[Tensor, "4 4"], name: str) -> None:
         )
 
 
-def check_intrinsics(
-    intrinsics: Float[Tensor, "rows columns"], name: str, *, size: tuple[int, int] | None = None
-) -> None:
-    """Refuse a matrix that is not that of a pinhole camera with this image.
+def check_intrinsics(intrinsics: Float[Tensor, "rows columns"], name: str) -> None:
+    """Refuse a matrix that is not that of a pinhole camera.
 
     Args:
         intrinsics: The matrix to check.
         name: Whose it is and where it came from, for the message.
-        size: Width and height of the image in pixels, where they are known.
 
     Raises:
         ValueError: If the matrix is not 3x3, a number is not finite in float32 (in which pixels are worked
-            out), the focal lengths are not positive, there is something else than zeros below the diagonal or
-            than 1 in the corner, or the principal point is outside the image: the camera of another image.
+            out), the focal lengths are not positive, or there is something else than zeros below the diagonal
+            or than 1 in the corner.
     """
     matrix = intrinsics.detach().float()
     fits = matrix.shape == (3, 3) and bool(matrix.isfinite().all())
     if fits:
         below = torch.stack([matrix[1, 0], matrix[2, 0], matrix[2, 1], matrix[2, 2] - 1])
         fits = float(below.abs().max()) < 1e-6 and float(matrix.diagonal().min()) > 0
-    if fits and size is not None:
-        middle = matrix[:2, 2]
-        fits = bool(((middle >= -0.5) & (middle <= middle.new_tensor(size) - 0.5)).all())
     if not fits:
-        within = "" if size is None else f", and cx, cy within the image of {size[0]}x{size[1]}"
         raise ValueError(
             f"{name}: intrinsics are {intrinsics.tolist()}, expected fx s cx, 0 fy cy, 0 0 1, finite numbers "
-            f"with positive fx and fy in pixels{within}; check the calibration"
+            "with positive fx and fy in pixels; check the calibration"
         )
 
 

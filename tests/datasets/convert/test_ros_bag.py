@@ -29,17 +29,20 @@ def test_a_truncated_file_is_refused(storage, left, drive, tmp_path):
 def test_what_is_no_bag_is_told_so(drive, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.txt").write_text("nothing")
+    (tmp_path / "one.bag").write_bytes(b"#ROSBAG V2.0\nE\0\0\0")
     for name, words in {
         "folder": "no metadata.yaml",
         "nope": "is missing",
-        "file.txt": "cannot be read",
+        "file.txt": r"file.txt is no recording of ROS 2: it begins with b'nothing', expected an .mcap",
+        "one.bag": r"of ROS 1, .* \(rosbags-convert --src .*one.bag --dst bag\), and then that",
+        "": r"is a recording of ROS 1, expected one of ROS 2; convert it",
     }.items():
         with pytest.raises(ValueError, match=words):
             convert_bag(tmp_path / name, tmp_path / "log")
     bag = write_bag(tmp_path / "bag", drive)
     foreign = (bag / "bag.mcap").read_bytes().replace(b"ros2", b"ros1", 1)
     (tmp_path / "foreign.mcap").write_bytes(foreign)
-    with pytest.raises(ValueError, match="foreign.mcap is an MCAP file of another system"):
+    with pytest.raises(ValueError, match="foreign.mcap is an MCAP file of ROS 1 or another system"):
         convert_bag(tmp_path / "foreign.mcap", tmp_path / "log")
     with pytest.raises(ValueError, match="most_apart_ms must lie in 0..1000"):
         convert_bag(bag, tmp_path / "log", most_apart_ms=-1.0)

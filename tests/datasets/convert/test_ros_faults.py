@@ -15,6 +15,7 @@ from tests.ros_bags import (
 )
 
 from clip2scene.datasets.convert import ros_to_log
+from clip2scene.datasets.convert.ros_messages import stamp_us
 
 
 def moved_to(time_us):
@@ -30,6 +31,18 @@ def without_child(name):
 
 def lens(**changes):
     return lambda message: replace(message, **changes)
+
+
+def shifted(drive, topics, by_us):
+    """Let sensors have another clock."""
+    for topic in topics:
+        drive = drive.changed(
+            topic,
+            lambda message, topic=topic: replace(
+                message, header=header(stamp_us(message, topic) + by_us, message.header.frame_id)
+            ),
+        )
+    return drive
 
 
 FAULTS = {
@@ -135,9 +148,18 @@ FAULTS = {
         ),
         r"bag has the name '\.\.', expected a file's name",
     ),
-    "principal point outside": (
-        lambda d: d.changed("/front/camera_info", lens(k=np.array([90.0, 0, 500, 0, 90, 30, 0, 0, 1]))),
-        r"bag: calibration.json: cameras\[0\], front: intrinsics are",
+    "calibrated at twice the size": (
+        lambda d: d.changed("/front/camera_info", lens(k=np.array([180.0, 0, 96, 0, 180, 64, 0, 0, 1]))),
+        r"bag: calibration.json: cameras\[0\], front: the principal point .* about 193x129, got 96x64",
+    ),
+    "camera an hour ahead": (
+        lambda d: shifted(d, ("/front/image_raw", "/rear/image_raw/compressed"), 3_600_000_000),
+        r"bag: nothing could be learnt from the log: 0 of 3 images of /front/image_raw fit a cloud: they are "
+        r"3600 s later than their clouds \(median\); are the clocks the same\? A time zone",
+    ),
+    "poses an hour behind": (
+        lambda d: shifted(d, ("/odometry",), -3_600_000_000),
+        r"bag: poses are 3600 s earlier than their clouds .* A time zone",
     ),
     "no rotation": (
         lambda d: d.changed(

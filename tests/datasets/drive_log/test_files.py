@@ -67,7 +67,7 @@ FAULTS = {
     ),
     "intrinsics of another size": (
         entry(intrinsics=[[30, 0, 320], [0, 30, 240], [0, 0, 1]]),
-        "within the image of 32x24",
+        r"front: the principal point \[320.0, 240.0\] is that of images of about 641x481, got 32x24",
     ),
     "intrinsics transposed": (
         entry(intrinsics=[[30, 0, 0], [0, 30, 0], [15, 11, 1]]),
@@ -229,3 +229,43 @@ def test_a_damaged_file_is_refused_or_read_but_never_crashes(log, name):
             refused += 1
             assert name in str(error) or "calibration" in str(error) or "sample" in str(error), error
     assert refused > 25
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e-3, "milliseconds"), (1e-6, "seconds")])
+def test_times_in_another_unit_are_refused_by_its_name(log, factor, unit):
+    (log / "images.csv").unlink()
+    first, *rows = (log / "poses.csv").read_text().splitlines()
+    rows = [row.split(",") for row in rows]
+    for number, row in enumerate(rows):
+        row[1] = str(round((1_700_000_000_000_000 + 3_000_000 * number) * factor))
+    write(log, "poses.csv", "\n".join([first, *map(",".join, rows)]))
+    with pytest.raises(ValueError, match=rf"poses\.csv: clouds follow each other by .* in {unit}, not"):
+        DriveLog(log)
+
+
+def test_a_place_that_no_vehicle_reaches_is_named_by_line_and_cloud(log):
+    write(log, "poses.csv", (log / "poses.csv").read_text().replace("200000,2,0,0", "200000,2002,0,0"))
+    fault = r"poses\.csv, line 4, cloud c\.5: the vehicle is 2001 m .* 20010 m/s; does another drive begin"
+    with pytest.raises(ValueError, match=fault):
+        DriveLog(log)
+    write(log, "poses.csv", (log / "poses.csv").read_text().replace("200000,2002", "5200000,2002"))
+    (log / "images.csv").unlink()
+    assert DriveLog(log).timestamps(2).drive == "log-2", "after a gap, another drive may begin anywhere"
+
+
+def test_places_that_are_no_metres_are_told_so(log):
+    text = (log / "poses.csv").read_text()
+    write(log, "poses.csv", text.replace("100000,1,", "100000,1000,").replace("200000,2,", "200000,2000,"))
+    with pytest.raises(ValueError, match=r"are places in metres\?"):
+        DriveLog(log)
+
+
+@pytest.mark.parametrize(
+    ("by_us", "why"), [(3_600_000_000, "A time zone"), (1_700_000_000_000_000, "One counts from 1970")]
+)
+def test_image_clocks_that_differ_are_refused_with_the_cause(log, by_us, why):
+    first, *rows = (log / "images.csv").read_text().splitlines()
+    rows = [row.rpartition(",") for row in rows]
+    write(log, "images.csv", "\n".join([first, *(f"{a},{int(t) + by_us}" for a, _, t in rows)]))
+    with pytest.raises(ValueError, match=rf"images\.csv: images of front are .* later than .* {why}"):
+        DriveLog(log)

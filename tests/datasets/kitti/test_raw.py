@@ -186,3 +186,12 @@ def test_a_broken_list_of_splits_is_told_by_its_file(root, content):
     with pytest.raises(ValueError, match=r"splits\.json") as caught:
         KittiRaw(root)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pose_that_no_vehicle_reaches_is_named(root):
+    fix = root / DAY / DRIVE / "oxts" / "data" / "0000000001.txt"
+    fix.write_text(oxts(0, 2002.0, yaw=math.pi / 2))
+    with pytest.raises(
+        ValueError, match=r"oxts: the vehicle at cloud 0000000001 is 20\d\d m from the place 100"
+    ):
+        KittiRaw(root, sweeps=2)[1]

@@ -379,3 +379,13 @@ def test_a_broken_list_of_splits_is_told_by_its_file(root, content):
     with pytest.raises(ValueError, match=r"splits\.json") as caught:
         SemanticKitti(root)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pose_that_no_vehicle_reaches_is_named(root):
+    path = root / "sequences" / "08" / "poses.txt"
+    path.write_text(path.read_text().replace("1 4.0\n", "1 2004.0\n"))
+    assert len(open_val(root)) == 3
+    with pytest.raises(
+        ValueError, match=r"poses\.txt: the vehicle at cloud 000002 is 2002 m .* 100 ms before"
+    ):
+        open_val(root, sweeps=2)

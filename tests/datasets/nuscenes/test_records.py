@@ -82,3 +82,27 @@ def test_a_sweep_without_a_pose_is_refused_before_any_sample_is_read(damaged):
     assert len(NuScenes(damaged)) == 2
     with pytest.raises(ValueError, match="ego_pose.json .* lacks 1 poses"):
         NuScenes(damaged, sweeps=2)
+
+
+def test_sweeps_in_another_unit_of_time_are_refused_and_keyframes_alone_opened(damaged):
+    edit(
+        damaged, "sample_data", lambda rows: [row.update(timestamp=row["timestamp"] // 1000) for row in rows]
+    )
+    assert len(NuScenes(damaged)) == 2
+    with pytest.raises(ValueError, match=r"sample_data\.json: lidar sweeps follow .* in milliseconds, not"):
+        NuScenes(damaged, sweeps=2)
+
+
+def test_a_pose_that_no_vehicle_reaches_is_named(damaged):
+    record = next(row for row in lidar_records(damaged) if not row["is_key_frame"])
+
+    def move(rows):
+        for row in rows:
+            if row["token"] == record["ego_pose_token"]:
+                row["translation"][0] += 2000.0
+
+    edit(damaged, "ego_pose", move)
+    with pytest.raises(
+        ValueError, match=r"ego_pose\.json: the vehicle at lidar record \w+ is \d+ m from .* m/s"
+    ):
+        NuScenes(damaged, sweeps=2)

@@ -267,3 +267,11 @@ def test_where_real_points_are_called_moved_the_keyframe_has_none(real_data):
     gone = seen_through(sweep, keyframe, viewpoint=data.viewpoint)
     assert 0.005 < gone.float().mean() < 0.05
     assert (apart[gone] > 0.3).float().mean() > 0.97
+
+
+def test_a_pose_that_no_vehicle_reaches_is_named(sequence):
+    (sequence / "lidar" / "poses.json").write_text(json.dumps([pose(), pose(y=2000.0)]))
+    with pytest.raises(
+        ValueError, match=r"poses\.json: the vehicle in frame 1 is 2000 m from the place 100 ms"
+    ):
+        PandaSet(sequence)

@@ -172,7 +172,7 @@ FAULTS = {
     ),
     "another size": (lambda s: Image.new("RGB", (20, 15)).save(s / "color/0.jpg"), "far from the middle"),
     "no image": (lambda s: (s / "color/0.jpg").write_bytes(b"x"), "cannot be read"),
-    "no frames": (lambda s: [path.unlink() for path in (s / "color").iterdir()], "holds no images"),
+    "no frames": (lambda s: [path.unlink() for path in (s / "color").iterdir()], "color holds 0 files"),
 }
 
 

@@ -68,7 +68,7 @@ def test_usual_numbers_stand_in_for_intrinsics_that_are_not_told(seven, tum):
     for folder in (seven / "flat" / "seq-01", tum):
         for path in folder.glob("intrinsic_*.txt"):
             path.unlink()
-    with pytest.raises(ValueError, match="far from the middle"):  # they are for 640 x 480
+    with pytest.raises(ValueError, match="about 640x480, got 128x96"):  # they are for 640 x 480
         RgbdSequences(tum, choice=EVERY)[0]
     for path in (seven / "flat" / "seq-01").glob("*.png"):
         with Image.open(path) as image:
@@ -116,3 +116,24 @@ def test_a_fault_of_tums_files_is_one_sentence_that_names_the_place(tum, fault):
         RgbdSequences(tum, choice=EVERY)[0]
     assert str(tum) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_clocks_that_differ_and_times_in_milliseconds_are_told_as_such(tum):
+    for name, factor, by_s, fault in (
+        (
+            "groundtruth",
+            1.0,
+            3600.0,
+            r"groundtruth\.txt: times are 3600 s later than those of the images.*zone",
+        ),
+        ("depth", 1.0, -3600.0, r"depth\.txt: times are 3600 s earlier than those of the images"),
+        ("rgb", 1e3, 0.0, r"rgb\.txt: times like \d+\.\d+ are no seconds since 1970 or less; are they milli"),
+        ("rgb", 1e3, -1e3 * START_S, r"rgb\.txt: images follow each other by 1e\+06 ms .* to be in seconds"),
+    ):
+        path = tum / f"{name}.txt"
+        whole = path.read_text()
+        rows = [line.split(" ", 1) for line in whole.splitlines() if line[0] != "#"]
+        path.write_text("\n".join(f"{float(at) * factor + by_s:.6f} {rest}" for at, rest in rows))
+        with pytest.raises(ValueError, match=fault):
+            RgbdSequences(tum, choice=FrameChoice(1)).frames("sequence")
+        path.write_text(whole)

@@ -13,9 +13,11 @@ from torch import Tensor
 from clip2scene.classes.tables import SEMANTIC_KITTI
 from clip2scene.datasets.checks import list_images, read_image
 from clip2scene.datasets.drive_log.classes import class_set_to_json
+from clip2scene.datasets.drive_log.files import check_drive, read_poses
 from clip2scene.datasets.drive_log.writer import Converted, new_log, write_calibration, write_poses
 from clip2scene.datasets.kitti.files import (
     CAMERA,
+    PERIOD_US,
     VEHICLE_REACH_M,
     colour_camera,
     list_names,
@@ -29,8 +31,6 @@ from clip2scene.geometry.projection import invert_rigid
 from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.types import Camera
-
-_PERIOD_US = 100_000  # KITTI's lidar turns ten times a second
 
 Pose = Callable[[str], Float[Tensor, "4 4"]]
 
@@ -107,6 +107,7 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
             first = invert_rigid(poses[source.times_us[0]])
             relative = {time_us: first @ pose for time_us, pose in poses.items()}
             write_poses(log, relative, dict(zip(source.times_us, source.names, strict=True)))
+            check_drive(folder, *read_poses(log / "poses.csv"))
     return Converted(len(source.names), len(source.images.keys() & frozenset(source.names)), source.notes)
 
 
@@ -202,7 +203,7 @@ def _raw(folder: Path) -> _Source:
 
 def _assumed(names: tuple[str, ...]) -> tuple[int, ...]:
     """Let the clouds be taken ten times a second, by their numbers."""
-    return tuple(int(name) * _PERIOD_US for name in names)
+    return tuple(int(name) * PERIOD_US for name in names)
 
 
 def _dates(path: Path, names: tuple[str, ...]) -> tuple[int, ...] | None:

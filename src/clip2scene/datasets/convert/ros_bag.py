@@ -93,6 +93,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path} is missing; check its name")
+    _check_kind(path)
     if path.is_dir() and not (path / "metadata.yaml").is_file():
         raise ValueError(
             f"{path} holds no metadata.yaml, so it is no whole ROS 2 bag; name its .mcap or .db3 file instead"
@@ -119,11 +120,34 @@ def open_bag(path: Path) -> Iterator[Bag]:
         reader.close()
 
 
+def _check_kind(path: Path) -> None:
+    """Refuse a recording of ROS 1, and a file of another kind, by what it begins with.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    files = [path] if path.is_file() else sorted(file for file in path.glob("*.bag") if file.is_file())
+    head = b""
+    if files:
+        with files[0].open("rb") as stream:
+            head = stream.read(16)
+    if head.startswith(b"#ROSBAG V"):
+        raise ValueError(
+            f"{path} is a recording of ROS 1, expected one of ROS 2; convert it (rosbags-convert --src "
+            f"{files[0]} --dst bag), and then that"
+        )
+    if path.is_file() and head and not head.startswith((b"\x89MCAP0\r\n", b"SQLite format 3\0")):
+        raise ValueError(
+            f"{path} is no recording of ROS 2: it begins with {head[:8]!r}, expected an .mcap or .db3 file, "
+            "or their folder; name that"
+        )
+
+
 def _broken(path: Path, error: Exception) -> ValueError:
     """Say in one sentence that a bag cannot be read."""
     why = " ".join(str(error).split()) or type(error).__name__
     if "rofile is not ros2" in why:
-        return ValueError(f"{path} is an MCAP file of another system; only those recorded by ROS 2 are read")
+        return ValueError(f"{path} is an MCAP file of ROS 1 or another system; only ROS 2's are read")
     return ValueError(
         f"{path} cannot be read as a ROS 2 bag ({why[:200]}); it may be cut short: restore it, or repair it "
         "(ros2 bag reindex, mcap recover)"

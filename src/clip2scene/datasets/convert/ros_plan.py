@@ -13,6 +13,7 @@ from clip2scene.datasets.convert.ros_frames import FrameTree, PoseLog, Transform
 from clip2scene.datasets.convert.ros_messages import Lens, frame_name, read_lens, stamp_us
 from clip2scene.datasets.convert.ros_topics import Topics, Wanted, choose_topics
 from clip2scene.datasets.drive_log.files import check_axes
+from clip2scene.datasets.moments import spans_fault
 from clip2scene.geometry.projection import check_rigid
 from clip2scene.parallel import progress_bar
 from clip2scene.types import Camera
@@ -114,11 +115,33 @@ def plan_log(bag: Bag, wanted: Wanted, most_apart_us: int) -> Plan:
     ego, pose, told = _ego_motion(topics, found, tree, lidar, wanted)
     ego_from_lidar = tree.fixed(ego, lidar)
     notes = [f"clouds of {topics.clouds} in the frame {lidar}", *told, *topics.notes]
-    notes += [
-        f"{len(each.names)} of {len(each.times_us)} images of {each.topic} fit a cloud" for each in images
-    ]
+    notes += _check_clocks(bag, clouds, images, found, has_poses=pose is not None)
     axes = wanted.axes or nearest_axes(ego_from_lidar)
     return Plan(clouds, tuple(images), ego_from_lidar, axes, pose, tuple(notes))
+
+
+def _check_clocks(
+    bag: Bag, clouds: Stream, images: Sequence[Stream], found: _Found, *, has_poses: bool
+) -> list[str]:
+    """Say how many images fit a cloud, and why none of a camera's does.
+
+    Raises:
+        ValueError: If no image at all fits a cloud, or no pose and no cloud are of one time.
+    """
+    logs = [found.poses] if found.poses.times_us else [*found.transforms.passing.values()]
+    posed = sorted(time_us for log in logs for time_us in log.times_us)
+    fault = spans_fault(clouds.times_us, posed) if has_poses else None
+    if fault:
+        raise ValueError(f"{bag.path}: poses {fault}")
+    notes, fits = [], False
+    for each in images:
+        fits |= bool(each.names)
+        text = f"{len(each.names)} of {len(each.times_us)} images of {each.topic} fit a cloud"
+        why = spans_fault(clouds.times_us, each.times_us) or "lie too far from every cloud (--most-apart-ms)"
+        notes.append(text if each.names else f"{text}: they {why}")
+    if images and not fits:
+        raise ValueError(f"{bag.path}: nothing could be learnt from the log: {'; '.join(notes)}")
+    return notes
 
 
 def nearest_clouds(clouds_us: Sequence[int], images_us: Sequence[int], most_apart_us: int) -> dict[int, int]:

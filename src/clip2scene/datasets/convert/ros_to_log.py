@@ -15,7 +15,7 @@ from clip2scene.datasets.clouds import Spread, intensity_max
 from clip2scene.datasets.convert.ros_bag import Bag, Message, open_bag
 from clip2scene.datasets.convert.ros_messages import read_picture, read_points, stamp_us
 from clip2scene.datasets.convert.ros_plan import Plan, Stream, Wanted, plan_log
-from clip2scene.datasets.drive_log.files import read_calibration
+from clip2scene.datasets.drive_log.files import check_drive, read_calibration, read_poses
 from clip2scene.datasets.drive_log.writer import (
     Converted,
     new_log,
@@ -105,13 +105,15 @@ def _write_small_files(bag: Bag, plan: Plan, log: Path, written: _Written) -> No
         "ego_from_lidar": plan.ego_from_lidar.tolist(),
     }
     write_calibration(log, lidar, [stream.camera for stream in plan.images if stream.camera])
-    try:
-        read_calibration(log / "calibration.json")
-    except ValueError as error:
-        raise ValueError(f"{bag.path}: {error}".replace(f"{log}/", "")) from None
     if plan.world_from_ego is not None:
         write_poses(log, written.poses, written.names)
         write_image_times(log, written.image_times)
+    try:
+        read_calibration(log / "calibration.json")
+        if plan.world_from_ego is not None:
+            check_drive(log / "poses.csv", *read_poses(log / "poses.csv"))
+    except ValueError as error:
+        raise ValueError(f"{bag.path}: {error}".replace(f"{log}/", "")) from None
 
 
 def _write_sensors(bag: Bag, plan: Plan, log: Path) -> _Written:

@@ -17,10 +17,11 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from clip2scene.datasets.checks import check_name
+from clip2scene.datasets.checks import check_middle, check_name
 from clip2scene.datasets.clouds import turn_from
+from clip2scene.datasets.moments import rate_fault, way_fault
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid, rigid_from_quaternion
-from clip2scene.geometry.trajectory import Trajectory
+from clip2scene.geometry.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.io import read_json
 from clip2scene.types import Camera
 
@@ -148,6 +149,33 @@ def read_poses(path: Path) -> tuple[Trajectory, dict[str, int]]:
     return Trajectory(tuple(times), torch.from_numpy(poses), str(path)), time_of
 
 
+def check_drive(path: Path, trajectory: Trajectory, clouds: Mapping[str, int]) -> None:
+    """Refuse poses that no vehicle can have had: times in another unit, places that jump.
+
+    Args:
+        path: Of ``poses.csv``.
+        trajectory: What it holds.
+        clouds: The moment of each cloud that is there.
+
+    Raises:
+        ValueError: If clouds follow each other too fast, or the vehicle would have been. The message names
+            the line and the cloud.
+    """
+    fault = rate_fault(np.diff(sorted(clouds.values())).tolist())
+    if fault:
+        raise ValueError(f"{path}: clouds {fault} Write whole microseconds")
+    times = np.array(trajectory.times_us, dtype=np.int64)
+    drives = np.cumsum(np.diff(times, prepend=times[:1]) > MOST_GAP_US)
+    found = way_fault(times.tolist(), trajectory.poses[:, :3, 3].numpy(), drives.tolist())
+    if found:
+        row, fault = found
+        names = [name for name, time_us in clouds.items() if time_us == times[row]]
+        raise ValueError(
+            f"{path}, line {row + 2}{f', cloud {names[0]}' if names else ''}: the vehicle {fault} Drives lie "
+            f"more than {MOST_GAP_US / 1e6:g} s apart in time; correct the poses or their times"
+        )
+
+
 def read_image_times(path: Path, cameras: Sequence[str]) -> dict[tuple[str, str], int]:
     """Read ``images.csv``: the moment of each image, by camera and name.
 
@@ -257,6 +285,7 @@ def _camera(entry: Mapping[str, Any], lidar_from_cloud: Float[Tensor, "4 4"], wh
             "OpenCV: cv2.undistort) and write the new intrinsics, without distortion"
         )
     intrinsics = torch.tensor(entry["intrinsics"], dtype=torch.float64)
-    check_intrinsics(intrinsics, what, size=(entry["width"], entry["height"]))
+    check_intrinsics(intrinsics, what)
+    check_middle(intrinsics, (entry["width"], entry["height"]), what, of=what)
     motion = _motion(entry["camera_from_lidar"], f"{what}: camera_from_lidar")
     return Camera(entry["name"], intrinsics, motion @ lidar_from_cloud, entry["width"], entry["height"])

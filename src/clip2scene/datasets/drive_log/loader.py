@@ -32,11 +32,13 @@ from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions
 from clip2scene.datasets.drive_log.classes import read_class_set, read_labels
 from clip2scene.datasets.drive_log.files import (
     Calibration,
+    check_drive,
     choose_names,
     read_calibration,
     read_image_times,
     read_poses,
 )
+from clip2scene.datasets.moments import clock_fault
 from clip2scene.geometry.projection import invert_rigid, transform_points
 from clip2scene.geometry.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.images import SUFFIXES as IMAGE_SUFFIXES
@@ -302,6 +304,13 @@ class DriveLog:
                 f"{path} tells times of images, but {self.root / 'poses.csv'} is missing, so the motion in "
                 "between is unknown; add the poses, or remove the times"
             )
+        for camera, files in self._images.items():
+            names = [name for name in files if name in self._clouds]
+            fault = clock_fault(
+                [self._time_of[name] for name in names], [times[camera, name] for name in names]
+            )
+            if fault:
+                raise ValueError(f"{path}: images of {camera} {fault} Correct their times")
         return times
 
     def _list_labels(self, labels: bool | Collection[str]) -> dict[str, Path]:
@@ -405,4 +414,5 @@ def _read_times(root: Path, clouds: dict[str, Path], sweeps: int) -> tuple[Traje
             f"{path} has no row for cloud {lacking[0]!r}, in all for {len(lacking)} of {len(clouds)}; add "
             "them, or remove the file if there are no poses"
         )
+    check_drive(path, trajectory, {name: time_of[name] for name in clouds})
     return trajectory, time_of

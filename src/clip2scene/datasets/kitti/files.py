@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.datasets.checks import check_positions, read_records
+from clip2scene.datasets.checks import check_middle, check_positions, read_records
+from clip2scene.datasets.moments import way_fault
 from clip2scene.geometry.projection import check_intrinsics, check_rigid
 from clip2scene.images import read_size
 from clip2scene.io import read_text as read_whole_text
@@ -25,6 +26,9 @@ CAMERA = "image_2"
 
 VIEWPOINT = (0.0, 0.0, 0.0)
 """The lidar stands at the origin of its clouds."""
+
+PERIOD_US = 100_000
+"""The lidar turns ten times a second."""
 
 VEHICLE_REACH_M = (2.0, 1.3)
 """Points of an earlier sweep this near the lidar, along x and y, lie on the recording vehicle."""
@@ -188,30 +192,30 @@ def split_projection(
     return intrinsics, camera_from_rectified
 
 
+def check_way(path: Path, names: Sequence[str], places: Float[Tensor, "clouds 3"]) -> None:
+    """Refuse poses between which the vehicle jumps, at KITTI's ten clouds a second.
+
+    Args:
+        path: Where they come from.
+        names: The clouds, whose numbers count tenths of a second.
+        places: Where the vehicle was, in metres.
+
+    Raises:
+        ValueError: If it would have been too fast. The message names the cloud.
+    """
+    found = way_fault([int(name) * PERIOD_US for name in names], places.numpy())
+    if found:
+        raise ValueError(f"{path}: the vehicle at cloud {names[found[0]]} {found[1]} Restore the poses")
+
+
 def colour_camera(
     image: Path, name: str, intrinsics: Float[Tensor, "3 3"], camera_from_lidar: Float[Tensor, "4 4"]
 ) -> Camera:
     """Make a camera of the size that its image file says, of which only the header is read.
 
     Raises:
-        ValueError: If the header cannot be read, or the principal point is so far from the image's middle
-            that the image must have been resized or cropped since the calibration.
+        ValueError: If the header cannot be read, or the image must have been resized since the calibration.
     """
     width, height = read_size(image, f"image {image}")
-    check_middle(image, intrinsics, width, height)
+    check_middle(intrinsics, (width, height), f"image {image}", of=f"images in {image.parent}")
     return Camera(name, intrinsics.float(), camera_from_lidar.float(), width, height)
-
-
-def check_middle(image: Path, intrinsics: Float[Tensor, "3 3"], width: int, height: int) -> None:
-    """Refuse an image whose intrinsics are clearly those of another size.
-
-    Raises:
-        ValueError: If the principal point is far from the image's middle.
-    """
-    for size, middle in ((width, float(intrinsics[0, 2])), (height, float(intrinsics[1, 2]))):
-        if not 0.25 < (middle + 0.5) / size < 0.75:
-            raise ValueError(
-                f"image {image} is {width}x{height}, but its calibration has the principal point "
-                f"{intrinsics[:2, 2].tolist()}, far from the middle; it belongs to another size: "
-                "restore the image, or scale the projections with it"
-            )

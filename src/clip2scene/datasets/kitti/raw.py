@@ -16,6 +16,7 @@ from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions,
 from clip2scene.datasets.kitti.files import (
     VEHICLE_REACH_M,
     VIEWPOINT,
+    check_way,
     read_matrices,
     read_text,
     read_velodyne,
@@ -242,6 +243,12 @@ def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...
     scale = float(torch.deg2rad(fixes[0][0]).cos())
     imu_from_lidar = invert_rigid(calibration.lidar_from_imu)
     poses = [world_from_imu(fix, scale) @ imu_from_lidar for fix in fixes]
+    way = list(zip((cloud, *earlier), poses, strict=True))[::-1]
+    check_way(
+        cloud.parents[2] / "oxts",
+        [path.stem for path, _ in way],
+        torch.stack([pose[:3, 3] for _, pose in way]),
+    )
     lidar_from_world = invert_rigid(poses[0])
     return tuple(
         carry_sweep(read_velodyne(path), lidar_from_world @ pose, VEHICLE_REACH_M)

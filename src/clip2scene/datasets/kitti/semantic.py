@@ -33,6 +33,7 @@ from clip2scene.datasets.kitti.files import (
     CAMERA,
     VEHICLE_REACH_M,
     VIEWPOINT,
+    check_way,
     colour_camera,
     list_names,
     read_matrices,
@@ -327,6 +328,9 @@ def open_drive(folder: Path, *, with_poses: bool) -> Drive:
     matrices = read_matrices(calibration, {"P2": (3, 4), "Tr": (3, 4)})
     intrinsics, camera_from_rectified = split_projection(matrices["P2"], f"P2 of {calibration}")
     rectified_from_lidar = rigid(matrices["Tr"], f"Tr of {calibration}")
+    poses = _read_poses(folder / "poses.txt", names, of_all=True) if with_poses else None
+    if poses is not None:
+        check_way(folder / "poses.txt", names, poses[:, :, 3])
     return Drive(
         folder=folder,
         names=names,
@@ -334,7 +338,7 @@ def open_drive(folder: Path, *, with_poses: bool) -> Drive:
         intrinsics=intrinsics,
         camera_from_lidar=camera_from_rectified @ rectified_from_lidar,
         rectified_from_lidar=rectified_from_lidar,
-        poses=_read_poses(folder / "poses.txt", names, of_all=True) if with_poses else None,
+        poses=poses,
     )
 
 

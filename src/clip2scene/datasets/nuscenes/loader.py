@@ -20,6 +20,7 @@ from clip2scene.datasets.checks import (
     carry_sweep,
     check_intensities,
     check_labels,
+    check_middle,
     check_positions,
     check_sweeps,
     find_class_set,
@@ -341,8 +342,8 @@ def _camera(name: str, record: Record, world_from_cloud: Float[Tensor, "4 4"]) -
             f"calibrated_sensor.json, record {calibration['token']}: expected a camera_intrinsic of 3x3 "
             f"numbers, got {str(calibration['camera_intrinsic'])[:80]}; restore the table"
         )
-    check_intrinsics(
-        intrinsics, f"calibrated_sensor.json, record {calibration['token']}, camera_intrinsic", size=size
-    )
+    what = f"calibrated_sensor.json, record {calibration['token']}, camera_intrinsic"
+    check_intrinsics(intrinsics, what)
+    check_middle(intrinsics, size, what, of=f"{name} ({what})")
     camera_from_cloud = invert_rigid(_world_from_sensor(record)) @ world_from_cloud
     return Camera(name, intrinsics.float(), camera_from_cloud.float(), *size)

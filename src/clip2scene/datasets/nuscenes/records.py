@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from clip2scene.classes.tables import NUSCENES_CATEGORIES
 from clip2scene.datasets.checks import MissingLabelsError, check_enough_sweeps
+from clip2scene.datasets.moments import rate_fault, way_fault
 from clip2scene.datasets.nuscenes.index import CHANNELS, NO_TIME, Index
 from clip2scene.datasets.nuscenes.json_stream import json_rows
 from clip2scene.datasets.nuscenes.tables import read_rows
@@ -52,7 +53,7 @@ def find_files(
     turns = wanted[index.file_channel[wanted] == 0]
     earlier = np.full((len(samples), sweeps - 1), -1)
     if sweeps > 1:
-        _find_earlier(index, samples, keyframes[:, 0], turns, earlier)
+        _find_earlier(index, samples, keyframes[:, 0], turns, earlier, tables)
         most = int((earlier >= 0).sum(1).max(initial=0))
         check_enough_sweeps(sweeps, most + 1, f"{tables / 'sample_data.json'} within half a second")
     used = np.concatenate([keyframes[keyframes >= 0], np.unique(earlier[earlier >= 0])])
@@ -103,11 +104,13 @@ def _find_earlier(
     lidar: Int[np.ndarray, " samples"],
     turns: Int[np.ndarray, " turns"],
     earlier: Int[np.ndarray, "samples earlier"],
+    tables: Path,
 ) -> None:
     """Fill in the earlier sweeps of each keyframe, from all turns of its scene's lidar."""
     scene_of_turn = index.sample_scene[index.file_sample[turns]]
     order = np.lexsort((index.file_time_us[turns], scene_of_turn))
     turns, scene_of_turn = turns[order], scene_of_turn[order]
+    _check_turns(index, turns, scene_of_turn, tables)
     starts = np.searchsorted(scene_of_turn, np.arange(len(index.scenes) + 1))
     times = index.file_time_us[turns].tolist()
     times_of_scene = [times[start:end] for start, end in zip(starts[:-1], starts[1:], strict=True)]
@@ -118,6 +121,24 @@ def _find_earlier(
         time_us = int(index.file_time_us[keyframe])
         chosen = choose_sweeps(times_of_scene[scene], time_us, earlier.shape[1])
         earlier[row, : len(chosen)] = turns[starts[scene] + np.array(chosen, dtype=np.int64)]
+
+
+def _check_turns(
+    index: Index, turns: Int[np.ndarray, " turns"], scenes: Int[np.ndarray, " turns"], tables: Path
+) -> None:
+    """Refuse turns of the lidar in another unit of time, or between which the vehicle jumps."""
+    times = index.file_time_us[turns]
+    fault = rate_fault(np.diff(times)[np.diff(scenes) == 0].tolist())
+    if fault:
+        raise ValueError(f"{tables / 'sample_data.json'}: lidar sweeps {fault} Restore the table")
+    posed = index.file_pose[turns] >= 0
+    places = index.pose[index.file_pose[turns[posed]], :3]
+    found = way_fault(times[posed].tolist(), places, scenes[posed].tolist())
+    if found:
+        token = index.file_token[int(turns[posed][found[0]])]
+        raise ValueError(
+            f"{tables / 'ego_pose.json'}: the vehicle at lidar record {token} {found[1]} Restore the table"
+        )
 
 
 def read_label_files(tables: Path) -> dict[str, str]:

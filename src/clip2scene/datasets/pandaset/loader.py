@@ -21,6 +21,7 @@ from clip2scene.datasets.checks import (
     check_enough_sweeps,
     check_intensities,
     check_labels,
+    check_middle,
     check_positions,
     check_sweeps,
     labelled_tokens,
@@ -28,6 +29,7 @@ from clip2scene.datasets.checks import (
     read_image,
 )
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
+from clip2scene.datasets.moments import way_fault
 from clip2scene.geometry.projection import invert_rigid, rigid_from_quaternion, transform_points
 from clip2scene.io import read_arrays, read_json
 from clip2scene.types import Camera, PointCloud, Sample, Timestamps
@@ -53,6 +55,7 @@ VEHICLE_REACH_M = (1.5, 1.0)
 INPUTS = InputPatterns(tables=("lidar/*.json", "camera/*/*.json"), labels=("lidar/*.npz",))
 """What pseudo-labels depend on; labels are in the files of clouds."""
 
+_PERIOD_US = 100_000  # the lidars turn ten times a second
 _LAST_RAW_ID = 42  # of PandaSet's classes; 0 is a point without a label
 _SENSORS: dict[str, tuple[int, ...]] = {"all": (0, 1), "spinning": (0,), "forward": (1,)}
 
@@ -117,6 +120,7 @@ class PandaSet:
         self._labelled = labelled_tokens(self.tokens, labels)
         self._earlier = _earlier_frames(self.frames, present, sweeps, self.root)
         self._world_from_ego = _read_poses(self.root / "lidar" / "poses.json", max(self.frames))
+        _check_way(self.root / "lidar" / "poses.json", self._world_from_ego)
         folders = [self.root / "camera" / name for name in CAMERAS]
         self._intrinsics = [_read_intrinsics(folder / "intrinsics.json") for folder in folders]
         self._world_from_camera = [_read_poses(folder / "poses.json", max(self.frames)) for folder in folders]
@@ -321,6 +325,14 @@ def _read_moment(path: Path, frame: int) -> int | None:
         raise ValueError(f"{path} does not hold a time for frame {frame} ({error!r}); restore it") from None
 
 
+def _check_way(path: Path, world_from_ego: list[Float[Tensor, "4 4"]]) -> None:
+    """Refuse poses between which the vehicle jumps, at ten frames a second."""
+    places = torch.stack([pose[:3, 3] for pose in world_from_ego]).numpy()
+    found = way_fault([frame * _PERIOD_US for frame in range(len(places))], places)
+    if found:
+        raise ValueError(f"{path}: the vehicle in frame {found[0]} {found[1]} Restore the poses")
+
+
 def _read_poses(path: Path, last: int) -> list[Float[Tensor, "4 4"]]:
     """Read ``world_from_sensor`` of every frame up to ``last``."""
     poses = read_json(path)
@@ -351,4 +363,5 @@ def _read_intrinsics(path: Path) -> Float[Tensor, "3 3"]:
     intrinsics = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
     if not (intrinsics.isfinite().all() and fx > 0 and fy > 0):
         raise ValueError(f"{path} should hold positive finite focal lengths, got fx {fx} and fy {fy}")
+    check_middle(intrinsics, (WIDTH, HEIGHT), str(path), of=str(path))
     return intrinsics.float()

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.tables import SCANNET, SCANNET_200
-from clip2scene.datasets.checks import find_class_set, read_image
-from clip2scene.datasets.kitti.files import check_middle, colour_camera
+from clip2scene.datasets.checks import check_middle, find_class_set, read_image
+from clip2scene.datasets.kitti.files import colour_camera
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid
 from clip2scene.images import read_values
 from clip2scene.io import read_text
@@ -243,7 +243,7 @@ def read_depth_image(frames: Sequence[Frame], optics: Optics, view: int) -> Dept
             "of 16 bits; write it as it was measured"
         )
     height, width = raw.shape
-    check_middle(path, optics.depth, width, height)
+    check_middle(optics.depth, (width, height), f"depth image {path}", of=f"depth images in {path.parent}")
     depths = raw.astype(np.float32) / np.float32(optics.units_per_m)
     depths[np.isin(raw, optics.invalid)] = 0.0
     motion = frames[view].depth_from_world.float()

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip2scene.datasets.checks import check_name, describe_folder, inside, list_images
+from clip2scene.datasets.moments import rate_fault, spans_fault
 from clip2scene.datasets.rooms.frames import (
     Chosen,
     Frame,
@@ -25,6 +26,8 @@ from clip2scene.io import read_text
 
 MOST_APART_US = 20_000
 """An image, the depth image taken with it and the nearest known pose lie at most so far apart in time."""
+
+_LAST_S = 1e11  # seconds, in some thousand years
 
 TUM_UNITS_PER_M, SEVEN_SCENES_UNITS_PER_M = 5000.0, 1000.0
 
@@ -140,6 +143,7 @@ class _Moments:
 def _of_tum(folder: Path, choice: FrameChoice) -> Chosen:
     colours, depths = (_read_moments(folder / f"{name}.txt", 2) for name in ("rgb", "depth"))
     poses = _read_moments(folder / "groundtruth.txt", 8)
+    _check_clocks(colours, depths, poses)
     usable, lost, missing = [], 0, 0
     for number in range(0, len(colours.rows), choice.step):
         time_us = int(colours.times_us[number])
@@ -155,6 +159,21 @@ def _of_tum(folder: Path, choice: FrameChoice) -> Chosen:
         else:
             usable.append(Frame(f"frame-{number}", image, depth, motions[0], motions[1]))
     return choose(usable, choice, lost=lost, missing=missing, where=str(folder))
+
+
+def _check_clocks(colours: _Moments, *others: _Moments) -> None:
+    """Refuse times in another unit than seconds, and clocks that have no moment in common.
+
+    Raises:
+        ValueError: If there are such; the message says why that is likely.
+    """
+    fault = rate_fault(np.diff(colours.times_us).tolist(), most_us=5e6)
+    if fault:
+        raise ValueError(f"{colours.path}: images {fault} Here they are to be in seconds")
+    for each in others:
+        fault = spans_fault(colours.times_us.tolist(), each.times_us.tolist())
+        if fault:
+            raise ValueError(f"{each.path}: times {fault.replace('their clouds', 'those of the images')}")
 
 
 def _camera_from_world(poses: _Moments, time_us: int) -> Float[Tensor, "4 4"] | None:
@@ -194,15 +213,15 @@ def _read_moments(path: Path, columns: int) -> _Moments:
             f"{path} cannot be read as rows that begin with a time ({error}); restore it"
         ) from None
     wrong = [row for row in rows if len(row) != columns]
-    if (
-        not rows
-        or wrong
-        or not np.isfinite(seconds).all()
-        or not (0 <= seconds.min() <= seconds.max() < 1e12)
-    ):
+    if not rows or wrong or not np.isfinite(seconds).all() or seconds.min() < 0:
         got = " ".join(wrong[0])[:80] if wrong else f"{len(rows)} rows"
         raise ValueError(
             f"{path}: expected rows of {columns} values that begin with seconds, got {got!r}; restore it"
+        )
+    if seconds.max() > _LAST_S:
+        raise ValueError(
+            f"{path}: times like {rows[-1][0]} are no seconds since 1970 or less; are they milliseconds or "
+            "nanoseconds? Write seconds"
         )
     times_us = np.round(seconds * 1e6).astype(np.int64)
     if (np.diff(times_us) <= 0).any():
