@@ -192,6 +192,6 @@ def test_a_pose_that_no_vehicle_reaches_is_named(root):
     fix = root / DAY / DRIVE / "oxts" / "data" / "0000000001.txt"
     fix.write_text(oxts(0, 2002.0, yaw=math.pi / 2))
     with pytest.raises(
-        ValueError, match=r"oxts: the vehicle at cloud 0000000001 is 20\d\d m from the place 100"
+        ValueError, match=r"0000000001.txt: the vehicle at cloud 0000000001 is 20\d\d m from the place 100"
     ):
         KittiRaw(root, sweeps=2)[1]

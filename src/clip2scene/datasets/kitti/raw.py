@@ -245,7 +245,7 @@ def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...
     poses = [world_from_imu(fix, scale) @ imu_from_lidar for fix in fixes]
     way = list(zip((cloud, *earlier), poses, strict=True))[::-1]
     check_way(
-        cloud.parents[2] / "oxts",
+        cloud.parents[2] / "oxts" / "data" / f"{cloud.stem}.txt",
         [path.stem for path, _ in way],
         torch.stack([pose[:3, 3] for _, pose in way]),
     )
