@@ -29,7 +29,14 @@ from clip2scene.teacher.clip.folder import model_files
 from clip2scene.teacher.clip.load import Clip, load_clip
 from clip2scene.teacher.label_maps import LabelMapTeacher
 from clip2scene.teacher.maskclip import MaskClip
-from clip2scene.teacher.prompts import TABLE_TEMPLATES, TEMPLATES, TOYTOWN_TEMPLATES, TextSpace, embed_prompts
+from clip2scene.teacher.prompts import (
+    TABLE_TEMPLATES,
+    TEMPLATES,
+    TOYTOWN_TEMPLATES,
+    TextSpace,
+    embed_prompts,
+    refuse_alike,
+)
 from clip2scene.teacher.text_table import (
     TextTable,
     add_random_embeddings,
@@ -281,8 +288,14 @@ def build_prompts(
 
 
 def place_words(teacher: TeacherConfig, space: TextSpace, names: Sequence[str]) -> Prompts:
-    """Embed free words in a text space as unit vectors, each a class of its own."""
-    return embed_prompts(space, names, [[name] for name in names], _templates(teacher, space))
+    """Embed free words in a text space as unit vectors, each a class of its own.
+
+    Raises:
+        ValueError: If one is unknown, or two are the same to the text encoder.
+    """
+    prompts = embed_prompts(space, names, [[name] for name in names], _templates(teacher, space))
+    refuse_alike(names, prompts.embeddings)
+    return prompts
 
 
 def _first_known(space: TextSpace, names: Sequence[str]) -> str:

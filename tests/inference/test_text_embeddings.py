@@ -1,7 +1,9 @@
 import json
 import shutil
 from dataclasses import replace
+from io import BytesIO, TextIOWrapper
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,13 +104,50 @@ def test_words_are_read_from_a_file_one_a_line(tmp_path):
     for encoding in ("utf-8", "utf-8-sig"):
         (tmp_path / "words.txt").write_text("car\n\n street sign \n", encoding=encoding)
         assert read_words(str(tmp_path / "words.txt")) == ["car", "street sign"]
+    (tmp_path / "words.txt").write_text('wall, low\n"road, wide"\n')
+    assert read_words(str(tmp_path / "words.txt")) == ["wall, low", "road, wide"]
     with pytest.raises(ValueError, match="none.txt is missing"):
         read_words(str(tmp_path / "none.txt"))
+
+
+def test_words_alike_to_the_model_are_told():
+    with pytest.raises(ValueError, match="'car' and 'Car' are the same to the image-text model"):
+        embed_words(["tree", "car", "Car"])
+    long = "a car and " * 20
+    with pytest.raises(ValueError, match="reads the beginning of a text alone"):
+        embed_words([long + "tree", long + "bus"])
+    with pytest.raises(ValueError, match="holds a control character"):
+        embed_words(["car", "bus\x1b[31m"])
 
 
 def call(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["clip2scene", *map(str, words)])
     cli.main()
+
+
+def test_a_phrase_with_a_comma_is_written_in_quotes_or_on_a_line_of_a_file(
+    tiny_run, robot, tmp_path, monkeypatch
+):
+    made = embed_words(["car", "tree"], run=tiny_run)
+    replace(made, names=("car", "wall, low")).save(tmp_path / "table.safetensors")
+    points = torch.cat([cloud().positions, cloud().features], 1)
+    points.numpy().astype("<f4").tofile(tmp_path / "sweep.bin")
+    (tmp_path / "words.txt").write_text("car\nwall, low\n", encoding="utf-8-sig")
+    for number, prompts in enumerate(('car,"wall, low"', tmp_path / "words.txt")):
+        words = ("--prompts", prompts, "--words", tmp_path / "table.safetensors")
+        call(
+            monkeypatch, "segment", robot, tmp_path / "sweep.bin", *words, "--out", tmp_path / f"out{number}"
+        )
+        with np.load(tmp_path / f"out{number}" / "sweep.npz") as found:
+            assert found["names"].tolist() == ["car", "wall, low"]
+
+
+def test_a_console_that_cannot_show_a_word_gets_its_numbers(tmp_path, monkeypatch):
+    narrow = TextIOWrapper(BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", narrow)
+    call(monkeypatch, "embed-words", "car", "--out", tmp_path / "東京.safetensors")
+    narrow.flush()
+    assert narrow.buffer.getvalue().strip().endswith(b"\\u6771\\u4eac.safetensors")
 
 
 def test_the_commands_make_a_table_and_label_a_cloud_with_it(tiny_run, robot, tmp_path, monkeypatch, capsys):

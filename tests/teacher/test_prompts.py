@@ -8,6 +8,7 @@ from clip2scene.teacher.prompts import (
     TOYTOWN_TEMPLATES,
     embed_names,
     embed_prompts,
+    refuse_alike,
 )
 
 
@@ -67,3 +68,21 @@ def test_a_class_is_embedded_by_its_names_in_the_vocabulary():
 def test_a_class_without_any_name_in_the_vocabulary_is_refused():
     with pytest.raises(ValueError, match="knows no name of class 'airship': it was never taught zeppelin"):
         embed_prompts(Letters(), ["airship"], [["zeppelin"]], TEMPLATES)
+
+
+def test_a_model_whose_texts_are_not_finite_is_refused():
+    class Damaged(Letters):
+        def encode_text(self, texts):
+            return super().encode_text(texts) * float("nan")
+
+    with pytest.raises(ValueError, match="text embeddings that are not finite"):
+        embed_names(Damaged(), ["car"], ["a {}"])
+
+
+def test_words_that_are_the_same_to_the_model_are_told_and_why():
+    rows = embed_names(Letters(), ["car", "crab", "Car"], ["{}"])
+    refuse_alike(["car", "crab"], rows[:2])
+    with pytest.raises(ValueError, match=r"'car' and 'CAR' .* does not tell capitals from small"):
+        refuse_alike(["car", "crab", "CAR"], rows[[0, 1, 0]])
+    with pytest.raises(ValueError, match=r"'a b' and 'a b c' .* reads the beginning of a text alone"):
+        refuse_alike(["crab", "a b", "a b c"], rows[[1, 0, 0]])

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from clip2scene.classes.words import is_text
 from clip2scene.types import IGNORE_LABEL
 
 
@@ -59,6 +60,12 @@ class ClassSet:
                     f"class {which!r} of class set {self.name!r} needs at least one prompt, and none that is "
                     f"blank, got {names}; give it a word to be called by"
                 )
+            for name in (which, *names):
+                if not is_text(name):
+                    raise ValueError(
+                        f"class {which!r} of class set {self.name!r} is called {name!r}, which holds a "
+                        "control character or one that is not seen; write it anew"
+                    )
             for name in names:
                 other = class_of_prompt.setdefault(name.strip().casefold(), which)
                 if other != which:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,9 @@ _CACHE_LIMITS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence, not in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a console that cannot show a word gets its numbers
+            stream.reconfigure(errors="backslashreplace")
     name, *arguments = sys.argv[1:] or ["--help"]
     name = EARLIER_COMMANDS.get(name, name)
     if name not in COMMANDS:

@@ -213,7 +213,8 @@ def segment(
     """Label clouds with any words.
 
     Args:
-        prompts: Words or phrases, separated by commas.
+        prompts: Words or phrases, separated by commas (quotes around one that holds a comma); or a .txt file
+            of them, one a line.
         axes: Where x, y and z of the files point: three of F B L R U D, such as FLU or RFU.
         unit: The unit of their coordinates; metres if left out.
         intensity: The field that is the intensity, or none to leave it out.
@@ -223,10 +224,11 @@ def segment(
     """
     from clip2scene.datasets.clouds import CloudOptions
     from clip2scene.inference.segment import segment_files
+    from clip2scene.inference.text_embeddings import read_words
 
     named = None if columns is None else tuple(name.strip() for name in columns.split(","))
     options = CloudOptions(axes, unit, intensity, intensity_max, named)
-    made = segment_files(run, clouds, prompts.split(","), out, words=words, options=options, note=_note)
+    made = segment_files(run, clouds, read_words(prompts), out, words=words, options=options, note=_note)
     for path in made:
         print(f"wrote {path}")
 
@@ -246,7 +248,8 @@ def embed_words(
     """Make a table of text embeddings, so that words need no text encoder.
 
     Args:
-        words: Words or phrases, separated by commas; or a .txt file of them, one a line.
+        words: Words or phrases, separated by commas (quotes around one that holds a comma); or a .txt file of
+            them, one a line.
         out: The table, a .safetensors file.
     """
     from clip2scene.inference.text_embeddings import embed_words as run_embed_words

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene import build
+from clip2scene.classes.words import clean_words
 from clip2scene.inference.predict import predict
 from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
@@ -92,15 +93,13 @@ class Segmenter:
             names: At least one word or phrase, all different.
 
         Raises:
-            ValueError: If there is no word, one is repeated, the text encoder or table does not know one, the
-                encoder is not where it was, or the student's text head was never trained.
+            ValueError: If there is no word, one is repeated or to the text encoder the same as another, the
+                encoder or table does not know one, the encoder is not where it was, or the student's text
+                head was never trained.
         """
         if isinstance(names, str):
             raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
-        cleaned = [name.strip() for name in names]
-        if not cleaned or not all(cleaned) or len(set(cleaned)) < len(cleaned):
-            raise ValueError(f"expected at least one prompt, all different and not empty, got {list(names)}")
-        self.prompts = self.place_words(cleaned)
+        self.prompts = self.place_words(clean_words(names))
 
     def segment(self, cloud: PointCloud, *, with_embeddings: bool = False) -> Segmentation:
         """Label every point of a cloud.

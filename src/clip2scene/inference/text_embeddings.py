@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from clip2scene import build
+from clip2scene.classes.words import clean_words, split_lines, split_words
 from clip2scene.config import TeacherConfig
 from clip2scene.io import read_text
 from clip2scene.runs.run import Run, open_run
@@ -28,11 +29,10 @@ def embed_words(
         run: A run, whose text space and templates to use instead.
 
     Raises:
-        ValueError: If the model or the run cannot be opened, both are named, or a word is unknown.
+        ValueError: If the model or the run cannot be opened, both are named, or a word is unknown, no word,
+            or to the model the same as another.
     """
-    names = [word.strip() for word in words]
-    if not names or not all(names) or len(set(names)) < len(names):
-        raise ValueError(f"expected at least one word, all different and not empty, got {list(words)}")
+    names = clean_words(words)
     if run is not None and teacher_weights is not None:
         raise ValueError("a run has its own image-text model; name either --run or --teacher-weights")
     if run is not None:
@@ -47,18 +47,16 @@ def embed_words(
 
 
 def read_words(words: str) -> list[str]:
-    """Split words at commas; or read them from a ``.txt`` file, one a line.
+    """Split words at commas, those in quotes apart; or read them from a ``.txt`` file, one a line.
 
     Raises:
-        ValueError: If the file cannot be read.
+        ValueError: If the file cannot be read, or a quote is not closed.
 
     Example:
-        >>> read_words("car, street sign")
-        ['car', 'street sign']
+        >>> read_words('car, "wall, low"')
+        ['car', 'wall, low']
     """
-    if not words.endswith(".txt"):
-        return [word.strip() for word in words.split(",")]
-    return [line.strip() for line in read_text(Path(words)).splitlines() if line.strip()]
+    return split_lines(read_text(Path(words))) if words.endswith(".txt") else split_words(words)
 
 
 def open_run_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:

@@ -124,6 +124,9 @@ TOYTOWN_TEMPLATES = (
 TABLE_TEMPLATES = ("{}",)
 """For a :class:`~clip2scene.teacher.text_table.TextTable`: its rows were made with templates already."""
 
+_SAME = 1 - 1e-5
+"""Cosine above which two embeddings are one, but for rounding."""
+
 
 @runtime_checkable
 class TextSpace(Protocol):
@@ -177,6 +180,26 @@ def embed_names(
             "fetch them anew"
         )
     return embeddings
+
+
+def refuse_alike(names: Sequence[str], embeddings: Float[Tensor, "names channels"]) -> None:
+    """Refuse words that have one and the same embedding: no point could ever be given the second.
+
+    Raises:
+        ValueError: If there are two; the message says whether capitals are all that differs.
+    """
+    for row in range(len(names) - 1):
+        alike = (embeddings[row + 1 :] @ embeddings[row] > _SAME).nonzero()[:, 0]
+        if not len(alike):
+            continue
+        first, second = names[row], names[row + 1 + int(alike[0])]
+        why = "it reads the beginning of a text alone, and no punctuation that it was not taught"
+        if first.casefold() == second.casefold():
+            why = "it does not tell capitals from small letters"
+        raise ValueError(
+            f"{first!r} and {second!r} are the same to the image-text model ({why}), so no point could be "
+            "given the second; leave one of them out"
+        )
 
 
 def embed_prompts(

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from clip2scene.classes.words import is_text
 from clip2scene.io import read_array, read_arrays, read_json, regular_file, write_atomically
 
 
@@ -105,7 +106,7 @@ def read_text_table(path: Path, names_path: Path | None = None) -> TextTable:
             f"{tuple(vectors.shape)} numbers for {len(set(names))} distinct names; "
             "give the list of names that belongs to it"
         )
-    if not names or not all(isinstance(name, str) and name.strip() for name in names):
+    if not names or not all(isinstance(name, str) and name.strip() and is_text(name) for name in names):
         raise ValueError(f"text table {path} must name its rows in words; correct the list of names")
     vectors = vectors.float()
     if not bool(vectors.isfinite().all()) or bool((vectors == 0).all(1).any()):
