@@ -65,6 +65,8 @@ def test_terms_are_added_and_left_out_by_their_weights():
     assert terms_of(loss=LossConfig(lovasz=2.0, weight=0.0), consistency=consistency) == (
         StCR(weight=2.0, guard="unit", own_head=False),
     )
+    consistency = ConsistencyConfig(weight=1.0, form="released-code", temperature=0.5)
+    assert terms_of(consistency=consistency) == (SCR(), StCR("released-code", temperature=0.5))
     tuned = {"supervision": "labels", "tuning": TuningConfig(keep_words=0.1)}
     assert terms_of(**tuned) == (SCR(name="supervised"), KeepText(0.1))
 
@@ -128,6 +130,13 @@ def test_words_beside_a_rival_with_a_backbone_of_its_own_do_not_reach_the_networ
 def test_class_balance_is_over_the_targets_of_the_split():
     (term,) = terms_of(histogram=(1000, 10), loss=LossConfig(class_balance=1.0))
     assert torch.equal(term.class_weights, class_weights(torch.tensor([1000, 10]), 1.0))
+
+
+def test_height_is_an_input_of_the_network_where_it_is_seen():
+    for sees_height in (False, True):
+        config = StudentConfig(network="minkunet14a", width=0.25, voxel_size=0.5, sees_height=sees_height)
+        student = build.build_student(Recipe(name="any", student=config), in_channels=1, text_channels=3)
+        assert student(torch.rand(9, 3), torch.rand(9, 1), torch.zeros(9, dtype=torch.long)).shape[0] == 9
 
 
 @pytest.mark.parametrize("network", NETWORKS)

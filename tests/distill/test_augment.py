@@ -54,6 +54,13 @@ def test_turns_cover_the_circle_and_all_four_mirrorings_occur():
     assert set(seen) == {(1, 2, 3), (-1, 2, 3), (1, -2, 3), (-1, -2, 3)}
 
 
+def test_scales_are_even_around_one():
+    ahead = PointCloud(torch.tensor([[1.0, 0.0, 0.0]]), torch.zeros(1, 1))
+    generator = seeded()
+    sizes = torch.cat([augment_cloud(ahead, generator, scale=0.2).positions for _ in range(400)]).norm(dim=1)
+    assert torch.histc(sizes, 4, 0.8, 1.2).min() > 70
+
+
 @pytest.mark.parametrize("scale", [-0.1, 1.0, float("nan")])
 def test_a_scale_that_would_turn_a_cloud_inside_out_is_refused(scale):
     with pytest.raises(ValueError, match="scale must be"):

@@ -113,9 +113,9 @@ def test_every_sample_is_seen_once_an_epoch(num_samples, batch_size, epoch):
     assert sorted(one_epoch) == list(range(num_samples))
 
 
-def test_epochs_differ_in_their_order():
-    orders = {tuple(sample_order(8, 8, step, seed=0)) for step in range(20)}
-    assert len(orders) == 20
+def test_epochs_and_seeds_differ_in_their_order():
+    orders = {tuple(sample_order(20, 20, step, seed=seed)) for step in range(20) for seed in (0, 1)}
+    assert len(orders) == 40
 
 
 def test_generators_of_other_steps_seeds_and_purposes_are_other_generators():

@@ -54,6 +54,30 @@ def test_a_step_is_the_same_whoever_reads_it_and_the_next_is_another(paths):
     )
 
 
+def test_clouds_move_as_the_options_say(paths):
+    before = make_lifted().cloud.positions
+
+    def moved(**options):
+        still = {"rotate": False, "flip": False}
+        return TrainSet(paths[:1], options=ItemOptions(**{**still, **options})).read_step(3).positions
+
+    assert torch.equal(moved(), before)
+    flipped = [TrainSet(paths[:1], options=ItemOptions(rotate=False)).read_step(step) for step in range(8)]
+    assert all(torch.equal(each.positions.abs(), before.abs()) for each in flipped)
+    assert len({tuple(each.positions[0].tolist()) for each in flipped}) > 1
+    turned = moved(rotate=True)
+    torch.testing.assert_close(turned.norm(dim=1), before.norm(dim=1))
+    assert torch.equal(turned[:, 2], before[:, 2]) and not torch.equal(turned, before)
+    ratio = (moved(scale=0.2) / before).unique()
+    assert ratio.max() - ratio.min() < 1e-5 and abs(ratio[0] - 1) > 0.01
+
+
+def test_other_pairs_are_drawn_at_every_step(paths):
+    items = TrainSet(paths[:1], options=ItemOptions(pairs=10))
+    drawn = [set(items.read_step(step).pixels.points.tolist()) for step in (0, 1, 0)]
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
 def test_labels_are_targets_as_far_as_the_mask_leaves_them(paths):
     def mask(token, labels):
         return torch.where((labels == 1) & (token == "0"), labels, -1)

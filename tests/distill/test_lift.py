@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene.distill.lift import LiftOptions, PairingOptions, lift_split
+from clip2scene.distill.lift import LiftOptions, PairingOptions, find_pairs, gather_sweeps, lift_split
 from clip2scene.distill.lifted import hash_clouds, hash_points, load_lifted
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
-from clip2scene.types import Camera, PointCloud, Prompts, Sample
+from clip2scene.types import Camera, DepthImage, PointCloud, Prompts, Sample
 
 PAIRING = PairingOptions(occlusion_test=False)
 OPTIONS = LiftOptions(PAIRING)
@@ -179,6 +179,33 @@ def test_sweeps_stand_one_after_another_and_what_moved_away_is_in_no_pair(tmp_pa
     assert train_item.item_sizes == lifted.sweep_sizes
 
 
+def test_what_has_moved_is_told_from_where_the_lidar_stands():
+    """A lidar 300 m from the cloud's origin tells the same as one in it."""
+    sample, far = Sweeps("a")[0], torch.tensor([0.0, 300.0, 0.0])
+    clouds = [PointCloud(each.positions + far, each.features) for each in (sample.cloud, *sample.sweeps)]
+    away = replace(sample, cloud=clouds[0], sweeps=tuple(clouds[1:]))
+    still = gather_sweeps(sample, None, PAIRING).still
+    assert not still.all()
+    assert torch.equal(gather_sweeps(away, (0.0, 300.0, 0.0), PAIRING).still, still)
+
+
+def test_points_meet_the_pixels_that_the_options_leave_them():
+    """Two points on one ray, 5 and 9 m ahead, and one beside them that a depth camera has measured."""
+    positions = torch.tensor([[5.0, 0.0, 0.0], [9.0, 0.0, 0.0], [5.0, 2.0, 0.0]])
+    sample = make_sample("a")
+    measured = replace(
+        sample, read_depth=lambda view: DepthImage(sample.cameras[0], torch.full((21, 21), 9.0))
+    )
+
+    def points(sample, **options):
+        return find_pairs(positions, sample, PairingOptions(**options)).points.tolist()
+
+    assert points(sample) == [0, 2]
+    assert points(sample, occlusion_test=False) == points(measured, occlusion_test=False) == [0, 1, 2]
+    assert points(measured) == [1]
+    assert points(sample, occlusion_test=False, min_depth=6.0) == [1]
+
+
 def test_a_merged_cloud_is_one_item_without_what_moved_away(tmp_path):
     lifted = lift_sweeps(tmp_path, merge_sweeps=True)
     assert lifted.sweep_sizes == ()
@@ -241,6 +268,31 @@ def test_the_teachers_features_come_back_as_they_were(tmp_path, keep, monkeypatc
     assert second.points.tolist() == [2]
     assert torch.equal(second.embeddings, pixels.embeddings[1:])
     assert torch.equal(second.logits, pixels.logits[1:])
+
+
+class TwoViews(Drives):
+    """Two cameras in one place; one point above the middle of their images, one below it."""
+
+    def __getitem__(self, index):
+        sample = make_sample(self.tokens[index])
+        cloud = PointCloud(torch.tensor([[5.0, 0.0, 2.0], [5.0, 0.0, -2.0]]), torch.ones(2, 1))
+        return replace(sample, cloud=cloud, cameras=sample.cameras * 2, labels=None)
+
+
+def test_superpixels_of_every_view_are_regions_of_their_own(tmp_path, monkeypatch):
+    class LooksTwice:
+        def __call__(self, sample):
+            cells = torch.nn.functional.normalize(torch.rand(3, 2, 1), dim=0)
+            return DenseEmbeddings((cells, cells), None, ((21, 21), (21, 21)))
+
+    halves = torch.zeros(21, 21, dtype=torch.long)
+    halves[11:] = 1  # the lower rows
+    monkeypatch.setattr("clip2scene.distill.lift.slic_superpixels", lambda image: halves)
+    options = replace(OPTIONS, keep="superpixels")
+    (path,) = lift_split(TwoViews("a"), LooksTwice(), PROMPTS, tmp_path, options=options)
+    regions = load_lifted(path).item_from_teacher().pixels.superpixels
+    assert regions.of_pair.tolist() == [0, 1, 2, 3]
+    assert regions.embeddings.shape == (4, 3)
 
 
 def test_runs_that_need_the_same_answers_share_them(tmp_path):

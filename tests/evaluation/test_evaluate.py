@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
+from clip2scene.classes.mapping import ClassMapping
 from clip2scene.config import Recipe, TeacherConfig
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.distill.lifted import LiftedSample
@@ -66,6 +67,18 @@ def test_each_column_scores_its_predictions_on_its_points():
     assert scores["teacher"].unanswered == (0, 1)  # the point that no camera sees counts as wrong
     assert scores["random"].num_points == scores["student"].num_points == 4
     assert set(scores) == {*COLUMNS, "random"}
+
+
+def test_teacher_vote_and_student_are_all_scored_in_the_classes_of_the_labels():
+    """Three prompts, the last two of which stand for one class of the labels."""
+    prompts = Prompts(("road", "car", "bus"), ("road", "car", "bus"), torch.arange(3), torch.eye(3)[:, :2])
+    mapping = ClassMapping(("vehicle", "ground"), torch.tensor([1, 0, 0]))
+    cloud = PointCloud(torch.rand(2, 3), torch.eye(2))  # the student says road, then car
+    logits = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    sample = LiftedSample(cloud, torch.arange(2), logits, torch.tensor([0, 1]), torch.tensor([0, -1]))
+    scores = evaluate_samples(make_echo(), prompts, [sample], mapping)
+    assert scores["student"].confusion == ((0, 1), (1, 0))
+    assert scores["teacher"].confusion == scores["voted"].confusion == ((1, 0), (0, 1))
 
 
 def test_the_vote_of_a_superpoint_reaches_its_invisible_points():

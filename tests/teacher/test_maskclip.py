@@ -147,15 +147,14 @@ def test_prompt_denoising_removes_classes_that_are_nowhere_likely():
 
 
 @pytest.mark.parametrize(
-    ("threshold", "removed"), [(0.26, [False, False]), (0.28, [False, True]), (0.74, [True, True])]
+    ("threshold", "removed"), [(0.26, [False] * 3), (0.28, [False, True, False]), (0.74, [True, True, False])]
 )
 def test_prompt_denoising_compares_the_highest_softmax_of_a_hundredfold_logits(threshold, removed):
-    """Logits 0.01 apart have the scores 1 / (1 + 1 / e) = 0.731 and 0.269 in the better of two cells."""
-    logits = torch.tensor([[[0.02, -1.0]], [[0.01, -0.97]]])
-    logits[:, 0, 1] = torch.tensor([-0.99, -1.0])  # lower logits, the same scores
-    refined = denoise_prompts(logits, threshold)
-    assert (refined == -100).all(2)[:, 0].tolist() == removed
-    torch.testing.assert_close(refined[~torch.tensor(removed)], logits[~torch.tensor(removed)])
+    """Logits 0.01 apart have the scores 1 / (1 + 1 / e) = 0.731 and 0.269, where the third class is not."""
+    logits = torch.tensor([[[0.02, -1.0]], [[0.01, -1.0]], [[-1.0, 1.0]]])
+    refined, gone = denoise_prompts(logits, threshold), torch.tensor(removed)
+    assert (refined[gone] == -100).all()
+    assert torch.equal(refined[~gone], logits[~gone])
 
 
 def test_a_class_as_likely_as_the_threshold_stays():
@@ -212,6 +211,20 @@ def test_windows_overlap_as_much_as_asked_for_and_weigh_the_same(overlap, lefts)
         cells = dense_resnet(clip.model, pixels[..., left * 8 : left * 8 + 32])[0][0]
         total[:, :, left : left + 4] += F.normalize(cells, dim=0)
     torch.testing.assert_close(got, F.normalize(total, dim=0))
+
+
+def test_windows_are_as_many_as_there_are_however_few_are_taken_at_once(monkeypatch):
+    clip, picture = resnet_clip(), image(64, 72)
+    once = MaskClip(clip, window=32).embed_images([picture]).embeddings[0]
+    monkeypatch.setattr("clip2scene.teacher.maskclip.WINDOWS_AT_ONCE", 5)  # of twelve
+    torch.testing.assert_close(MaskClip(clip, window=32).embed_images([picture]).embeddings[0], once)
+
+
+def test_prompts_are_denoised_before_keys_are_smoothed():
+    dense = dense_embeddings(key_smoothing=1.0, prompt_denoising=0.9)
+    cosines = torch.einsum("crk,nc->nrk", dense.embeddings[1], TEXT)
+    truth = smooth_by_keys(denoise_prompts(cosines, 0.9), dense.keys[1], 1.0)
+    torch.testing.assert_close(dense.logit_map(1, TEXT), truth)
 
 
 def test_two_scales_are_averaged_on_the_finer_grid():

@@ -7,6 +7,7 @@ from clip2scene.build import NETWORKS
 from clip2scene.config import OptimiserConfig, Recipe, TuningConfig
 from clip2scene.runs.checkpoint import load_checkpoint, save_checkpoint
 from clip2scene.student.model import Embedder
+from clip2scene.training.optimiser import learning_rate
 from clip2scene.training.state import TrainState
 
 RECIPE = Recipe(name="any", optimiser=OptimiserConfig(name="adamw", learning_rate=0.1, average=0.9), steps=10)
@@ -46,6 +47,32 @@ def test_the_running_mean_is_between_where_the_weights_were_and_where_they_are()
     go(state)
     keep = 2 / 11  # at first it forgets faster than the recipe says
     torch.testing.assert_close(head(state.averaged), keep * before + (1 - keep) * head(state.student))
+
+
+def test_a_step_follows_its_own_gradient_alone():
+    state = make_state()
+    for _ in range(2):
+        state.update(state.student.head.weight.sum())
+    assert (state.student.head.weight.grad == 1).all()
+
+
+def test_rates_are_those_of_the_schedule_at_the_steps_taken_before_each_times_a_groups_factor():
+    tuning = TuningConfig(head_rate=10.0)
+    state = make_state(replace(RECIPE, supervision="labels", tuning=tuning))
+    for before in range(3):
+        go(state)
+        rate = learning_rate(RECIPE.optimiser, before / RECIPE.steps)
+        rates = {group["scale"]: group["lr"] for group in state.optimiser.param_groups}
+        assert rates == pytest.approx({1.0: rate, 10.0: 10 * rate})
+
+
+def test_counters_are_copied_into_the_running_mean():
+    state = make_state()
+    counters = [name for name, each in state.student.state_dict().items() if not each.is_floating_point()]
+    for name in counters:
+        state.student.state_dict()[name].fill_(7)
+    go(state)
+    assert counters and all(state.averaged.state_dict()[name] == 7 for name in counters)
 
 
 def test_without_a_running_mean_the_last_weights_are_kept():

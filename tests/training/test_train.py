@@ -314,7 +314,7 @@ class Rolled(torch.nn.Module):
         return features.roll(int(self.shift), 1)
 
 
-def switched_targets(features, **settings):
+def switched_targets(features, step=0, **settings):
     """Targets of points that the teacher calls 0, after S3 with a student that reads classes off features.
 
     The EMA has another backbone and another head: its predictions are two classes on.
@@ -327,12 +327,15 @@ def switched_targets(features, **settings):
         teacher=VOTE,
     )
     state = TrainState(student, recipe)
+    state.step = step
     state.averaged.backbone.shift.fill_(1.0)
     state.averaged.head.weight.copy_(torch.eye(3).roll(1, 0))
     prompts = Prompts(("a", "b", "c"), ("a", "b", "c"), torch.arange(3), torch.eye(3))
     points = torch.arange(len(features))
     positions, items = torch.zeros(len(features), 3), torch.zeros_like(points)
-    batch = Batch(positions, torch.tensor(features), items, points, items, torch.tensor([0, 0, -1]))
+    batch = Batch(
+        positions, torch.tensor(features), items, points, items, torch.tensor([0, 0, -1][: len(features)])
+    )
     seen = student(positions, batch.features, items)
     return train._self_train(state, prompts, batch, seen).targets.tolist()
 
@@ -349,6 +352,12 @@ def test_own_predictions_are_as_sure_and_as_many_as_the_settings_say():
     assert switched_targets(features, superpoint_mean=True) == [1, 1, 2]
     assert switched_targets(features, confidence=0.7) == [1, 2, 0]  # the last has 0.58
     assert switched_targets(features, probability=0.0, unseen=True) == [0, 0, 0]
+
+
+def test_every_step_draws_anew_whether_to_switch():
+    steps = [tuple(switched_targets([[0.0, 9.0, 0.0]], step=step, probability=0.5)) for step in range(20)]
+    assert 4 < steps.count((1,)) < 16
+    assert steps == [tuple(switched_targets([[0.0, 9.0, 0.0]], step=k, probability=0.5)) for k in range(20)]
 
 
 def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
