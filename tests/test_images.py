@@ -87,6 +87,12 @@ def test_other_formats_are_told_as_what_they_are_whatever_their_name(tmp_path, f
         read_image(tmp_path / "a.jpg", 40, 30)
 
 
+def test_a_phones_own_format_is_told_too(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x24ftypheic" + bytes(50))
+    with pytest.raises(ValueError, match=r"a\.jpg is HEIF by its content"):
+        read_image(tmp_path / "a.jpg", 40, 30)
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_the_content_decides_and_not_the_suffix(tmp_path, form):
     path = tmp_path / ("a.png" if form == "JPEG" else "a.jpg")

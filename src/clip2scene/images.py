@@ -123,6 +123,7 @@ def _open(source: Path | bytes, what: str, remedy: str) -> Iterator[tuple[Image.
         raise ValueError(f"{what} is missing{but}; {remedy}") from None
     except Exception as error:  # Pillow and its decoders have many
         other = next((kind for magic, kind in _OTHERS.items() if head.startswith(magic)), None)
+        other = "HEIF" if head[4:8] == b"ftyp" else other
         if other is not None:
             raise ValueError(f"{what} is {other} by its content, expected JPEG or PNG; convert it") from None
         raise ValueError(f"{what} cannot be read as JPEG or PNG ({in_a_sentence(error)}); {remedy}") from None

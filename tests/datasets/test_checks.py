@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from tests.damages import a_picture, save, try_damages
 
 from clip2scene.datasets.checks import check_middle, describe_folder, is_cut, list_images, read_image
-from clip2scene.datasets.kitti.files import colour_camera
+from clip2scene.datasets.kitti.files import colour_camera, read_velodyne
+from clip2scene.datasets.nuscenes.loader import _read_points
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -77,3 +79,30 @@ def test_images_that_were_cut_are_noted_once(caplog):
         == 1
     )
     assert is_cut(intrinsics(199.5, 111.5), (400, 100)) and not is_cut(intrinsics(199.5, 111.5), (400, 224))
+
+
+@pytest.mark.parametrize("width", [4, 5, 6])
+def test_records_of_another_width_are_told_as_that_and_not_as_strange_numbers(tmp_path, width):
+    rng = np.random.default_rng(0)
+    angles = np.linspace(0, 20, 600)
+    points = np.stack([20 * np.cos(angles), 20 * np.sin(angles), angles / 10 - 1.7], 1)
+    rest = [rng.uniform(0, 1, 600), np.arange(600) // 60, 1e3 + angles]
+    path = tmp_path / "a.bin"
+    np.column_stack([points, *rest])[:, :width].astype("<f4").tofile(path)
+    for read, expected in ((read_velodyne, 4), (_read_points, 5)):
+        if width == expected:
+            assert len(read(path)) == 600
+            continue
+        with pytest.raises(
+            ValueError, match=f"looks like {width} float32 numbers a point, expected {expected}"
+        ):
+            read(path)
+
+
+def test_other_faults_of_records_stay_what_they_are(tmp_path):
+    path = tmp_path / "a.bin"
+    with pytest.raises(ValueError, match="missing"):
+        read_velodyne(path)
+    np.full((300, 4), np.nan, "<f4").tofile(path)
+    with pytest.raises(ValueError, match="NaN or infinite coordinates"):
+        read_velodyne(path)

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.datasets.clouds import FARTHEST_M
+from clip2scene.datasets.clouds.arrays import other_width
 from clip2scene.geometry.projection import transform_points
 from clip2scene.images import SUFFIXES, read_colours
 from clip2scene.io import read_json, regular_file
@@ -200,6 +202,30 @@ def read_records(path: Path, dtype: str, columns: int = 1) -> Shaped[np.ndarray,
             "restore it"
         )
     return np.frombuffer(content, dtype=dtype).reshape(-1, columns)
+
+
+@contextmanager
+def suspect_width(path: Path, width: int) -> Iterator[None]:
+    """Tell a fault of a cloud's numbers as one of its records, where these look like others than expected.
+
+    Args:
+        path: A file of float32 numbers.
+        width: How many of them a point should have.
+
+    Raises:
+        ValueError: As what is done within; if a point seems to have another width, that says so.
+    """
+    try:
+        yield
+    except ValueError:
+        content = path.read_bytes() if path.is_file() else b""
+        other = other_width(np.frombuffer(content, "<f4", len(content) // 4), width)
+        if other is None:
+            raise
+        raise ValueError(
+            f"{path} looks like {other} float32 numbers a point, expected {width} in this layout; write x, "
+            f"y, z and intensity{' and ring' if width == 5 else ''} alone, or choose the layout that it is of"
+        ) from None
 
 
 def check_positions(positions: Float[Tensor, "points 3"], path: Path) -> None:

@@ -27,7 +27,7 @@ def read_bin(path: Path, columns: Sequence[str] | None) -> Table:
     names = columns or ("x", "y", "z", "intensity", *(["_"] if nuscenes else []))
     width, numbers = len(names), len(content) // 4
     fits = len(content) % (4 * width) == 0
-    looks = _other_width(np.frombuffer(content, "<f4", numbers), width)
+    looks = other_width(np.frombuffer(content, "<f4", numbers), width)
     if columns is None and (looks or not fits):
         widths = [str(each) for each in _WIDTHS if len(content) % (4 * each) == 0]
         hint = f"; they look like {looks} numbers a point" if looks else ""
@@ -105,7 +105,7 @@ def read_feather(path: Path) -> Table:
     return Table({name: column for name, column in columns.items() if column.dtype.kind in "fiu"})
 
 
-def _other_width(numbers: Float32[np.ndarray, " numbers"], width: int) -> int | None:
+def other_width(numbers: Float32[np.ndarray, " numbers"], width: int) -> int | None:
     """Say how many numbers a point seems to have, if not ``width``: after as many, each kind comes again.
 
     Returns:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.datasets.checks import check_middle, check_positions, read_records
+from clip2scene.datasets.checks import check_middle, check_positions, read_records, suspect_width
 from clip2scene.datasets.moments import way_fault
 from clip2scene.geometry.projection import check_intrinsics, check_rigid
 from clip2scene.images import read_size
@@ -55,15 +55,17 @@ def read_velodyne(path: Path) -> PointCloud:
         ValueError: If the file is missing, truncated or empty, a coordinate is not finite, or a reflectance
             is not in 0..1.
     """
-    records = torch.from_numpy(read_records(path, "<f4", columns=4).copy())
-    check_positions(records[:, :3], path)
-    reflectance = records[:, 3:]
-    strange = int((~((reflectance >= 0) & (reflectance <= 1))).sum())  # NaN is strange too
-    if strange:
-        raise ValueError(
-            f"{path} holds {strange} reflectances of {len(records)} that are not in 0..1; expected float32 "
-            "records of x, y, z and reflectance: divide counts by their maximum, or restore the file"
-        )
+    with suspect_width(path, 4):
+        records = torch.from_numpy(read_records(path, "<f4", columns=4).copy())
+        check_positions(records[:, :3], path)
+        reflectance = records[:, 3:]
+        strange = int((~((reflectance >= 0) & (reflectance <= 1))).sum())  # NaN is strange too
+        if strange:
+            raise ValueError(
+                f"{path} holds {strange} reflectances of {len(records)} that are not in 0..1; expected "
+                "float32 records of x, y, z and reflectance: divide counts by their maximum, or restore the "
+                "file"
+            )
     return PointCloud(records[:, :3].contiguous(), reflectance.contiguous())
 
 

@@ -29,6 +29,7 @@ from clip2scene.datasets.checks import (
     read_image,
     read_own_split,
     read_records,
+    suspect_width,
 )
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
 from clip2scene.datasets.nuscenes.cache import open_index
@@ -263,9 +264,10 @@ class NuScenes:
 
 def _read_points(path: Path) -> Float[Tensor, "points 5"]:
     """Read x, y, z, intensity in 0..255 and ring."""
-    records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
-    check_positions(records[:, :3], path)
-    check_intensities(records[:, 3], 255.0, path)
+    with suspect_width(path, 5):
+        records = torch.from_numpy(read_records(path, "<f4", columns=5).copy())
+        check_positions(records[:, :3], path)
+        check_intensities(records[:, 3], 255.0, path)
     return records
 
 
