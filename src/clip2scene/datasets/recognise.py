@@ -35,14 +35,14 @@ def check_layout(root: Path, layout: str) -> None:
 
     Args:
         root: The folder.
-        layout: The layout that it should have, a key of :data:`clip2scene.datasets.LOADERS`.
+        layout: The layout that it should have; one that a user added is left to its loader too.
 
     Raises:
         ValueError: If it is something else; the message says what, and what to do.
     """
     if root.is_file():
         raise ValueError(f"{root} is a file, expected the folder of a data set{_converting(root)}")
-    if not root.is_dir() or _MARKS[layout](root):
+    if not root.is_dir() or layout not in _MARKS or _MARKS[layout](root):
         return
     if other := _layout_of(root):
         raise ValueError(

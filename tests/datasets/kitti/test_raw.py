@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from clip2scene import build
 from clip2scene.config import DataConfig
 from clip2scene.datasets.dataset import Dataset, OpenOptions, count_images
 from clip2scene.datasets.kitti.raw import KittiRaw, world_from_imu
+from clip2scene.doctor.timing import check_times
 from clip2scene.geometry.projection import project_points
 
 DAY, DRIVE = "2011_09_26", "2011_09_26_drive_0001_sync"
@@ -195,3 +197,19 @@ def test_a_pose_that_no_vehicle_reaches_is_named(root):
         ValueError, match=r"0000000001.txt: the vehicle at cloud 0000000001 is 20\d\d m from the place 100"
     ):
         KittiRaw(root, sweeps=2)[1]
+
+
+def test_times_and_places_are_told_where_their_files_are(root):
+    dataset = KittiRaw(root)
+    assert dataset.timestamps(1).cloud_us is None
+    way = dataset.timestamps(3).world_from_cloud[:3, 3] - dataset.timestamps(0).world_from_cloud[:3, 3]
+    assert torch.allclose(way, torch.tensor([0.0, 8.0, 0.0]).double(), atol=1e-3), "8 m to the north"
+    for sensor, late in (("velodyne_points", 0), ("image_02", 20_000)):
+        dates = [f"2011-09-26 13:02:25.{100_000 * number + late:06d}000" for number in range(5)]
+        (root / DAY / DRIVE / sensor / "timestamps.txt").write_text("\n".join(dates) + "\n")
+    told = [dataset.timestamps(number) for number in range(4)]
+    assert [each.cloud_us - told[0].cloud_us for each in told] == [0, 100_000, 200_000, 400_000]
+    assert {each.image_us["image_2"] - each.cloud_us for each in told} == {20_000}
+    assert [line.mark for line in check_times(dataset, range(4))] == ["ok", "ok"]
+    shutil.rmtree(root / DAY / DRIVE / "oxts")
+    assert dataset.timestamps(0).world_from_cloud is None

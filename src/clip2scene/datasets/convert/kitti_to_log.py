@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -21,11 +20,10 @@ from clip2scene.datasets.kitti.files import (
     VEHICLE_REACH_M,
     colour_camera,
     list_names,
-    read_text,
     read_velodyne,
 )
 from clip2scene.datasets.kitti.labels import read_labels
-from clip2scene.datasets.kitti.raw import read_fix, read_raw_calibration, world_from_imu
+from clip2scene.datasets.kitti.raw import read_dates, read_fix, read_raw_calibration, world_from_imu
 from clip2scene.datasets.kitti.semantic import check_drive_labels, open_drive
 from clip2scene.geometry.projection import invert_rigid
 from clip2scene.io import write_json
@@ -185,7 +183,7 @@ def _raw(folder: Path) -> _Source:
             return world_from_imu(read_fix(clouds / f"{name}.bin"), scale) @ imu_from_lidar
     else:
         notes.append("no oxts, so no poses: one sweep a sample")
-    times = _dates(clouds.parent / "timestamps.txt", names)
+    times = read_dates(clouds.parent / "timestamps.txt", names)
     if times is None:
         notes.append("no timestamps.txt that fits, so clouds count as taken every 0.1 s")
     return _Source(
@@ -204,18 +202,3 @@ def _raw(folder: Path) -> _Source:
 def _assumed(names: tuple[str, ...]) -> tuple[int, ...]:
     """Let the clouds be taken ten times a second, by their numbers."""
     return tuple(int(name) * PERIOD_US for name in names)
-
-
-def _dates(path: Path, names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Read ``timestamps.txt``, a date for each number from 0 on; None where it does not fit."""
-    if not path.exists():
-        return None
-    lines = read_text(path, needs_end=False).splitlines()
-    start = datetime(1970, 1, 1)
-    try:
-        chosen = [lines[int(name)].strip() for name in names]
-        # datetime knows microseconds: three more digits are cut
-        passed = [datetime.strptime(line[:26], "%Y-%m-%d %H:%M:%S.%f") - start for line in chosen]
-    except (IndexError, ValueError):
-        return None
-    return tuple((each.days * 86_400 + each.seconds) * 1_000_000 + each.microseconds for each in passed)

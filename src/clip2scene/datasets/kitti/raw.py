@@ -1,6 +1,8 @@
 """KITTI's raw recordings, synced and rectified: one lidar, one colour camera, no labels of points."""
 
 import re
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +16,7 @@ from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
 from clip2scene.datasets.checks import carry_sweep, check_enough_sweeps, check_sweeps, read_own_split
 from clip2scene.datasets.dataset import CloudReader, InputPatterns, OpenOptions, any_format
 from clip2scene.datasets.kitti.files import (
+    CAMERA,
     VEHICLE_REACH_M,
     VIEWPOINT,
     check_way,
@@ -34,7 +37,7 @@ from clip2scene.datasets.kitti.object import (
     refuse_labels,
 )
 from clip2scene.geometry.projection import invert_rigid
-from clip2scene.types import PointCloud, Sample
+from clip2scene.types import PointCloud, Sample, Timestamps
 
 EARTH_RADIUS_M = 6_378_137.0
 """Of the sphere that positions are mapped from."""
@@ -138,13 +141,39 @@ class KittiRaw:
         """Say whether a cloud has an image."""
         return self._places[token].image is not None
 
-    def timestamps(self, index: int) -> None:
-        """Tell nothing: poses are read for sweeps alone."""
-        return None
+    def timestamps(self, index: int) -> Timestamps:
+        """Tell when and where sample ``index`` was recorded, as far as ``timestamps.txt`` and ``oxts`` say.
+
+        Raises:
+            ValueError: If a pose or its calibration is there but broken.
+        """
+        place = self._places[self.tokens[index]]
+        drive, name = place.cloud.parents[2], place.cloud.stem
+        cloud_us, image_us = (
+            (read_dates(drive / sensor / "timestamps.txt", [name]) or (None,))[0]
+            for sensor in ("velodyne_points", "image_02")
+        )
+        return Timestamps(
+            drive=drive.name,
+            cloud_us=cloud_us,
+            image_us={} if place.image is None else {CAMERA: image_us},
+            world_from_cloud=self._world_from_cloud(place.cloud),
+        )
 
     def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
         """List the files that :data:`INPUTS` names."""
         return INPUTS.find(self.root, labels=labels, class_maps=class_maps)
+
+    def _world_from_cloud(self, cloud: Path) -> Float[Tensor, "4 4"] | None:
+        """Say where the lidar stood on the map of its drive; None without the files that tell."""
+        drive, date = cloud.parents[2], cloud.parents[3]
+        first = next(each.cloud for each in self._places.values() if each.cloud.parents[2] == drive)
+        fixes = [drive / "oxts" / "data" / f"{each.stem}.txt" for each in (first, cloud)]
+        if not all(path.exists() for path in (*fixes, date / "calib_imu_to_velo.txt")):
+            return None
+        scale = float(torch.deg2rad(read_fix(first)[0]).cos())
+        lidar_from_imu = _read_motion(date / "calib_imu_to_velo.txt")
+        return world_from_imu(read_fix(cloud), scale) @ invert_rigid(lidar_from_imu)
 
     def label_map_path(self, token: str, view: int) -> Path:
         """Return where a 2D segmenter's class map of one image is looked for.
@@ -254,6 +283,25 @@ def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...
         carry_sweep(read_velodyne(path), lidar_from_world @ pose, VEHICLE_REACH_M)
         for path, pose in zip(earlier, poses[1:], strict=True)
     )
+
+
+def read_dates(path: Path, names: Sequence[str]) -> tuple[int, ...] | None:
+    """Read ``timestamps.txt``, a date for each number from 0 on.
+
+    Returns:
+        Microseconds of each of ``names``; None where the file is absent or does not fit.
+    """
+    if not path.exists():
+        return None
+    lines = read_text(path, needs_end=False).splitlines()
+    start = datetime(1970, 1, 1)
+    try:
+        chosen = [lines[int(name)].strip() for name in names]
+        # datetime knows microseconds: three more digits are cut
+        passed = [datetime.strptime(line[:26], "%Y-%m-%d %H:%M:%S.%f") - start for line in chosen]
+    except (IndexError, ValueError):
+        return None
+    return tuple((each.days * 86_400 + each.seconds) * 1_000_000 + each.microseconds for each in passed)
 
 
 def read_fix(cloud: Path) -> Float[Tensor, " 6"]:
