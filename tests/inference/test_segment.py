@@ -7,6 +7,7 @@ from PIL import Image
 
 from clip2scene.datasets.clouds import CloudOptions, read_ply
 from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.inference import memory
 from clip2scene.inference.figures import word_colours
 from clip2scene.inference.segment import picture_sample, segment_files
 from clip2scene.inference.segmenter import Segmenter
@@ -97,6 +98,23 @@ def test_files_of_one_call_are_read_in_one_unit(tiny_run, sample, tmp_path, monk
         np.testing.assert_allclose(seen[-1].features[:, 0], raw / scale, atol=1e-6)
     with pytest.raises(ValueError, match=r"shares\.npy are shares of 1, those of .*low\.npy go up to"):
         segment_files(tiny_run, paths, ["road"], tmp_path / "out")
+
+
+def test_a_cloud_too_large_for_the_memory_is_refused_before_any_is_labelled(
+    tiny_run, files, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1e5)
+    with pytest.raises(ValueError, match=r"one\.npy: labelling .* points with 1 words needs about"):
+        segment_files(tiny_run, files, ["road"], tmp_path / "out")
+    monkeypatch.undo()
+
+    def run_out(self, cloud):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(Segmenter, "segment", run_out)
+    with pytest.raises(ValueError, match=r"one\.npy: memory ran out while"):
+        segment_files(tiny_run, files, ["road"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_sentence_of_many_files_is_said_once(tiny_run, sample, files, tmp_path, caplog):

@@ -7,15 +7,20 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from clip2scene.datasets import LOADERS
 from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread, write_ply
 from clip2scene.inference.figures import draw_words, word_colours
+from clip2scene.inference.memory import check_memory
 from clip2scene.inference.segmenter import Segmentation, Segmenter
 from clip2scene.io import write_atomically
 from clip2scene.runs.run import Run, open_run
 from clip2scene.types import PointCloud, Sample
 from clip2scene.viz.raster import save_png
+
+MOST_DRAWN = 200_000
+"""Points of a cloud that are drawn, evenly chosen of larger ones: a picture shows no more."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +79,7 @@ def segment_files(
     read = partial(loader.cloud_reader(run), asked=options)
     segmenter = Segmenter.of_run(opened, words=words)
     segmenter.set_prompts(prompts)
-    scale = _check_files(clouds, read, note)
+    scale = _check_files(clouds, read, segmenter, note)
     written = []
     for path, stem in zip(clouds, stems, strict=True):
         cloud = read(path, scale=scale)
@@ -108,7 +113,10 @@ def picture_sample(run: Run, sample: Sample, words: Sequence[str]) -> Path:
 
 
 def _check_files(
-    paths: Sequence[Path], read: Callable[..., CloudFile], note: Callable[[str], None]
+    paths: Sequence[Path],
+    read: Callable[..., CloudFile],
+    segmenter: Segmenter,
+    note: Callable[[str], None],
 ) -> float | None:
     """Read every file once, say what is to be said, and give the one scale of their intensities.
 
@@ -118,11 +126,11 @@ def _check_files(
     Raises:
         ValueError: If a file is unfit, or some intensities are shares and others counts.
     """
-    looks = {path: _look(path, read) for path in paths}
+    looks = {path: _look(path, read, segmenter) for path in paths}
     scale = _common_scale({path: look.spread for path, look in looks.items() if look.spread is not None})
     if scale is not None:
         others = [path for path, look in looks.items() if look.spread and look.spread.scale() != scale]
-        looks |= {path: _look(path, partial(read, scale=scale)) for path in others}
+        looks |= {path: _look(path, partial(read, scale=scale), segmenter) for path in others}
     said: dict[str, list[Path]] = {}
     for path, look in looks.items():
         for sentence in look.notes:
@@ -133,9 +141,13 @@ def _check_files(
     return scale
 
 
-def _look(path: Path, read: Callable[..., CloudFile]) -> _Look:
+def _look(path: Path, read: Callable[..., CloudFile], segmenter: Segmenter) -> _Look:
     """Read a file, and learn what is needed before the first cloud is labelled."""
     cloud = read(path)
+    try:
+        check_memory(segmenter.student, cloud.cloud, len(segmenter.prompts.names))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return _Look(cloud.spread, cloud.notes)
 
 
@@ -162,6 +174,13 @@ def _segment_file(segmenter: Segmenter, path: Path, cloud: PointCloud) -> Segmen
         return segmenter.segment(cloud)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for the CPU's memory
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+            raise ValueError(
+                f"{path}: memory ran out while {len(cloud):,} points were labelled; cut the cloud into "
+                "pieces, or thin it"
+            ) from None
+        raise
 
 
 def _write_files(out: Path, stem: str, cloud: CloudFile, found: Segmentation, *, indoors: bool) -> list[Path]:
@@ -176,6 +195,7 @@ def _write_files(out: Path, stem: str, cloud: CloudFile, found: Segmentation, *,
         labels=labels,
         comments=[f"label {number} is {name}" for number, name in enumerate(names)],
     )
-    picture = draw_words(stem, cloud.cloud.positions, labels, names, indoors=indoors)
+    step = -(-len(labels) // MOST_DRAWN)
+    picture = draw_words(stem, cloud.cloud.positions[::step], labels[::step], names, indoors=indoors)
     save_png(out / f"{stem}.png", picture)
     return [out / f"{stem}{suffix}" for suffix in (".npz", ".ply", ".png")]
