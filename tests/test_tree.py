@@ -10,6 +10,7 @@ PACKAGE = TESTS.parent / "src" / "clip2scene"
 
 ELSEWHERE = {
     "cli/commands.py": "commands are called as users call them in test_cli.py",
+    "datasets/clouds/e57_child.py": "it is a program of its own, which clouds/test_e57.py runs",
     "toytown/town/blocks.py": "its towns are looked at as a whole in town/test_world.py",
     "toytown/town/inventory.py": "its towns are looked at as a whole in town/test_world.py",
     "toytown/town/layout.py": "its towns are looked at as a whole in town/test_world.py",

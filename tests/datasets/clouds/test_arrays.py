@@ -81,6 +81,9 @@ def test_columns_of_a_feather_table_are_read(tmp_path):
     feather.write_feather(arrow.table(columns), tmp_path / "a.feather", compression="lz4")
     found = read_cloud_file(tmp_path / "a.feather")
     np.testing.assert_array_equal(found.positions, [[1.5, 3, 5], [2, 4, 6]])
+    points = arrow.array([[1.5, 3, 5], [2, 4, 6]], arrow.list_(arrow.float64(), 3))
+    feather.write_feather(arrow.table({"xyz": points, "Intensity": [0.25, 0.5]}), tmp_path / "b.feather")
+    np.testing.assert_array_equal(read_cloud_file(tmp_path / "b.feather").positions, found.positions)
     content = (tmp_path / "a.feather").read_bytes()
     for size in range(6, len(content), 97):
         (tmp_path / "cut.feather").write_bytes(content[:size])

@@ -176,7 +176,7 @@ def test_coordinates_that_are_not_finite_are_counted(tmp_path, value):
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("a.e57", b"ASTM", "unknown suffix"),
+        ("a.obj", b"v 1 2 3", "unknown suffix"),
         ("a.ply", b"solid cube", "not a PLY"),
         ("a.ply", b"ply\nformat ascii 1.0\nelement face 3\nend_header\n", "no vertices, only face"),
         (

@@ -11,7 +11,7 @@
 | ``.txt`` ``.xyz`` ``.csv`` ``.pts`` | lines of numbers, perhaps after a line of names or a count |
 | ``.ptx`` | scans with their poses, as lines of numbers |
 | ``.las`` ``.laz`` | needs ``laspy`` |
-| ``.e57`` | scans with their poses |
+| ``.e57`` | scans with their poses; needs ``pye57`` |
 | ``.feather`` | columns x y z; needs ``pyarrow`` |
 
 What a file does not say is taken from :class:`CloudOptions`, else guessed, and the guess is told as a note.

@@ -99,7 +99,14 @@ def read_feather(path: Path) -> Table:
         ) from None
     try:
         table = feather.read_table(path)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        columns = {}
+        for name in table.column_names:
+            length = getattr(table.schema.field(name).type, "list_size", 0)
+            if length == 3:  # GeoArrow's points
+                flat = table[name].combine_chunks().flatten().to_numpy()
+                columns |= dict(zip("xyz", flat.reshape(-1, length).T, strict=True))
+            elif not length:
+                columns[name] = table[name].to_numpy()
     except Exception as error:  # whatever Arrow fails with
         raise ValueError(f"{path} cannot be read as Feather ({in_a_sentence(error)}); restore it") from None
     return Table({name: column for name, column in columns.items() if column.dtype.kind in "fiu"})

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from clip2scene.datasets.clouds.arrays import read_bin, read_feather, read_npy, read_npz
+from clip2scene.datasets.clouds.e57 import read_e57
 from clip2scene.datasets.clouds.intensity import INTENSITIES, MOST_BEYOND, Spread, find_intensity
 from clip2scene.datasets.clouds.las import read_las
 from clip2scene.datasets.clouds.options import METRES, CloudOptions, Unit, turn_from
@@ -37,7 +38,14 @@ _UNNAMED: dict[str, Callable[[Path, tuple[str, ...] | None], Table]] = {
     **{suffix: read_text for suffix in (".txt", ".xyz", ".csv", ".pts")},
 }
 _NAMED: dict[str, Callable[[Path], Table]] = {
-    **{".npz": read_npz, ".ptx": read_ptx, ".las": read_las, ".laz": read_las, ".feather": read_feather},
+    **{
+        ".e57": read_e57,
+        ".npz": read_npz,
+        ".ptx": read_ptx,
+        ".las": read_las,
+        ".laz": read_las,
+        ".feather": read_feather,
+    },
     ".ply": lambda path: Table(read_ply(path)),
     ".pcd": lambda path: Table(read_pcd(path)),
 }
