@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from clip2scene.datasets.clouds.intensity import INTENSITIES
-from clip2scene.datasets.clouds.table import Table, by_columns, guess_columns
+from clip2scene.datasets.clouds.table import Columns, Table, by_columns, guess_columns
 from clip2scene.io import in_a_sentence, read_array, read_arrays
 
 _WIDTHS = range(3, 17)
@@ -99,7 +99,7 @@ def read_feather(path: Path) -> Table:
         ) from None
     try:
         table = feather.read_table(path)
-        columns = {}
+        columns: Columns = {}
         for name in table.column_names:
             length = getattr(table.schema.field(name).type, "list_size", 0)
             if length == 3:  # GeoArrow's points

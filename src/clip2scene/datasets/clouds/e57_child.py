@@ -38,9 +38,7 @@ def read_scans(path: str, out: str, size: int) -> None:
             buffers = pye57.libe57.VectorSourceDestBuffer()
             # Of 64 bits each: pye57's own arrays for colours have 8, and some files 16.
             for name in set(FIELDS) & set(header.point_fields):
-                values = arrays[f"{number}.{name}"] = np.empty(
-                    header.point_count
-                )  # holds colours of 16 bits too
+                values = arrays[f"{number}.{name}"] = np.empty(header.point_count)
                 buffers.append(
                     pye57.libe57.SourceDestBuffer(file.image_file, name, values, len(values), True, True)
                 )
