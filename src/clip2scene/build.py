@@ -193,6 +193,7 @@ def build_student(
         cosine_temperature=temperature,
         sees_height=student.sees_height,
         superpoint_mean=student.superpoint_mean,
+        viewpoint=getattr(LOADERS[recipe.data.layout], "viewpoint", None) or (0.0, 0.0, 0.0),
         local=local,
         num_classes=num_classes if recipe.tuning.head == "classifier" else None,
     )

@@ -135,6 +135,81 @@ def test_a_grid_without_end_costs_no_memory():
     ]
 
 
+def test_pieces_go_on_over_the_seam_of_a_grid_that_closes():
+    cells = torch.tensor([[0, 9, 9, 5, 0], [3, 4, 9, 3, 2], [7, 6, 7, 7, 7]])
+    assert connected_pieces(cells).tolist() == [0, 2, 3, 1, 0]
+    assert connected_pieces(cells, around=10).tolist() == [0, 0, 2, 1, 0]
+    assert connected_pieces(cells, around=11).tolist() == [0, 2, 3, 1, 0]
+    assert connected_pieces(cells[:, 1:4] + 1, around=10).tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_grid_that_closes_has_the_pieces_of_one_that_is_laid_out_three_times(seed):
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.tensor([[12], [6], [9]])
+    cells = (torch.rand(3, 120, generator=generator) * size).long()
+    thrice = torch.cat([cells + torch.tensor([[12 * turn], [0], [0]]) for turn in range(3)], dim=1)
+    laid_out = connected_pieces(thrice).view(3, -1)
+    same = torch.zeros(120, 120, dtype=torch.bool)
+    for one in laid_out:
+        for other in laid_out:
+            same |= one[:, None] == other[None]
+    for middle in range(120):  # what touches what touches it is of its piece
+        same |= same[:, middle : middle + 1] & same[middle : middle + 1]
+    closed = connected_pieces(cells, around=12)
+    assert torch.equal(same, closed[:, None] == closed[None])
+
+
+def sweep_of(rings, step, things, viewpoint=(0.0, 0.0, 0.0)):
+    """What a lidar 1.8 m over the ground sees of flat boards: (azimuth, half width, range) of each."""
+    around, up = torch.meshgrid(
+        torch.arange(-180, 180, step).deg2rad(), torch.linspace(-25, 10, rings).deg2rad(), indexing="ij"
+    )
+    around, up = around.reshape(-1), up.reshape(-1)
+    ranges = torch.where(up < 0, 1.8 / (-up.sin()).clamp(min=1e-3), torch.inf)
+    thing = torch.full_like(up, -1).long()
+    for number, (azimuth, half_width, distance) in enumerate(things):
+        apart = (torch.rad2deg(around) - azimuth + 180) % 360 - 180
+        hit = (apart.abs() <= half_width) & (ranges > distance / up.cos()) & (up < 0.12)
+        ranges, thing = torch.where(hit, distance / up.cos(), ranges), torch.where(hit, number, thing)
+    kept = ranges < 60
+    beams = torch.stack([up.cos() * around.cos(), up.cos() * around.sin(), up.sin()], dim=1)
+    return (beams * ranges[:, None])[kept] + torch.tensor(viewpoint), thing[kept]
+
+
+def pieces_of(pieces, thing, number):
+    inside = pieces[(thing == number) & (pieces >= 0)]
+    return inside.unique().tolist()
+
+
+THINGS = ((180.0, 5.0, 12.0), (60.0, 6.0, 10.0), (85.0, 5.0, 10.0))
+
+
+@pytest.mark.parametrize(("rings", "step"), [(12, 1.0), (16, 0.4), (32, 0.5), (64, 0.2), (32, 2.0)])
+def test_a_thing_is_one_piece_whatever_lidar_sees_it_and_behind_it_too(rings, step):
+    cloud, thing = sweep_of(rings, step, THINGS)
+    pieces = find_superpoints(cloud)
+    found = [pieces_of(pieces, thing, number) for number in range(3)]
+    assert [len(each) for each in found] == [1, 1, 1] and len({each[0] for each in found}) == 3
+    assert (pieces[thing < 0] == -1).all()
+
+
+@pytest.mark.parametrize("viewpoint", [(1.0, 0.0, 1.8), (-30.0, 12.0, 100.0)])
+def test_pieces_are_the_same_in_any_frame_whose_viewpoint_is_known(viewpoint):
+    cloud, _ = sweep_of(32, 0.5, THINGS)
+    moved = cloud + torch.tensor(viewpoint)
+    pieces = find_superpoints(moved, viewpoint=viewpoint)
+    assert torch.equal(pieces, find_superpoints(cloud))
+    assert not torch.equal(pieces, find_superpoints(moved))
+
+
+def test_cells_of_a_size_that_is_asked_for_are_taken():
+    cloud, thing = sweep_of(16, 0.4, THINGS)
+    fine, coarse = find_superpoints(cloud, across=0.1, down=0.1), find_superpoints(cloud, across=20.0)
+    assert len(pieces_of(fine, thing, 1)) > 5
+    assert pieces_of(coarse, thing, 1) == pieces_of(coarse, thing, 2)
+
+
 def test_a_stray_point_far_out_costs_no_memory():
     road, thing = plane(), box(8.0, 2.0, -1.8)
     cloud = torch.cat([road, thing, torch.tensor([[90_000.0, 0.0, 0.0]])])

@@ -29,7 +29,7 @@ from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Pairs, PointCloud, Prompts, Sample, Samples
 
-FORMAT = 2
+FORMAT = 3
 """Of the files of pseudo-labels; to be raised whenever other code would make others."""
 
 
@@ -207,7 +207,9 @@ def _lift_sample(
     logits = prompts.best_name(dense.logits_at(pairs, prompts.embeddings))
     labelled = logits.any(1)
     pairs = Pairs(*(each[labelled] for each in vars(pairs).values()))
-    superpoints = _superpoints_of_items(cloud, sizes) if options.superpoint_vote else None
+    superpoints = None
+    if options.superpoint_vote:
+        superpoints = _superpoints_of_items(cloud, sizes, options.viewpoint or (0.0, 0.0, 0.0))
     features = None
     source = dense if backbone is None else _features_with(backbone, sample)
     if options.keep != "classes" and isinstance(source, DenseEmbeddings):
@@ -253,11 +255,13 @@ def _features_with(backbone: ImageBackbone, sample: Sample) -> DenseEmbeddings:
     return DenseEmbeddings(backbone.maps(images), None, sizes)
 
 
-def _superpoints_of_items(cloud: PointCloud, sizes: tuple[int, ...]) -> Int[Tensor, " points"]:
+def _superpoints_of_items(
+    cloud: PointCloud, sizes: tuple[int, ...], viewpoint: tuple[float, float, float]
+) -> Int[Tensor, " points"]:
     """Find the pieces of each item of a batch; no two items share one."""
     found, start = [], 0
     for positions in cloud.positions.split(sizes or (len(cloud),)):
-        pieces = find_superpoints(positions)
+        pieces = find_superpoints(positions, viewpoint=viewpoint)
         found.append(torch.where(pieces < 0, pieces, pieces + start))
         start += int(pieces.max()) + 1
     return torch.cat(found)

@@ -208,8 +208,9 @@ def evaluate_point_clip(
         sample = dataset[number]
         if sample.labels is None:
             raise ValueError("evaluation needs a data set with labels; this split has none")
+        positions = sample.cloud.positions - torch.tensor(dataset.viewpoint or (0.0, 0.0, 0.0))
         for name, confusion in confusions.items():
-            labels = point_clip(clip, prompts, sample.cloud.positions, centred=name == "centred")
+            labels = point_clip(clip, prompts, positions, centred=name == "centred")
             confusion.update(labels, sample.labels)
     scores = {name: confusion.scores(classes.classes) for name, confusion in confusions.items()}
     scores["random"] = random_baseline(confusions["centred"].counts.sum(1)).scores(classes.classes)

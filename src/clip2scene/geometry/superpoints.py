@@ -13,14 +13,23 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from clip2scene.geometry.beams import BeamSpacing, beam_spacing
+
 FARTHEST = 500.0  # metres; no lidar of a vehicle reaches farther
+
+CELLS_ACROSS, CELLS_DOWN = 1.8, 1.5
+"""Size of a cell in gaps between firings, and between rings: a lost return or two shall part nothing."""
+
+USUAL = BeamSpacing(0.5, 4 / 3)
+"""Degrees; of 32 beams, where a cloud does not tell its own."""
 
 
 def find_superpoints(
     positions: Float[Tensor, "points 3"],
     *,
-    across: float = 0.9,
-    down: float = 2.0,
+    viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    across: float | None = None,
+    down: float | None = None,
     along: float = 0.02,
     ground_height: float = 0.3,
 ) -> Int[Tensor, " points"]:
@@ -28,12 +37,15 @@ def find_superpoints(
 
     Points are sorted into cells of the sensor's own view (azimuth, elevation, logarithm of the range), where
     a spinning lidar samples evenly at any distance. Occupied cells that touch, be it at a corner, are one
-    piece.
+    piece; the view has no seam.
 
     Args:
-        positions: In the lidar frame, z up, in metres.
-        across: Width of a cell, in degrees; somewhat more than the gap between two firings.
-        down: Height of a cell, in degrees; somewhat more than the gap between two rings.
+        positions: z up, in metres.
+        viewpoint: Where the lidar stands in their frame, in metres.
+        across: Width of a cell, in degrees; somewhat more than the gap between two firings. By default it
+            follows from the cloud (:func:`~clip2scene.geometry.beams.beam_spacing`).
+        down: Height of a cell, in degrees; somewhat more than the gap between two rings. By default it
+            follows from the cloud.
         along: Length of a cell, as a fraction of the range.
         ground_height: Points up to this far above the ground belong to it, in metres.
 
@@ -43,50 +55,63 @@ def find_superpoints(
     Raises:
         ValueError: If a cell's size is not positive.
     """
+    found = torch.full((len(positions),), -1)
+    x, y, z = (positions.double() - torch.tensor(viewpoint, dtype=torch.double)).T.contiguous().numpy()
+    ranges = np.maximum(np.sqrt(x**2 + y**2 + z**2), 0.1)
+    azimuth, elevation = np.degrees(np.arctan2(y, x)), np.degrees(np.arcsin((z / ranges).clip(-1, 1)))
+    if across is None or down is None:
+        spacing = beam_spacing(azimuth, elevation) or USUAL
+        across = CELLS_ACROSS * spacing.across if across is None else across
+        down = CELLS_DOWN * spacing.down if down is None else down
     if min(across, down, along) <= 0:
         raise ValueError(
             f"cells need positive sizes, got {across} and {down} degrees and {along} of the range"
         )
-    found = torch.full((len(positions),), -1)
     standing = height_above_ground(positions) > ground_height
     if not standing.any():
         return found
-    x, y, z = positions[standing].double().T.contiguous().numpy()
-    ranges = np.maximum(np.sqrt(x**2 + y**2 + z**2), 0.1)
-    azimuth, elevation = np.degrees(np.arctan2(y, x)), np.degrees(np.arcsin(z / ranges))
-    cells = np.stack([azimuth / across, elevation / down, np.log(ranges) / along])
-    found[standing] = connected_pieces(torch.from_numpy(np.floor(cells)).long())
+    columns = max(1, int(360 / across))  # of equal width, a little wider than asked for
+    cells = np.floor([azimuth * (columns / 360), elevation / down, np.log(ranges) / along])
+    found[standing] = connected_pieces(torch.from_numpy(cells).long()[:, standing], around=columns)
     return found
 
 
-def connected_pieces(cells: Int[Tensor, "3 points"]) -> Int[Tensor, " points"]:
+def connected_pieces(cells: Int[Tensor, "3 points"], *, around: int | None = None) -> Int[Tensor, " points"]:
     """Number the pieces of a grid whose occupied cells touch, be it at a corner.
 
     Only occupied cells cost time and memory, however large the grid is.
 
     Args:
         cells: Indices of each point's cell; at least one point.
+        around: After so many of the first index, cells begin again; None where they do not.
 
     Returns:
         Piece of each point, numbered from 0 by each piece's first cell.
     """
-    first, second, third = cells - cells.amin(1, keepdim=True)
+    cells = cells - cells.amin(1, keepdim=True)
     # One more of each than there are, so that cells at opposite borders do not touch.
-    rows, length = int(second.max()) + 2, int(third.max()) + 2
-    keys, cell_of_point = torch.unique((first * rows + second) * length + third, return_inverse=True)
-    columns = (0, 1, rows - 1, rows, rows + 1)  # a column's own cells, and those ahead of it
-    links = np.concatenate([_touching(keys.numpy(), column * length) for column in columns], axis=1)
-    graph = coo_array((np.ones(links.shape[1], dtype=bool), tuple(links)), shape=(len(keys), len(keys)))
+    _, rows, length = (cells.amax(1) + 2).tolist()
+    keys, cell_of_point = torch.unique((cells[0] * rows + cells[1]) * length + cells[2], return_inverse=True)
+    columns = [1, rows - 1, rows, rows + 1]  # those ahead of a cell's own
+    if around is not None:
+        columns += [column - around * rows for column in columns[1:]]
+    next_in_column = np.flatnonzero(np.diff(keys.numpy()) == 1)
+    links = [np.stack([next_in_column, next_in_column + 1])]
+    links += [_touching(keys.numpy(), column * length) for column in columns]
+    first, second = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(keys), len(keys)))
     return torch.from_numpy(connected_components(graph, directed=False)[1]).long()[cell_of_point]
 
 
 def _touching(keys: Int[np.ndarray, " cells"], step: int) -> Int[np.ndarray, "2 links"]:
     """Link each occupied cell to those at most one key from the place ``step`` ahead of it."""
-    links, first = [], np.searchsorted(keys, keys + step - 1)
+    start = np.searchsorted(keys, -step - 1)  # before it, that place is before all cells
+    places = keys[start:] + step
+    links, at = [], np.searchsorted(keys, places - 1)
     for number in range(3):
-        there = np.minimum(first + number, len(keys) - 1)
-        here = np.flatnonzero(np.abs(keys[there] - keys - step) <= 1)
-        links.append(np.stack([here, there[here]]))
+        there = np.minimum(at + number, len(keys) - 1)
+        here = np.flatnonzero(np.abs(keys[there] - places) <= 1)
+        links.append(np.stack([start + here, there[here]]))
     return np.concatenate(links, axis=1)
 
 

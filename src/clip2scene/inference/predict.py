@@ -66,7 +66,9 @@ def predict(
     device = student.eval().head.weight.device
     batch_of_point = torch.zeros(len(cloud), dtype=torch.long, device=device)
     hidden = student(cloud.positions.to(device), cloud.features.to(device), batch_of_point)
-    superpoints = find_superpoints(cloud.positions) if student.superpoint_mean else None
+    superpoints = None
+    if student.superpoint_mean:
+        superpoints = find_superpoints(cloud.positions, viewpoint=student.viewpoint)
 
     def vote(values: Float[Tensor, "points channels"]) -> Float[Tensor, "points channels"]:
         return values.cpu() if superpoints is None else average_within(superpoints, values.cpu())

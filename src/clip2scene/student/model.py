@@ -41,6 +41,7 @@ class Embedder(nn.Module):
             things are relative to each other only.
         superpoint_mean: Whether logits and embeddings are averaged within superpoints at inference
             (:func:`clip2scene.inference.predict.predict`).
+        viewpoint: Where the lidar stands in the clouds' frame, in metres, for these.
         local: Projection heads of points and pixels, for a loss that does not share the text head (paper,
             Sec. 4.3); used in training only.
         num_classes: Outputs of a linear classifier beside the text head, for training on labels; None has
@@ -55,6 +56,7 @@ class Embedder(nn.Module):
         cosine_temperature: float | None = None,
         sees_height: bool = False,
         superpoint_mean: bool = False,
+        viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
         local: ProjectionHeads | None = None,
         num_classes: int | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class Embedder(nn.Module):
         self.cosine_temperature = cosine_temperature
         self.sees_height = sees_height
         self.superpoint_mean = superpoint_mean
+        self.viewpoint = viewpoint
         self.local = local
         self.classifier = None if num_classes is None else nn.Linear(self.head.in_features, num_classes)
 
