@@ -24,7 +24,12 @@ SAMPLE = LiftedSample(
 )
 FEATURES = TeacherFeatures(
     DenseEmbeddings((torch.rand(3, 2, 2).half().float(),), None, ((20, 30),)),
-    Pairs(torch.tensor([0, 0, 2]), torch.zeros(3, dtype=torch.long), torch.rand(3, 2) * 20, torch.zeros(3)),
+    Pairs(
+        torch.tensor([0, 0, 2]),
+        torch.zeros(3, dtype=torch.long),
+        torch.tensor([[14.0, 9.0], [0.0, 0.0], [29.0, 19.0]]),  # the first lies between all four cells
+        torch.zeros(3),
+    ),
 )
 REGIONS = Superpixels(torch.tensor([0, 1, 1]), torch.rand(2, 3).half().float())
 
@@ -42,7 +47,6 @@ def path(tmp_path):
         {"superpoints": torch.tensor([0, 1, -1, 0]), "sweep_sizes": (2, 2)},
         {"keyframe_size": 3},
         {"teacher_features": FEATURES},
-        {"teacher_features": replace(FEATURES, superpixels=REGIONS)},
     ],
 )
 def test_a_sample_is_read_as_it_was_written(path, parts):
@@ -50,6 +54,57 @@ def test_a_sample_is_read_as_it_was_written(path, parts):
     save_lifted(path, written)
     found = load_lifted(path)
     for one, other in zip(flat(written), flat(found), strict=True):
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def test_of_the_teachers_maps_only_what_pairs_read_is_kept(path):
+    maps = DenseEmbeddings(
+        tuple(torch.rand(5, 30, 40).half().float() for _ in range(3)), None, ((90, 120),) * 3
+    )
+    pixels = torch.tensor([[3.0, 4.0], [60.2, 44.4], [119.0, 89.0]])
+    pairs = Pairs(SAMPLE.pair_points, torch.tensor([0, 0, 2]), pixels, torch.zeros(3))
+    written = replace(SAMPLE, teacher_features=TeacherFeatures(maps, pairs))
+    save_lifted(path, written)
+    found = load_lifted(path)
+    for item in (each.item_from_teacher().pixels.embeddings for each in (written, found)):
+        assert torch.equal(item, maps.embeddings_at(pairs))
+    kept = [each.any(0).sum().item() for each in found.teacher_features.maps.embeddings]
+    assert kept == [4 + 4, 0, 1]  # two places between four cells, and a corner of the image
+    assert path.stat().st_size < 3000
+
+
+def test_maps_of_bytes_take_half_the_space_and_lose_little(path):
+    cells = torch.nn.functional.normalize(torch.randn(64, 20, 20), dim=0)
+    maps = DenseEmbeddings((cells,), None, ((40, 40),))
+    pairs = Pairs(torch.arange(50), torch.zeros(50).long(), 40 * torch.rand(50, 2), torch.zeros(50))
+    written = replace(
+        SAMPLE,
+        cloud=PointCloud(torch.rand(50, 3), torch.ones(50, 1)),
+        pair_points=torch.arange(50),
+        pair_logits=torch.ones(50, 2),
+        teacher_features=TeacherFeatures(maps, pairs),
+    )
+    sizes, found = {}, {}
+    for precision in ("float16", "int8"):
+        save_lifted(path, written, precision=precision)
+        sizes[precision], found[precision] = path.stat().st_size, load_lifted(path)
+    exact = maps.embeddings_at(pairs)
+    for precision, most in (("float16", 1e-3), ("int8", 1e-2)):
+        torch.testing.assert_close(
+            found[precision].item_from_teacher().pixels.embeddings, exact, atol=most, rtol=0
+        )
+    assert sizes["int8"] < 0.65 * sizes["float16"]
+    save_lifted(path, found["int8"], precision="int8")  # rounding once more changes nothing
+    again = load_lifted(path).teacher_features.maps.embeddings[0]
+    assert torch.equal(again, found["int8"].teacher_features.maps.embeddings[0])
+
+
+def test_with_superpixels_no_map_is_kept(path):
+    written = replace(SAMPLE, teacher_features=replace(FEATURES, superpixels=REGIONS))
+    save_lifted(path, written)
+    found = load_lifted(path)
+    assert not found.teacher_features.maps.embeddings[0].any()
+    for one, other in zip(*(flat(each.item_from_teacher().pixels) for each in (written, found)), strict=True):
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 

@@ -25,6 +25,7 @@ from clip2scene.geometry.superpoints import find_superpoints
 from clip2scene.io import write_json
 from clip2scene.parallel import file_lock, parallel_for
 from clip2scene.teacher.backbone import ImageBackbone
+from clip2scene.teacher.cache import Precision
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Pairs, PointCloud, Prompts, Sample, Samples
@@ -76,6 +77,7 @@ class LiftOptions:
         superpoint_vote: Whether superpoints are found, within which pseudo-labels are voted on.
         keep: What is kept of the teacher beside its logits: "classes" nothing, "maps" its dense features,
             "superpixels" these and the regions of the images.
+        precision: What is kept of its dense features is rounded to.
         sources: What else decides the result, as plain values: what names the data and the teacher.
     """
 
@@ -83,6 +85,7 @@ class LiftOptions:
     viewpoint: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
     superpoint_vote: bool = False
     keep: Literal["classes", "maps", "superpixels"] = "classes"
+    precision: Precision = "float16"
     sources: Mapping[str, Any] = field(default_factory=dict)
 
     def cache_key(self, prompts: Prompts) -> dict[str, Any]:
@@ -184,7 +187,8 @@ def _lift_one(
     """Lift the sample of a number, and save it."""
     sample = dataset[number]
     sweeps = gather_sweeps(sample, options.viewpoint, options.pairing)
-    save_lifted(paths[number], _lift_sample(sample, sweeps, teacher, prompts, options, backbone))
+    lifted = _lift_sample(sample, sweeps, teacher, prompts, options, backbone)
+    save_lifted(paths[number], lifted, precision=options.precision)
 
 
 def _lift_sample(

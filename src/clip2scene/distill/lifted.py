@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -13,7 +14,8 @@ from torch import Tensor
 from clip2scene.distill.batch import PixelTargets, Superpixels, TrainItem
 from clip2scene.geometry.superpoints import vote
 from clip2scene.io import load_checksummed, save_checksummed
-from clip2scene.teacher.maskclip import DenseEmbeddings
+from clip2scene.teacher.cache import Precision, to_bytes
+from clip2scene.teacher.maskclip import DenseEmbeddings, cells_read
 from clip2scene.types import Pairs, PointCloud
 
 
@@ -22,7 +24,8 @@ class TeacherFeatures:
     """The teacher's own features, beside its logits, and the pixel of each pair in them.
 
     Attributes:
-        maps: Embeddings of every cell of every image.
+        maps: Embeddings of every cell of every image; read from a file, of the cells that a pair lies in or
+            beside, and zero elsewhere.
         pairs: Pixel of each pixel-point pair.
         superpixels: Regions of the images, where the recipe's InfoNCE is over those.
     """
@@ -78,6 +81,10 @@ class LiftedSample:
         logits /= torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
         return vote(self.superpoints, logits, self.visible())
 
+    def teacher_targets(self) -> Int[Tensor, " targets"]:
+        """Give the pseudo-labels to train on: of every pair or, with superpoints, of every point."""
+        return self.pair_logits.argmax(1) if self.superpoints is None else self.voted_labels()
+
     def item_from_teacher(self, kept: Int[Tensor, " kept"] | None = None) -> TrainItem:
         """Make the training item whose targets are pseudo-labels.
 
@@ -87,9 +94,9 @@ class LiftedSample:
         Args:
             kept: Which pairs come along; all if left out.
         """
-        target_points, targets = self.pair_points, self.pair_logits.argmax(1)
+        target_points, targets = self.pair_points, self.teacher_targets()
         if self.superpoints is not None:
-            target_points, targets = torch.arange(len(self.cloud)), self.voted_labels()
+            target_points = torch.arange(len(self.cloud))
         pixels = self._pixels(torch.arange(len(self.pair_points)) if kept is None else kept)
         return TrainItem(
             self.cloud, target_points, targets, self.superpoints, pixels, item_sizes=self.sweep_sizes
@@ -118,8 +125,14 @@ class LiftedSample:
         return TrainItem(self.cloud, everywhere, self.labels, self.superpoints, item_sizes=self.sweep_sizes)
 
 
-def save_lifted(path: Path, lifted: LiftedSample) -> None:
-    """Write one sample's file, atomically: positions in metres, logits as float16, labels as int16."""
+def save_lifted(path: Path, lifted: LiftedSample, *, precision: Precision = "float16") -> None:
+    """Write one sample's file, atomically: positions in metres, logits as float16, labels as int16.
+
+    Args:
+        path: The file.
+        lifted: The sample.
+        precision: What the teacher's maps are rounded to.
+    """
     tensors = {
         "positions": lifted.cloud.positions,
         "features": lifted.cloud.features,
@@ -134,7 +147,7 @@ def save_lifted(path: Path, lifted: LiftedSample) -> None:
     if lifted.keyframe_size is not None:
         tensors["keyframe_size"] = torch.tensor(lifted.keyframe_size)
     if lifted.teacher_features is not None:
-        tensors |= _tensors_of(lifted.teacher_features)
+        tensors |= _tensors_of(lifted.teacher_features, precision)
     save_checksummed(path, tensors)
 
 
@@ -198,24 +211,41 @@ def load_lifted(path: Path) -> LiftedSample:
         raise ValueError(f"{path} lacks {error}; delete it and run again") from None
 
 
-def _tensors_of(teacher_features: TeacherFeatures) -> dict[str, Tensor]:
-    """Lay out the teacher's features for their file; maps in half precision, one tensor an image."""
+def _tensors_of(teacher_features: TeacherFeatures, precision: Precision) -> dict[str, Tensor]:
+    """Lay out the teacher's features for their file: of its maps the cells that pairs read.
+
+    There are fewer cells than pairs, so they take less space than an embedding for each pair would. Where
+    there are superpixels, no map is read.
+    """
+    maps, pairs, regions = (getattr(teacher_features, name) for name in ("maps", "pairs", "superpixels"))
     tensors = {
-        "image_sizes": torch.tensor(teacher_features.maps.sizes, dtype=torch.int32),
-        "pair_views": teacher_features.pairs.views.to(torch.uint8),  # config allows at most 255 views
-        "pair_pixels": teacher_features.pairs.pixels.float(),
+        "image_sizes": torch.tensor(maps.sizes, dtype=torch.int32),
+        "pair_views": pairs.views.to(torch.uint8),  # config allows at most 255 views
+        "pair_pixels": pairs.pixels.float(),
+        "grids": torch.tensor([each.shape for each in maps.embeddings], dtype=torch.int32),
     }
-    tensors |= {f"map.{view}": each.half() for view, each in enumerate(teacher_features.maps.embeddings)}
-    if teacher_features.superpixels is not None:
-        tensors["superpixel_of_pair"] = teacher_features.superpixels.of_pair.int()
-        tensors["superpixel_embeddings"] = teacher_features.superpixels.embeddings.half()
+    if regions is not None:
+        tensors["superpixel_of_pair"] = regions.of_pair.int()
+        tensors["superpixel_embeddings"] = regions.embeddings.half()
+        return tensors
+    for view, (each, read) in enumerate(zip(maps.embeddings, cells_read(maps, pairs), strict=True)):
+        tensors[f"cells.{view}"] = read.flatten().nonzero()[:, 0].int()
+        cells = each[:, read]
+        tensors[f"map.{view}"] = (to_bytes(cells) if precision == "int8" else cells.half()).T
     return tensors
 
 
 def _features_of(tensors: dict[str, Tensor], pair_points: Int[Tensor, " pairs"]) -> TeacherFeatures:
     """Read what :func:`_tensors_of` laid out."""
     sizes = tuple((int(height), int(width)) for height, width in tensors["image_sizes"])
-    maps = tuple(tensors[f"map.{view}"].float() for view in range(len(sizes)))
+    maps = []
+    for view, (channels, rows, cols) in enumerate(tensors["grids"].tolist()):
+        cells = torch.zeros(rows * cols, channels)
+        if f"map.{view}" in tensors:
+            kept = tensors[f"map.{view}"]
+            unit = F.normalize(kept.float(), dim=1) if kept.dtype == torch.int8 else kept.float()
+            cells[tensors[f"cells.{view}"].long()] = unit
+        maps.append(cells.T.unflatten(1, (rows, cols)))
     pixels = tensors["pair_pixels"]
     pairs = Pairs(pair_points, tensors["pair_views"].long(), pixels, torch.zeros(len(pixels)))
     superpixels = None
@@ -223,4 +253,4 @@ def _features_of(tensors: dict[str, Tensor], pair_points: Int[Tensor, " pairs"])
         superpixels = Superpixels(
             tensors["superpixel_of_pair"].long(), tensors["superpixel_embeddings"].float()
         )
-    return TeacherFeatures(DenseEmbeddings(maps, None, sizes), pairs, superpixels)
+    return TeacherFeatures(DenseEmbeddings(tuple(maps), None, sizes), pairs, superpixels)

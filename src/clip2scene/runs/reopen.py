@@ -99,6 +99,7 @@ def lift_run(
         experiment.dataset.viewpoint,
         run.recipe.teacher.superpoint_vote,
         run.recipe.keep if training else "classes",
+        run.recipe.teacher.precision,
         _sources(run, experiment),
     )
     folder = (into or run.folder / LIFTED) / experiment.split

@@ -14,15 +14,17 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int8, Num, UInt8
+from jaxtyping import Float, Int8, Num, UInt8
 from torch import Tensor
 
 from clip2scene.io import load_checksummed, save_checksummed
-from clip2scene.teacher.maskclip import Cells, DenseEmbeddings, Maps, MaskClip
+from clip2scene.teacher.maskclip import DenseEmbeddings, Maps, MaskClip
 from clip2scene.types import Sample
 
 FORMAT = 2
 """Of the cached maps; to be raised whenever the forward pass would give something else."""
+
+Precision = Literal["float16", "int8"]
 
 Rounded = tuple[Num[Tensor, "_ _ _"], ...]  # maps as they are stored
 
@@ -45,7 +47,7 @@ class CachedTeacher:
     teacher: MaskClip
     weights_hash: str
     folder: Path | None = None
-    precision: Literal["float16", "int8"] = "float16"
+    precision: Precision = "float16"
 
     def __call__(self, sample: Sample) -> DenseEmbeddings:
         """Dense embeddings of every image of a sample, computed or read from the cache.
@@ -65,7 +67,7 @@ class CachedTeacher:
         path = None if self.folder is None else self.folder / self._name(image)
         cached = None if path is None else _read(path)
         if cached is None:
-            round_off = _to_bytes if self.precision == "int8" else Tensor.half
+            round_off = to_bytes if self.precision == "int8" else Tensor.half
             cached = tuple(round_off(each) for each in self.teacher.embed_image(image))
             if path is not None:
                 save_checksummed(path, {str(number): each for number, each in enumerate(cached)})
@@ -86,7 +88,7 @@ class CachedTeacher:
         return f"{name[:2]}/{name[2:]}.safetensors"
 
 
-def _to_bytes(cells: Cells) -> Int8[Tensor, "channels _ _"]:
+def to_bytes(cells: Float[Tensor, "channels ..."]) -> Int8[Tensor, "channels ..."]:
     """Quantise each cell to -127..127 of its largest number; its length is lost, and known to be one."""
     largest = cells.abs().amax(0).clamp(min=torch.finfo(cells.dtype).tiny)
     return (cells / largest * 127).round().to(torch.int8)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from clip2scene.teacher.clip.load import Clip, resize
@@ -135,6 +135,22 @@ def sample_maps(
         sampled = F.grid_sample(each[None], where[None, None], padding_mode="border", align_corners=False)
         result[here] = sampled[0, :, 0].T
     return result
+
+
+def cells_read(maps: DenseEmbeddings, pairs: Pairs) -> list[Bool[Tensor, "_ _"]]:
+    """Tell which cells of each map :meth:`DenseEmbeddings.embeddings_at` reads for some pairs.
+
+    Args:
+        maps: One map a view.
+        pairs: Where they are read.
+    """
+    grids = [torch.ones(1, *each.shape[1:], requires_grad=True) for each in maps.embeddings]
+    with torch.enable_grad():  # what a cell's value changes was read from it
+        sample_maps(grids, maps.sizes, pairs).sum().backward()
+    return [
+        torch.zeros(each.shape[1:], dtype=torch.bool) if each.grad is None else each.grad[0] != 0
+        for each in grids
+    ]
 
 
 @dataclass(frozen=True)
