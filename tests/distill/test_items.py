@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from clip2scene.datasets.label_subset import LabelMask, Subset
+from clip2scene.distill import items
 from clip2scene.distill.items import ItemOptions, TrainSet
 from clip2scene.distill.lifted import LiftedSample, save_lifted
 from clip2scene.types import PointCloud
@@ -89,6 +90,50 @@ def test_labels_are_targets_as_far_as_the_mask_leaves_them(paths):
     empty = TrainSet(paths[1:], options=options, mask=mask)
     with pytest.raises(ValueError, match="no labelled point"):
         empty.target_histogram(2)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the samples that are read to count targets."""
+    names = []
+    real = items.load_lifted
+    monkeypatch.setattr(items, "load_lifted", lambda path: names.append(path.stem) or real(path))
+    return names
+
+
+def test_targets_are_counted_once(paths, reads):
+    first = TrainSet(paths).count_targets(2)
+    again = TrainSet(paths, seed=5, batch_size=2, options=ItemOptions(pairs=3)).count_targets(2)
+    assert torch.equal(first, again) and first.sum() == 3 * POINTS // 2
+    assert reads == ["0", "1", "2"]
+
+
+def test_targets_of_other_samples_labels_or_classes_are_counted_anew(paths, reads):
+    TrainSet(paths).count_targets(2)
+    subset = Subset(("street",), ("0", "1", "2"))
+    changes = (
+        {"paths": paths[:2]},
+        {"options": ItemOptions(from_labels=True)},
+        {"options": ItemOptions(from_labels=True), "mask": LabelMask(subset, ("a", "b"), ("a",))},
+        {"options": ItemOptions(from_labels=True), "mask": LabelMask(subset, ("a", "b"), ("b",))},
+    )
+    for change in changes:
+        reads.clear()
+        counts = TrainSet(**{"paths": paths, **change}).count_targets(2)
+        assert len(reads) == len(change.get("paths", paths))
+        if "mask" in change:
+            assert counts.tolist() == [1200, 0] if change["mask"].wanted == ("a",) else [0, 1200]
+    save_lifted(paths[1], make_lifted(7, pair_points=torch.arange(0), pair_logits=torch.zeros(0, 2)))
+    assert TrainSet(paths).count_targets(2).sum() == POINTS
+    assert len(TrainSet(paths).count_targets(3)) == 3
+
+
+def test_counts_that_were_damaged_are_counted_anew(paths):
+    counts = TrainSet(paths).count_targets(2)
+    (place,) = paths[0].parent.glob("targets-*.json")
+    for damage in ("", "[1]", "{}", '["a", "b"]'):
+        place.write_text(damage)
+        assert torch.equal(TrainSet(paths).count_targets(2), counts)
 
 
 def test_pairs_are_drawn_at_random_and_no_more_than_asked_for(paths):

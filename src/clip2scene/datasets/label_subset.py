@@ -90,6 +90,12 @@ class LabelMask:
         used = torch.tensor([not self.wanted or name in self.wanted for name in self.classes])
         return self.subset.mask(token, torch.where(used[labels.clamp(min=0)], labels, IGNORE_LABEL))
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash what decides the labels it leaves."""
+        lines = [self.subset.fingerprint, *self.classes, "wanted", *self.wanted]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
 
 def choose(
     unit_of_token: Mapping[str, str],

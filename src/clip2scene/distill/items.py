@@ -1,6 +1,9 @@
 """What a student is trained on, read a step at a time."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +13,9 @@ from torch import Tensor
 
 from clip2scene.distill.augment import augment_cloud
 from clip2scene.distill.batch import Batch, TrainItem, collate, draw_cells, sample_order, step_generator
-from clip2scene.distill.lifted import load_lifted
+from clip2scene.distill.lifted import LiftedSample, load_lifted
 from clip2scene.geometry.projection import voxelize
+from clip2scene.io import read_json, write_json
 from clip2scene.types import IGNORE_LABEL, PointCloud
 
 Mask = Callable[[str, Int[Tensor, " points"]], Int[Tensor, " points"]]
@@ -70,10 +74,7 @@ class TrainSet:
         """Read one sample's item, with as many of its pixel-point pairs as are compared in a step."""
         lifted, options = load_lifted(self.paths[number]), self.options
         if options.from_labels:
-            item = lifted.item_from_labels()
-            if self.mask is None:
-                return item
-            return replace(item, targets=self.mask(self.paths[number].stem, item.targets))
+            return replace(lifted.item_from_labels(), targets=self._targets(self.paths[number], lifted))
         if options.pairs is not None:
             drawn = torch.randperm(len(lifted.pair_points), generator=generator)
             return lifted.item_from_teacher(drawn[: options.pairs])
@@ -104,12 +105,39 @@ class TrainSet:
         return replace(train_item, cloud=PointCloud(torch.cat(moved), cloud.features))
 
     def count_targets(self, num_classes: int) -> Int[Tensor, " classes"]:
-        """Count the targets of each class, if there are any."""
+        """Count the targets of each class, if there are any.
+
+        The counts are kept beside the samples' files, so that a run that goes on need not read all of them;
+        counts of other files, or of files that have changed since, are never taken.
+        """
+        place = self._place_of_counts(num_classes)
+        if place is not None and place.exists():
+            with suppress(ValueError, TypeError, RuntimeError):  # a damaged file is made anew
+                return torch.tensor(read_json(place), dtype=torch.long).reshape(num_classes)
         histogram = torch.zeros(num_classes, dtype=torch.long)
-        for number in range(len(self.paths)):
-            targets = self.read(number, torch.Generator()).targets
+        for path in self.paths:
+            targets = self._targets(path, load_lifted(path))
             histogram += torch.bincount(targets[targets != IGNORE_LABEL], minlength=num_classes)
+        if place is not None:
+            write_json(place, histogram.tolist())
         return histogram
+
+    def _targets(self, path: Path, lifted: LiftedSample) -> Int[Tensor, " targets"]:
+        """Give a sample's targets, as :meth:`read` does."""
+        if not self.options.from_labels:
+            return lifted.teacher_targets()
+        labels = lifted.item_from_labels().targets
+        return labels if self.mask is None else self.mask(path.stem, labels)
+
+    def _place_of_counts(self, num_classes: int) -> Path | None:
+        """Name the file of the counts by all that decides them; None where a mask does not say what it is."""
+        mask = "" if self.mask is None else getattr(self.mask, "fingerprint", None)
+        if mask is None or not self.paths:
+            return None
+        states = [(path.stem, path.stat()) for path in self.paths if path.exists()]
+        files = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+        key = json.dumps([num_classes, self.options.from_labels, mask, files])
+        return self.paths[0].parent / f"targets-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
     def target_histogram(self, num_classes: int) -> Int[Tensor, " classes"]:
         """Count the targets of each class.
