@@ -150,6 +150,15 @@ def test_every_network_can_be_built_and_embeds_points(network):
     torch.testing.assert_close(embeddings.norm(dim=1), torch.full((50,), 10.0))
 
 
+@pytest.mark.parametrize(
+    ("layout", "viewpoint"),
+    [("pandaset", (1.0, 0.0, 1.8)), ("nuscenes", (0.0, 0.0, 0.0)), ("scannet", (0.0,) * 3)],
+)
+def test_a_student_knows_where_its_lidar_stands(layout, viewpoint):
+    recipe = Recipe(name="any", data=DataConfig(layout=layout), student=StudentConfig(width=0.25))
+    assert build.build_student(recipe, in_channels=1, text_channels=3).viewpoint == viewpoint
+
+
 def test_names_with_an_explanation_in_brackets_are_found_without_it(tmp_path):
     path, vectors = write_table(tmp_path, ["automobile (a vehicle)", "sky", "stripes"])
     space = build.open_text_space(LABEL_MAPS, path, CLASSES)

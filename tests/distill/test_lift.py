@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from clip2scene.distill.lift import LiftOptions, PairingOptions, find_pairs, gather_sweeps, lift_split
 from clip2scene.distill.lifted import hash_clouds, hash_points, load_lifted
@@ -237,6 +238,26 @@ def test_pieces_of_one_sweep_are_not_those_of_another(tmp_path):
     assert pieces[0] and not pieces[0] & pieces[1] and not pieces[0] & pieces[2]
 
 
+def test_pieces_are_found_from_where_the_lidar_stands(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "clip2scene.distill.lift.find_superpoints",
+        lambda positions, *, viewpoint: seen.append(viewpoint) or torch.zeros(len(positions)).long(),
+    )
+    options = LiftOptions(PAIRING, (1.0, 0.0, 1.8), superpoint_vote=True)
+    lift_split(Sweeps("a"), SaysCarThenBush(), PROMPTS, tmp_path, options=options)
+    assert seen == [(1.0, 0.0, 1.8)] * 3
+
+
+def test_features_are_kept_at_the_precision_that_is_asked_for(tmp_path):
+    for precision, kind in (("float16", torch.float16), ("int8", torch.int8)):
+        options = replace(OPTIONS, keep="maps", precision=precision)
+        (path,) = lift_split(Drives("a"), Looks(), PROMPTS, tmp_path, options=options)
+        assert load_file(path)["map.0"].dtype == kind
+        embeddings = load_lifted(path).item_from_teacher().pixels.embeddings
+        torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+
+
 class Looks:
     """A teacher with features: two cells side by side."""
 
@@ -316,7 +337,7 @@ def test_runs_that_need_the_same_answers_share_them(tmp_path):
 def test_another_backbone_stands_in_for_the_teachers_features_alone(tmp_path):
     drives, tower = (
         Drives("a"),
-        ImageBackbone(lambda pixels: pixels[:, :2], 2, 1, torch.zeros(3), torch.ones(3)),
+        ImageBackbone(lambda pixels: pixels[:, :2], torch.nn.Identity(), 2, 1, torch.zeros(3), torch.ones(3)),
     )
     options = replace(OPTIONS, keep="maps")
     (path,) = lift_split(drives, Looks(), PROMPTS, tmp_path, options=options, backbone=tower)

@@ -105,6 +105,19 @@ def test_points_of_a_superpoint_share_their_logits_and_ground_points_keep_their_
     assert len(shared[largest].unique(dim=0)) == 1
 
 
+def test_superpoints_are_seen_from_where_the_students_lidar_stands(monkeypatch):
+    seen = []
+    real = find_superpoints
+    monkeypatch.setattr(
+        "clip2scene.inference.predict.find_superpoints",
+        lambda positions, *, viewpoint: seen.append(viewpoint) or real(positions, viewpoint=viewpoint),
+    )
+    student = make_student(superpoint_mean=True)
+    student.viewpoint = (1.0, 0.0, 1.8)
+    predict(student, make_prompts((1, 2)), make_cloud())
+    assert seen == [(1.0, 0.0, 1.8)]
+
+
 def test_a_classifiers_logits_come_first_and_are_averaged_too():
     student, prompts, cloud = (
         make_student(superpoint_mean=True, num_classes=3),
