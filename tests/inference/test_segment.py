@@ -140,3 +140,33 @@ def test_a_sample_is_pictured_in_words_that_the_run_was_never_trained_on(tiny_ru
     assert any(tuple(colour) in shown for colour in word_colours(3).tolist())
     with pytest.raises(ValueError, match="zebra"):
         picture_sample(run, sample, ("zebra",))
+
+
+def test_clouds_unlike_the_training_clouds_are_noted_together(tiny_run, files, tmp_path):
+    for path in files:
+        np.save(path, np.load(path) + np.float32([0, 0, 0.3, 0]))
+    notes = []
+    segment_files(tiny_run, files, ["road"], tmp_path / "out", note=notes.append)
+    (note,) = [each for each in notes if "unlike" in each]
+    assert note.startswith(f"{files[0]} and 1 more: unlike the training clouds, the ground lies at z = -1.5")
+
+
+def test_a_cloud_in_centimetres_is_refused_with_its_unit_which_mends_it(tiny_run, files, tmp_path):
+    right = tmp_path / "right"
+    segment_files(tiny_run, files[:1], ["road", "tree"], right)
+    np.save(files[0], np.load(files[0]).astype("f8") * [100, 100, 100, 1])
+    notes, out = [], tmp_path / "out"
+    with pytest.raises(ValueError, match=r"one.npy.*centimetres.*--unit cm, or .*--unlike accept"):
+        segment_files(tiny_run, files[:1], ["road", "tree"], out)
+    assert not out.exists()
+    segment_files(tiny_run, files[:1], ["road", "tree"], out, options=CloudOptions(unit="cm"))
+    assert np.array_equal(np.load(out / "one.npz")["labels"], np.load(right / "one.npz")["labels"])
+    segment_files(tiny_run, files[:1], ["road"], out, unlike="accept", note=notes.append)
+    assert any("centimetres" in note for note in notes)
+
+
+def test_a_map_is_brought_to_the_ground_that_the_run_learnt_from(tiny_run, files, tmp_path):
+    np.save(files[0], np.load(files[0]).astype("f8") + [4e5, 5e6, 300, 0])
+    notes = []
+    segment_files(tiny_run, files[:1], ["road"], tmp_path / "out", note=notes.append)
+    assert not any("unlike" in note and "ground" in note for note in notes)

@@ -58,33 +58,32 @@ def test_many_clouds_are_looked_at_evenly_and_few_of_them(monkeypatch, tmp_path,
 
 def test_clouds_like_those_of_the_training_are_not_spoken_of(trained, tiny_toytown, cloud):
     check, notes = hear(trained)
-    check.file("cloud.npy", cloud)
+    assert check.remarks(cloud) == []
     check.split(NuScenes(tiny_toytown, split="val", class_set=TOYTOWN), "val")
     assert notes == []
 
 
 def test_a_cloud_whose_ground_lies_elsewhere_is_noted_with_its_name(trained, cloud):
     check, notes = hear(trained)
-    check.file("low.npy", higher(cloud, 0.3))
+    (remark,) = check.remarks(higher(cloud, 0.3))
+    check.tell("low.npy", remark)
     (note,) = notes
-    assert note.startswith("low.npy is unlike the training clouds: the ground lies at z = -1.5")
+    assert note.startswith("low.npy: unlike the training clouds, the ground lies at z = -1.5")
 
 
 def test_a_cloud_in_centimetres_is_refused_unless_the_user_wants_it(trained, cloud):
-    cm = PointCloud(cloud.positions * 100, cloud.features)
     check, _ = hear(trained)
-    with pytest.raises(
-        ValueError, match=r"cm\.npy is unlike .* centimetres.*--unit cm, or .*--unlike accept"
-    ):
-        check.file("cm.npy", cm)
+    (remark,) = check.remarks(PointCloud(cloud.positions * 100, cloud.features))
+    with pytest.raises(ValueError, match=r"cm\.npy: unlike .* centimetres.*--unit cm, or .*--unlike accept"):
+        check.tell("cm.npy", remark)
     check, notes = hear(trained, unlike="accept")
-    check.file("cm.npy", cm)
+    check.tell("cm.npy", remark)
     assert len(notes) == 1
 
 
-def test_a_run_without_statistics_says_so_once_and_compares_nothing(trained, cloud, tmp_path):
+def test_a_run_without_statistics_says_so_once_and_compares_nothing(cloud, tmp_path):
     check, notes = hear(tmp_path)
-    check.file("cm.npy", PointCloud(cloud.positions * 100, cloud.features))
+    assert check.remarks(PointCloud(cloud.positions * 100, cloud.features)) == []
     (note,) = notes
     assert "keeps no statistics of its training clouds" in note
 
@@ -126,9 +125,9 @@ def test_a_split_in_another_unit_is_refused_and_a_lowered_one_noted(tiny_run, ti
 
     rescale(1, 0.4)
     open_evaluation(tiny_run, data_root=town, lifted=tmp_path / "lifted")
-    assert "note: 2 of 2 clouds of split 'val' are unlike the training clouds: the ground" in caplog.text
+    assert "note: 2 of 2 clouds of split 'val': unlike the training clouds, the ground" in caplog.text
     rescale(100, 0)
-    with pytest.raises(ValueError, match="centimetres, not in metres; mend the data, or .*--unlike accept"):
+    with pytest.raises(ValueError, match="centimetres, not in metres; see to the data, or .*--unlike accept"):
         open_evaluation(tiny_run, data_root=town, lifted=tmp_path / "lifted")
 
 

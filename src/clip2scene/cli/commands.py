@@ -209,6 +209,7 @@ def segment(
     intensity: str | None = None,
     intensity_max: float | None = None,
     columns: str | None = None,
+    unlike: Literal["refuse", "accept"] = "refuse",
 ) -> None:
     """Label clouds with any words.
 
@@ -228,7 +229,9 @@ def segment(
 
     named = None if columns is None else tuple(name.strip() for name in columns.split(","))
     options = CloudOptions(axes, unit, intensity, intensity_max, named)
-    made = segment_files(run, clouds, read_words(prompts), out, words=words, options=options, note=_note)
+    made = segment_files(
+        run, clouds, read_words(prompts), out, words=words, options=options, unlike=unlike, note=_note
+    )
     for path in made:
         print(f"wrote {path}")
 

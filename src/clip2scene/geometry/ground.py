@@ -10,6 +10,7 @@ sensor are within 2 mm and 95 of 100 within 2.6 cm, of the tilts within 0.02 and
 errors are 4.3 cm and 1.2 degrees, where there is a sidewalk on one side alone. On frames of PandaSet the
 height is within 3 cm, and the tilt within 0.4 degrees, of a plane through the points labelled road. It takes
 4 to 5 ms for 20,000 points, 9 to 15 ms for 115,000 to 167,000 (one core of an EPYC with AVX-512).
+Products are summed by einsum: threads of a BLAS would wait for each other longer than these take.
 """
 
 from dataclasses import dataclass
@@ -139,9 +140,10 @@ def _best_plane(
     if not len(planes):
         return None
     planes, lowest = planes.astype(np.float32), lowest.astype(np.float32)
-    above = lowest[:, 2] - (planes[:, :2] @ lowest[:, :2].T + planes[:, 2:])
+    x, y, z = lowest.T
+    above = z - planes[:, :1] * x - planes[:, 1:2] * y - planes[:, 2:]
     agree = np.clip(1 - (above / (2 * band)) ** 2, 0, None)
-    score = (agree - 0.5 * (above < -4 * band)) @ nearness.astype(np.float32)
+    score = np.einsum("pc,c->p", agree - 0.5 * (above < -4 * band), nearness.astype(np.float32))
     return planes[score.argmax()].astype(np.float64)
 
 
@@ -166,12 +168,12 @@ def _fit(
     weight = (1 - np.where(above > 0, above / _KERB, above) ** 2) ** 2
     weight /= 1 + ((means[:, :2] - middle) ** 2).sum(1) / near**2
     system = np.column_stack([means[:, :2], np.ones(len(means))])
-    root = np.sqrt(weight)[:, None]
-    return np.linalg.lstsq(root * system, root[:, 0] * means[:, 2], rcond=None)[0]
+    normal = np.einsum("ca,cb,c->ab", system, system, weight)
+    return np.linalg.lstsq(normal, np.einsum("ca,c,c->a", system, means[:, 2], weight), rcond=None)[0]
 
 
 def _above(
     points: Float64[np.ndarray, "points 3"], plane: Float64[np.ndarray, "3"]
 ) -> Float64[np.ndarray, " points"]:
     """Say how far points stand above a plane, along z."""
-    return points[:, 2] - points[:, :2] @ plane[:2] - plane[2]
+    return points[:, 2] - plane[0] * points[:, 0] - plane[1] * points[:, 1] - plane[2]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +11,13 @@ import torch
 
 from clip2scene.datasets import LOADERS
 from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread, write_ply
+from clip2scene.geometry.unlike import Remark
 from clip2scene.inference.figures import draw_words, word_colours
 from clip2scene.inference.memory import check_memory
 from clip2scene.inference.segmenter import Segmentation, Segmenter
 from clip2scene.io import write_atomically
 from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.training_clouds import CloudCheck, Unlike
 from clip2scene.types import PointCloud, Sample
 from clip2scene.viz.raster import save_png
 
@@ -27,10 +29,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Look:
-    """What was learnt of a cloud file by reading it once: its intensities' spread, and what is to be said."""
+    """What was learnt of a cloud file by reading it once.
+
+    Attributes:
+        spread: Of its intensities.
+        notes: What is to be said of how it was read.
+        remarks: In what it is unlike the training clouds.
+    """
 
     spread: Spread | None
     notes: tuple[str, ...]
+    remarks: Sequence[Remark] = ()
 
 
 def segment_files(
@@ -41,6 +50,7 @@ def segment_files(
     *,
     words: Path | None = None,
     options: CloudOptions = CloudOptions(),  # noqa: B008 - frozen
+    unlike: Unlike = "refuse",
     note: Callable[[str], None] = _log.warning,
 ) -> list[Path]:
     """Label cloud files with any words.
@@ -58,6 +68,7 @@ def segment_files(
         out: Folder for the results.
         words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
         options: What the files' numbers mean, where they do not say so themselves.
+        unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
         note: Takes what was guessed, and what else a user should know; a sentence that begins with the file.
 
     Returns:
@@ -66,7 +77,8 @@ def segment_files(
         ``NAME.png``.
 
     Raises:
-        ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, or two have the same name.
+        ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, two have the same name, or
+            one is not in the unit, axes or frame of the training clouds.
     """
     stems = [path.name.removesuffix(path.suffix).removesuffix(".pcd") for path in clouds]
     if not stems or len(set(stems)) < len(stems):
@@ -76,10 +88,13 @@ def segment_files(
         )
     opened = open_run(run)
     loader = LOADERS[opened.recipe.data.layout]
+    check = CloudCheck(run, note=note, unlike=unlike)
+    if check.trained is not None and options.ground is None:
+        options = replace(options, ground=check.trained.quantiles.get("ground_height", (None, None))[1])
     read = partial(loader.cloud_reader(run), asked=options)
     segmenter = Segmenter.of_run(opened, words=words)
     segmenter.set_prompts(prompts)
-    scale = _check_files(clouds, read, segmenter, note)
+    scale = _check_files(clouds, read, segmenter, check)
     written = []
     for path, stem in zip(clouds, stems, strict=True):
         cloud = read(path, scale=scale)
@@ -116,7 +131,7 @@ def _check_files(
     paths: Sequence[Path],
     read: Callable[..., CloudFile],
     segmenter: Segmenter,
-    note: Callable[[str], None],
+    check: CloudCheck,
 ) -> float | None:
     """Read every file once, say what is to be said, and give the one scale of their intensities.
 
@@ -124,31 +139,44 @@ def _check_files(
         The intensity that becomes 1 where that has to be guessed; None where no file needs it.
 
     Raises:
-        ValueError: If a file is unfit, or some intensities are shares and others counts.
+        ValueError: If a file is unfit or to be refused, or some intensities are shares and others counts.
     """
-    looks = {path: _look(path, read, segmenter) for path in paths}
+    looks = {path: _look(path, read, segmenter, check) for path in paths}
     scale = _common_scale({path: look.spread for path, look in looks.items() if look.spread is not None})
     if scale is not None:
         others = [path for path, look in looks.items() if look.spread and look.spread.scale() != scale]
-        looks |= {path: _look(path, partial(read, scale=scale), segmenter) for path in others}
+        looks |= {path: _look(path, partial(read, scale=scale), segmenter, check) for path in others}
     said: dict[str, list[Path]] = {}
+    unlike: dict[str, list[tuple[Path, Remark]]] = {}
     for path, look in looks.items():
         for sentence in look.notes:
             said.setdefault(sentence, []).append(path)
+        for remark in look.remarks:
+            unlike.setdefault(remark.kind, []).append((path, remark))
     for sentence, whose in said.items():
-        more = f" and {len(whose) - 1} more" if len(whose) > 1 else ""
-        note(f"{whose[0]}{more}: {sentence}")
+        check.note(f"{_named(whose)}: {sentence}")
+    for alike in unlike.values():
+        check.tell(_named([path for path, _ in alike]), alike[0][1])
     return scale
 
 
-def _look(path: Path, read: Callable[..., CloudFile], segmenter: Segmenter) -> _Look:
+def _named(paths: Sequence[Path]) -> str:
+    """Name the first of some files, and count the others."""
+    return f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
+
+
+def _look(path: Path, read: Callable[..., CloudFile], segmenter: Segmenter, check: CloudCheck) -> _Look:
     """Read a file, and learn what is needed before the first cloud is labelled."""
     cloud = read(path)
-    try:
-        check_memory(segmenter.student, cloud.cloud, len(segmenter.prompts.names))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    return _Look(cloud.spread, cloud.notes)
+    remarks = check.remarks(cloud.cloud)
+    if not cloud.cloud.features.any():  # which the reader has told
+        remarks = [each for each in remarks if each.kind != "intensity"]
+    if not check.refuses(remarks):  # what is wrong with a cloud goes before how much memory it needs
+        try:
+            check_memory(segmenter.student, cloud.cloud, len(segmenter.prompts.names))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return _Look(cloud.spread, cloud.notes, remarks)
 
 
 def _common_scale(spreads: Mapping[Path, Spread]) -> float | None:

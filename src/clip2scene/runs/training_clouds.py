@@ -6,7 +6,7 @@ of some of its training clouds, and every door that takes others compares (:mod:
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +50,7 @@ def keep_statistics(folder: Path, dataset: Dataset) -> None:
     """
     if (folder / CLOUDS).exists():
         return
-    found = [describe_cloud(cloud, indoors=dataset.indoors) for _, cloud in _some_clouds(dataset, _MOST)]
+    found = [describe_cloud(cloud, indoors=dataset.indoors) for _, cloud in some_clouds(dataset, _MOST)]
     if found:
         write_json(folder / CLOUDS, CloudSpread.of(found, indoors=dataset.indoors).to_json())
 
@@ -101,17 +101,29 @@ class CloudCheck:
                 "with nothing; the command that trained it, or evaluate on the same data, writes them"
             )
 
-    def file(self, path: Path | str, cloud: PointCloud) -> None:
-        """Say in what a cloud file is unlike the training clouds.
+    def remarks(self, cloud: PointCloud) -> list[Remark]:
+        """Find in what a cloud is unlike the training clouds."""
+        return [] if self.trained is None else find_unlike(self.trained, cloud)
+
+    def refuses(self, remarks: Sequence[Remark]) -> bool:
+        """Tell whether :meth:`tell` refuses one of some remarks."""
+        return self.unlike == "refuse" and any(each.severe for each in remarks)
+
+    def tell(self, where: str, remark: Remark, *, remedy: str | None = None) -> None:
+        """Say in what a cloud is unlike the training clouds.
+
+        Args:
+            where: Which cloud or clouds, the subject of the sentence.
+            remark: What was found.
+            remedy: What to do, if not what the remark says.
 
         Raises:
             ValueError: If nothing right can come of it, and that is to be refused.
         """
-        for remark in self._remarks(cloud):
-            sentence = f"{path} is unlike the training clouds: {remark.sentence}"
-            if remark.severe and self.unlike == "refuse":
-                raise ValueError(f"{sentence}; {remark.remedy}, or go on all the same with --unlike accept")
-            self.note(f"{sentence}; {remark.remedy}")
+        sentence = f"{where}: unlike the training clouds, {remark.sentence}; {remedy or remark.remedy}"
+        if self.refuses([remark]):
+            raise ValueError(f"{sentence}, or go on all the same with --unlike accept")
+        self.note(sentence)
 
     def split(self, dataset: Dataset, name: str) -> None:
         """Say in what most clouds of a split are unlike the training clouds; a few are looked at.
@@ -121,18 +133,10 @@ class CloudCheck:
         """
         if self.trained is None:
             return
-        looked = [self._remarks(cloud) for _, cloud in _some_clouds(dataset, _FEW)]
+        looked = [self.remarks(cloud) for _, cloud in some_clouds(dataset, _FEW)]
         for remark, times in most_common(looked):
-            sentence = (
-                f"{times} of {len(looked)} clouds of split {name!r} are unlike the training clouds: "
-                f"{remark.sentence}"
-            )
-            if remark.severe and self.unlike == "refuse":
-                raise ValueError(f"{sentence}; mend the data, or go on all the same with --unlike accept")
-            self.note(sentence)
-
-    def _remarks(self, cloud: PointCloud) -> list[Remark]:
-        return [] if self.trained is None else find_unlike(self.trained, cloud)
+            where = f"{times} of {len(looked)} clouds of split {name!r}"
+            self.tell(where, remark, remedy="see to the data")
 
 
 def most_common(looked: list[list[Remark]]) -> list[tuple[Remark, int]]:
@@ -143,7 +147,7 @@ def most_common(looked: list[list[Remark]]) -> list[tuple[Remark, int]]:
     return [(same[0], len(same)) for same in kinds.values() if len(same) > len(looked) / 2]
 
 
-def _some_clouds(dataset: Dataset, most: int) -> Iterator[tuple[str, PointCloud]]:
+def some_clouds(dataset: Dataset, most: int) -> Iterator[tuple[str, PointCloud]]:
     """Read some clouds of a split that can be read, spread evenly, each with its token."""
     count = len(dataset.tokens)
     for number in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist():
