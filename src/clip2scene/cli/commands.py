@@ -275,6 +275,7 @@ def doctor(
     costs: bool = True,
     json: Path | None = None,
     pictures: Path | None = None,
+    run: Path | None = None,
 ) -> None:
     """Check a data set before training: files, times, calibration, labels, costs. Exit code 1 for a fault.
 
@@ -296,6 +297,7 @@ def doctor(
         calibration=calibration,
         costs=costs,
         pictures=pictures,
+        run=run,
     )
     if json is not None:
         write_json(json, report_json(lines))

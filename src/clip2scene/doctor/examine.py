@@ -19,6 +19,7 @@ from clip2scene.datasets.checks import MissingLabelsError
 from clip2scene.datasets.label_subset import Chosen
 from clip2scene.distill.lift import LiftOptions, PairingOptions, lift_split
 from clip2scene.doctor.calibration import check_calibration
+from clip2scene.doctor.clouds import check_clouds, compare_with_run
 from clip2scene.doctor.overlays import draw_overlays
 from clip2scene.doctor.report import Line
 from clip2scene.doctor.samples import (
@@ -45,6 +46,7 @@ def examine(
     calibration: bool = True,
     costs: bool = True,
     pictures: Path | None = None,
+    run: Path | None = None,
 ) -> list[Line]:
     """Examine a data set; it is opened once.
 
@@ -56,6 +58,7 @@ def examine(
         calibration: Whether to compare clouds with images.
         costs: Whether to run the package's own image model on two samples, to measure time and disk.
         pictures: Folder for a picture of each camera of one sample, with the points that it sees.
+        run: A trained run, whose training clouds these clouds are compared with.
 
     Returns:
         The report.
@@ -75,7 +78,8 @@ def examine(
         measure_sample(dataset, number, pairing=pairing, velocity=velocities.get(number), align=calibration)
         for number in progress_bar(numbers, desc="looking", unit="sample")
     ]
-    lines += [*_files(measured, count), *_clouds(measured), *_cameras(measured)]
+    lines += [*_files(measured, count), *check_clouds(measured, dataset, numbers), *_cameras(measured)]
+    lines += [] if run is None else compare_with_run(dataset, run)
     lines += times
     lines += check_calibration(measured, places) if calibration else []
     lines += _labels(measured, dataset, numbers)
@@ -129,26 +133,6 @@ def _files(measured: Sequence[Measured], count: int) -> list[Line]:
         count, more = len({token for token, _ in faults}), len(faults) - 1
         text = f"{count} of {looked} looked at cannot be read whole: {faults[0][1]}"
         lines.append(Line("fault", "files", f"{text} (and {more} more like it)" if more else text))
-    return lines
-
-
-def _clouds(measured: Sequence[Measured]) -> list[Line]:
-    """Say how many points there are, and how far."""
-    read = [each for each in measured if each.num_points]
-    if not read:
-        return []
-    counts = np.array([each.num_points for each in read])
-    near, middle, far = np.median([each.ranges for each in read], axis=0)
-    text = f"{np.median(counts):.0f} points (median; {counts.min()} to {counts.max()}), all finite, "
-    text += f"range {near:.1f} to {far:.1f} m, half within {middle:.1f} m"
-    lines = [Line("ok", "clouds", text)]
-    is_room = any(view.depth is not None for each in read for view in each.views)
-    if far < (0.5 if is_room else 5) or far > 500:
-        lines.append(Line("note", "clouds", f"range {far:.1f} m is unusual: are the units metres?"))
-    poor = [each.token for each in read if each.num_points < 0.25 * np.median(counts)]
-    if poor:
-        text = f"{len(poor)} clouds have less than a quarter of the usual points, the first is {poor[0]}"
-        lines.append(Line("note", "clouds", text))
     return lines
 
 

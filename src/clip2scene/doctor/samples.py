@@ -15,6 +15,7 @@ from clip2scene.datasets.checks import is_cut
 from clip2scene.distill.lift import PairingOptions, find_pairs
 from clip2scene.doctor.edge_score import Velocity, score_image
 from clip2scene.doctor.lidar_edges import LidarEdges, find_lidar_edges
+from clip2scene.geometry.cloud_statistics import CloudStatistics, describe_cloud
 from clip2scene.geometry.depth import count_contradicted
 from clip2scene.types import Sample
 
@@ -56,6 +57,9 @@ class Measured:
         views: One for each image that could be read.
         labels: How often there is each train id.
         seconds: Spent on reading the cloud and all images.
+        statistics: Of its cloud; None where that could not be read.
+        camera_up: Where the upper edges of its images point on average, in the cloud's frame; of length 1
+            where all agree, None without cameras.
     """
 
     token: str
@@ -65,6 +69,8 @@ class Measured:
     views: tuple[CameraView, ...] = ()
     labels: Counter[int] = field(default_factory=Counter)
     seconds: float = 0.0
+    statistics: CloudStatistics | None = None
+    camera_up: tuple[float, float, float] | None = None
 
 
 def measure_sample(
@@ -101,7 +107,12 @@ def measure_sample(
     middle = positions.mean(0) if viewpoint is None else torch.tensor(viewpoint)
     near, half, far = np.percentile((positions - middle).norm(dim=1), [1, 50, 99]).tolist()
     labels = Counter[int]() if sample.labels is None else count_labels(sample.labels)
-    return Measured(token, tuple(faults), len(positions), (near, half, far), tuple(views), labels, seconds)
+    ranges, up = (near, half, far), None
+    if sample.cameras:
+        x, y, z = torch.stack([-each.camera_from_lidar[1, :3] for each in sample.cameras]).mean(0).tolist()
+        up = (x, y, z)
+    found = describe_cloud(sample.cloud, indoors=dataset.indoors)
+    return Measured(token, tuple(faults), len(positions), ranges, tuple(views), labels, seconds, found, up)
 
 
 def names_of_cameras(measured: Sequence[Measured]) -> list[str]:

@@ -75,13 +75,19 @@ def find_unlike(others: CloudSpread, cloud: PointCloud) -> list[Remark]:
         and beams; then those on points and intensity. None where the cloud is like the others.
     """
     found = describe_cloud(cloud, indoors=others.indoors)
-    remarks: list[Remark] = []
+    wrong = None
     if not _alike(others, found):
         wrong = _unit(others, found, cloud) or _frame(others, found) or _axes(others, found, cloud)
-        remarks += [wrong] if wrong else []
-    if not remarks:
-        remarks += [*_ground(others, found), *_ranges(others, found)]
-    return [*remarks, *_points(others, found), *_intensity(others, found)]
+    if wrong is None:
+        return compare_statistics(others, found)
+    return [wrong, *_points(others, found), *_intensity(others, found)]
+
+
+def compare_statistics(others: CloudSpread, found: CloudStatistics) -> list[Remark]:
+    """Say the same of a cloud of which there are statistics alone; unit and axes cannot be tried out then."""
+    frame = _frame(others, found)
+    geometry = [frame] if frame else [*_ground(others, found), *_ranges(others, found)]
+    return [*geometry, *_points(others, found), *_intensity(others, found)]
 
 
 def _alike(others: CloudSpread, found: CloudStatistics) -> bool:

@@ -50,7 +50,7 @@ def keep_statistics(folder: Path, dataset: Dataset) -> None:
     """
     if (folder / CLOUDS).exists():
         return
-    found = [describe_cloud(cloud, indoors=dataset.indoors) for _, cloud in some_clouds(dataset, _MOST)]
+    found = [describe_cloud(cloud, indoors=dataset.indoors) for cloud in _some_clouds(dataset, _MOST)]
     if found:
         write_json(folder / CLOUDS, CloudSpread.of(found, indoors=dataset.indoors).to_json())
 
@@ -133,22 +133,28 @@ class CloudCheck:
         """
         if self.trained is None:
             return
-        looked = [self.remarks(cloud) for _, cloud in some_clouds(dataset, _FEW)]
-        for remark, times in most_common(looked):
-            where = f"{times} of {len(looked)} clouds of split {name!r}"
-            self.tell(where, remark, remedy="see to the data")
+        remarks, count = compare_split(self.trained, dataset)
+        for remark, times in remarks:
+            self.tell(f"{times} of {count} clouds of split {name!r}", remark, remedy="see to the data")
 
 
-def most_common(looked: list[list[Remark]]) -> list[tuple[Remark, int]]:
-    """Pick the remarks that hold for more than half of some clouds: the first of each kind, and how often."""
+def compare_split(trained: CloudSpread, dataset: Dataset) -> tuple[list[tuple[Remark, int]], int]:
+    """Compare a few clouds of a split with others.
+
+    Returns:
+        The remarks that hold for more than half of them: the first of each kind, and how often; and how many
+        clouds were looked at.
+    """
+    looked = [find_unlike(trained, cloud) for cloud in _some_clouds(dataset, _FEW)]
     kinds: dict[str, list[Remark]] = {}
     for remark in (each for remarks in looked for each in remarks):
         kinds.setdefault(remark.kind, []).append(remark)
-    return [(same[0], len(same)) for same in kinds.values() if len(same) > len(looked) / 2]
+    common = [(same[0], len(same)) for same in kinds.values() if len(same) > len(looked) / 2]
+    return common, len(looked)
 
 
-def some_clouds(dataset: Dataset, most: int) -> Iterator[tuple[str, PointCloud]]:
-    """Read some clouds of a split that can be read, spread evenly, each with its token."""
+def _some_clouds(dataset: Dataset, most: int) -> Iterator[PointCloud]:
+    """Read some clouds of a split that can be read, spread evenly."""
     count = len(dataset.tokens)
     for number in np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist():
         try:
@@ -156,4 +162,4 @@ def some_clouds(dataset: Dataset, most: int) -> Iterator[tuple[str, PointCloud]]
         except ValueError:
             continue
         if len(cloud) and cloud.positions.isfinite().all():
-            yield dataset.tokens[number], cloud
+            yield cloud
