@@ -38,6 +38,21 @@ def test_las_is_read_and_refused_where_it_is_cut(tmp_path, suffix):
             read_cloud(tmp_path / f"cut{suffix}")
 
 
+def test_a_table_of_more_chunks_than_points_is_refused_before_room_is_made(tmp_path):
+    write_las(tmp_path / "a.laz", XYZ.astype(np.float64), [0.0, 0, 0])
+    content = bytearray((tmp_path / "a.laz").read_bytes())
+    start = int.from_bytes(content[96:100], "little")
+    table = int.from_bytes(content[start : start + 8], "little")
+    content[table + 4 : table + 8] = b"\xff\xff\xff\x7f"
+    write(tmp_path / "a.laz", bytes(content))
+    with pytest.raises(ValueError, match="2147483647 chunks of 3 points"):
+        read_cloud(tmp_path / "a.laz")
+    content[start : start + 8] = (1 << 40).to_bytes(8, "little")
+    write(tmp_path / "a.laz", bytes(content))
+    with pytest.raises(ValueError, match="its table of chunks is not in the file"):
+        read_cloud(tmp_path / "a.laz")
+
+
 @pytest.mark.parametrize("suffix", [".las", ".laz"])
 def test_las_in_a_maps_frame_is_moved_and_keeps_its_precision(tmp_path, suffix):
     positions = XYZ + np.array([5e5, 5e6, 300.0])

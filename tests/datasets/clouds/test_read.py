@@ -195,6 +195,7 @@ def test_coordinates_that_are_not_finite_are_counted(tmp_path, value):
             b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\nfoo\n",
             "no number",
         ),
+        ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 1\nproperty\nend_header\n1\n", "is no property"),
         ("a.pcd", b"VERSION 0.7\n", "not a PCD"),
         ("a.pcd", pcd("binary_compressed", b"1234"), "do not unpack to the 48 of 3 points"),
         ("a.pcd", pcd("binary_compressed", struct.pack("<II", 4, 48) + b"1234"), "do not unpack to the 48"),

@@ -65,6 +65,7 @@ def test_columns_can_be_named(tmp_path):
         ("a.txt", "1 2\n3 4\n", "have 2 numbers, expected x, y and z"),
         ("a.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no x y z|holds no points|is no number"),
         ("a.ptx", "2\n1\n0 0 0\n", "expected the 10 lines before a scan"),
+        ("a.ptx", "1\n1\n" + 6 * "0 0 0\n" + "\n1 2 3\n", "expected the 10 lines before a scan"),
     ],
 )
 def test_text_that_is_no_cloud_is_refused_by_its_line(tmp_path, name, text, fault):

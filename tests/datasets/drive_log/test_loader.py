@@ -100,10 +100,16 @@ def test_counts_become_intensities_between_0_and_1(log):
     counted = points(0)
     counted[:, 3] = np.arange(50) * 4
     np.save(log / "lidar" / "a.npy", counted)
-    with pytest.raises(ValueError, match="an intensity of 196, expected at most 1; say which"):
+    with pytest.raises(ValueError, match=r"up to 196, 49 of 50 above the 1 that the calibration\.json"):
         DriveLog(log)[0]
     write(log, "calibration.json", calibration(intensity_max=200))
     assert torch.allclose(DriveLog(log)[0].cloud.features[:, 0], torch.arange(50) * 4 / 200)
+
+
+def test_a_cloud_in_a_maps_frame_does_not_fit_the_cameras_of_a_log(log):
+    np.save(log / "lidar" / "a.npy", points(0).astype(np.float64) + [5e5, 5e6, 0, 0])
+    with pytest.raises(ValueError, match=r"a\.npy lies far from its origin.*a map's"):
+        DriveLog(log)[0]
 
 
 def test_splits_are_the_users_own_and_other_clouds_are_earlier_sweeps(log):

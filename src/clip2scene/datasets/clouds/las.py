@@ -35,6 +35,8 @@ def read_las(path: Path) -> Table:
             room = path.stat().st_size - header.offset_to_point_data
             if header.point_count * least > room:  # decompressors go on beyond the end
                 raise ValueError(f"truncated: {header.point_count} points in {room} bytes")
+            if packed:
+                _check_chunks(path, header.offset_to_point_data, header.point_count)
             content = reader.read()
             columns = {axis: np.asarray(getattr(content, axis), dtype=np.float64) for axis in "xyz"}
             known = set(content.point_format.dimension_names)
@@ -58,6 +60,23 @@ def read_las(path: Path) -> Table:
             "the cloud as .npy"
         )
     return Table(columns, (f"its points lie outside of {box}; they are taken as they are",))
+
+
+def _check_chunks(path: Path, start: int, points: int) -> None:
+    """Refuse a table of more chunks than points; decompressors make room for all, and end the program."""
+    with path.open("rb") as file:
+        file.seek(start)
+        (place,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+        size = path.stat().st_size
+        if place == -1:  # written last, where a stream could not be wound back
+            file.seek(size - 8)
+            (place,) = struct.unpack("<q", file.read(8))
+        if not start < place <= size - 8:
+            raise ValueError("truncated: its table of chunks is not in the file")
+        file.seek(place)
+        _, chunks = struct.unpack("<II", file.read(8))
+    if chunks > points:
+        raise ValueError(f"broken: {chunks} chunks of {points} points")
 
 
 def _check_las(path: Path) -> None:

@@ -72,8 +72,9 @@ def _read_header(path: Path, lines: Sequence[str]) -> tuple[str, list[_Element],
                 raise ValueError(f"{path} has a broken header: {line!r} is no element; restore it")
             elements.append(_Element(words[1], int(words[2])))
         elif words[:1] == ["property"]:
-            kinds = tuple(words[2:-1]) if words[1:2] == ["list"] else tuple(words[1:-1])
-            if not elements or len(kinds) != 1 + (words[1] == "list") or not set(kinds) <= set(_TYPES):
+            is_list = words[1:2] == ["list"]
+            kinds = tuple(words[2:-1]) if is_list else tuple(words[1:-1])
+            if not elements or len(kinds) != 1 + is_list or not set(kinds) <= set(_TYPES):
                 raise ValueError(f"{path} has a broken header: {line!r} is no property; restore it")
             elements[-1].fields.append((words[-1], tuple(_TYPES[kind] for kind in kinds)))
     if form not in _ORDERS:

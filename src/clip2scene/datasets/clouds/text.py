@@ -87,7 +87,7 @@ def read_ptx(path: Path) -> Table:
     while start < len(lines):
         head = lines[start : start + 10]
         counts = [int(line) for line in head[:2] if re.fullmatch("[0-9]{1,9}", line)]
-        if len(head) < 10 or len(counts) < 2:
+        if len(head) < 10 or not all(head) or len(counts) < 2:
             raise ValueError(
                 f"{path}, line {start + 1}: expected the 10 lines before a scan, which begin with its "
                 "columns and rows; restore it"
