@@ -1,5 +1,9 @@
+import fcntl
 import os
 import stat
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from clip2scene import io
 from clip2scene.io import (
     fingerprint,
     hash_files,
@@ -74,6 +79,81 @@ def test_a_written_file_can_be_read_by_those_the_umask_allows(tmp_path):
         assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
     finally:
         assert os.umask(before) == 0o027
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(tmp_path, monkeypatch):
+    old = time.time() - 3600
+    names = ("dead.json", "living.json", "young.json")
+    dead, living, young = (tmp_path / f".partial-{name}" for name in names)
+    for path in (dead, living, young):
+        path.write_text("half")
+    os.utime(dead, (old, old))
+    os.utime(living, (old, old))
+    with living.open() as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        write_json(tmp_path / "a.json", 1)
+        assert {path.name for path in tmp_path.iterdir()} == {"a.json", living.name, young.name}
+    monkeypatch.setattr(io, "_cleared", set())
+    with write_atomically(tmp_path / "b.json") as temporary:
+        os.utime(temporary, (old, old))
+        monkeypatch.setattr(io, "_cleared", set())
+        write_json(tmp_path / "a.json", 2)  # another writer leaves ours alone
+        temporary.write_text("3")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", "b.json", young.name}
+    for days in (0, 2):
+        folder = tmp_path / f".partial-new-{days}"
+        (folder / "deep").mkdir(parents=True)
+        os.utime(folder, (time.time() - days * 86400,) * 2)
+    with new_folder(tmp_path / "new"):
+        assert (tmp_path / ".partial-new-0").exists() and not (tmp_path / ".partial-new-2").exists()
+
+
+def test_the_folder_is_flushed_after_the_new_name(tmp_path, monkeypatch):
+    done, replace, fsync = [], os.replace, os.fsync
+    monkeypatch.setattr(os, "replace", lambda *paths: done.append("replace") or replace(*paths))
+    monkeypatch.setattr(
+        os, "fsync", lambda file: done.append(stat.S_ISDIR(os.fstat(file).st_mode)) or fsync(file)
+    )
+    write_json(tmp_path / "a.json", 1)
+    assert done == [False, "replace", True]
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+import torch
+from clip2scene.io import save_checksummed, write_atomically, write_json
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+def arrays(path):
+    with write_atomically(path) as temporary:
+        np.savez(temporary, a=np.zeros(9999))
+for name, write in {
+    "a.json": lambda path: write_json(path, [1] * 9999),
+    "a.safetensors": lambda path: save_checksummed(path, {"a": torch.zeros(9999)}),
+    "a.npz": arrays,
+}.items():
+    try:
+        write(Path(sys.argv[1]) / name)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path):
+    for name in ("a.json", "a.safetensors", "a.npz"):
+        (tmp_path / name).write_text("old")
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    lines = ended.stdout.splitlines()
+    assert len(lines) == 3
+    for name, line in zip(("a.json", "a.safetensors", "a.npz"), lines, strict=True):
+        assert line.startswith(f"{tmp_path / name} cannot be written: the disk is full")
+        assert (tmp_path / name).read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_json_comes_back_as_it_was_written(tmp_path):

@@ -24,3 +24,20 @@ def test_progress_is_read_from_a_log_that_is_being_written(tiny_recipe, tmp_path
     (tmp_path / "log.jsonl").write_text("\n".join(lines) + '\n{"step": 10')
     assert job.steps_done() == 100
     assert job.minutes() == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"step": 5, "lo{"step": 6, "seconds": 1.0}',
+        "{}",
+        '{"step": null, "seconds": "a"}',
+        "[" * 9999,
+        "\xff",
+    ],
+)
+def test_a_line_of_a_log_that_a_full_disk_spoilt_is_stepped_over(tiny_recipe, tmp_path, bad):
+    job = jobs.Job("a", tiny_recipe, tmp_path, tmp_path, tmp_path, None, "cpu")
+    lines = ['{"step": 4, "seconds": 60.0}', bad, '{"step": 7, "seconds": 60.0}']
+    (tmp_path / "log.jsonl").write_bytes("\n".join([*lines, ""]).encode("latin1"))
+    assert (job.steps_done(), job.minutes()) == (7, 2.0)

@@ -149,6 +149,14 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, value):
     assert not list(tmp_path.iterdir())
 
 
+def test_equal_checkpoints_are_equal_bytes(tmp_path):
+    files = set()
+    for number in range(12):  # its writer puts the header's texts in random order
+        save_checkpoint(tmp_path / f"{number}.safetensors", small())
+        files.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(files) == 1
+
+
 def damage_cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 

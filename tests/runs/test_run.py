@@ -130,6 +130,15 @@ def test_samples_that_were_trained_on_are_noted_once_under_the_hash_of_their_poi
     assert run.subset == subset
 
 
+def test_a_last_line_without_its_end_is_cut_off(tiny_run, tmp_path):
+    run = replace(open_run(tiny_run), folder=tmp_path)
+    run.mend_log()
+    for content, left in {b"": b"", b'{"a"': b"", b'{"a": 1}\n{"b"': b'{"a": 1}\n', b"x\n": b"x\n"}.items():
+        (tmp_path / "log.jsonl").write_bytes(content)
+        run.mend_log()
+        assert (tmp_path / "log.jsonl").read_bytes() == left
+
+
 def test_the_log_grows_by_a_line_a_step(tmp_path):
     run = make_run(tmp_path)
     run.log(step=1, loss=0.5)

@@ -70,8 +70,17 @@ def _whole_lines(path: Path, *, last_bytes: int | None = None) -> list[dict[str,
     with path.open("rb") as file:
         if last_bytes is not None:
             file.seek(max(0, path.stat().st_size - last_bytes))
-        lines = file.read().decode().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        lines = file.read().decode(errors="replace").splitlines()
+    return [found for found in map(_parse_line, lines) if found is not None]
+
+
+def _parse_line(line: str) -> dict[str, Any] | None:
+    """Read a line of a log: its step and seconds are numbers; None if it was cut, or two run into one."""
+    try:
+        found = json.loads(line)
+        return found if math.isfinite(found["seconds"]) and int(found["step"]) >= 0 else None
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return None
 
 
 def check_jobs(jobs: Sequence[Job]) -> str | None:

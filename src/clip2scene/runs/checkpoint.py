@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clip2scene.io import fingerprint, write_atomically
+from clip2scene.io import fingerprint, sort_header, write_atomically
 
 FORMAT = 1
 _KEY = "clip2scene"
@@ -78,6 +78,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         raise ValueError(f"{path} was not written: config and provenance must fit JSON ({error})") from None
     with write_atomically(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: text, "sha256": _seal(text, tensors)})
+        sort_header(temporary)
         _keep_previous(path)
 
 
@@ -157,7 +158,7 @@ def _keep_previous(path: Path) -> None:
         _header(path)
     except ValueError:
         return
-    second = path.with_name(f".previous-{os.getpid()}{path.suffix}")
+    second = path.with_name(f".previous-{path.name}")  # one name: what a kill leaves is removed by the next
     second.unlink(missing_ok=True)
     try:
         os.link(path, second)

@@ -32,7 +32,7 @@ from clip2scene.classes.mapping import ClassMapping, map_classes
 from clip2scene.config import Recipe, from_dict
 from clip2scene.datasets.label_subset import LabelMask, Subset
 from clip2scene.distill.lifted import hash_clouds
-from clip2scene.io import read_json, write_atomically, write_json
+from clip2scene.io import read_json, telling_of_a_full_disk, write_atomically, write_json
 from clip2scene.runs.checkpoint import load_checkpoint, load_weights
 from clip2scene.runs.folder import LABELS, LABELS_USED, WORDS
 from clip2scene.runs.sources import Sources
@@ -170,9 +170,23 @@ class Run:
             write_json(self.folder / LABELS, labels | {LABELS_USED: used})
 
     def log(self, **values: float | int) -> None:
-        """Append a line to the log: the step, the loss and its terms, seconds."""
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        """Append a line to the log: the step, the loss and its terms, seconds.
+
+        Raises:
+            ValueError: If the disk is full.
+        """
+        path = self.folder / "log.jsonl"
+        with telling_of_a_full_disk(path), path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(values) + "\n")
+
+    def mend_log(self) -> None:
+        """Cut off a last line of the log that a full disk or a kill has left without its end."""
+        path = self.folder / "log.jsonl"
+        if not path.exists():
+            return
+        with path.open("r+b") as log:
+            whole = log.read().rfind(b"\n") + 1
+            log.truncate(whole)
 
 
 def open_run(folder: Path) -> Run:

@@ -251,6 +251,7 @@ def train(
     workers = _readers(device) if workers is None else workers
     torch.manual_seed(recipe.seed)
     state, anchor, prompts = resume(run, device), _anchor(run, device), run.prompts.to(device)
+    run.mend_log()
     self_train = partial(_self_train, state, prompts)
     if held_out and state.step:  # an interrupted call may not have scored its last checkpoint
         keep_best(run, held_out, state)

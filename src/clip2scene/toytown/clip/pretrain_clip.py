@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from clip2scene.io import write_atomically
+from clip2scene.io import sort_header, write_atomically
 from clip2scene.parallel import progress_bar
 from clip2scene.teacher.clip.load import Clip, clip_of_resnet, save_clip
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
@@ -167,6 +167,7 @@ class ClipTraining:
         contiguous = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
         with write_atomically(out / PROGRESS) as temporary:
             save_file(contiguous, temporary, metadata={"step": str(step), "settings": self.settings})
+            sort_header(temporary)
         save_clip(self.clip, self.tokenizer, out)
 
     def resume(self, out: Path) -> int:
