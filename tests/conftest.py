@@ -1,6 +1,7 @@
 """What all tests share: shapes checked at run time, and the folder of real data."""
 
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="clip2scene-tests-")  # a user's key is left alone
 install_import_hook("clip2scene", "beartype.beartype")
 torch.set_float32_matmul_precision("medium")
 

@@ -108,6 +108,19 @@ def prompt_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
     return evaluation_classes(data, folder) if data.words == "own" else CLASS_SETS[data.words]
 
 
+def require_classes(classes: ClassSet, root: Path) -> None:
+    """Refuse a list of one class: every point would be right.
+
+    Raises:
+        ValueError: If there are fewer than two.
+    """
+    if len(classes) < 2:
+        raise ValueError(
+            f"{root} has one class alone, {', '.join(classes.classes)}, so every point would be right; list "
+            "another, such as one for everything else"
+        )
+
+
 def keep_own_files(data: DataConfig, root: Path, run: Path) -> None:
     """Copy a drive log's classes and calibration into a run's folder, to use the run when the data are gone.
 
@@ -412,6 +425,7 @@ def open_experiment(recipe: Recipe, data_root: Path, teacher_weights: str | None
     data, root = recipe.data, Path(data_root)
     dataset = open_dataset(data, root, split="train", need_images=label_free)
     classes = prompt_classes(data, root)
+    require_classes(classes, root)
     space = open_text_space(recipe.teacher, teacher_weights, classes)
     prompts = build_prompts(recipe.teacher, space, classes, partly=data.words != "own")
     teacher = build_teacher(recipe.teacher, space, prompts, dataset) if label_free else None

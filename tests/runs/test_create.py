@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -142,3 +143,22 @@ def test_another_start_does_not_resume_a_run(tuned, start, tiny_toytown, tmp_pat
             create_or_resume(tuned, data_root=tiny_toytown, out=tmp_path, start=other)
     elsewhere = replace(start, origin=tmp_path / "moved")  # the same weights, wherever they lie
     create_or_resume(tuned, data_root=tiny_toytown, out=tmp_path, start=elsewhere)
+
+
+@pytest.mark.parametrize("kind", ["samples/LIDAR_TOP/*.bin", "samples/CAM_FRONT/*", "sweeps/LIDAR_TOP/*.bin"])
+def test_a_run_whose_clouds_or_images_were_mended_since_is_not_called_trained(
+    kind, tiny_recipe, tiny_toytown, tmp_path
+):
+    town, out = shutil.copytree(tiny_toytown, tmp_path / "town"), tmp_path / "run"
+    run, _ = create_or_resume(tiny_recipe, data_root=town, out=out)
+    create_or_resume(tiny_recipe, data_root=town, out=out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    path = next(town.glob(kind))
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(
+        ValueError, match="trained on other clouds, images or tables .*nothing was done; give"
+    ):
+        create_or_resume(tiny_recipe, data_root=town, out=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    replace(run.sources, inputs="").write(out)  # runs of earlier versions do not know
+    create_or_resume(tiny_recipe, data_root=town, out=out)

@@ -76,6 +76,26 @@ def test_weights_to_begin_with_that_cannot_be_read_are_named(tiny_run, tmp_path,
         initial_student(run)
 
 
+def test_other_weights_than_those_begun_with_are_refused(tiny_run, tmp_path):
+    start = init_weights_of(tiny_run)
+    run = replace(open_run(tiny_run), folder=tmp_path)
+    run = replace(run, sources=replace(run.sources, init=start.about()))
+    backbone = {name: each for name, each in start.weights.items() if name.startswith("backbone.")}
+    save_file(backbone, tmp_path / "start.safetensors")  # the text head would be random
+    with pytest.raises(ValueError, match=r"start\.safetensors holds other weights than the run began with"):
+        initial_student(run)
+
+
+def test_weights_that_are_not_finite_begin_nothing():
+    student = make_student()
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    weights = init_parts(make_student(seed=1).state_dict(), words=True)
+    weights["head.bias"] = weights["head.bias"] * float("nan")
+    with pytest.raises(ValueError, match="not finite in 1 tensors .such as head.bias"):
+        load_init(student, weights)
+    assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
+
+
 def test_what_is_not_given_stays_as_it_is():
     student, other = make_student(num_classes=2), make_student(seed=1)
     before = student.classifier.weight.detach().clone()

@@ -9,9 +9,14 @@ from clip2scene.build import SMALL_CLIP
 from clip2scene.config import Recipe, TuningConfig
 from clip2scene.datasets.label_subset import choose
 from clip2scene.distill.lifted import LiftedSample, hash_points, save_lifted
+from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
+from clip2scene.runs.checkpoint import load_checkpoint, save_checkpoint
+from clip2scene.runs.init_weights import init_weights_of
 from clip2scene.runs.run import Run, load_prompts, open_run, save_prompts
 from clip2scene.runs.sources import Sources
+from clip2scene.runs.trust import trust_run
 from clip2scene.types import PointCloud, Prompts
 
 PROMPTS = Prompts(("car", "tree"), ("bush", "car", "tree"), torch.tensor([1, 0, 1]), torch.eye(3))
@@ -59,6 +64,7 @@ def test_damaged_prompts_are_refused(tmp_path, name, damage):
 def test_a_text_space_that_has_changed_since_is_refused(copy, tmp_path):
     clip = shutil.copytree(SMALL_CLIP, tmp_path / "clip")
     write_json(copy / "sources.json", read_json(copy / "sources.json") | {"teacher_weights": str(clip)})
+    trust_run(copy)
     run = open_run(copy)
     assert run.text_space().unknown_words("car") == []
     (clip / "note.txt").write_text("fine-tuned since")
@@ -145,3 +151,35 @@ def test_the_log_grows_by_a_line_a_step(tmp_path):
     run.log(step=2, loss=0.25)
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_student_that_is_not_finite_is_refused_wherever_it_is_used(copy, tiny_toytown, value):
+    path = copy / "checkpoint.safetensors"
+    found = load_checkpoint(path)
+    found.model["backbone.stem.conv.weight"].view(-1)[3] = value
+    (copy / "checkpoint.previous.safetensors").unlink(missing_ok=True)
+    save_checkpoint(path, found)
+    doors = [
+        lambda: open_run(copy).student(),
+        lambda: Segmenter.load(copy),
+        lambda: init_weights_of(copy),
+        lambda: evaluate(copy, data_root=tiny_toytown),
+    ]
+    for door in doors:
+        with pytest.raises(ValueError, match="checkpoint.safetensors holds numbers that are not finite"):
+            door()
+
+
+def test_a_recipe_that_asks_for_a_huge_network_is_refused_before_it_is_made(copy):
+    run = open_run(copy)
+    huge = replace(run, recipe=replace(run.recipe, student=replace(run.recipe.student, width=1e6)))
+    with pytest.raises(ValueError, match="do not fit this Embedder"):
+        huge.student()
+
+
+def test_classes_that_the_recipe_does_not_have_are_named(copy):
+    run = open_run(copy)
+    other = replace(run, prompts=replace(run.prompts, classes=("spaceship", *run.prompts.classes[1:])))
+    with pytest.raises(ValueError, match=r"prompts.json names the class 'spaceship'"):
+        _ = other.class_mapping

@@ -53,6 +53,7 @@ COMMANDS = {
             "clip2scene.experiments.ablation:ablate",
         ),
     ),
+    "trust-run": Command("clip2scene.runs.trust:trust_run", say=lambda said, **_: said, positional=("run",)),
     "rank-scenes": Command("clip2scene.inference.rank_scenes:rank", say=_say_ranking, positional=("run",)),
     "evaluate-point-clip": Command(
         f"{_HERE}:evaluate_point_clip",

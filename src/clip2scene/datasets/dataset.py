@@ -96,7 +96,7 @@ class Dataset(Samples, Protocol):
         """Return where the class map of a camera's image is looked for: a PNG, as a 2D segmenter wrote it."""
 
     def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
-        """List the small files that pseudo-labels depend on, of all splits: tables, poses, calibrations.
+        """List the files that pseudo-labels depend on, of all splits: tables, poses, clouds, images.
 
         Args:
             labels: Whether those of true labels are among them.
@@ -106,21 +106,28 @@ class Dataset(Samples, Protocol):
 
 @dataclass(frozen=True)
 class InputPatterns:
-    """Where a layout keeps the small files that pseudo-labels depend on, as patterns below its root.
+    """Where a layout keeps the files that pseudo-labels depend on, as patterns below its root.
 
     Attributes:
         tables: Calibration, poses, times and splits.
+        sensors: Clouds and images.
         labels: True labels of points.
         class_maps: What a 2D segmenter wrote.
     """
 
     tables: tuple[str, ...]
+    sensors: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     class_maps: tuple[str, ...] = ("semantic_maps/*/*.png",)
 
     def find(self, root: Path, *, labels: bool, class_maps: bool) -> list[Path]:
         """List the files that are there, in order; arguments as for :meth:`Dataset.input_files`."""
-        patterns = [*self.tables, *(self.labels if labels else ()), *(self.class_maps if class_maps else ())]
+        patterns = [
+            *self.tables,
+            *self.sensors,
+            *(self.labels if labels else ()),
+            *(self.class_maps if class_maps else ()),
+        ]
         return sorted({path for pattern in patterns for path in root.glob(pattern)})
 
 

@@ -198,6 +198,7 @@ def evaluate_point_clip(
         ValueError: If the data or the model cannot be read, or the split has no labels.
     """
     classes = build.evaluation_classes(data, data_root)
+    build.require_classes(classes, data_root)
     dataset = build.open_dataset(data, data_root, split=split, labels=True, sweeps=1)
     clip = load_clip(teacher_weights or build.SMALL_CLIP)
     prompts = build.build_prompts(teacher, clip, classes)

@@ -26,10 +26,11 @@ from clip2scene.experiments.jobs import SPLIT, Job, check_jobs
 from clip2scene.experiments.provenance import Provenance, describe_machine, listed, today
 from clip2scene.experiments.report import write_report
 from clip2scene.experiments.results import Results, Row, RunResult
-from clip2scene.io import read_json, write_json
+from clip2scene.io import write_json
 from clip2scene.parallel import ProgressBar, check_device, file_lock, progress_bar, run_isolated
 from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.folder import LOCK
+from clip2scene.runs.run_files import read_run_json
 from clip2scene.training.train import pretrain
 
 
@@ -256,8 +257,8 @@ class _Runner:
 
     def _result(self, job: Job) -> RunResult:
         if job not in self.failures and job.is_done:
-            minutes = read_json(job.folder / "done.json")["minutes"]
-            metrics = read_json(job.folder / "metrics.json")
+            minutes = read_run_json(job.folder / "done.json")["minutes"]
+            metrics = read_run_json(job.folder / "metrics.json")
             return RunResult(job.variant, job.recipe.seed, metrics, math.nan if minutes is None else minutes)
         failure = self.failures.get(job, "")
         for path in (self.out, job.data_root):  # the table is for others, who have no use for our paths
@@ -276,7 +277,7 @@ class _Runner:
 
     def _facts(self) -> dict[str, str]:
         """Say how the table was made, without a path of the machine."""
-        done = [read_json(job.folder / "done.json") for job in self.jobs if job.is_done]
+        done = [read_run_json(job.folder / "done.json") for job in self.jobs if job.is_done]
         facts = self.provenance.describe()
         facts["data"] = f"{self.jobs[0].data_root.resolve().name}, evaluated on split {SPLIT}"
         facts["seeds"] = listed(job.recipe.seed for job in self.jobs)

@@ -11,8 +11,8 @@ from typing import Any
 from clip2scene import build
 from clip2scene.config import Recipe
 from clip2scene.datasets.label_subset import Chosen
-from clip2scene.io import read_json
 from clip2scene.runs.folder import check_folder, clear_half_started
+from clip2scene.runs.run_files import read_run_json
 
 SPLIT = "val"
 """What runs are evaluated on."""
@@ -48,7 +48,7 @@ class Job:
         """Whether the run has been trained and evaluated."""
         metrics = self.folder / "metrics.json"
         marked = (self.folder / "done.json").exists() and metrics.exists()
-        return marked and read_json(metrics)["split"] == SPLIT
+        return marked and read_run_json(metrics)["split"] == SPLIT
 
     def steps_done(self) -> int:
         """Count the optimiser steps that the run has taken, 0..``recipe.steps``."""

@@ -24,9 +24,9 @@ from clip2scene.experiments.ablation import AblationTable, Variant, ablate
 from clip2scene.experiments.efficiency_report import SCRATCH, Cell, write_efficiency
 from clip2scene.experiments.jobs import SPLIT, Job, check_data
 from clip2scene.experiments.variants import contrasting, full
-from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
 from clip2scene.runs.init_weights import init_weights_of
+from clip2scene.runs.run_files import read_run_json
 from clip2scene.training.train import finetune
 
 PROBE = "linear probe"
@@ -219,7 +219,7 @@ def read_cells(out: Path, methods: Sequence[str], amounts: Sequence[str], seeds:
             for seed in seeds:
                 run = out / table / "runs" / Variant(method, Recipe(method)).folder / f"seed-{seed}"
                 if (run / "done.json").exists():
-                    labels = read_json(run / "labels.json") if amount != "none" else {}
-                    done, metrics = read_json(run / "done.json"), read_json(run / "metrics.json")
+                    labels = read_run_json(run / "labels.json") if amount != "none" else {}
+                    done, metrics = read_run_json(run / "done.json"), read_run_json(run / "metrics.json")
                     cells.append(Cell(method, amount, seed, metrics, done, labels))
     return cells

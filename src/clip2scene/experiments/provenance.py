@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from clip2scene.io import read_json, write_json
+from clip2scene.io import write_json
 from clip2scene.parallel import count_cores
+from clip2scene.runs.run_files import read_run_json
 
 
 class Provenance:
@@ -28,7 +29,7 @@ class Provenance:
         self.path = path
         self.worked = True
         self.began = time.perf_counter()
-        self.earlier: list[dict[str, Any]] = read_json(path) if path.exists() else []
+        self.earlier: list[dict[str, Any]] = read_run_json(path) if path.exists() else []
         self.this = {"command": shown_command(sys.argv), "workers": workers, "date": today()}
 
     def all(self) -> list[dict[str, Any]]:

@@ -74,6 +74,11 @@ def predict(
         return values.cpu() if superpoints is None else average_within(superpoints, values.cpu())
 
     name_logits = vote(student.compare(hidden, prompts.embeddings.to(device)))
+    if not name_logits.isfinite().all():
+        raise ValueError(
+            "the student's logits are not finite; its features should be in the unit that it was trained on, "
+            "and its weights whole: restore them, or train anew"
+        )
     return Prediction(
         prompts.best_name(name_logits),
         None if student.classifier is None else vote(student.classifier(hidden)),

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clip2scene.io import fingerprint, sort_header, write_atomically
+from clip2scene.io import fingerprint, in_a_sentence, sort_header, write_atomically
 
 FORMAT = 1
 _KEY = "clip2scene"
@@ -123,15 +123,35 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path 
         source: Where they come from, for the message.
 
     Raises:
-        ValueError: If names or shapes differ; the module is unchanged then.
+        ValueError: If names or shapes differ, or a number is not finite; the module is unchanged then.
     """
+    check_fit(module, weights, source)
+    require_finite(weights, source)
+    module.load_state_dict(dict(weights))
+
+
+def check_fit(module: nn.Module, weights: Mapping[str, Tensor], source: Path | str) -> None:
+    """Refuse weights of another network; arguments as :func:`load_weights` takes them."""
     misfit = describe_misfit(module.state_dict(), weights)
     if misfit:
         raise ValueError(
             f"the weights in {source} do not fit this {type(module).__name__}: tensors {misfit}; "
             "build the network with the config the weights were saved with"
         )
-    module.load_state_dict(dict(weights))
+
+
+def require_finite(weights: Mapping[str, Tensor], source: Path | str) -> None:
+    """Refuse numbers that are NaN or infinite: they would be passed on as results.
+
+    Raises:
+        ValueError: If there is one; the message names ``source`` and a tensor.
+    """
+    bad = [name for name, each in weights.items() if not each.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"{source} holds numbers that are not finite in {len(bad)} tensors (such as {bad[0]}); restore "
+            "it, or train anew"
+        )
 
 
 def describe_misfit(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
@@ -187,8 +207,11 @@ def _header(path: Path) -> dict[str, str]:
 
 def _read(path: Path) -> Checkpoint:
     header = _header(path)
-    with safe_open(path, framework="pt") as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    try:
+        with safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged ({in_a_sentence(error)}); take another or train anew") from None
     if _seal(header[_KEY], tensors) != header["sha256"]:
         raise ValueError(f"{path} is damaged: its content is not what was saved; take another or train anew")
     content = json.loads(header[_KEY])

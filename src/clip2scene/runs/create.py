@@ -22,10 +22,11 @@ from clip2scene.runs.folder import (
     resolve_weights,
 )
 from clip2scene.runs.init_weights import InitWeights, initial_student
-from clip2scene.runs.reopen import reopen
+from clip2scene.runs.reopen import reopen, stamp_inputs
 from clip2scene.runs.run import Run, open_run, save_prompts
 from clip2scene.runs.sources import Sources
 from clip2scene.runs.training_clouds import CLOUDS, keep_statistics
+from clip2scene.runs.trust import with_seal
 from clip2scene.teacher.text_table import TextTable
 
 
@@ -51,7 +52,8 @@ def create_or_resume(
 
     Raises:
         ValueError: If the folder holds something else, or a run of another recipe, teacher or data set, with
-            other initial weights or other labels; or if the data, the teacher or the weights are unfit.
+            other initial weights or other labels, or of files that have changed since; or if the data, the
+            teacher or the weights are unfit.
     """
     if not check_folder(out, recipe, data_root=data_root, teacher_weights=teacher_weights):
         return _create(recipe, Path(data_root), out, teacher_weights, start)
@@ -63,6 +65,12 @@ def create_or_resume(
         )
     subset = run.subset
     experiment = reopen(run, data_root, split="train", labels=False if subset is None else subset.tokens)
+    if run.sources.inputs not in ("", stamp_inputs(experiment)):
+        raise ValueError(
+            f"{out} was trained on other clouds, images or tables than lie in {data_root} now: files were "
+            f"changed, added or removed since, so nothing was done; give another --out, or delete {out}, to "
+            "train on these; if they were only copied, take 'inputs' out of its sources.json"
+        )
     keep_statistics(out, experiment.dataset)  # runs of earlier versions have none
     return run, experiment
 
@@ -108,6 +116,7 @@ def _sources_of(
     else:
         teacher_hash = build.hash_teacher(teacher_weights)
     sources = Sources(
+        inputs=stamp_inputs(experiment),
         teacher_weights=resolve_weights(teacher_weights),
         data_root=str(experiment.data_root.resolve()),
         num_samples=len(experiment.dataset.tokens),
@@ -117,6 +126,8 @@ def _sources_of(
         init=None if start is None else start.about(),
         versions=versions(),
     )
+    if sources.teacher_weights is not None:
+        sources = with_seal(sources)
     if backbone is None:
         return sources
     loss = experiment.recipe.loss

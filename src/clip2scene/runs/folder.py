@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from clip2scene.config import Recipe, from_dict
-from clip2scene.io import read_json, write_json
+from clip2scene.config import Recipe
+from clip2scene.io import PARTIAL, write_json
+from clip2scene.runs.run_files import read_recipe, read_run_json
 from clip2scene.runs.sources import Sources
 
 WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
@@ -39,8 +40,8 @@ def clear_half_started(folder: Path) -> bool:
     """
     left = {path.name: path for path in folder.iterdir()} if folder.exists() else {}
     ours = {LOCK, _UNFINISHED} | ({LIFTED} if (folder / LIFTED).is_dir() else set())
-    written = set(read_json(folder / _UNFINISHED)["files"]) if _UNFINISHED in left else set()
-    partial = {name for name in left if name.startswith(".partial-")}
+    written = set(read_run_json(folder / _UNFINISHED)["files"]) if _UNFINISHED in left else set()
+    partial = {name for name in left if name.startswith(PARTIAL)}
     if set(left) - ours - written - partial:
         return False
     for name in (written | partial) & set(left):
@@ -71,7 +72,7 @@ def check_folder(folder: Path, recipe: Recipe, *, data_root: Path, teacher_weigh
         if not clear_half_started(folder):
             raise ValueError(f"{folder} is not empty and holds no run; give an empty or new folder as --out")
         return False
-    own, sources = from_dict(read_json(folder / "recipe.json")), Sources.read(folder)
+    own, sources = read_recipe(folder), Sources.read(folder)
     if own != recipe:
         raise ValueError(
             f"{folder} holds a run of another recipe ({own.name}, seed {own.seed}); give another --out, or "

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clip2scene.io import fingerprint
-from clip2scene.runs.checkpoint import describe_misfit
+from clip2scene.io import fingerprint, regular_file
+from clip2scene.runs.checkpoint import describe_misfit, require_finite
 from clip2scene.runs.folder import START
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
@@ -78,9 +78,11 @@ def initial_student(run: Run) -> Embedder:
     if about is None:
         return student
     try:
-        text, weights = None, load_file(path)
-    except (OSError, SafetensorError) as error:
+        text, weights = None, load_file(regular_file(path))
+    except (ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read ({error}); restore it, or train anew") from None
+    if fingerprint(weights) != about["sha256"]:
+        raise ValueError(f"{path} holds other weights than the run began with; restore it, or train anew")
     if student.classifier is None or tuple(about["classes"]) != run.prompts.classes:
         weights = {name: each for name, each in weights.items() if not name.startswith(CLASSIFIER)}
         if run.recipe.tuning.start != "random" and about["knows_words"]:
@@ -101,8 +103,9 @@ def load_init(
             stands: the same logits, but for classes of several names.
 
     Raises:
-        ValueError: If they are another network's.
+        ValueError: If they are another network's, or not finite.
     """
+    require_finite(weights, "what is begun with")
     own = student.state_dict()
     given = tuple(part for part in (HEAD, CLASSIFIER) if any(name.startswith(part) for name in weights))
     misfit = describe_misfit({n: own[n] for n in own if n.startswith((BACKBONE, *given))}, weights)

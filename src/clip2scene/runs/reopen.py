@@ -46,7 +46,8 @@ def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[s
         )
     with_teacher = label_free or (not training and count_images(dataset) > 0)
     with_backbone = training and recipe.loss.backbone is not None
-    space = run.text_space() if with_teacher or with_backbone else None
+    # The call that goes on with a run has named its teacher: check_folder compares them.
+    space = run.text_space(named_by_user=training) if with_teacher or with_backbone else None
     teacher, backbone = None, None
     if with_teacher:
         assert space is not None
@@ -55,6 +56,13 @@ def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[s
         assert space is not None
         backbone = _open_backbone(run, build.build_backbone(recipe.loss, space))
     return Experiment(recipe, root, split, dataset, bool(labels), run.prompts, teacher, backbone, space)
+
+
+def stamp_inputs(experiment: Experiment) -> str:
+    """Hash names, sizes and times of change of the files that a run without labels depends on."""
+    maps = experiment.recipe.teacher.kind == "label-maps" and experiment.recipe.supervision == "label-free"
+    files = experiment.dataset.input_files(labels=False, class_maps=maps)
+    return stamp_files(experiment.data_root, files)
 
 
 def _open_backbone(run: Run, backbone: ImageBackbone | None) -> ImageBackbone | None:

@@ -24,18 +24,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clip2scene import build
 from clip2scene.classes.mapping import ClassMapping, map_classes
-from clip2scene.config import Recipe, from_dict
+from clip2scene.config import Recipe
 from clip2scene.datasets.label_subset import LabelMask, Subset
 from clip2scene.distill.lifted import hash_clouds
-from clip2scene.io import read_json, telling_of_a_full_disk, write_atomically, write_json
-from clip2scene.runs.checkpoint import load_checkpoint, load_weights
+from clip2scene.io import regular_file, telling_of_a_full_disk, write_atomically, write_json
+from clip2scene.runs.checkpoint import check_fit, load_checkpoint, load_weights, require_finite
 from clip2scene.runs.folder import LABELS, LABELS_USED, WORDS
+from clip2scene.runs.run_files import read_recipe, read_run_json
 from clip2scene.runs.sources import Sources
+from clip2scene.runs.trust import require_trust
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.prompts import TextSpace
@@ -76,12 +79,9 @@ class Run:
         path = self.folder / LABELS
         if not path.exists():
             return None
-        labels = read_json(path)
-        try:
-            subset, fingerprint = Subset.from_json(labels["subset"]), labels["fingerprint"]
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} does not list labels ({error}); restore it, or train anew") from None
-        if subset.fingerprint != fingerprint:
+        labels = read_run_json(path)
+        subset = Subset.from_json(labels["subset"])
+        if subset.fingerprint != labels["fingerprint"]:
             raise ValueError(f"{path} was changed: it does not fit its own hash; restore it, or train anew")
         return subset
 
@@ -105,25 +105,44 @@ class Run:
         classes = build.evaluation_classes(self.recipe.data, self.folder)
         prompted = build.prompt_classes(self.recipe.data, self.folder)
         of_prompted = map_classes(prompted, classes)
+        foreign = [name for name in self.prompts.classes if name not in prompted.classes]
+        if foreign:
+            raise ValueError(
+                f"{self.folder / 'prompts.json'} names the class {foreign[0]!r}, but its recipe has "
+                f"{', '.join(prompted.classes)}; restore it"
+            )
         return ClassMapping(
             classes.classes, of_prompted[[prompted.classes.index(name) for name in self.prompts.classes]]
         )
 
     @property
     def text_weights(self) -> str | None:
-        """What opens its text space once more, as :func:`clip2scene.pretrain` takes it."""
-        words = self.folder / WORDS
-        return str(words) if words.exists() else self.sources.teacher_weights
-
-    def text_space(self) -> TextSpace:
-        """Open the text encoder of its teacher.
+        """What opens its text space once more, as :func:`clip2scene.pretrain` takes it.
 
         Raises:
-            ValueError: If the image-text model is not where it was, or has changed.
+            ValueError: If it is a stranger's run that names a model outside of its folder.
+        """
+        words = self.folder / WORDS
+        if words.exists():
+            return str(words)
+        require_trust(self.folder, self.sources)
+        return self.sources.teacher_weights
+
+    def text_space(self, *, named_by_user: bool = False) -> TextSpace:
+        """Open the text encoder of its teacher.
+
+        Args:
+            named_by_user: Whether the user has named that model beside the run, so that it may be opened.
+
+        Raises:
+            ValueError: If the image-text model is not where it was, or has changed, or the run is one of a
+                stranger (:mod:`clip2scene.runs.trust`).
         """
         if (self.folder / WORDS).exists():
             return read_text_table(self.folder / WORDS)
         weights = self.sources.teacher_weights
+        if not named_by_user:
+            require_trust(self.folder, self.sources)
         if build.hash_teacher(weights) != self.sources.teacher_hash:
             raise ValueError(
                 f"the image-text model in {weights or build.SMALL_CLIP} is not the one that {self.folder} "
@@ -149,8 +168,11 @@ class Run:
         """
         chosen = self.folder / CHOSEN
         path = chosen if chosen.exists() else self.checkpoint_path
+        weights = load_checkpoint(path).model
+        with torch.device("meta"):  # a recipe that asks for a huge network is found out before it is made
+            check_fit(self.new_student(), weights, path)
         student = self.new_student()
-        load_weights(student, load_checkpoint(path).model, path)
+        load_weights(student, weights, path)
         return student.eval()
 
     def labels_used(self) -> dict[str, str]:
@@ -159,12 +181,12 @@ class Run:
         See :func:`clip2scene.distill.lifted.hash_points`.
         """
         path = self.folder / LABELS
-        labels = read_json(path) if path.exists() else {}
+        labels = read_run_json(path) if path.exists() else {}
         return dict(labels.get(LABELS_USED, {}))
 
     def note_labels_used(self, paths: Sequence[Path]) -> None:
         """Add samples that are trained on to ``labels.json``, each under the hash of its points."""
-        labels, before = read_json(self.folder / LABELS), self.labels_used()
+        labels, before = read_run_json(self.folder / LABELS), self.labels_used()
         used = before | {cloud: token for token, cloud in hash_clouds(paths).items() if cloud not in before}
         if used != labels.get(LABELS_USED):
             write_json(self.folder / LABELS, labels | {LABELS_USED: used})
@@ -198,8 +220,7 @@ def open_run(folder: Path) -> Run:
     folder = Path(folder)
     if not (folder / "recipe.json").exists():
         raise ValueError(f"{folder} is not a run: it has no recipe.json; name a folder that pretrain wrote")
-    recipe = from_dict(read_json(folder / "recipe.json"))
-    return Run(folder, recipe, load_prompts(folder), Sources.read(folder))
+    return Run(folder, read_recipe(folder), load_prompts(folder), Sources.read(folder))
 
 
 def save_prompts(folder: Path, prompts: Prompts) -> None:
@@ -216,11 +237,21 @@ def load_prompts(folder: Path) -> Prompts:
     Raises:
         ValueError: If a file is missing or damaged.
     """
-    named = read_json(folder / "prompts.json")
+    named, path = read_run_json(folder / "prompts.json"), folder / "prompts.safetensors"
+    classes, names = tuple(named["classes"]), tuple(named["names"])
     try:
-        tensors = load_file(folder / "prompts.safetensors")
-        return Prompts(
-            tuple(named["classes"]), tuple(named["names"]), tensors["class_of_name"], tensors["embeddings"]
-        )
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        tensors = load_file(regular_file(path))
+        class_of_name, embeddings = tensors["class_of_name"], tensors["embeddings"]
+    except (ValueError, OSError, SafetensorError, KeyError) as error:
         raise ValueError(f"the prompts of run {folder} cannot be read ({error}); train it anew") from None
+    require_finite({"embeddings": embeddings}, path)
+    whole = (
+        class_of_name.dtype == torch.int64
+        and set(class_of_name.tolist()) == set(range(len(classes)))
+        and embeddings.is_floating_point()
+        and embeddings.shape[:1] == class_of_name.shape == (len(names),)
+        and len(set(classes)) == len(classes) > 0
+    )
+    if not whole:
+        raise ValueError(f"{folder / 'prompts.json'} and {path.name} do not belong together; restore both")
+    return Prompts(classes, names, class_of_name, embeddings)

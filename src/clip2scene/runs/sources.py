@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from clip2scene.io import read_json, write_json
+from clip2scene.io import write_json
+from clip2scene.runs.run_files import read_run_json
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Sources:
         backbone_hash: Of that backbone's files; empty if they are the teacher's.
         init: What the run began with; None from chance. ``start`` in the file.
         versions: Of the software.
+        inputs: Hash of names, sizes and times of the data's files, as they were; empty if not known.
+        seal: Says that this user's runs may open ``teacher_weights`` (:mod:`clip2scene.runs.trust`).
     """
 
     teacher_weights: str | None
@@ -34,6 +37,8 @@ class Sources:
     backbone_hash: str = ""
     init: dict[str, Any] | None = None
     versions: dict[str, Any] = field(default_factory=dict)
+    inputs: str = ""
+    seal: str = ""
 
     @property
     def began_with_words(self) -> bool:
@@ -44,6 +49,8 @@ class Sources:
         """Write them into a run's folder; what is not there is left out."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
         values["teacher_weights"] = self.teacher_weights
+        if not self.seal:
+            del values["seal"]
         if self.pixel_channels is None:
             del values["backbone_hash"]
         if self.init is not None:
@@ -57,14 +64,7 @@ class Sources:
         Raises:
             ValueError: If the file is missing or damaged, or lacks something.
         """
-        path = folder / "sources.json"
-        found = read_json(path)
+        found = read_run_json(folder / "sources.json")
         known = {each.name for each in fields(cls)}
-        try:
-            values = {("init" if name == "start" else name): value for name, value in found.items()}
-            sources = cls(**{name: value for name, value in values.items() if name in known})
-            if sources.init is not None:
-                _ = [sources.init[name] for name in ("sha256", "knows_words", "classes")]
-            return sources
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} does not tell where the run comes from ({error}); restore it") from None
+        values = {("init" if name == "start" else name): value for name, value in found.items()}
+        return cls(**{name: value for name, value in values.items() if name in known})

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import evaluate_samples
-from clip2scene.io import read_json, write_json
+from clip2scene.io import write_json
 from clip2scene.runs.checkpoint import save_checkpoint
 from clip2scene.runs.run import CHOSEN, Run
+from clip2scene.runs.run_files import read_run_json
 from clip2scene.training.state import TrainState
 
 
@@ -24,7 +25,9 @@ def keep_best(run: Run, paths: Sequence[Path], state: TrainState) -> None:
         state: Evaluated by the running mean of its weights (EMA).
     """
     place = run.folder / "choice.json"
-    scores = read_json(place) if place.exists() else {}
+    scores = read_run_json(place) if place.exists() else {}
+    if not all(step.isdecimal() for step in scores):
+        raise ValueError(f"{place} should have steps as keys, got {', '.join(scores)}; restore it")
     earlier = {step: score for step, score in scores.items() if int(step) < state.step}
     mask = run.label_mask
     assert mask is not None

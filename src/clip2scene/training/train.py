@@ -208,7 +208,7 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
         labels: Which labels are used.
 
     Raises:
-        ValueError: If a class of ``--labels.classes`` has no point to train on.
+        ValueError: If a class of ``--labels.classes`` has no point to train on, or only one has.
     """
     wanted = labels.classes or tuple(trained)
     absent = [name for name in wanted if not trained[name]]
@@ -218,6 +218,12 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
         raise ValueError(
             f"no labelled point is of {', '.join(labels.classes) or 'any class'}{where}, so there is nothing "
             "to train on; label more, or other scenes, or name classes that are there as --labels.classes"
+        )
+    if len(wanted) - len(absent) == 1:
+        raise ValueError(
+            f"all labelled points are of {next(name for name in wanted if trained[name])}, so every point "
+            "would be called that and nothing be told apart; label another class, or name more as "
+            "--labels.classes"
         )
     if absent and labels.absent == "refuse" and not labels.are_all:
         raise ValueError(

@@ -50,7 +50,7 @@ LABEL_SUFFIXES = (".npy", ".label")
 CALIBRATION, CLASSES = "calibration.json", "classes.json"
 """What says how clouds are read and what labels mean."""
 
-INPUTS = InputPatterns(tables=("*.json", "*.csv"), labels=("labels/*",))
+INPUTS = InputPatterns(("*.json", "*.csv"), sensors=("lidar/*", "images/*/*"), labels=("labels/*",))
 """What pseudo-labels depend on."""
 
 

@@ -39,7 +39,11 @@ from clip2scene.types import Camera, PointCloud, Sample
 SPLITS = {"train": "training", "test": "testing"}
 """Folder of each split."""
 
-INPUTS = InputPatterns(tables=("*/calib/*.txt",), class_maps=("*/semantic_maps/*.png",))
+INPUTS = InputPatterns(
+    tables=("*/calib/*.txt",),
+    sensors=("*/velodyne/*.bin", "*/image_2/*.png"),
+    class_maps=("*/semantic_maps/*.png",),
+)
 """What pseudo-labels depend on."""
 
 

@@ -43,7 +43,9 @@ EARTH_RADIUS_M = 6_378_137.0
 """Of the sphere that positions are mapped from."""
 
 INPUTS = InputPatterns(
-    tables=("splits.json", "*/*.txt", "*/*/oxts/data/*.txt"), class_maps=("*/*/semantic_maps/*.png",)
+    tables=("splits.json", "*/*.txt", "*/*/oxts/data/*.txt"),
+    sensors=("*/*/velodyne_points/data/*.bin", "*/*/image_02/data/*.png"),
+    class_maps=("*/*/semantic_maps/*.png",),
 )
 """What pseudo-labels depend on."""
 

@@ -56,6 +56,7 @@ SPLITS = {
 
 INPUTS = InputPatterns(
     tables=("splits.json", "sequences/*/*.txt"),
+    sensors=("sequences/*/velodyne/*.bin", "sequences/*/image_2/*.png"),
     labels=("sequences/*/labels/*.label",),
     class_maps=("sequences/*/semantic_maps/*.png",),
 )

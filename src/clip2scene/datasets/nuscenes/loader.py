@@ -50,7 +50,11 @@ CAMERAS = CHANNELS[1:]
 VEHICLE_REACH_M = 1.0
 """Points of an earlier sweep this near its lidar, along x and along y, lie on the recording vehicle."""
 
-INPUTS = InputPatterns(tables=("v1.0-*/*.json",), labels=("lidarseg/*/*.bin",))
+INPUTS = InputPatterns(
+    tables=("v1.0-*/*.json",),
+    sensors=("samples/LIDAR_TOP/*", "samples/CAM_*/*", "sweeps/LIDAR_TOP/*"),
+    labels=("lidarseg/*/*.bin",),
+)
 """What pseudo-labels depend on."""
 
 _LAST_RAW_ID = 31  # of nuScenes-lidarseg

@@ -52,7 +52,7 @@ WIDTH, HEIGHT = 1920, 1080
 VEHICLE_REACH_M = (1.5, 1.0)
 """Points of an earlier frame this near the spinning lidar, along x and y, lie on the recording vehicle."""
 
-INPUTS = InputPatterns(tables=("lidar/*.json", "camera/*/*.json"), labels=("lidar/*.npz",))
+INPUTS = InputPatterns(("lidar/*.json", "camera/*/*.json"), sensors=("lidar/*.npz", "camera/*/*.jpg"))
 """What pseudo-labels depend on; labels are in the files of clouds."""
 
 _PERIOD_US = 100_000  # the lidars turn ten times a second

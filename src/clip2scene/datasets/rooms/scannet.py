@@ -50,6 +50,7 @@ OF_CATEGORIES = frozenset({SCANNET_200.name})
 
 INPUTS = InputPatterns(
     tables=("*.json", "*.txt", "*.tsv"),
+    sensors=("scans*/*/*_vh_clean_2.ply",),
     labels=("scans*/*/*.json", "scans*/*/*.labels.ply"),
     class_maps=("scans*/*/semantic_maps/*.png",),
 )
