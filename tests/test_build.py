@@ -216,3 +216,10 @@ def test_data_sets_are_opened_by_layout_with_the_classes_asked_for(tiny_toytown)
     assert (len(own.class_set), len(small.class_set)) == (16, 12)
     assert own[0].labels is None
     assert small[0].labels.max() < 12
+
+
+def test_a_list_of_one_class_is_refused(tmp_path):
+    one = ClassSet("one", ("car",), (("car",),), ((1, 2, 3),), {})
+    with pytest.raises(ValueError, match="has one class alone, car, so every point"):
+        build.require_classes(one, tmp_path)
+    build.require_classes(TOYTOWN, tmp_path)

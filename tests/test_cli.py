@@ -306,7 +306,7 @@ def test_wrong_weights_leave_no_run_behind(complaint, tiny_toytown, tmp_path):
     words = ("pretrain", "toytown", *SMALL, "--data-root", tiny_toytown, "--out", tmp_path / "run")
     (tmp_path / "weights").mkdir()
     assert "an empty folder" in complaint(*words, "--teacher-weights", tmp_path / "weights")
-    assert "neither a folder" in complaint(*words, "--teacher-weights", tmp_path / "nowhere" / "at-all")
+    assert "there is no folder" in complaint(*words, "--teacher-weights", tmp_path / "nowhere" / "at-all")
     assert not (tmp_path / "run").exists()
 
 

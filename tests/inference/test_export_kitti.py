@@ -76,7 +76,7 @@ def test_an_interrupted_export_goes_on_and_two_runs_never_mix(run, tiny_kitti, t
     asked = []
     monkeypatch.setattr(SemanticKitti, "__getitem__", recorder(asked, SemanticKitti.__getitem__))
     export_labels(run, **where, out=out)
-    assert asked == [2]
+    assert asked == [0, 1, 2, 3, 2]  # a few are compared with the training clouds first
     assert {path: path.read_bytes() for path in first} == whole
     assert not list(out.rglob(".partial*"))
     other = shutil.copytree(run, tmp_path / "other")
@@ -84,6 +84,10 @@ def test_an_interrupted_export_goes_on_and_two_runs_never_mix(run, tiny_kitti, t
     (other / "recipe.json").write_text(json.dumps({**recipe, "seed": 7}))
     with pytest.raises(ValueError, match="predictions of another run"):
         export_labels(other, **where, out=out)
+    note = json.loads((out / "export.json").read_text())
+    (out / "export.json").write_text(json.dumps({**note, "inputs": "clouds as they were"}))
+    with pytest.raises(ValueError, match="or of files that were changed since"):
+        export_labels(run, **where, out=out)
     (out / "export.json").unlink()
     with pytest.raises(ValueError, match="sequences that no export wrote"):
         export_labels(run, **where, out=out)
@@ -198,7 +202,7 @@ def test_logits_that_are_no_numbers_are_never_exported(tiny_run, tiny_toytown):
     spoilt = run.prompts.embeddings.clone()
     spoilt[0, 0] = torch.nan
     run = replace(run, prompts=replace(run.prompts, embeddings=spoilt))
-    with pytest.raises(ValueError, match=f"predicts logits for {dataset.tokens[0]} that are not finite"):
+    with pytest.raises(ValueError, match=f"sample {dataset.tokens[0]}: the student's logits are not finite"):
         next(predictions(run, dataset))
 
 

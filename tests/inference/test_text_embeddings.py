@@ -15,6 +15,7 @@ from clip2scene.inference.segmenter import Segmenter
 from clip2scene.inference.text_embeddings import check_space, embed_words, read_words
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.run import open_run
+from clip2scene.runs.trust import trust_run
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.clip.openai import load_openai_model
 from clip2scene.teacher.clip.tokenizer import vocabulary_of
@@ -53,8 +54,11 @@ def test_a_student_without_its_encoder_knows_the_words_it_was_taught(robot, tiny
     segmenter = Segmenter.load(robot)
     expected = Segmenter.load(tiny_run).segment(cloud())
     assert torch.equal(segmenter.segment(cloud()).labels, expected.labels)
-    with pytest.raises(ValueError, match="there is no folder"):
+    with pytest.raises(ValueError, match="robot was not made by you on this machine.*trust-run"):
         segmenter.set_prompts(["car", "tree"])
+    trust_run(robot)
+    with pytest.raises(ValueError, match="there is no folder"):
+        Segmenter.load(robot).set_prompts(["car", "tree"])
 
 
 def test_a_table_of_numpys_with_names_beside_it_serves_too(tiny_run, robot, tmp_path):

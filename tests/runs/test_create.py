@@ -105,7 +105,7 @@ def test_a_start_of_another_network_is_refused_and_the_next_call_begins_anew(
     other = replace(start, weights=change(start.weights))
     with pytest.raises(ValueError, match=fault):
         create_or_resume(tuned, data_root=tiny_toytown, out=out, start=other)
-    assert (out / "unfinished.json").exists() and not (out / "recipe.json").exists()
+    assert not list(out.iterdir())
     run, _ = create_or_resume(tuned, data_root=tiny_toytown, out=out, start=start)
     assert run.sources.init["sha256"] == start.about()["sha256"]
     assert not (out / "unfinished.json").exists()
@@ -152,8 +152,11 @@ def test_a_run_whose_clouds_or_images_were_mended_since_is_not_called_trained(
     town, out = shutil.copytree(tiny_toytown, tmp_path / "town"), tmp_path / "run"
     run, _ = create_or_resume(tiny_recipe, data_root=town, out=out)
     create_or_resume(tiny_recipe, data_root=town, out=out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
     path = next(town.glob(kind))
+    path.write_bytes(path.read_bytes())
+    run, _ = create_or_resume(tiny_recipe, data_root=town, out=out)  # nothing was trained yet
+    (out / "log.jsonl").touch()
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
     path.write_bytes(path.read_bytes())
     with pytest.raises(
         ValueError, match="trained on other clouds, images or tables .*nothing was done; give"
@@ -162,3 +165,19 @@ def test_a_run_whose_clouds_or_images_were_mended_since_is_not_called_trained(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     replace(run.sources, inputs="").write(out)  # runs of earlier versions do not know
     create_or_resume(tiny_recipe, data_root=town, out=out)
+
+
+def test_what_is_refused_while_a_run_is_made_leaves_nothing_half_done(
+    tiny_recipe, tiny_toytown, tmp_path, monkeypatch
+):
+    for stop in (ValueError, KeyboardInterrupt):
+        with monkeypatch.context() as patch:
+
+            def refuse(_, stop=stop):
+                assert (tmp_path / "sources.json").exists()
+                raise stop
+
+            patch.setattr(create, "initial_student", refuse)
+            with pytest.raises(stop):
+                create_or_resume(tiny_recipe, data_root=tiny_toytown, out=tmp_path)
+        assert not list(tmp_path.iterdir())

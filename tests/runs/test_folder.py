@@ -105,7 +105,7 @@ def test_one_process_learns_in_a_folder_at_a_time(tiny_recipe, tiny_toytown, tmp
             pretrain(tiny_recipe, **words)
         assert files_in(run).keys() == {"lock", "prompts.json", "unfinished.json"}
     (run / "lock").touch()  # of a process that was killed
-    with pytest.raises(ValueError, match="neither a folder"):
+    with pytest.raises(ValueError, match="there is no folder"):
         pretrain(tiny_recipe, teacher_weights=str(tmp_path / "no" / "such" / "clip"), **words)
     assert not files_in(run)
 

@@ -176,6 +176,10 @@ def test_a_recipe_that_asks_for_a_huge_network_is_refused_before_it_is_made(copy
     huge = replace(run, recipe=replace(run.recipe, student=replace(run.recipe.student, width=1e6)))
     with pytest.raises(ValueError, match="do not fit this Embedder"):
         huge.student()
+    for width in (1e7, 1e300):
+        huge = replace(run, recipe=replace(run.recipe, student=replace(run.recipe.student, width=width)))
+        with pytest.raises(ValueError, match=r"recipe.json asks for a network that cannot be made \("):
+            huge.student()
 
 
 def test_classes_that_the_recipe_does_not_have_are_named(copy):

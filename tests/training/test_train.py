@@ -7,6 +7,7 @@ import torch
 from clip2scene import build
 from clip2scene.config import (
     ConsistencyConfig,
+    LabelsConfig,
     LossConfig,
     OptimiserConfig,
     Recipe,
@@ -380,3 +381,12 @@ def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
     for name, each in student.backbone.named_parameters():
         torch.testing.assert_close(each.grad, both[f"backbone.{name}"])
     assert student.head.weight.grad is None
+
+
+@pytest.mark.parametrize(("trees", "wanted"), [(0, ()), (5, ("car",))])
+def test_labels_of_one_class_teach_nothing_and_are_refused(trees, wanted):
+    held_out = {"car": 0, "tree": 0}
+    with pytest.raises(ValueError, match="all labelled points are of car, so every point would be called"):
+        labels = LabelsConfig(classes=wanted, absent="allow")
+        train.check_classes({"car": 9, "tree": trees}, held_out, labels)
+    train.check_classes({"car": 9, "tree": 1}, held_out, LabelsConfig(absent="allow"))

@@ -158,7 +158,7 @@ def from_dict(values: Any, kind: type = Recipe, section: str = "") -> Any:  # no
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(
-            f"unknown setting {', '.join(unknown)} for {kind.__name__}; expected some of "
+            f"unknown setting {', '.join(unknown[:5])} for {kind.__name__}; expected some of "
             f"{', '.join(sorted(hints))}. "
             "The run may come from another version of clip2scene"
         )

@@ -143,6 +143,11 @@ def stamp_files(root: Path, paths: Sequence[Path]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:32]
 
 
+def stamp_sensors(root: Path, dataset: Dataset) -> str:
+    """Hash names, sizes and times of change of all that a data set's sensors recorded, and of its tables."""
+    return stamp_files(root, dataset.input_files(labels=False, class_maps=False))
+
+
 def count_images(dataset: Dataset) -> int:
     """Count the samples that have images."""
     return sum(map(dataset.has_image, dataset.tokens))

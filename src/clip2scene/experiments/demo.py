@@ -17,6 +17,7 @@ from clip2scene.evaluation.evaluate import evaluate, evaluate_split, open_evalua
 from clip2scene.evaluation.metrics import Scores, table
 from clip2scene.inference.figures import draw_samples
 from clip2scene.inference.segment import picture_sample
+from clip2scene.io import write_atomically
 from clip2scene.recipes import rooms, supervised, toytown
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.reopen import lift_run
@@ -156,7 +157,8 @@ def run_demo(out: Path | None = None, *, data: str = "nuscenes", seed: int = 0) 
     drawn.append(picture_sample(opened.run, opened.dataset[0], world.words))
     report = "\n".join([_report(scores, world), "", *(f"picture: {path}" for path in drawn)])
     report += f"\ntime: {(time.perf_counter() - began) / 60:.1f} minutes"
-    (out / "report.txt").write_text(report + "\n", encoding="utf-8")
+    with write_atomically(out / "report.txt") as temporary:
+        temporary.write_text(report + "\n", encoding="utf-8")
     return report
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clip2scene import build
 from clip2scene.datasets import Dataset
+from clip2scene.datasets.dataset import stamp_sensors
 from clip2scene.datasets.kitti.labels import prediction_path, raw_ids, write_labels
 from clip2scene.inference.predict import open_split, predict_split
 from clip2scene.io import hash_files, read_json, write_json
@@ -45,11 +46,6 @@ def predictions(
         raise ValueError(f"no word of run {run.folder} is a class of {wanted!r}; train it in other words")
     for sample, prediction in predict_split(run, dataset, numbers):
         logits = prediction.logits[: len(sample.cloud)]  # the keyframe's points come first
-        if not logits.isfinite().all():
-            raise ValueError(
-                f"the student of run {run.folder} predicts logits for {sample.token} that are not finite; "
-                "restore its checkpoint, or train anew"
-            )
         yield sample.token, of_prompts[logits.masked_fill(foreign, -torch.inf).argmax(1)]
 
 
@@ -86,7 +82,7 @@ def export_labels(
     raw_ids(classes)
     dataset = open_split(opened, data_root, split)
     CloudCheck(opened.folder, unlike=unlike).split(dataset, split)
-    claim(opened, out, holds="sequences")
+    claim(opened, out, stamp_sensors(Path(data_root), dataset), holds="sequences")
     paths = [prediction_path(out, token) for token in dataset.tokens]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     predicted = predictions(opened, dataset, missing)
@@ -98,25 +94,29 @@ def export_labels(
     return paths
 
 
-def claim(run: Run, out: Path, *, holds: str) -> None:
-    """Note in ``export.json`` whose predictions lie in a folder; refuse to mix those of two runs.
+def claim(run: Run, out: Path, inputs: str, *, holds: str) -> None:
+    """Note in ``export.json`` whose predictions of what lie in a folder; refuse to mix those of two.
 
     Args:
         run: Whose they are.
         out: The folder.
+        inputs: Hash of the files that are labelled (:func:`~clip2scene.datasets.dataset.stamp_sensors`).
         holds: Name of the folder in ``out`` that they lie in.
 
     Raises:
-        ValueError: If the folder holds predictions of another run, or some without a note.
+        ValueError: If the folder holds predictions of another run, or of clouds that were changed since, or
+            some without a note.
     """
     note = {"run": run.folder.name, "hash": hash_files(run.folder, [run.folder / name for name in _OF_RUN])}
     path = Path(out) / "export.json"
     if path.exists():
-        if read_json(path) != note:
+        found = read_json(path)
+        if found not in (note, {**note, "inputs": inputs}):  # earlier versions did not note the inputs
             raise ValueError(
-                f"{out} holds the predictions of another run; name another folder or delete that one"
+                f"{out} holds the predictions of another run, or of files that were changed since; name "
+                "another folder or delete that one"
             )
     elif (Path(out) / holds).exists():
         raise ValueError(f"{out} holds {holds} that no export wrote; name a new folder")
     else:
-        write_json(path, note)
+        write_json(path, {**note, "inputs": inputs})

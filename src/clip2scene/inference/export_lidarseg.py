@@ -19,6 +19,7 @@ from torch import Tensor
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.tables import NUSCENES
 from clip2scene.datasets.checks import read_records
+from clip2scene.datasets.dataset import stamp_sensors
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.inference.export_kitti import claim, predictions
 from clip2scene.inference.predict import open_split
@@ -74,7 +75,7 @@ def export_lidarseg(
     ids = challenge_ids(dataset.class_set)
     paths = [label_path(out, dataset, token, split) for token in dataset.tokens]
     CloudCheck(opened.folder, unlike=unlike).split(dataset, split)
-    claim(opened, out, holds="lidarseg")
+    claim(opened, out, stamp_sensors(Path(data_root), dataset), holds="lidarseg")
     _label_missing(opened, dataset, paths, ids, title=f"label {split}")
     counts = _check_labels(out, dataset, split)  # first: only a whole submission is described
     inputs = {"use_lidar": True, "use_external": use_external}

@@ -128,11 +128,15 @@ def predict_split(
         first.
 
     Raises:
-        ValueError: If the run has no checkpoint, or a sample cannot be read.
+        ValueError: If the run has no checkpoint, a sample cannot be read, or its logits are not finite.
     """
     student = run.student()
     pairing = build.pairing_options(run.recipe.data)
     for number in range(len(dataset.tokens)) if numbers is None else numbers:
         sample = dataset[number]
         cloud, *_ = gather_sweeps(sample, dataset.viewpoint, pairing)
-        yield sample, predict(student, run.prompts, cloud)
+        try:
+            prediction = predict(student, run.prompts, cloud)
+        except ValueError as error:
+            raise ValueError(f"sample {sample.token}: {error}") from None
+        yield sample, prediction

@@ -18,7 +18,9 @@ from clip2scene.runs.folder import (
     WORDS,
     announce,
     check_folder,
+    clear_half_started,
     finish,
+    has_trained,
     resolve_weights,
 )
 from clip2scene.runs.init_weights import InitWeights, initial_student
@@ -56,7 +58,11 @@ def create_or_resume(
             teacher or the weights are unfit.
     """
     if not check_folder(out, recipe, data_root=data_root, teacher_weights=teacher_weights):
-        return _create(recipe, Path(data_root), out, teacher_weights, start)
+        try:
+            return _create(recipe, Path(data_root), out, teacher_weights, start)
+        except BaseException:  # what was refused, or stopped, leaves nothing half done
+            clear_half_started(out)
+            raise
     run = open_run(out)
     before = None if run.sources.init is None else run.sources.init["sha256"]
     if before != (None if start is None else start.about()["sha256"]):
@@ -65,14 +71,32 @@ def create_or_resume(
         )
     subset = run.subset
     experiment = reopen(run, data_root, split="train", labels=False if subset is None else subset.tokens)
-    if run.sources.inputs not in ("", stamp_inputs(experiment)):
+    inputs = stamp_inputs(experiment)
+    if run.sources.inputs not in ("", inputs):
+        run = _renew(run, inputs, data_root)
+    keep_statistics(out, experiment.dataset)  # runs of earlier versions have none
+    return run, experiment
+
+
+def _renew(run: Run, inputs: str, data_root: Path) -> Run:
+    """Take the data as they are now for a run in which nothing was trained; refuse to go on with any other.
+
+    Args:
+        run: What was begun on other files.
+        inputs: Hash of those that lie there now.
+        data_root: For the message.
+    """
+    out = run.folder
+    if has_trained(out):
         raise ValueError(
             f"{out} was trained on other clouds, images or tables than lie in {data_root} now: files were "
             f"changed, added or removed since, so nothing was done; give another --out, or delete {out}, to "
             "train on these; if they were only copied, take 'inputs' out of its sources.json"
         )
-    keep_statistics(out, experiment.dataset)  # runs of earlier versions have none
-    return run, experiment
+    (out / CLOUDS).unlink(missing_ok=True)
+    sources = replace(run.sources, inputs=inputs)
+    sources.write(out)
+    return replace(run, sources=sources)
 
 
 def _create(

@@ -50,9 +50,14 @@ def clear_half_started(folder: Path) -> bool:
     return True
 
 
+def has_trained(folder: Path) -> bool:
+    """Tell whether a step was taken in a run's folder."""
+    return any((folder / name).exists() for name in _TRAINED)
+
+
 def release_folder(folder: Path) -> None:
     """Leave a folder to other settings, if nothing was trained in it; a run that has begun stays as it is."""
-    if any((folder / name).exists() for name in _TRAINED) or not (folder / "recipe.json").exists():
+    if has_trained(folder) or not (folder / "recipe.json").exists():
         return
     names = [path.name for path in folder.iterdir() if path.is_file() and path.name != LOCK]
     announce(folder, names)

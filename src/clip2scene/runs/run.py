@@ -169,8 +169,15 @@ class Run:
         chosen = self.folder / CHOSEN
         path = chosen if chosen.exists() else self.checkpoint_path
         weights = load_checkpoint(path).model
-        with torch.device("meta"):  # a recipe that asks for a huge network is found out before it is made
-            check_fit(self.new_student(), weights, path)
+        try:
+            with torch.device("meta"):  # a recipe that asks for a huge network is found out before it is made
+                plan = self.new_student()
+        except (RuntimeError, TypeError, OverflowError) as error:
+            raise ValueError(
+                f"{self.folder / 'recipe.json'} asks for a network that cannot be made "
+                f"({str(error).splitlines()[0]}); restore it"
+            ) from None
+        check_fit(plan, weights, path)
         student = self.new_student()
         load_weights(student, weights, path)
         return student.eval()

@@ -219,16 +219,16 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
             f"no labelled point is of {', '.join(labels.classes) or 'any class'}{where}, so there is nothing "
             "to train on; label more, or other scenes, or name classes that are there as --labels.classes"
         )
+    if absent and labels.absent == "refuse" and not labels.are_all:
+        raise ValueError(
+            f"no labelled point is of {', '.join(absent)}{where}; label more, name the others as "
+            "--labels.classes, or train without them: --labels.absent allow"
+        )
     if len(wanted) - len(absent) == 1:
         raise ValueError(
             f"all labelled points are of {next(name for name in wanted if trained[name])}, so every point "
             "would be called that and nothing be told apart; label another class, or name more as "
             "--labels.classes"
-        )
-    if absent and labels.absent == "refuse" and not labels.are_all:
-        raise ValueError(
-            f"no labelled point is of {', '.join(absent)}{where}; label more, name the others as "
-            "--labels.classes, or train without them: --labels.absent allow"
         )
 
 
