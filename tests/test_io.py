@@ -212,6 +212,12 @@ def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path, read):
             read(tmp_path / name)
 
 
+def test_tensors_are_not_waited_for_in_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"cannot be read .*is a pipe.*delete it and run again"):
+        load_checksummed(tmp_path / "a.safetensors")
+
+
 def test_an_archive_that_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("x.npy", "w") as entry:

@@ -455,10 +455,10 @@ def load_checksummed(path: Path) -> dict[str, Tensor]:
         ValueError: If the file is missing or damaged.
     """
     try:
-        with safe_open(path, framework="pt") as opened:
+        with safe_open(regular_file(path), framework="pt") as opened:
             expected = (opened.metadata() or {}).get(_CHECKSUM)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} cannot be read ({error}); delete it and run again") from None
     if expected is not None and expected != _checksum(tensors):
         raise ValueError(f"{path} is damaged: it is not what was written; delete it and run again")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clip2scene.distill.batch import PixelTargets, Superpixels, TrainItem
 from clip2scene.geometry.superpoints import vote
-from clip2scene.io import load_checksummed, save_checksummed
+from clip2scene.io import load_checksummed, regular_file, save_checksummed
 from clip2scene.teacher.cache import Precision, to_bytes
 from clip2scene.teacher.maskclip import DenseEmbeddings, cells_read
 from clip2scene.types import Pairs, PointCloud
@@ -175,11 +175,11 @@ def hash_clouds(paths: Iterable[Path]) -> dict[str, str]:
 def _read_keyframe(path: Path) -> Float[Tensor, "points 3"]:
     """Read the positions of a sample's keyframe."""
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular_file(path), "pt") as file:
             positions, sizes = file.get_tensor("positions"), file.get_tensor("sweep_sizes").tolist()
             if "keyframe_size" in file.keys():  # noqa: SIM118 - it is no dict
                 sizes = [int(file.get_tensor("keyframe_size"))]
-    except (OSError, SafetensorError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         raise _damaged(path, error) from None
     return positions[: sizes[0]] if sizes else positions
 
