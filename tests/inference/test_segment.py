@@ -43,6 +43,12 @@ def test_every_file_gets_its_labels_a_coloured_cloud_and_a_picture(tiny_run, sam
     assert len(np.load(out / "two.npz")["labels"]) == len(sample.cloud) - 1
 
 
+def test_a_cloud_need_not_be_drawn(tiny_run, files, tmp_path):
+    written = segment_files(tiny_run, files[:1], ["road"], tmp_path / "out", picture=False)
+    assert written == [tmp_path / "out" / "one.npz", tmp_path / "out" / "one.ply"]
+    assert sorted((tmp_path / "out").iterdir()) == written
+
+
 def test_a_bad_file_is_named_and_nothing_is_written(tiny_run, files, tmp_path):
     points = np.load(files[1])
     points[3, 0] = np.nan

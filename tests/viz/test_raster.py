@@ -11,6 +11,7 @@ from clip2scene.viz.raster import (
     GROUND,
     NO_LABEL,
     RIGHT,
+    RING,
     SHEET,
     WRONG,
     birds_eye,
@@ -75,9 +76,24 @@ def test_setting_all_discs_at_once_equals_setting_them_one_by_one():
         for (x, y), colour in zip(np.floor(places), chosen, strict=True):
             rows, columns = np.mgrid[:30, :40]
             slow[(rows - y) ** 2 + (columns - x) ** 2 <= max(radius, 0.5) ** 2] = colour
-        fast = pictures._packed(np.zeros((30, 40, 3), dtype=np.uint8))
-        pictures._set_discs(fast, places, chosen, radius)
-        assert np.array_equal(fast.view(np.uint8).reshape(30, 40, 4)[..., :3], slow)
+        margin = pictures._margin(radius)
+        wide = pictures._packed(np.zeros((30 + 2 * margin, 40 + 2 * margin, 3), dtype=np.uint8))
+        pictures._set_discs(wide, places + margin, chosen, radius)
+        fast = wide.view(np.uint8).reshape(*wide.shape, 4)[margin : margin + 30, margin : margin + 40, :3]
+        assert np.array_equal(fast, slow)
+
+
+def test_distance_circles_are_round_and_lie_under_the_points():
+    picture = np.asarray(birds_eye(torch.zeros(0, 3), colours(), size=400, extent=10.0)).astype(int)
+    ring = np.abs(picture - RING).sum(2) < 30
+    row, column = ring.nonzero()
+    distances = np.hypot(row - 199.5, column - 199.5) / 20
+    kept = (np.abs(distances - distances.round()) < 0.06) & (distances > 1.5)
+    angles = np.degrees(np.arctan2(row, column))[kept]
+    assert set(distances[kept].round().tolist()) == {2.0, 4.0, 6.0, 8.0} and len(angles) > 1500
+    ahead = torch.tensor([[4.0, 0.0, 0.0]])
+    covered = np.asarray(birds_eye(ahead, colours(RED), size=400, extent=10.0, point_radius=6.0))
+    assert (covered[119:121, 199:201] == RED).all()
 
 
 def test_points_beyond_the_picture_or_not_finite_are_left_out():

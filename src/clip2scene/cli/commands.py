@@ -210,6 +210,7 @@ def segment(
     intensity_max: float | None = None,
     columns: str | None = None,
     unlike: Literal["refuse", "accept"] = "refuse",
+    picture: bool = True,
 ) -> None:
     """Label clouds with any words.
 
@@ -222,6 +223,7 @@ def segment(
         intensity_max: The intensity that becomes 1.
         columns: Names of the numbers of a point in files without names, such as x,y,z,intensity,_;
             an _ is passed over.
+        picture: Whether each cloud is drawn from above, which takes about as long as labelling it.
     """
     from clip2scene.datasets.clouds import CloudOptions
     from clip2scene.inference.segment import segment_files
@@ -230,7 +232,15 @@ def segment(
     named = None if columns is None else tuple(name.strip() for name in columns.split(","))
     options = CloudOptions(axes, unit, intensity, intensity_max, named)
     made = segment_files(
-        run, clouds, read_words(prompts), out, words=words, options=options, unlike=unlike, note=_note
+        run,
+        clouds,
+        read_words(prompts),
+        out,
+        words=words,
+        options=options,
+        unlike=unlike,
+        note=_note,
+        picture=picture,
     )
     for path in made:
         print(f"wrote {path}")

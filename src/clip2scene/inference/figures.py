@@ -177,7 +177,7 @@ def draw_words(
         f"{name} {share:.0%}": tuple(colour)
         for name, share, colour in zip(names, shares.tolist(), palette.tolist(), strict=True)
     }
-    above = _look_down(positions, palette[labels], indoors=indoors, size=1600)
+    above = _look_down(positions, palette[labels], indoors=indoors, size=raster.INNER)
     return raster.panel([above], [title], legend=raster.legend(entries))
 
 

@@ -42,7 +42,7 @@ class _Look:
     remarks: Sequence[Remark] = ()
 
 
-def segment_files(
+def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     run: Path,
     clouds: Sequence[Path],
     prompts: Sequence[str],
@@ -52,6 +52,7 @@ def segment_files(
     options: CloudOptions = CloudOptions(),  # noqa: B008 - frozen
     unlike: Unlike = "refuse",
     note: Callable[[str], None] = _log.warning,
+    picture: bool = True,
 ) -> list[Path]:
     """Label cloud files with any words.
 
@@ -70,11 +71,12 @@ def segment_files(
         options: What the files' numbers mean, where they do not say so themselves.
         unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
         note: Takes what was guessed, and what else a user should know; a sentence that begins with the file.
+        picture: Whether each cloud is drawn from above.
 
     Returns:
         For each cloud ``NAME.npz`` (labels int64, scores float16 in 0..1, names), ``NAME.ply`` (points where
         the file has them, in its axes and unit and as precise, with colours and a field ``label``) and
-        ``NAME.png``.
+        ``NAME.png``, the picture.
 
     Raises:
         ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, two have the same name, or
@@ -99,7 +101,14 @@ def segment_files(
     for path, stem in zip(clouds, stems, strict=True):
         cloud = read(path, scale=scale)
         found = _segment_file(segmenter, path, cloud.cloud)
-        written += _write_files(out, stem, cloud, found, indoors=loader.indoors)
+        written += _write_files(out, stem, cloud, found)
+        if picture:
+            step = -(-len(found.labels) // MOST_DRAWN)
+            shown, labels = cloud.cloud.positions[::step], found.labels[::step]
+            save_png(
+                out / f"{stem}.png", draw_words(stem, shown, labels, found.names, indoors=loader.indoors)
+            )
+            written.append(out / f"{stem}.png")
     return written
 
 
@@ -211,8 +220,8 @@ def _segment_file(segmenter: Segmenter, path: Path, cloud: PointCloud) -> Segmen
         raise
 
 
-def _write_files(out: Path, stem: str, cloud: CloudFile, found: Segmentation, *, indoors: bool) -> list[Path]:
-    """Write one cloud's labels, its coloured points and its picture."""
+def _write_files(out: Path, stem: str, cloud: CloudFile, found: Segmentation) -> list[Path]:
+    """Write one cloud's labels and its coloured points."""
     names, labels = found.names, found.labels
     with write_atomically(out / f"{stem}.npz") as temporary:
         np.savez_compressed(temporary, labels=labels.numpy(), scores=found.scores.half().numpy(), names=names)
@@ -223,7 +232,4 @@ def _write_files(out: Path, stem: str, cloud: CloudFile, found: Segmentation, *,
         labels=labels,
         comments=[f"label {number} is {name}" for number, name in enumerate(names)],
     )
-    step = -(-len(labels) // MOST_DRAWN)
-    picture = draw_words(stem, cloud.cloud.positions[::step], labels[::step], names, indoors=indoors)
-    save_png(out / f"{stem}.png", picture)
-    return [out / f"{stem}{suffix}" for suffix in (".npz", ".ply", ".png")]
+    return [out / f"{stem}{suffix}" for suffix in (".npz", ".ply")]
