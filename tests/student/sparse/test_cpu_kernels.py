@@ -42,6 +42,37 @@ def test_the_compiled_kernels_give_the_numbers_of_plain_torch(columns, threads, 
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("path", ["compiled"], indirect=True)
+def test_narrower_vectors_give_the_same_bits(path, monkeypatch, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    pyramid = Pyramid(torch.unique(packed.pack(torch.randint(-9, 9, (3000, 4), generator=generator).abs())))
+    pairs, results = pyramid.neighbours(0, 3), []
+    shapes = [(1, 16), (16, 32), (48, 80), (96, 112), (272, 144), (384, 256)]
+    inputs = [
+        [
+            torch.randn(shape, generator=generator)
+            for shape in ((pairs.num_sources, i), (27, i, o), (pairs.num_targets, o))
+        ]
+        for i, o in shapes
+    ]
+    for flags in ((), ("-mno-avx512f",)):
+        monkeypatch.setattr(cpu_kernels, "FLAGS", (*cpu_kernels.FLAGS, *flags))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        cpu_kernels._library.cache_clear()
+        try:
+            if cpu_kernels._library() is None:
+                pytest.skip("this processor has no such flag")
+            made = [
+                (cpu_kernels.convolve(rows, weight, pairs), cpu_kernels.weight_gradient(rows, upward, pairs))
+                for rows, weight, upward in inputs
+            ]
+        finally:
+            cpu_kernels._library.cache_clear()
+        results.append(made)
+    for wide, narrow in zip(*results, strict=True):
+        assert all(map(torch.equal, wide, narrow))
+
+
 def test_without_a_compiler_plain_torch_runs(monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     cpu_kernels._library.cache_clear()

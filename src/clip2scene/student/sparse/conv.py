@@ -18,19 +18,18 @@ from torch import Tensor, nn
 
 from clip2scene.student.sparse import cpu_kernels
 from clip2scene.student.sparse.kernel_map import KernelMap
+from clip2scene.student.sparse.measured import Work, compiled_wins
 from clip2scene.student.sparse.tensor import SparseTensor
 
 
 class _SparseConvolution(torch.autograd.Function):
-    """Convolution with its hand-written gradient, by the compiled kernels where they can be used."""
+    """Convolution with its hand-written gradient, by the compiled kernels where they win."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(features, weight)
         ctx.pairs = pairs
-        if cpu_kernels.usable(features, weight.shape[2]):
-            return cpu_kernels.convolve(features, weight, pairs)
-        return gather_multiply_scatter(features, weight, pairs)
+        return _choose("convolve", features, weight.shape[2])(features, weight, pairs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -40,13 +39,9 @@ class _SparseConvolution(torch.autograd.Function):
         of_features = of_weight = None
         if ctx.needs_input_grad[0]:
             across = weight.transpose(1, 2)
-            fast = cpu_kernels.usable(gradient, across.shape[2])
-            of_features = (cpu_kernels.convolve if fast else gather_multiply_scatter)(
-                gradient, across, pairs.transposed
-            )
+            of_features = _choose("convolve", gradient, across.shape[2])(gradient, across, pairs.transposed)
         if ctx.needs_input_grad[1]:
-            fast = cpu_kernels.usable(features, gradient.shape[1])
-            of_weight = (cpu_kernels.weight_gradient if fast else weight_gradient)(features, gradient, pairs)
+            of_weight = _choose("weight_gradient", features, gradient.shape[1])(features, gradient, pairs)
         return of_features, of_weight, None
 
 
@@ -86,6 +81,20 @@ def weight_gradient(
             there = gradient.index_select(0, targets)
             torch.mm(features.index_select(0, sources).t(), there, out=matrix)
     return out
+
+
+_PATHS: dict[str, tuple[Work, Work]] = {
+    "convolve": (gather_multiply_scatter, cpu_kernels.convolve),
+    "weight_gradient": (weight_gradient, cpu_kernels.weight_gradient),
+}
+
+
+def _choose(work: str, rows: Float[Tensor, "rows channels"], columns: int) -> Work:
+    """Choose between plain torch and the compiled kernels."""
+    plain, compiled = _PATHS[work]
+    if not cpu_kernels.usable(rows, columns):
+        return plain
+    return compiled if compiled_wins(work, max(rows.shape[1], columns), plain, compiled) else plain
 
 
 def sparse_convolution(

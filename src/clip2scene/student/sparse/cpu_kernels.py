@@ -1,8 +1,9 @@
 """The fast CPU path of sparse convolution: ``kernels.c``, compiled on this machine when it is first needed.
 
-It is used for float32 rows on the CPU where there is a C compiler, and equals the plain-torch path up to
-rounding; everywhere else, and whenever compiling fails, the plain-torch path runs. The environment variable
-``CLIP2SCENE_COMPILED=0``, or :data:`switched_on`, switches it off.
+It is used for float32 rows on the CPU where there is a C compiler and plain torch is not the faster
+(:mod:`clip2scene.student.sparse.measured`), and equals the plain-torch path up to rounding; everywhere else,
+and whenever compiling fails, the plain-torch path runs. The environment variable ``CLIP2SCENE_COMPILED=0``,
+or :data:`switched_on`, switches it off.
 
 The library is kept in the user's cache folder under the hash of its source, compiler and processor.
 """
@@ -43,6 +44,13 @@ def usable(rows: Tensor, columns: int) -> bool:
 def usable_on(tensor: Tensor) -> bool:
     """Tell whether the compiled path is switched on, there, and for this tensor's device."""
     return switched_on and tensor.device.type == "cpu" and _library() is not None
+
+
+def library_path() -> Path:
+    """Say where the compiled kernels lie, which are usable."""
+    library = _library()
+    assert library is not None
+    return Path(library._name)
 
 
 def convolve(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:

@@ -17,7 +17,7 @@ enum { ROWS_1 = 14, ROWS_2 = 12, ROWS_3 = 8, ROWS_4 = 6 };  /* rows held at once
 #define LANES 8
 enum { ROWS_1 = 10, ROWS_2 = 6, ROWS_3 = 4, ROWS_4 = 3 };
 #endif
-enum { DEPTH = 256, PITCH = DEPTH + 16, MOST_ROWS = 14, BLOCK_BYTES = 1 << 19 };
+enum { DEPTH = 256, PITCH = DEPTH + 16, MOST_ROWS = 14, GROUP = 84, BLOCK_BYTES = 1 << 19 };
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int64_t index_t;
@@ -51,8 +51,12 @@ typedef void multiply_t(const float *, index_t, const float *, index_t, float **
 static multiply_t *const multiply[] = {0, multiply_1, multiply_2, multiply_3, multiply_4};
 static const int rows_at_once[] = {0, ROWS_1, ROWS_2, ROWS_3, ROWS_4};
 
-/* Vectors of the next column tile, when `left` are left: as few and as even tiles of at most four as possible. */
-static int next_tile(index_t left) { return left == 4 || left >= 7 ? 4 : left >= 5 ? 3 : (int)left; }
+/* Vectors of the next column tile, when `left` are left: as few and as even tiles of at most four as possible; with
+ * sixteen registers two, as six rows of two vectors leave room for what is read. No sum depends on it. */
+static int next_tile(index_t left) {
+    if (LANES == 8) return left == 3 ? 3 : left >= 2 ? 2 : 1;
+    return left == 4 || left >= 7 ? 4 : left >= 5 ? 3 : (int)left;
+}
 
 static index_t first_at_least(const index_t *rows, index_t from, index_t to, index_t bound) {
     while (from < to) {
@@ -63,26 +67,35 @@ static index_t first_at_least(const index_t *rows, index_t from, index_t to, ind
     return from;
 }
 
-/* Rows from..to of the pairs (source[i], target[i]), or (i, i) where there are no lists, through one matrix. */
+/* Rows from..to of the pairs (source[i], target[i]), or (i, i) where there are no lists, through one matrix. A group of
+ * rows is copied to the buffer once for all column tiles. */
 static void pass(const float *x, const index_t *source, const index_t *target, index_t from, index_t to,
                  const float *w, index_t in, index_t out, float *y, int add) {
-    float buffer[MOST_ROWS * PITCH] __attribute__((aligned(64)));
+    float buffer[(GROUP + MOST_ROWS) * PITCH] __attribute__((aligned(64)));
     float spare[4 * LANES] = {0};
+    int several = out / LANES > next_tile(out / LANES); /* tiles, some of which may leave rows over */
+    index_t group = several ? GROUP : rows_at_once[next_tile(out / LANES)];
     for (index_t low = 0; low < in; low += DEPTH) {
         index_t depth = in - low < DEPTH ? in - low : DEPTH;
-        for (index_t column = 0, left = out / LANES; left > 0;) {
-            int tile = next_tile(left), rows = rows_at_once[tile];
-            for (index_t i = from; i < to; i += rows) {
-                float *place[MOST_ROWS];
-                for (int r = 0; r < rows; r++) {
-                    index_t pair = i + r < to ? i + r : to - 1;
-                    memcpy(buffer + r * PITCH, x + (source ? source[pair] : pair) * in + low, 4 * depth);
-                    place[r] = i + r < to ? y + (target ? target[pair] : pair) * out + column : spare;
-                }
-                multiply[tile](buffer, depth, w + low * out + column, out, place, add || low);
+        for (index_t first = from; first < to; first += group) {
+            index_t rows = to - first < group ? to - first : group;
+            for (index_t r = 0; r < (several ? rows + MOST_ROWS - 1 : group); r++) {
+                index_t pair = r < rows ? first + r : to - 1;
+                memcpy(buffer + r * PITCH, x + (source ? source[pair] : pair) * in + low, 4 * depth);
             }
-            column += tile * LANES;
-            left -= tile;
+            for (index_t column = 0, left = out / LANES; left > 0;) {
+                int tile = next_tile(left), at_once = rows_at_once[tile];
+                for (index_t r = 0; r < rows; r += at_once) {
+                    float *place[MOST_ROWS];
+                    for (int n = 0; n < at_once; n++) {
+                        index_t pair = first + r + n;
+                        place[n] = r + n < rows ? y + (target ? target[pair] : pair) * out + column : spare;
+                    }
+                    multiply[tile](buffer + r * PITCH, depth, w + low * out + column, out, place, add || low);
+                }
+                column += tile * LANES;
+                left -= tile;
+            }
         }
     }
 }
