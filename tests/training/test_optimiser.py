@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+from unittest import mock
+
 import pytest
 import torch
 
 from clip2scene.build import NETWORKS
 from clip2scene.config import OptimiserConfig, TuningConfig
 from clip2scene.student.model import Embedder
+from clip2scene.training import optimiser as module
 from clip2scene.training.optimiser import build_optimiser, learning_rate
 
 
@@ -32,6 +36,15 @@ def test_the_optimisers_are_those_of_the_recipe():
     adamw = build_optimiser(OptimiserConfig(name="adamw", weight_decay=0.1), student)
     assert isinstance(adamw, torch.optim.AdamW)
     assert adamw.param_groups[0]["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize(("kind", "fused"), [("cpu", None), ("cuda", True)])
+def test_adamw_is_fused_on_a_gpu_and_keeps_its_bits_on_the_cpu(monkeypatch, kind, fused):
+    weight = torch.nn.Parameter(torch.zeros(2))
+    monkeypatch.setattr(module, "_groups", lambda student, tuning: [{"params": [weight]}])
+    student = mock.Mock(spec=Embedder)
+    student.head = SimpleNamespace(weight=SimpleNamespace(device=torch.device(kind)))
+    assert build_optimiser(OptimiserConfig(name="adamw"), student).param_groups[0]["fused"] is fused
 
 
 @pytest.mark.parametrize(("num_classes", "answers"), [(None, "head"), (5, "classifier")])

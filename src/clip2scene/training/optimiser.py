@@ -21,7 +21,8 @@ def build_optimiser(
     groups = _groups(student, tuning)
     if optimiser.name == "sgd":
         return torch.optim.SGD(groups, rate, momentum=0.9, dampening=0.1, weight_decay=decay)
-    return torch.optim.AdamW(groups, rate, weight_decay=decay)
+    fused = True if student.head.weight.device.type == "cuda" else None  # on the CPU, other last bits
+    return torch.optim.AdamW(groups, rate, weight_decay=decay, fused=fused)
 
 
 def _groups(student: Embedder, tuning: TuningConfig) -> list[dict[str, Any]]:

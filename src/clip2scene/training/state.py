@@ -63,13 +63,14 @@ class TrainState:
         self.step += 1
         # The EMA forgets its start quickly at first, by the usual warm-up: (1 + step) / (10 + step).
         keep = min(self.recipe.optimiser.average, (1 + self.step) / (10 + self.step))
-        averaged = self.averaged.state_dict()
-        for name, tensor in self.student.state_dict().items():
-            mean = averaged[name]
-            if tensor.is_floating_point():
-                mean.lerp_(tensor, 1 - keep)
-            else:
-                mean.copy_(tensor)
+        averaged, weights = self.averaged.state_dict(), self.student.state_dict()
+        moving = [name for name, tensor in weights.items() if tensor.is_floating_point()]
+        counts = [name for name in weights if name not in set(moving)]
+        # On a GPU a call for all of them; the sums are those of one after the other.
+        torch._foreach_lerp_(
+            [averaged[name] for name in moving], [weights[name] for name in moving], 1 - keep
+        )
+        torch._foreach_copy_([averaged[name] for name in counts], [weights[name] for name in counts])
 
     def _require_finite(self, what: str, value: Float[Tensor, ""]) -> None:
         if not torch.isfinite(value):
