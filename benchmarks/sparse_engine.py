@@ -6,19 +6,23 @@ The floor of a network is the number of its multiply-adds that touch two occupie
 the fastest float32 matrix product measured in the same run; a training step has three times the products of
 a forward pass. Times are processor time of this process, medians. With --layers, single layers are timed
 too, and spconv and MinkowskiEngine beside them where they can be imported; neither is a dependency. Both
-paths of the engine are timed: plain torch, and the compiled kernels.
+paths of the engine are timed, plain torch and the compiled kernels, whichever this machine chooses. With
+--avx2 neither torch nor the kernels use AVX-512, and products are float32, as on a processor without it.
 """
 
 import argparse
 import ctypes
 import datetime
 import importlib
+import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -31,6 +35,7 @@ from clip2scene.student.sparse import (
     Pyramid,
     SparseConv3d,
     SparseTensor,
+    conv,
     cpu_kernels,
     sparse_convolution,
 )
@@ -64,12 +69,12 @@ def read_or_make_sweep(path: Path | None) -> tuple[str, Points]:
 
 @contextmanager
 def compiled_kernels(on: bool) -> Iterator[None]:
-    """Switch the compiled kernels on or off inside a ``with`` block."""
-    before, cpu_kernels.switched_on = cpu_kernels.switched_on, on
-    try:
+    """Take the compiled kernels, or never, inside a ``with`` block, whatever was measured."""
+    with (
+        mock.patch.object(cpu_kernels, "switched_on", on),
+        mock.patch.object(conv, "compiled_wins", lambda *work: True),
+    ):
         yield
-    finally:
-        cpu_kernels.switched_on = before
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:
@@ -238,9 +243,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--networks", nargs="*", default=["demo", "minkunet34", "spvcnn"])
     parser.add_argument("--layers", action="store_true", help="also time single layers, with rivals")
+    parser.add_argument("--avx2", action="store_true", help="do without AVX-512")
     arguments = parser.parse_args()
+    if arguments.avx2:
+        do_without_avx512()
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
+    torch.set_float32_matmul_precision("highest" if arguments.avx2 else "medium")
     keep_freed_memory()
     name, points = read_or_make_sweep(arguments.sweep)
     levels = VoxelizedPoints(points[0], points[2], VOXEL_SIZE).pyramid
@@ -260,6 +268,14 @@ def main() -> None:
         time_network(title, net, points, rate, arguments.repeats)
     if arguments.layers:
         time_one_layer(points, rate, arguments.repeats)
+
+
+def do_without_avx512() -> None:
+    """Start anew where torch may not use AVX-512, and compile the kernels without it."""
+    narrow = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    if not narrow.items() <= os.environ.items():  # torch looks once, when it is imported
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **narrow})
+    cpu_kernels.FLAGS = (*cpu_kernels.FLAGS, "-mno-avx512f")
 
 
 def keep_freed_memory() -> None:

@@ -2,7 +2,7 @@
 
 ``keys`` packs voxel coordinates into integers, ``kernel_map`` holds which voxels meet under a kernel,
 ``tensor`` finds them and keeps features, levels and maps together, ``conv`` multiplies, ``cpu_kernels`` is
-its compiled twin.
+its compiled twin, and ``measured`` says which of the two is faster here.
 """
 
 from clip2scene.student.sparse.conv import SparseConv3d, sparse_convolution
