@@ -93,6 +93,15 @@ def test_an_interrupted_export_goes_on_and_two_runs_never_mix(run, tiny_kitti, t
         export_labels(run, **where, out=out)
 
 
+def test_a_split_in_centimetres_is_refused_before_anything_is_written(run, tiny_kitti, tmp_path):
+    town = shutil.copytree(tiny_kitti, tmp_path / "kitti")
+    for path in town.glob("sequences/*/velodyne/*.bin"):
+        (np.fromfile(path, "<f4").reshape(-1, 4) * np.float32([100, 100, 100, 1])).tofile(path)
+    with pytest.raises(ValueError, match="clouds of split 'val': unlike .* centimetres.*--unlike accept"):
+        export_labels(run, data_root=town, split="val", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def recorder(asked, plain):
     def read(self, index):
         asked.append(index)
