@@ -112,8 +112,8 @@ def _run(function, args, kwargs):
     if target == DEVICE:
         options["device"] = _CPU
     out = function(*values, **options)
-    if name.endswith("_"):  # in place
-        return args[0]
+    if name.endswith("_"):  # in place; on a list of tensors it gives nothing
+        return None if out is None else args[0]
     return kwargs.get("out", _each(out, OnDevice) if on_device else out)
 
 
