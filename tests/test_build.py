@@ -223,3 +223,14 @@ def test_a_list_of_one_class_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has one class alone, car, so every point"):
         build.require_classes(one, tmp_path)
     build.require_classes(TOYTOWN, tmp_path)
+
+
+def test_an_experiment_moves_its_image_models_together(tiny_recipe, tiny_toytown):
+    loss = LossConfig(form="pixel-infonce", backbone="own")
+    recipe = replace(tiny_recipe, loss=loss, consistency=ConsistencyConfig())
+    experiment = build.open_experiment(recipe, tiny_toytown)
+    assert experiment.device.type == "cpu"
+    moved = experiment.to(torch.device("meta"))
+    assert {moved.device, moved.teacher.device, moved.backbone.device, moved.space.device} == {
+        torch.device("meta")
+    }

@@ -33,3 +33,12 @@ def test_every_recipe_is_fine_tuned_with_cross_entropy_and_lovasz():
         loss = fine_tuned(recipe).loss
         assert (loss.form, loss.lovasz) == ("point-cross-entropy", 1.0)
         assert fine_tuned(recipe).optimiser.average == 0.99
+
+
+@pytest.mark.parametrize("name", ["clip2scene", "clip2scene-code", "slidr"])
+def test_recipes_of_the_papers_run_the_teacher_at_the_papers_size(name):
+    assert named(name).teacher.working_size == (224, 416)
+
+
+def test_own_recordings_are_looked_at_in_windows_as_large_as_clips_were_trained_on():
+    assert named("own").teacher.window == 224 and named("own").teacher.working_size is None

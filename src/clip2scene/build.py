@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -398,6 +399,21 @@ class Experiment:
     teacher: Teacher | None = None
     backbone: ImageBackbone | None = None
     space: TextSpace | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its image models compute."""
+        for each in (self.teacher, self.backbone):
+            if isinstance(each, MaskClip | ImageBackbone):
+                return each.device
+        return torch.device("cpu")
+
+    def to(self, device: torch.device) -> "Experiment":
+        """Move its image models to a device; a backbone of the teacher's own tower moves with it."""
+        teacher = self.teacher.to(device) if isinstance(self.teacher, MaskClip) else self.teacher
+        space = self.space.to(device) if isinstance(self.space, Clip) else self.space
+        backbone = None if self.backbone is None else self.backbone.to(device)
+        return replace(self, teacher=teacher, space=space, backbone=backbone)
 
     def labelled(self, tokens: Collection[str]) -> "Experiment":
         """Open the split once more, with the labels of some samples, which must have them.

@@ -82,7 +82,9 @@ def run_isolated(
             process.join()
 
 
-def parallel_for(work: Callable[[int], None], parts: Sequence[int], *, title: str, unit: str) -> None:
+def parallel_for(
+    work: Callable[[int], None], parts: Sequence[int], *, title: str, unit: str, alone: bool = False
+) -> None:
     """Do the parts of a piece of work, shared among as many processes as torch may use threads here.
 
     Each process computes with one thread: over many images that is faster than many threads over each.
@@ -92,12 +94,13 @@ def parallel_for(work: Callable[[int], None], parts: Sequence[int], *, title: st
         parts: Their numbers.
         title: Shown beside the progress bar.
         unit: What a part is.
+        alone: Whether this process does it all, as where a GPU computes, which no copy of a process can use.
 
     Raises:
         ValueError: The first that a part raised, in its own words, a full disk among them; or if a process
             died.
     """
-    processes = min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
+    processes = 1 if alone else min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
     done = prefetch(work, parts, processes=processes if processes > 1 else 0, title=title)
     for _ in progress_bar(done, desc=title, unit=unit, total=len(parts)) if parts else ():
         pass

@@ -54,14 +54,14 @@ def own() -> Recipe:
     """Train on own recordings without labels, with any CLIP or SigLIP as the teacher.
 
     Command: ``clip2scene pretrain own --data-root LOG --teacher-weights CLIP --out RUN``; any other layout
-    with ``--data.layout``. The settings are toytown's where they do not hang on its small image-text model;
-    on real recordings this is *not run*.
+    with ``--data.layout``. The settings are toytown's where they do not hang on its small image-text model:
+    windows have the size that most CLIPs were trained on. On real recordings this is *not run*.
     """
     return replace(
         toytown(),
         name="own",
         data=DataConfig(layout="drive-log"),
-        teacher=TeacherConfig(superpoint_vote=True),
+        teacher=TeacherConfig(window=224, window_overlap=0.0, superpoint_vote=True),
     )
 
 
@@ -102,9 +102,9 @@ def rooms() -> Recipe:
 def clip2scene() -> Recipe:
     """Pretrain on nuScenes as the paper writes it: Eq. 1, StCR over three sweeps (Eq. 2 to 4), S3.
 
-    SPVCNN at 0.1 m, MaskCLIP teacher, SGD with a cosine over 20 epochs of 600 scenes (about 120,000 steps
-    of 4 samples), self-training from the middle on. No guard, no occlusion test, no moved test: the paper has
-    none. Published: 20.8 mIoU. Not run: needs nuScenes, CLIP ViT-B/16 and a GPU.
+    SPVCNN at 0.1 m, MaskCLIP teacher at the paper's 224 x 416 pixels, SGD with a cosine over 20 epochs of 600
+    scenes (about 120,000 steps of 4 samples), self-training from the middle on. No guard, no occlusion test,
+    no moved test: the paper has none. Published: 20.8 mIoU. Not run: needs nuScenes, CLIP ViT-B/16 and a GPU.
 
     Eq. 1 as written has no lower bound: on toytown it fell to -10^6 within 1100 steps and nothing was learnt
     (1.9 mIoU, docs/results.md). ``--loss.bounded`` puts the positives into the denominator, ``--loss.cosine``
@@ -113,6 +113,7 @@ def clip2scene() -> Recipe:
     return Recipe(
         name="clip2scene",
         data=DataConfig(occlusion_test=False, sweeps=3, moved_test=False),
+        teacher=TeacherConfig(working_size=(224, 416)),
         loss=LossConfig(form="class-infonce"),
         consistency=ConsistencyConfig(weight=1.0, guard="none", pairs=None),
         self_training=SelfTrainingConfig(probability=0.5),

@@ -123,6 +123,17 @@ def test_two_processes_share_the_samples(tmp_path, two_threads):
     assert all(mine.read_bytes() == its.read_bytes() for mine, its in zip(shared, alone, strict=True))
 
 
+def test_what_is_to_be_lifted_is_announced_and_a_gpu_has_all_of_it_to_itself(tmp_path, two_threads):
+    drives, announced = Drives(*"abcdefgh"), []
+    paths = lift_split(
+        drives, SaysCarThenBush(), PROMPTS, tmp_path, options=OPTIONS, announce=announced.append, alone=True
+    )
+    assert drives.reads == 8  # none in another process
+    paths[3].unlink()
+    lift_split(drives, SaysCarThenBush(), PROMPTS, tmp_path, options=OPTIONS, announce=announced.append)
+    assert announced == [list(range(8)), [3]]
+
+
 def test_what_another_process_finds_wrong_is_said_in_its_own_words(tmp_path, two_threads):
     with pytest.raises(ValueError, match="^bad.bin is cut short$"):
         drives = ShortDrives("bad", *"abcdefg")
@@ -337,7 +348,7 @@ def test_runs_that_need_the_same_answers_share_them(tmp_path):
 def test_another_backbone_stands_in_for_the_teachers_features_alone(tmp_path):
     drives, tower = (
         Drives("a"),
-        ImageBackbone(lambda pixels: pixels[:, :2], torch.nn.Identity(), 2, 1, torch.zeros(3), torch.ones(3)),
+        ImageBackbone(lambda pixels: pixels[:, :2], 2, 1, torch.zeros(3), torch.ones(3)),
     )
     options = replace(OPTIONS, keep="maps")
     (path,) = lift_split(drives, Looks(), PROMPTS, tmp_path, options=options, backbone=tower)

@@ -273,3 +273,17 @@ def test_colours_are_left_alone_where_the_model_wants_that(models, tmp_path):
     (tmp_path / "plain" / "preprocessor_config.json").write_text('{"do_normalize": false}')
     backbone = load_backbone(tmp_path / "plain")
     assert backbone.mean.tolist() == [0, 0, 0] and backbone.std.tolist() == [1, 1, 1]
+
+
+def test_a_backbone_computes_where_it_is_told_to(models, monkeypatch):
+    moved = load_backbone(models[0] / "dinov2").to(torch.device("meta"))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: torch.zeros(self.shape))
+    assert moved.device.type == "meta" and moved.maps([picture(42, 42)])[0].shape == (16, 3, 3)
+
+
+def test_a_backbone_whose_features_are_not_finite_is_refused(models):
+    backbone = load_backbone(models[0] / "convnext")
+    backbone.model.embeddings.patch_embeddings.weight.data.fill_(1e38)
+    backbone.model.embeddings.layernorm = torch.nn.Identity()
+    with pytest.raises(ValueError, match="features that are not finite"):
+        backbone.maps([picture(16, 16)])

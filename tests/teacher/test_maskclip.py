@@ -279,3 +279,25 @@ def test_settings_that_mean_nothing_are_refused():
         MaskClip(clip, prompt_denoising=3.0)
     with pytest.raises(ValueError, match="positive factors"):
         MaskClip(clip, scales=())
+
+
+@pytest.mark.parametrize("family", ["vit", "siglip"])
+def test_the_forward_pass_is_all_on_the_device_of_its_model(family):
+    """Torch refuses to mix devices; the meta device stands for a GPU, without numbers."""
+    model = MaskClip(
+        clip_of(family, tiny_transformer(family), 32, 8), scales=(1.0, 0.5), window=16, key_smoothing=0.5
+    )
+    here = model._embed_at_scales(image(32, 48))
+    moved = model.to(torch.device("meta"))
+    assert moved.device.type == "meta"
+    there = moved._embed_at_scales(image(32, 48))
+    assert [each.shape for each in there] == [each.shape for each in here]
+    assert {each.device.type for each in there} == {"meta"}
+
+
+def test_a_model_whose_embeddings_are_not_finite_is_refused():
+    model = tiny_resnet()
+    model.visual.attnpool.c_proj.weight.data.fill_(3e38)
+    clip = clip_of("resnet", model, 32, 8)
+    with pytest.raises(ValueError, match="embeddings of an image that are not finite"):
+        MaskClip(clip).embed_image(image(32, 32))

@@ -6,7 +6,7 @@ holds its cloud and, for each pixel-point pair, the teacher's logits over the cl
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -138,6 +138,8 @@ def lift_split(
     *,
     options: LiftOptions = LiftOptions(),  # noqa: B008 - frozen
     backbone: ImageBackbone | None = None,
+    announce: Callable[[Sequence[int]], None] | None = None,
+    alone: bool = False,
 ) -> list[Path]:
     """Lift the teacher's logits onto every sample of a split.
 
@@ -152,6 +154,8 @@ def lift_split(
         folder: Where the files go, into a subfolder named by how they are made.
         options: How they are made.
         backbone: An image model whose features are kept in place of the teacher's own.
+        announce: Called with the numbers of the samples that are to be lifted, before the first of them.
+        alone: Whether this process does it all, as where the teacher is on a GPU.
 
     Returns:
         One path a sample, in the data set's order; logits are kept as float16.
@@ -166,7 +170,9 @@ def lift_split(
     work = partial(_lift_one, dataset, teacher, prompts, paths, options, backbone)
     with file_lock(folder / "lock"):
         missing = [number for number, path in enumerate(paths) if not path.exists()]
-        parallel_for(work, missing, title="lift", unit="sample")
+        if announce is not None:
+            announce(missing)
+        parallel_for(work, missing, title="lift", unit="sample", alone=alone)
     if teacher is not None and not any(len(load_lifted(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so there are no pseudo-labels to train on; "

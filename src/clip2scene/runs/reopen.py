@@ -1,6 +1,8 @@
 """Opening a run's data and teacher once more, and lifting pseudo-labels for it."""
 
+import logging
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,11 @@ from clip2scene.runs.folder import LIFTED
 from clip2scene.runs.run import Run
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
+from clip2scene.teacher.cost import cost_of
 from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.types import Samples
+
+_log = logging.getLogger(__name__)
 
 
 def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[str] = False) -> Experiment:
@@ -96,11 +102,13 @@ def lift_run(
     Returns:
         A file a sample, with the train id of each target point.
     """
-    teacher = experiment.teacher
+    teacher, announce = experiment.teacher, None
+    samples = experiment.dataset if tokens is None else Chosen(experiment.dataset, tokens)
     if isinstance(teacher, MaskClip):
         cache = teacher_cache or (into and into / "looks")
         precision = run.recipe.teacher.precision
         teacher = CachedTeacher(teacher, run.sources.teacher_hash, cache, precision)
+        announce = partial(_say_cost, teacher, samples)
     training = experiment.split == "train"
     options = LiftOptions(
         build.pairing_options(run.recipe.data),
@@ -111,8 +119,23 @@ def lift_run(
         _sources(run, experiment),
     )
     folder = (into or run.folder / LIFTED) / experiment.split
-    samples = experiment.dataset if tokens is None else Chosen(experiment.dataset, tokens)
-    return lift_split(samples, teacher, run.prompts, folder, options=options, backbone=experiment.backbone)
+    return lift_split(
+        samples,
+        teacher,
+        run.prompts,
+        folder,
+        options=options,
+        backbone=experiment.backbone,
+        announce=announce,
+        alone=experiment.device.type != "cpu",
+    )
+
+
+def _say_cost(teacher: CachedTeacher, samples: Samples, missing: Sequence[int]) -> None:
+    """Say what a long forward pass of the teacher will take, before it begins."""
+    cost = cost_of(teacher, samples, missing)
+    if cost is not None:
+        _log.warning("note: %s", cost)
 
 
 def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:

@@ -32,7 +32,6 @@ class ImageBackbone:
 
     Attributes:
         forward: Feature map of normalised images whose sides are multiples of ``stride``; not of unit length.
-        model: What computes it.
         channels: Of each feature vector.
         stride: Pixels per cell of a map.
         mean: Of each colour, in 0..1, for normalisation.
@@ -40,16 +39,17 @@ class ImageBackbone:
         working_size: Height and width that images are resized to, in pixels, rounded to whole cells; None
             keeps each image's own size.
         fewest_cells: Along each side of a map; smaller images are enlarged (Swin needs a whole window).
+        model: What ``forward`` computes with, to be moved to a device; None if it has no weights.
     """
 
     forward: Callable[[Tensor], Tensor]
-    model: nn.Module
     channels: int
     stride: int
     mean: Float[Tensor, " 3"]
     std: Float[Tensor, " 3"]
     working_size: tuple[int, int] | None = None
     fewest_cells: int = 1
+    model: nn.Module | None = None
 
     def __post_init__(self) -> None:
         if self.working_size is not None and min(self.working_size) < 1:
@@ -58,9 +58,15 @@ class ImageBackbone:
                 "None keeps each picture's own size"
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.mean.device
+
     def to(self, device: torch.device) -> "ImageBackbone":
         """Compute on a device; maps come back to the processor. Never run on a GPU."""
-        return replace(self, model=self.model.to(device), mean=self.mean.to(device), std=self.std.to(device))
+        model = None if self.model is None else self.model.to(device)
+        return replace(self, model=model, mean=self.mean.to(device), std=self.std.to(device))
 
     @torch.no_grad()
     def maps(self, images: Sequence[UInt8[Tensor, "_ _ 3"]]) -> tuple[Float[Tensor, "channels _ _"], ...]:
@@ -80,7 +86,7 @@ class ImageBackbone:
     def _map(self, image: UInt8[Tensor, "height width 3"]) -> Float[Tensor, "channels rows cols"]:
         height, width = self.working_size or image.shape[:2]
         rows, cols = (max(self.fewest_cells, round(side / self.stride)) for side in (height, width))
-        colours = image[None].to(self.mean.device).permute(0, 3, 1, 2).float() / 255
+        colours = image[None].to(self.device).permute(0, 3, 1, 2).float() / 255
         pixels = (colours - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
         cells = self.forward(resize(pixels, (rows * self.stride, cols * self.stride)))
         found = F.normalize(cells[0].float(), dim=0).cpu()
@@ -135,7 +141,7 @@ def load_backbone(
             f"at most {_LARGEST_CELL} pixels in all. Take config and weights from one and the same model"
         )
     channels = _count_channels(forward, stride, fewest, folder)
-    return ImageBackbone(forward, model, channels, stride, mean, std, working_size, fewest)
+    return ImageBackbone(forward, channels, stride, mean, std, working_size, fewest, model)
 
 
 def backbone_of_clip(
@@ -161,7 +167,7 @@ def backbone_of_clip(
         return (dense_vit if family == "vit" else dense_siglip)(model, pixels)[0]
 
     channels = _count_channels(forward, clip.patch, 1, type(model).__name__)
-    return ImageBackbone(forward, model, channels, clip.patch, clip.mean, clip.std, working_size)
+    return ImageBackbone(forward, channels, clip.patch, clip.mean, clip.std, working_size, model=model)
 
 
 def _read_colours(path: Path) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:

@@ -242,6 +242,11 @@ class MaskClip:
         keys = tuple(each[1] for each in maps) if self.key_smoothing > 0 else None
         return DenseEmbeddings(embeddings, keys, tuple(sizes), self.key_smoothing, self.prompt_denoising)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the forward pass is run."""
+        return self.clip.device
+
     def to(self, device: torch.device) -> "MaskClip":
         """Run the forward pass on a device; maps come back to the processor. Never run on a GPU."""
         return replace(self, clip=self.clip.to(device))

@@ -1,7 +1,6 @@
 """Precomputing the teacher: its features of every image of a data set, ahead of any training, once."""
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +10,10 @@ import torch
 
 from clip2scene import build
 from clip2scene.config import Recipe
-from clip2scene.parallel import parallel_for, progress_bar
+from clip2scene.parallel import check_device, parallel_for, progress_bar
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
+from clip2scene.teacher.cost import time_image
 from clip2scene.types import Samples
 
 
@@ -48,6 +48,7 @@ def cache_teacher(
     teacher_cache: Path,
     split: str = "train",
     teacher_weights: str | None = None,
+    device: str = "cpu",
     announce: Callable[[Estimate], None] = lambda estimate: None,
 ) -> Estimate:
     """Fill a teacher cache, or what is missing of it; say first what that takes.
@@ -58,6 +59,7 @@ def cache_teacher(
         teacher_cache: Folder of the teacher's features; several calls may fill it at once.
         split: Whose images.
         teacher_weights: As :func:`clip2scene.training.train.pretrain` takes them.
+        device: Where the teacher computes, as torch names it. Only cpu has been tested.
         announce: Called with the estimate before the work begins.
 
     Returns:
@@ -69,8 +71,10 @@ def cache_teacher(
     """
     if recipe.teacher.kind == "label-maps":
         raise ValueError("label maps are on disk already; a teacher cache is for image-text models")
+    place = check_device(device)
     dataset = build.open_dataset(recipe.data, data_root, split=split, sweeps=1, need_images=True)
-    teacher = build.build_mask_clip(recipe.teacher, load_clip(teacher_weights or build.SMALL_CLIP))
+    clip = load_clip(teacher_weights or build.SMALL_CLIP).to(place)
+    teacher = build.build_mask_clip(recipe.teacher, clip)
     weights_hash = build.hash_teacher(teacher_weights)
     cached = CachedTeacher(teacher, weights_hash, teacher_cache, recipe.teacher.precision)
     estimate = _estimate(dataset, cached, teacher_cache)
@@ -81,7 +85,8 @@ def cache_teacher(
             "take --teacher.precision int8, or a smaller --teacher.working-size"
         )
     work = partial(_embed_sample, dataset, cached)
-    parallel_for(work, range(len(dataset.tokens)), title="teacher features", unit="sample")
+    alone = place.type != "cpu"
+    parallel_for(work, range(len(dataset.tokens)), title="teacher features", unit="sample", alone=alone)
     return estimate
 
 
@@ -109,19 +114,15 @@ def _estimate(dataset: Samples, teacher: CachedTeacher, folder: Path) -> Estimat
     """Time a forward pass of the teacher; the first image warms up."""
     sample = dataset[0]
     views = len(sample.cameras)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as each process will have
-    teacher.teacher.embed_image(sample.read_image(0))
-    began = time.perf_counter()
-    maps = teacher.teacher.embed_image(sample.read_image(views - 1))
-    seconds = time.perf_counter() - began
-    torch.set_num_threads(threads)
+    time_image(teacher.teacher, sample.read_image(0))
+    seconds, maps = time_image(teacher.teacher, sample.read_image(views - 1))
+    processes = torch.get_num_threads() if teacher.teacher.device.type == "cpu" else 1
     bytes_per_number = 1 if teacher.precision == "int8" else 2
     images = views * len(dataset.tokens)
     folder.mkdir(parents=True, exist_ok=True)
     return Estimate(
         images=images,
         bytes_per_image=sum(each.numel() for each in maps) * bytes_per_number,
-        seconds=images * seconds / threads,
+        seconds=images * seconds / processes,
         free_bytes=shutil.disk_usage(folder).free,
     )

@@ -86,7 +86,8 @@ def pretrain(
             package.
         teacher_cache: Folder of the teacher's features of each image (float16 or int8), which cache-teacher
             filled, or that is filled now.
-        device: As torch names it. Only cpu has been tested.
+        device: Where student, teacher and image backbone compute, as torch names it. Only cpu has been
+            tested.
         save_every: Steps between checkpoints.
         lifted: Folder of the pseudo-labels, which other runs may share; the run's own by default.
 
@@ -102,7 +103,7 @@ def pretrain(
         run, experiment = create_or_resume(
             recipe, data_root=data_root, out=out, teacher_weights=teacher_weights
         )
-        paths, held_out = _lift(run, experiment, lifted, teacher_cache)
+        paths, held_out = _lift(run, experiment.to(place), lifted, teacher_cache)
         train(run, paths, held_out, device=place, save_every=save_every)
     return out
 

@@ -6,16 +6,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from tests.tiny_towers import tiny_resnet, tiny_transformer
 from torch import nn
 
 from clip2scene.classes.tables import TOYTOWN
 from clip2scene.evaluation.small_clip import evaluate_clip, hold_out
-from clip2scene.teacher.clip.load import clip_of_resnet, load_clip, save_clip
+from clip2scene.teacher.clip.load import Clip, clip_of_resnet, load_clip, save_clip
 from clip2scene.teacher.clip.resnet import (
     ClipResNet,
     ResNetClipConfig,
 )
-from clip2scene.teacher.clip.tokenizer import word_tokenizer
+from clip2scene.teacher.clip.tokenizer import WholeTokenizer, word_tokenizer
 from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES
 
 WORDS = ["a", "red", "blue", "car", "tree", "photo", "of"]
@@ -259,3 +260,18 @@ def test_the_shipped_model_tells_things_of_unseen_towns_apart():
     assert scores["dense miou"] > 0.3
     assert scores["dense miou"] > scores["whole miou"]
     assert scores["scales miou"] > scores["whole miou"]
+
+
+@pytest.mark.parametrize("family", ["resnet", "vit", "siglip"])
+def test_towers_compute_where_they_are_told_to_and_nothing_is_left_behind(monkeypatch, family):
+    """Torch refuses to mix devices, and the meta device has no numbers: a GPU stands in for neither."""
+    model = tiny_resnet() if family == "resnet" else tiny_transformer(family)
+    words = WholeTokenizer(word_tokenizer(["a", "car"], 6))
+    clip = Clip(family, model, words, torch.full((3,), 0.4), torch.full((3,), 0.2), 32, 8)
+    assert clip.to(torch.device("cpu")).device.type == "cpu"
+    moved = clip.to(torch.device("meta"))
+    came_back = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: came_back.append(self.device.type) or self)
+    assert moved.encode_image(pictures()).shape == (2, 8 if family != "siglip" else 16)
+    assert len(moved.encode_text(["a", "car"])) == 2
+    assert came_back == ["meta", "meta"]
