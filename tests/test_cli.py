@@ -179,7 +179,7 @@ def test_a_bad_cloud_among_good_ones_leaves_nothing_written(complaint, tiny_run,
         ("car,zeppelin", "zeppelin"),
         ("car, car", "all different"),
         ("car,,person", "not empty"),
-        ("", "at least one prompt"),
+        ("", "at least one word"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(complaint, tiny_run, clouds, tmp_path, prompts, fault):
