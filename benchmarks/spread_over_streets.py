@@ -6,7 +6,7 @@ Each scene of the evaluated split has its own confusion matrices. A draw takes a
 with repetition, and adds their matrices up (the bootstrap; Efron 1979): the standard deviation over the draws
 says what another set of as many streets of this world would do to the mIoU of one run. The same draws serve
 all runs, so differences between columns and between runs are paired. Runs are those of one recipe with
-different seeds; all need pseudo-labels of the split, which are lifted where they are missing.
+different seeds and share the first one's pseudo-labels of the split, which are lifted where they are missing.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from clip2scene.evaluation.evaluate import evaluate_samples, open_evaluation
 COLUMNS = ("student", "student_seen", "student_unseen", "voted", "voted_seen", "teacher_seen")
 
 
-def matrices(run: Path, data_root: Path) -> dict[str, np.ndarray]:
+def matrices(run: Path, data_root: Path, lifted: Path) -> dict[str, np.ndarray]:
     """Count, for each column, scenes x true classes x (predicted classes, none)."""
-    opened = open_evaluation(run, data_root=data_root)
+    opened = open_evaluation(run, data_root=data_root, lifted=lifted)
     found: dict[str, dict[str, np.ndarray]] = {column: {} for column in COLUMNS}
     for token, path in zip(opened.dataset.tokens, opened.paths, strict=True):
         samples = [load_lifted(path)]
@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=1000)
     arguments = parser.parse_args()
-    found = [matrices(run, arguments.data_root) for run in arguments.runs]
+    lifted = arguments.runs[0] / "carried"  # seeds share it
+    found = [matrices(run, arguments.data_root, lifted) for run in arguments.runs]
     scenes = len(found[0]["student"])
     drawn = np.random.default_rng(0).multinomial(scenes, np.full(scenes, 1 / scenes), size=arguments.draws)
     whole = {column: np.array([miou(each[column].sum(0)) for each in found]) for column in COLUMNS}
