@@ -1,5 +1,6 @@
 """Training: one step, and the loop around it."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +27,8 @@ from clip2scene.student.model import Embedder
 from clip2scene.training.best_checkpoint import keep_best
 from clip2scene.training.state import TrainState, resume, save
 from clip2scene.types import Prompts
+
+_log = logging.getLogger(__name__)
 
 READERS = 4
 """Processes that read samples ahead of a GPU's steps."""
@@ -201,7 +204,7 @@ def train_set(run: Run, paths: Sequence[Path]) -> TrainSet:
 
 
 def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], labels: LabelsConfig) -> None:
-    """Refuse labels that lack a class, unless the recipe allows it; and those that train nothing at all.
+    """Refuse labels that lack a class, unless the recipe allows it; warn of those that have one class alone.
 
     Args:
         trained: Number of points of each class that are trained on.
@@ -209,7 +212,7 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
         labels: Which labels are used.
 
     Raises:
-        ValueError: If a class of ``--labels.classes`` has no point to train on, or only one has.
+        ValueError: If a class of ``--labels.classes`` has no point to train on.
     """
     wanted = labels.classes or tuple(trained)
     absent = [name for name in wanted if not trained[name]]
@@ -226,10 +229,10 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
             "--labels.classes, or train without them: --labels.absent allow"
         )
     if len(wanted) - len(absent) == 1:
-        raise ValueError(
-            f"all labelled points are of {next(name for name in wanted if trained[name])}, so every point "
-            "would be called that and nothing be told apart; label another class, or name more as "
-            "--labels.classes"
+        _log.warning(
+            "all labelled points are of %s, so the classifier calls every point that and tells nothing "
+            "apart; label another class, or name more as --labels.classes",
+            next(name for name in wanted if trained[name]),
         )
 
 
