@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from shift.scores import miou
 
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import evaluate_samples, open_evaluation
@@ -35,14 +36,6 @@ def matrices(run: Path, data_root: Path, lifted: Path) -> dict[str, np.ndarray]:
         column: np.stack([by_scene[scene] for scene in sorted(by_scene)])
         for column, by_scene in found.items()
     }
-
-
-def miou(counts: np.ndarray) -> np.ndarray:
-    """Give the mIoU in percent of matrices (..., classes, classes + 1), over classes in the truth."""
-    right = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
-    truth, predicted = counts.sum(-1), counts[..., :-1].sum(-2)
-    iou = np.where(truth > 0, right / np.maximum(truth + predicted - right, 1), np.nan)
-    return 100 * np.nanmean(iou, axis=-1)
 
 
 def main() -> None:
