@@ -2,6 +2,7 @@ import json
 import math
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.distill.lifted import LiftedSample
 from clip2scene.evaluation import evaluate as evaluate_module
 from clip2scene.evaluation.evaluate import COLUMNS, evaluate_samples, write_metrics
+from clip2scene.io import read_json
+from clip2scene.runs import builtin, copies
 from clip2scene.runs import run as run_module
 from clip2scene.runs.run import Run
 from clip2scene.runs.sources import Sources
@@ -158,3 +161,20 @@ def test_scores_and_pictures_open_everything_once(tiny_run, tiny_toytown, tmp_pa
         "run.load_clip": 1,
         "run.load_checkpoint": 1,
     }
+
+
+def test_the_student_in_the_package_is_evaluated_in_a_copy(
+    tiny_run, tiny_toytown, tmp_path, monkeypatch, call
+):
+    for module in (builtin, copies):
+        monkeypatch.setattr(module, "ASSET", tiny_run)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tiny_run.rglob("*"))
+    evaluated = ("evaluate", "builtin", "--data-root", tiny_toytown, "--pictures", 0)
+    code, _, err = call(*evaluated)
+    assert code == 1 and "builtin is a part of the package" in err and "--out" in err
+    code, said, err = call(*evaluated, "--out", "scored")
+    assert code == 0, err
+    assert "wrote scored/metrics.json" in said
+    assert read_json(Path("scored/metrics.json")) == read_json(tiny_run / "metrics.json")
+    assert sorted(tiny_run.rglob("*")) == before

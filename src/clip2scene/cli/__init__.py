@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,13 @@ def _say_ranking(ranking: "Ranking", by: str, out: Path, **_: object) -> str:
     known = f", in front {ranking.labelled} that the run was trained on" if ranking.labelled else ""
     lines = [f"{name:40} {score:.4f}" for name, score in named]
     return "\n".join([*lines, f"wrote {len(ranking.units)} {by}s to {out}{known}"])
+
+
+def _say_packed(about: Mapping[str, Any], run: Path, out: Path, **_: object) -> str:
+    """Say what was written, and in which precision."""
+    agreement = about["agreement"]
+    same = "" if agreement is None else f"; as float16, {100 * agreement:.2f} % of the labels are the same"
+    return f"packed {run} with weights of {about['precision']}: {out}{same}"
 
 
 COMMANDS = {
@@ -54,6 +62,7 @@ COMMANDS = {
         ),
     ),
     "trust-run": Command("clip2scene.runs.trust:trust_run", say=lambda said, **_: said, positional=("run",)),
+    "pack-run": Command("clip2scene.inference.pack_run:pack_run", say=_say_packed, positional=("run",)),
     "rank-scenes": Command("clip2scene.inference.rank_scenes:rank", say=_say_ranking, positional=("run",)),
     "evaluate-point-clip": Command(
         f"{_HERE}:evaluate_point_clip",

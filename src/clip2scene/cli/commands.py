@@ -17,6 +17,7 @@ def evaluate(
     *,
     data_root: Path,
     split: str = "val",
+    out: Path | None = None,
     teacher_cache: Path | None = None,
     unlike: Literal["refuse", "accept"] = "refuse",
     pictures: int = 2,
@@ -31,10 +32,10 @@ def evaluate(
     from clip2scene.inference.figures import draw_samples
 
     opened = open_evaluation(
-        run, data_root=data_root, split=split, teacher_cache=teacher_cache, unlike=unlike
+        run, data_root=data_root, split=split, out=out, teacher_cache=teacher_cache, unlike=unlike
     )
     print(table(evaluate_split(opened)))
-    print(f"wrote {run / 'metrics.json'}")
+    print(f"wrote {opened.run.folder / 'metrics.json'}")
     for path in draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=pictures):
         print(f"drew {path}")
 

@@ -10,6 +10,7 @@ from clip2scene.doctor.report import Line
 from clip2scene.doctor.samples import Measured
 from clip2scene.geometry.cloud_statistics import CloudSpread
 from clip2scene.geometry.unlike import compare_statistics, find_unlike
+from clip2scene.runs.builtin import run_folder
 from clip2scene.runs.training_clouds import compare_split, read_statistics
 
 FAINT = 0.02
@@ -56,7 +57,7 @@ def compare_with_run(dataset: Dataset, run: Path) -> list[Line]:
     Raises:
         ValueError: If the run's statistics are damaged.
     """
-    trained = read_statistics(run)
+    trained = read_statistics(run_folder(run))
     if trained is None:
         text = f"not compared: {run} keeps no statistics of its training clouds (clouds.json)"
         return [Line("note", "run", text)]

@@ -15,6 +15,7 @@ from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
 from clip2scene.inference.predict import predict_labels
 from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
+from clip2scene.runs.copies import copy_run, require_own_folder
 from clip2scene.runs.reopen import lift_run, reopen
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike, complete_statistics
@@ -63,6 +64,7 @@ def evaluate(
     *,
     data_root: Path,
     split: str = "val",
+    out: Path | None = None,
     lifted: Path | None = None,
     teacher_cache: Path | None = None,
     unlike: Unlike = "refuse",
@@ -70,9 +72,11 @@ def evaluate(
     """Score a run on a split and write ``metrics.json`` into its folder.
 
     Args:
-        run: Folder that ``pretrain`` wrote.
+        run: Folder that ``pretrain`` wrote; or ``builtin``, the student in the package.
         data_root: The data set, with labels.
         split: Which of its splits to evaluate on, all of its labelled points.
+        out: Folder that the run is copied into first, and everything is written to; by default the run's own.
+            ``builtin`` needs one.
         lifted: Folder with the teacher's pseudo-labels, which other runs may share; the run's own by default.
         teacher_cache: Folder of the teacher's features of each image.
         unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
@@ -85,7 +89,13 @@ def evaluate(
             the unit, axes or frame of the training clouds.
     """
     opened = open_evaluation(
-        run, data_root=data_root, split=split, lifted=lifted, teacher_cache=teacher_cache, unlike=unlike
+        run,
+        data_root=data_root,
+        split=split,
+        out=out,
+        lifted=lifted,
+        teacher_cache=teacher_cache,
+        unlike=unlike,
     )
     return evaluate_split(opened)
 
@@ -95,12 +105,17 @@ def open_evaluation(
     *,
     data_root: Path,
     split: str = "val",
+    out: Path | None = None,
     lifted: Path | None = None,
     teacher_cache: Path | None = None,
     unlike: Unlike = "refuse",
 ) -> EvaluationSplit:
     """Open a run and the lifted points of a split for :func:`evaluate`, whose arguments and errors it has."""
     opened = open_run(run)
+    if out is None:
+        require_own_folder(opened)
+    else:
+        opened = copy_run(opened, out)
     student = opened.student()  # first: without a checkpoint, the teacher need not be run
     experiment = reopen(opened, data_root, split=split, labels=True)
     complete_statistics(opened, data_root)

@@ -63,7 +63,7 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     each is labelled and written before the next. Where the scale of intensities is guessed, all have one.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run; or builtin, the student in the package.
         clouds: Files that :func:`clip2scene.datasets.clouds.read_cloud` reads.
         prompts: Words or phrases.
         out: Folder for the results.
@@ -90,10 +90,10 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         )
     opened = open_run(run)
     loader = LOADERS[opened.recipe.data.layout]
-    check = CloudCheck(run, note=note, unlike=unlike)
+    check = CloudCheck(opened.folder, note=note, unlike=unlike)
     if check.trained is not None and options.ground is None:
         options = replace(options, ground=check.trained.quantiles.get("ground_height", (None, None))[1])
-    read = partial(loader.cloud_reader(run), asked=options)
+    read = partial(loader.cloud_reader(opened.folder), asked=options)
     segmenter = Segmenter.of_run(opened, words=words)
     segmenter.set_prompts(prompts)
     scale = _check_files(clouds, read, segmenter, check)

@@ -15,6 +15,7 @@ from clip2scene.inference.predict import predict
 from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
+from clip2scene.teacher.text_table import TextTable
 from clip2scene.types import PointCloud, Prompts
 
 PlaceWords = Callable[[Sequence[str]], Prompts]
@@ -69,14 +70,14 @@ class Segmenter:
         The text encoder is opened when :meth:`set_prompts` asks for other words; with a table, never.
 
         Args:
-            run: Folder of the run.
+            run: Folder of the run; or ``builtin``, the student in the package.
             words: A table of text embeddings to take words from, as ``clip2scene embed-words`` makes it.
                 Without one, they are embedded by the text encoder that the run was trained with.
 
         Raises:
             ValueError: If the folder is no finished run, or the table is unreadable or of another model.
         """
-        return cls.of_run(open_run(Path(run)), words=words)
+        return cls.of_run(open_run(run), words=words)
 
     @classmethod
     def of_run(cls, run: Run, *, words: Path | str | None = None) -> "Segmenter":
@@ -140,4 +141,15 @@ def _refuse_words(run: Run) -> PlaceWords:
 def _embed_with_encoder(run: Run) -> PlaceWords:
     """Embed words with the run's own text encoder, opened for the first of them."""
     text_space = cache(run.text_space)
-    return lambda names: build.place_words(run.recipe.teacher, text_space(), names)
+
+    def embed(names: Sequence[str]) -> Prompts:
+        space = text_space()
+        unknown = [word for name in names for word in space.unknown_words(name)]
+        if unknown and not isinstance(space, TextTable):  # a table names what is near
+            raise ValueError(
+                f"the image-text model of {run.folder} was never taught {', '.join(unknown)}; label with "
+                f"words that it knows, such as {', '.join(run.prompts.names)}"
+            )
+        return build.place_words(run.recipe.teacher, space, names)
+
+    return embed

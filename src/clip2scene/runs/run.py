@@ -34,6 +34,7 @@ from clip2scene.config import Recipe
 from clip2scene.datasets.label_subset import LabelMask, Subset
 from clip2scene.distill.lifted import hash_clouds
 from clip2scene.io import regular_file, telling_of_a_full_disk, write_atomically, write_json
+from clip2scene.runs.builtin import run_folder
 from clip2scene.runs.checkpoint import check_fit, load_checkpoint, load_weights, require_finite
 from clip2scene.runs.folder import LABELS, LABELS_USED, WORDS
 from clip2scene.runs.run_files import read_recipe, read_run_json
@@ -218,13 +219,16 @@ class Run:
             log.truncate(whole)
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Path | str) -> Run:
     """Open a run's folder.
+
+    Args:
+        folder: What ``pretrain`` or ``finetune`` wrote; or ``builtin``, the student in the package.
 
     Raises:
         ValueError: If it is no run, or a part of it is missing or damaged.
     """
-    folder = Path(folder)
+    folder = run_folder(folder)
     if not (folder / "recipe.json").exists():
         raise ValueError(f"{folder} is not a run: it has no recipe.json; name a folder that pretrain wrote")
     return Run(folder, read_recipe(folder), load_prompts(folder), Sources.read(folder))

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from clip2scene.runs.builtin import run_folder
 from clip2scene.runs.sources import Sources
 
 
@@ -54,6 +55,7 @@ def trust_run(run: Path) -> str:
     Raises:
         ValueError: If it is no run, or there is no place to keep a key in.
     """
+    run = run_folder(run)
     sources = Sources.read(run)
     if sources.teacher_weights is None:
         return f"{run} names no model outside of its folder; there is nothing to trust"
