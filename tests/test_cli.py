@@ -16,7 +16,7 @@ from clip2scene import cli, parallel
 from clip2scene.cli.table import Command
 from clip2scene.datasets.clouds import read_cloud, write_ply
 from clip2scene.experiments.demo import WORLDS
-from clip2scene.io import fingerprint
+from clip2scene.io import fingerprint, read_json
 from clip2scene.recipes import RECIPES
 from clip2scene.runs.checkpoint import load_checkpoint
 
@@ -87,6 +87,20 @@ def test_a_student_is_trained_and_judged_from_the_command_line(call, tiny_toytow
     assert code == 0
     assert "mIoU" in out and f"wrote {run / 'metrics.json'}" in out
     assert len(list((run / "pictures").glob("*.png"))) == out.count("drew ") == 3
+
+
+def test_training_without_labels_begins_with_the_student_in_the_package(
+    call, tiny_run, tiny_toytown, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tiny_run)
+    monkeypatch.chdir(tmp_path)
+    words = ("pretrain", "toytown", *SMALL, "--data-root", tiny_toytown, "--out", "run", "--start", "builtin")
+    code, _, err = call(*words)
+    assert code == 0, err
+    began = read_json(Path("run/sources.json"))["start"]
+    assert began["knows_words"] and Path(began["origin"]) == tiny_run.resolve()
+    code, _, err = call(*words[:-1], "nowhere")
+    assert code == 1 and "nowhere is not a run" in err
 
 
 def test_a_rival_learns_from_any_vision_model_and_still_knows_words(call, tiny_toytown, clouds, tmp_path):

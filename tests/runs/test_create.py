@@ -9,7 +9,7 @@ from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
 from clip2scene.runs import create
 from clip2scene.runs.create import create_or_resume
-from clip2scene.runs.init_weights import init_weights_of
+from clip2scene.runs.init_weights import init_weights_of, initial_student
 from clip2scene.runs.run import open_run
 
 
@@ -181,3 +181,44 @@ def test_what_is_refused_while_a_run_is_made_leaves_nothing_half_done(
             with pytest.raises(stop):
                 create_or_resume(tiny_recipe, data_root=tiny_toytown, out=tmp_path)
         assert not list(tmp_path.iterdir())
+
+
+def test_label_free_training_begins_with_the_weights_of_another_run(
+    tiny_recipe, start, tiny_toytown, tmp_path, caplog
+):
+    recipe, out = replace(tiny_recipe, seed=7), tmp_path / "run"
+    run, _ = create_or_resume(recipe, data_root=tiny_toytown, out=out, start=start)
+    own = initial_student(run).state_dict()
+    assert all(torch.equal(own[name], each) for name, each in start.weights.items())
+    assert run.sources.began_with_words and run.subset is None and not caplog.records
+    again, _ = create_or_resume(recipe, data_root=tiny_toytown, out=out, start=start)
+    assert again.sources.init["sha256"] == run.sources.init["sha256"]
+    with pytest.raises(ValueError, match="holds a run that began with other weights"):
+        create_or_resume(recipe, data_root=tiny_toytown, out=out)
+
+
+def test_a_text_head_of_another_text_space_is_left_and_that_is_said(
+    tiny_recipe, start, tiny_toytown, tmp_path, caplog
+):
+    sources = replace(start.run.sources, text_space="another")
+    other = replace(start, run=replace(start.run, sources=sources))
+    for _ in range(2):
+        run, _ = create_or_resume(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "run", start=other)
+        assert not run.sources.began_with_words
+    (record,) = caplog.records
+    assert "only the backbone of" in record.getMessage()
+
+
+def test_weights_of_clouds_with_other_channels_begin_nothing(tiny_recipe, start, tiny_toytown, tmp_path):
+    sources = replace(start.run.sources, in_channels=3)
+    other = replace(start, run=replace(start.run, sources=sources))
+    with pytest.raises(ValueError, match="clouds with 3 channels a point, and these have 1; name another"):
+        create_or_resume(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "run", start=other)
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+
+
+def test_other_voxels_are_spoken_of(tiny_recipe, start, tiny_toytown, tmp_path, caplog):
+    recipe = replace(tiny_recipe, student=replace(tiny_recipe.student, voxel_size=0.4))
+    create_or_resume(recipe, data_root=tiny_toytown, out=tmp_path / "run", start=start)
+    (record,) = caplog.records
+    assert "was trained on voxels of 0.5 m; --student.voxel-size 0.5 keeps them" in record.getMessage()

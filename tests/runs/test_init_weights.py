@@ -5,7 +5,15 @@ import torch
 from safetensors.torch import save_file
 
 from clip2scene.build import NETWORKS
-from clip2scene.runs.init_weights import InitWeights, init_parts, init_weights_of, initial_student, load_init
+from clip2scene.recipes import fine_tuned
+from clip2scene.runs.init_weights import (
+    InitWeights,
+    init_parts,
+    init_weights_of,
+    initial_student,
+    load_init,
+    suit_start,
+)
 from clip2scene.runs.run import open_run
 from clip2scene.student.model import Embedder, ProjectionHeads
 
@@ -120,3 +128,49 @@ def test_weights_of_another_network_are_refused_and_change_nothing(part):
     with pytest.raises(ValueError, match=f"another network's: tensors .*{part}.*take the student settings"):
         load_init(student, weights)
     assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
+
+
+def suited(start, recipe, run, space=None):
+    """What a recipe begins with in the text space of a run, or in another."""
+    return suit_start(start, recipe, run.prompts, run.sources.text_space if space is None else space)
+
+
+def test_a_text_head_is_taken_where_the_text_space_is_the_same(tiny_run):
+    start, run = init_weights_of(tiny_run), open_run(tiny_run)
+    assert suited(start, run.recipe, run) is start
+    assert kinds(suited(start, run.recipe, run, "another").weights) == {"backbone"}
+    assert suited(start, run.recipe, run, "").knows_words  # it is not known, but the same names lie alike
+    turned = replace(run, prompts=replace(run.prompts, embeddings=run.prompts.embeddings.flip(1)))
+    assert not suited(start, run.recipe, turned, "").knows_words
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"width": 0.5}, "add --student.width 0.25"),
+        ({"network": "spvcnn"}, "add --student.network minkunet14a"),
+        ({"voxel_size": 0.1}, None),
+        ({"superpoint_mean": False}, None),
+    ],
+)
+def test_weights_trained_with_other_settings_are_refused_with_what_to_set(tiny_run, changes, remedy):
+    start, run = init_weights_of(tiny_run), open_run(tiny_run)
+    recipe = replace(run.recipe, student=replace(run.recipe.student, **changes))
+    if remedy is None:
+        assert suited(start, recipe, run) is start
+        return
+    with pytest.raises(ValueError, match=f"was trained with .*; {remedy}"):
+        suited(start, recipe, run)
+
+
+def test_what_was_trained_on_labels_begins_nothing_without_labels(tiny_run):
+    start, run = init_weights_of(tiny_run), open_run(tiny_run)
+    labelled = replace(start, run=replace(run, recipe=fine_tuned(run.recipe)))
+    with pytest.raises(ValueError, match="trained on labels, so what begins with it is not label-free"):
+        suited(labelled, run.recipe, run)
+    assert suited(labelled, fine_tuned(run.recipe), run) is labelled
+
+
+def test_weights_that_are_no_runs_are_given_back(tiny_run, tmp_path):
+    start, run = InitWeights(tmp_path, {}), open_run(tiny_run)
+    assert suited(start, run.recipe, run) is start

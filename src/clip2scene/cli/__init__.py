@@ -41,9 +41,9 @@ COMMANDS = {
         fixed={"announce": print},
     ),
     "pretrain": Command(
-        f"{_TRAIN}:pretrain",
+        f"{_HERE}:pretrain",
         say=lambda _, out, recipe, **__: f"trained {recipe.name}: {out}",
-        fixed={"lifted": None},
+        described_in=(f"{_TRAIN}:pretrain",),
     ),
     "evaluate": Command(
         f"{_HERE}:evaluate",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from clip2scene.config import DataConfig, LabelsConfig, Layout, Network, TuningConfig
+from clip2scene.config import DataConfig, LabelsConfig, Layout, Network, Recipe, TuningConfig
 from clip2scene.datasets.clouds import Unit
 from clip2scene.recipes import USUAL_TUNING, named
 
@@ -38,6 +38,40 @@ def evaluate(
     print(f"wrote {opened.run.folder / 'metrics.json'}")
     for path in draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=pictures):
         print(f"drew {path}")
+
+
+def pretrain(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    start: Path | None = None,
+    teacher_weights: str | None = None,
+    teacher_cache: Path | None = None,
+    device: str = "cpu",
+    save_every: int = 500,
+) -> None:
+    """Train a student without labels, or (a recipe ending in -supervised) with them.
+
+    Args:
+        start: Folder of a label-free run to begin with, or builtin, the student in the package; it must have
+            the same network and inputs. Its text head is taken where the text space is the same. The recipe's
+            learning rate stays; for a trained backbone, finetune takes a fifth (--optimiser.learning-rate).
+            Without it, the student begins from chance.
+    """
+    from clip2scene.runs.init_weights import init_weights_of
+    from clip2scene.training.train import pretrain as run_pretrain
+
+    run_pretrain(
+        recipe,
+        data_root=data_root,
+        out=out,
+        start=None if start is None else init_weights_of(start),
+        teacher_weights=teacher_weights,
+        teacher_cache=teacher_cache,
+        device=device,
+        save_every=save_every,
+    )
 
 
 def evaluate_point_clip(

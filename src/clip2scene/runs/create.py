@@ -23,11 +23,11 @@ from clip2scene.runs.folder import (
     has_trained,
     resolve_weights,
 )
-from clip2scene.runs.init_weights import InitWeights, initial_student
+from clip2scene.runs.init_weights import InitWeights, initial_student, suit_start
 from clip2scene.runs.reopen import reopen, stamp_inputs
 from clip2scene.runs.run import Run, open_run, save_prompts
 from clip2scene.runs.sources import Sources
-from clip2scene.runs.training_clouds import CLOUDS, keep_statistics
+from clip2scene.runs.training_clouds import CLOUDS, keep_statistics, say
 from clip2scene.runs.trust import with_seal
 from clip2scene.teacher.text_table import TextTable
 
@@ -64,6 +64,8 @@ def create_or_resume(
             clear_half_started(out)
             raise
     run = open_run(out)
+    if start is not None:
+        start = suit_start(start, recipe, run.prompts, run.sources.text_space)
     before = None if run.sources.init is None else run.sources.init["sha256"]
     if before != (None if start is None else start.about()["sha256"]):
         raise ValueError(
@@ -104,6 +106,7 @@ def _create(
 ) -> tuple[Run, Experiment]:
     """Open what is trained on, check it, and write the folder; ``recipe.json`` comes last."""
     experiment = build.open_experiment(recipe, data_root, teacher_weights)
+    start = _suited(start, experiment)
     _check_words(recipe, start, experiment.prompts.classes)
     own_files = LOADERS[recipe.data.layout].own_files
     announce(
@@ -127,6 +130,30 @@ def _create(
     write_json(out / "recipe.json", to_dict(recipe))
     finish(out)
     return run, experiment
+
+
+def _suited(start: InitWeights | None, experiment: Experiment) -> InitWeights | None:
+    """Take of initial weights what fits, and say what was left, and what fits though it differs.
+
+    Raises:
+        ValueError: If they do not fit, or were trained on clouds with other channels.
+    """
+    if start is None or start.run is None:
+        return start
+    channels, theirs = experiment.dataset[0].cloud.features.shape[1], start.run.sources.in_channels
+    if channels != theirs:
+        raise ValueError(
+            f"{start.origin} was trained on clouds with {theirs} channels a point, and these have {channels};"
+            " name another --start, or none"
+        )
+    space = getattr(experiment.space, "space", "")
+    suited = suit_start(start, experiment.recipe, experiment.prompts, space)
+    if start.knows_words and not suited.knows_words:
+        say(f"only the backbone of {start.origin} is begun with: its text head is of another text space")
+    voxels = start.run.recipe.student.voxel_size
+    if voxels != experiment.recipe.student.voxel_size:
+        say(f"{start.origin} was trained on voxels of {voxels} m; --student.voxel-size {voxels} keeps them")
+    return suited
 
 
 def _sources_of(

@@ -1,7 +1,7 @@
 """Initial weights: what another run, or another project, has trained before."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from clip2scene.config import Recipe, StudentConfig
 from clip2scene.io import fingerprint, regular_file
 from clip2scene.runs.checkpoint import describe_misfit, require_finite
 from clip2scene.runs.folder import START
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
+from clip2scene.types import Prompts
 
 BACKBONE, HEAD, CLASSIFIER = "backbone.", "head.", "classifier."
 
@@ -31,6 +33,7 @@ class InitWeights:
         classes: That the classifier knows; none without one.
         labels_used: Samples whose labels they were trained on: the name of each under the hash of its points.
         report: What was taken of a file, what was not, and what differs in spite of equal weights, in lines.
+        run: The run that they were trained in; None if they are no run's.
     """
 
     origin: Path
@@ -38,6 +41,7 @@ class InitWeights:
     classes: tuple[str, ...] = ()
     labels_used: Mapping[str, str] = field(default_factory=dict)
     report: tuple[str, ...] = ()
+    run: Run | None = None
 
     @property
     def knows_words(self) -> bool:
@@ -58,6 +62,9 @@ class InitWeights:
 def init_weights_of(folder: Path) -> InitWeights:
     """Take what another run begins with from a trained run.
 
+    Args:
+        folder: That run's; or ``builtin``, the student in the package.
+
     Raises:
         ValueError: If it is no run, or not trained.
     """
@@ -65,7 +72,61 @@ def init_weights_of(folder: Path) -> InitWeights:
     student = run.student()
     classes = () if student.classifier is None else run.prompts.classes
     weights = init_parts(student.state_dict(), words=run.knows_words)
-    return InitWeights(folder, weights, classes, run.labels_used())
+    return InitWeights(run.folder, weights, classes, run.labels_used(), run=run)
+
+
+def suit_start(start: InitWeights, recipe: Recipe, prompts: Prompts, text_space: str) -> InitWeights:
+    """Take of a run's weights what a recipe can begin with: no text head of another text space.
+
+    Args:
+        start: Weights; those that are no run's are given back as they are.
+        recipe: What begins with them.
+        prompts: Its classes.
+        text_space: Fingerprint of its text space; empty if not known.
+
+    Raises:
+        ValueError: If they were trained on labels, and the recipe is to do without; or with other settings of
+            the network or its inputs.
+    """
+    if start.run is None:
+        return start
+    if recipe.supervision == "label-free" and start.run.recipe.supervision == "labels":
+        raise ValueError(
+            f"{start.origin} was trained on labels, so what begins with it is not label-free; name a "
+            "label-free run as --start"
+        )
+    _check_settings(start.origin, start.run.recipe.student, recipe.student)
+    if _same_space(start.run.prompts, start.run.sources.text_space, prompts, text_space):
+        return start
+    kept = {name: each for name, each in start.weights.items() if not name.startswith(HEAD)}
+    return replace(start, weights=kept)
+
+
+def _check_settings(origin: Path, theirs: StudentConfig, ours: StudentConfig) -> None:
+    """Refuse settings of the network or its inputs that weights were not trained with."""
+    free = ("superpoint_mean", "voxel_size")  # weights fit whatever these are
+    for name, value in asdict(theirs).items():
+        if name in free or value == getattr(ours, name):
+            continue
+        option = f"--student.{name.replace('_', '-')}"
+        wanted = f"{option} {value}"
+        if isinstance(value, bool):
+            wanted = option if value else option.replace("student.", "student.no-")
+        raise ValueError(
+            f"{origin} was trained with {name} {value}, and this recipe has {getattr(ours, name)}; "
+            f"add {wanted}"
+        )
+
+
+def _same_space(theirs: Prompts, their_space: str, ours: Prompts, our_space: str) -> bool:
+    """Tell whether two text spaces are one: by fingerprint, or where one is not known, by names of both."""
+    if their_space and our_space:
+        return their_space == our_space
+    shared = [name for name in theirs.names if name in ours.names]
+    if not shared or theirs.embeddings.shape[1] != ours.embeddings.shape[1]:
+        return False
+    rows = theirs.embeddings[[theirs.names.index(name) for name in shared]]
+    return torch.allclose(rows, ours.embeddings[[ours.names.index(name) for name in shared]], atol=1e-3)
 
 
 def initial_student(run: Run) -> Embedder:

@@ -66,11 +66,12 @@ def train_step(
     return sum(terms.values(), point_features.new_zeros(())), terms
 
 
-def pretrain(
+def pretrain(  # noqa: PLR0913 - what a user may ask of the command
     recipe: Recipe,
     *,
     data_root: Path,
     out: Path,
+    start: InitWeights | None = None,
     teacher_weights: str | None = None,
     teacher_cache: Path | None = None,
     device: str = "cpu",
@@ -84,6 +85,9 @@ def pretrain(
         data_root: The data set; its labels are opened only if the recipe is trained on labels.
         out: Folder of the run; an unfinished run of the same recipe in it is resumed, with the same result as
             if it had never stopped.
+        start: Weights to begin with (:func:`clip2scene.runs.init_weights.init_weights_of`), of a run with the
+            same network and inputs; its text head only where the text space is the same. The recipe's
+            learning rate stays; fine-tuning takes a fifth of it for a trained backbone.
         teacher_weights: Folder of a CLIP or SigLIP model, hf:owner/name on the Hugging Face hub, a .pt of
             OpenAI's, or the file of text embeddings that label maps need. Without it, the small model in the
             package.
@@ -104,7 +108,7 @@ def pretrain(
     place = _check_options(device, save_every)
     with file_lock(out / LOCK, wait=False):
         run, experiment = create_or_resume(
-            recipe, data_root=data_root, out=out, teacher_weights=teacher_weights
+            recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start
         )
         paths, held_out = _lift(run, experiment.to(place), lifted, teacher_cache)
         train(run, paths, held_out, device=place, save_every=save_every)
