@@ -1,18 +1,18 @@
-"""The sensors of the ego vehicle: six cameras around it and a spinning lidar.
+"""The sensors of the ego vehicle: six cameras around it and a lidar.
 
 A picture and a sweep come with exact ground truth: the class and the thing behind every pixel and point.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from clip2scene.toytown.lidars import LIDARS, Lidar, ego_from_lidar
 from clip2scene.toytown.town.shading import shade
+from clip2scene.toytown.town.textures import Texture
 from clip2scene.toytown.town.world import RayHits, Snapshot, Town
 from clip2scene.types import IGNORE_LABEL
-
-RINGS = 32
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Render:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One lidar revolution, motion-compensated into the lidar frame at its end.
+    """One sweep of a lidar, motion-compensated into the lidar frame at its end.
 
     Attributes:
-        positions: Metres, lidar frame (axes as the ego's) at the end of the revolution.
+        positions: Metres, lidar frame (x forward, y left, z up) at the end of the sweep.
         intensity: 0..1.
         rings: Beam number, 0 the lowest.
-        labels: Train id per point.
-        instances: Number of the thing hit.
+        labels: Train id per point, ``IGNORE_LABEL`` for drops of rain and wisps of fog.
+        instances: Number of the thing hit, -1 for such drops.
         times_s: When each point was measured, seconds before the end (<= 0).
     """
 
@@ -72,16 +72,11 @@ class Sweep:
     times_s: Float[np.ndarray, " points"]
 
 
-HEIGHT_OF_LIDAR = 1.84
-
-
-ELEVATIONS_DEG = np.linspace(-30.67, 10.67, RINGS)
-
-
-REVOLUTION_S = 0.05
-
-
 SECTORS = 6
+
+
+_MIRRORS = [int(texture) for texture in (Texture.PLATE, Texture.RINGS, Texture.SLANTED)]
+"""Patterns of what throws light straight back: signs, and cones and boards of work sites."""
 
 
 _MOUNTS = {
@@ -120,13 +115,6 @@ def look_at_heading(
     pose[:3, 1] = cos * up, sin * up, -level
     pose[:3, 2] = cos * level, sin * level, up
     pose[:3, 3] = position
-    return pose
-
-
-def ego_from_lidar() -> Float[np.ndarray, "4 4"]:
-    """Pose of the lidar on the vehicle: 1.84 m up, a little ahead, axes parallel to the ego's."""
-    pose = np.eye(4)
-    pose[:3, 3] = 0.9, 0.0, HEIGHT_OF_LIDAR
     return pose
 
 
@@ -221,31 +209,42 @@ def lidar_sweep(
     end_time_s: float,
     rng: np.random.Generator,
     *,
-    azimuth_steps: int = 720,
-    max_range: float = 70.0,
-    range_noise: float = 0.02,
+    lidar: Lidar = LIDARS["spinning-32"],
+    azimuth_steps: int | None = None,
+    max_range: float | None = None,
+    range_noise: float | None = None,
 ) -> Sweep:
-    """Turn the lidar once (50 ms), ending at ``end_time_s``.
+    """Take one sweep with a lidar, ending at ``end_time_s``.
 
-    The revolution is cast in six sectors, each from where the vehicle stands and with the town as it is at
+    The sweep is cast in six sectors, each from where the vehicle stands and with the town as it is at
     that sector's time; points are then moved into the lidar's frame at the end, so still things are sharp and
     moving ones are smeared a little, as in real recordings. A return is lost when it is too far, too weak, or
-    by bad luck; weak are dark, glazed and grazed surfaces.
+    by bad luck; weak are dark, glazed and grazed surfaces. Rain and fog of the town's weather swallow more,
+    and are seen themselves in the place of a few.
 
     Args:
         town: The town.
-        end_time_s: End of the revolution.
+        end_time_s: End of the sweep.
         rng: Draws noise and losses.
-        azimuth_steps: Firings per revolution; each fires all beams.
-        max_range: Farthest return, metres; the nearest is 1 m.
+        lidar: The lidar; the plain world's by default.
+        azimuth_steps: Firings in a sweep; each fires all beams. None takes the lidar's own, here and below.
+        max_range: Farthest return, metres.
         range_noise: Standard deviation, metres.
     """
-    azimuths = -2 * np.pi * np.arange(azimuth_steps) / azimuth_steps + np.pi
-    lidar_from_world = np.linalg.inv(town.world_from_ego(end_time_s) @ ego_from_lidar())
+    steps = lidar.azimuth_steps if azimuth_steps is None else azimuth_steps
+    lidar = replace(
+        lidar,
+        max_range=lidar.max_range if max_range is None else max_range,
+        range_noise=lidar.range_noise if range_noise is None else range_noise,
+    )
+    around, up = lidar.firings(end_time_s, steps)
+    lidar_from_world = np.linalg.inv(town.world_from_ego(end_time_s) @ ego_from_lidar(lidar))
     pieces = []
-    for part in np.array_split(np.arange(azimuth_steps), SECTORS):
-        time_s = REVOLUTION_S * ((part[0] + part[-1] + 1) / 2 / azimuth_steps - 1.0)
-        pieces.append(_sector(town, end_time_s + time_s, azimuths[part], rng, max_range, range_noise))
+    for part in np.array_split(np.arange(steps), SECTORS):
+        if not len(part):
+            continue
+        time_s = lidar.revolution_s * ((part[0] + part[-1] + 1) / 2 / steps - 1.0)
+        pieces.append(_sector(town, end_time_s + time_s, (around[part], up[part]), lidar, rng))
         pieces[-1]["times_s"] = np.full(len(pieces[-1]["rings"]), time_s, np.float32)
     joined = {key: np.concatenate([piece[key] for piece in pieces]) for key in pieces[0]}
     world = joined.pop("world")
@@ -256,41 +255,36 @@ def lidar_sweep(
 def _sector(
     town: Town,
     time_s: float,
-    azimuths: Float[np.ndarray, " steps"],
+    angles: tuple[Float[np.ndarray, "steps beams"], Float[np.ndarray, "steps beams"]],
+    lidar: Lidar,
     rng: np.random.Generator,
-    max_range: float,
-    range_noise: float,
 ) -> dict[str, np.ndarray]:
-    """Fire all beams along some azimuths at one moment; positions are in the world frame."""
-    snapshot, pose = (
-        town.at(time_s, moving_within=max_range + 10.0),
-        town.world_from_ego(time_s) @ ego_from_lidar(),
-    )
-    elevation = np.radians(ELEVATIONS_DEG)
-    around, up = (grid.ravel() for grid in np.meshgrid(azimuths, elevation, indexing="ij"))
-    rings = np.tile(np.arange(RINGS), len(azimuths))
+    """Fire all beams along some azimuths and elevations at one moment; positions are in the world frame."""
+    snapshot = town.at(time_s, moving_within=lidar.max_range + 10.0)
+    pose = town.world_from_ego(time_s) @ ego_from_lidar(lidar)
+    rings = np.tile(np.arange(angles[0].shape[1]), len(angles[0]))
+    around, up = (grid.ravel() for grid in angles)
     beams = np.stack([np.cos(up) * np.cos(around), np.cos(up) * np.sin(around), np.sin(up)], 1)
     directions = (beams @ pose[:3, :3].T).astype(np.float32)
     origins = np.broadcast_to(pose[:3, 3].astype(np.float32), directions.shape).copy()
-    ray_hits = snapshot.cast(origins, directions)
-    kept = np.flatnonzero((ray_hits.distances >= 1.0) & (ray_hits.distances <= max_range))
-    met = RayHits(ray_hits.distances[kept], ray_hits.triangles[kept], ray_hits.normals[kept])
+    hits = snapshot.cast(origins, directions)
+    kept = np.flatnonzero((hits.distances >= lidar.min_range) & (hits.distances <= lidar.max_range))
+    met = RayHits(hits.distances[kept], hits.triangles[kept], hits.normals[kept])
     positions = origins[kept] + directions[kept] * met.distances[:, None]
-    albedo, _ = snapshot.reflectances(met, positions, np.full(len(kept), 0.02, np.float32))
+    albedo, textures = snapshot.reflectances(met, positions, np.full(len(kept), 0.02, np.float32))
     facing = np.abs(np.einsum("ij,ij->i", met.normals, directions[kept]))
-    strength = (albedo @ np.array([0.45, 0.35, 0.2], np.float32)) * (0.25 + 0.75 * facing)
-    weakness = (met.distances / max_range) ** 2
-    lost_share = 0.02 + 0.6 * weakness * np.exp(-strength * 6) + 0.5 * np.exp(-strength * 30)
+    reflectance = albedo @ np.array(lidar.weights, np.float32)
+    lost_share = lidar.lost_share(reflectance * (0.25 + 0.75 * facing), met.distances)
     alive = np.flatnonzero(rng.random(len(kept)) > lost_share)
-    noisy = met.distances[alive] + rng.normal(0, range_noise, len(alive))
-    world = pose[:3, 3] + (beams @ pose[:3, :3].T)[kept[alive]] * noisy[:, None]
-    instances = snapshot.instances_of(met.triangles[alive])
-    intensity = np.clip(strength[alive] * rng.uniform(0.85, 1.15, len(alive)), 0, 1).astype(np.float32)
-    labels = town.instances.labels[instances]
+    noisy = met.distances[alive] + rng.normal(0, lidar.range_noise, len(alive))
+    mirrored = np.isin(textures[alive], _MIRRORS)
+    told = lidar.intensity.record(reflectance[alive], facing[alive], met.distances[alive], mirrored, rng)
+    noisy, back, drops = town.weather.pass_through(noisy, rng)
+    instances = np.where(drops, -1, snapshot.instances_of(met.triangles[alive]))
     return {
-        "world": world,
-        "intensity": intensity,
-        "rings": rings[kept[alive]],
-        "labels": labels,
-        "instances": instances,
+        "world": pose[:3, 3] + (beams @ pose[:3, :3].T)[kept[alive[back]]] * noisy[back, None],
+        "intensity": np.where(drops, told * np.float32(0.2), told)[back],
+        "rings": rings[kept[alive[back]]],
+        "labels": np.where(drops, IGNORE_LABEL, town.instances.labels[instances])[back],
+        "instances": instances[back],
     }

@@ -20,6 +20,7 @@ from clip2scene.toytown.town.patterns import paint
 from clip2scene.toytown.town.plan import Plan
 from clip2scene.toytown.town.shapes import turn_about_z
 from clip2scene.toytown.town.textures import Hits
+from clip2scene.toytown.town.weather import CLEAR, Weather
 
 FAR = np.float32(1e6)
 
@@ -71,13 +72,14 @@ class Town:
         instances: All things and patches of ground.
         geometry: All triangles.
         light: Sun, sky, haze and exposure.
+        weather: What a lidar feels of rain and fog.
     """
 
     duration_s = 10.0
 
-    def __init__(self, seed: int, plan: Plan, light: Light) -> None:
+    def __init__(self, seed: int, plan: Plan, light: Light, weather: Weather = CLEAR) -> None:
         self.seed = seed
-        self.light = light
+        self.light, self.weather = light, weather
         self.curvature = plan.curvature
         self._ego_lane, self._ego_speed = plan.ego_lane, plan.ego_speed
         self.instances = tabulate(plan.grounds, plan.placed, plan.rng)

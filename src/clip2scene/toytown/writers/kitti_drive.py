@@ -18,7 +18,8 @@ from jaxtyping import Float, UInt8, UInt32
 from PIL import Image
 
 from clip2scene.classes.tables import SEMANTIC_KITTI
-from clip2scene.toytown.sensors import RigCamera, camera_rig, ego_from_lidar
+from clip2scene.toytown.lidars import ego_from_lidar
+from clip2scene.toytown.sensors import RigCamera, camera_rig
 from clip2scene.toytown.town.inventory import Instances
 from clip2scene.toytown.town.world import Town, build_town
 from clip2scene.toytown.writers.recording import KEYFRAME_US, SWEEP_US, Recording, take_image, take_sweep

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from clip2scene.classes.tables import NUSCENES, TOYTOWN
-from clip2scene.toytown.sensors import RigCamera, camera_rig, ego_from_lidar
+from clip2scene.toytown.lidars import ego_from_lidar
+from clip2scene.toytown.sensors import RigCamera, camera_rig
 from clip2scene.toytown.town.world import Town, build_town
 from clip2scene.toytown.writers.nuscenes_tables import rigid_fields
 from clip2scene.toytown.writers.recording import (

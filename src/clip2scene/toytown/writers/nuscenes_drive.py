@@ -9,7 +9,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from clip2scene.classes.tables import NUSCENES, NUSCENES_CATEGORIES
-from clip2scene.toytown.sensors import Render, Sweep, camera_rig, ego_from_lidar
+from clip2scene.toytown.lidars import ego_from_lidar
+from clip2scene.toytown.sensors import Render, Sweep, camera_rig
 from clip2scene.toytown.town.shapes import turn_about_z
 from clip2scene.toytown.town.world import Boxes, build_town
 from clip2scene.toytown.writers.nuscenes_tables import (
