@@ -417,6 +417,9 @@ def test_rooms_have_no_kinds_to_be_missing(call, tmp_path):
     code, _, err = call(*words)
     assert code and "rooms have no kinds to be missing, got --missing-kinds 0.85" in err
     assert not (tmp_path / "rooms").exists()
+    code, _, err = call("make-toytown", "--layout", "scannet", "--varied", "--out", tmp_path / "rooms")
+    assert code and "rooms have no streets to vary; leave --varied out" in err
+    assert not (tmp_path / "rooms").exists()
 
 
 def test_the_same_town_is_written_in_another_layout_from_the_command_line(call, tmp_path):

@@ -96,11 +96,11 @@ def test_the_same_points_give_the_same_plane():
 def test_toytown_stands_on_a_flat_ground_under_its_lidar(tiny_toytown):
     from clip2scene.classes.tables import TOYTOWN
     from clip2scene.datasets.nuscenes.loader import NuScenes
-    from clip2scene.toytown.sensors import HEIGHT_OF_LIDAR
+    from clip2scene.toytown.lidars import LIDARS
 
     for sample in NuScenes(tiny_toytown, split="train", class_set=TOYTOWN):
         ground = estimate_ground(sample.cloud.positions)
-        assert ground.height == pytest.approx(-HEIGHT_OF_LIDAR, abs=0.05)
+        assert ground.height == pytest.approx(-LIDARS["spinning-32"].position[2], abs=0.05)
         assert abs(ground.pitch_deg) < 0.3
 
 

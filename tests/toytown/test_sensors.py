@@ -5,9 +5,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from clip2scene.toytown.lidars import LIDARS
 from clip2scene.toytown.sensors import (
-    ELEVATIONS_DEG,
-    RINGS,
     Render,
     Sweep,
     camera_rig,
@@ -22,6 +21,8 @@ from clip2scene.toytown.town.world import Town, build_town
 from clip2scene.types import IGNORE_LABEL
 
 TIME_S = 1.0
+ELEVATIONS_DEG = np.array(LIDARS["spinning-32"].elevations_deg)
+RINGS = len(ELEVATIONS_DEG)
 
 
 @lru_cache

@@ -359,6 +359,7 @@ def make_toytown(
     keyframes: int = 2,
     sweeps: int = 10,
     missing_kinds: float = 0.0,
+    varied: bool = False,
     seed: int = 1,
     workers: int = 2,
     layout: Literal["nuscenes", "semantic-kitti", "drive-log", "scannet"] = "nuscenes",
@@ -375,6 +376,8 @@ def make_toytown(
             room has as many frames as all of them.
         missing_kinds: Chance of each kind of thing (car, bus, bicycle, ...) to be missing from a whole
             training street, so that streets differ; those to evaluate on have all kinds. Not in rooms.
+        varied: Hilly towns with more kinds of streets and things, some in rain or fog, each driven through
+            with another lidar (16 to 128 beams, a rosette or solid state, low or high, tilted). Not in rooms.
         seed: Fixes every town; those of seed 0 are the ones that the small CLIP was trained on.
         workers: Processes to draw with.
         layout: nuScenes with six cameras, SemanticKITTI with the one in front, the layout of own
@@ -396,11 +399,16 @@ def make_toytown(
                 f"rooms have no kinds to be missing, got --missing-kinds {missing_kinds}; leave it out, or "
                 "name another layout"
             )
+        if varied:
+            raise ValueError("rooms have no streets to vary; leave --varied out, or name another layout")
         write_scannet(out, walk=Walk(frames=keyframes * sweeps), **numbers)
         print(f"wrote {scenes} training and {val_scenes} validation rooms to {out}")
         return
     recording = Recording(
-        keyframes_per_scene=keyframes, sweeps_per_keyframe=sweeps, missing_kinds=missing_kinds
+        keyframes_per_scene=keyframes,
+        sweeps_per_keyframe=sweeps,
+        missing_kinds=missing_kinds,
+        varied=varied,
     )
     writers = {
         "nuscenes": write_nuscenes,

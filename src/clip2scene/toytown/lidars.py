@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 MOST_POINTS = 40_000
-"""Firings times beams that a drawn lidar sends out in one sweep at most, so that training stays affordable."""
+"""Firings times beams of a drawn lidar's sweep at most, so that training stays affordable."""
 
 
 _ROSETTE_HZ = (121.6, 77.7)
@@ -28,7 +28,7 @@ class Intensity:
         gamma: Power of the strength.
         gain: Factor on it; 0 records none.
         speckle: The factor of each return is drawn from 1 - speckle to 1 + speckle.
-        mirrors: Factor for signs, and for the boards and rings of work sites, which throw light straight back.
+        mirrors: Factor for signs, and boards and rings of work sites, which throw light straight back.
         levels: Steps that 0..1 is cut into; 0 leaves it whole.
     """
 
@@ -155,19 +155,23 @@ def _steps(*stretches: tuple[float, float, int]) -> tuple[float, ...]:
 LIDARS: dict[str, Lidar] = {
     lidar.name: lidar
     for lidar in (
-        Lidar("spinning-16", _steps((-15, 15, 16)), 900, revolution_s=0.1, max_range=80.0, range_noise=0.03),
+        Lidar(
+            "spinning-16", _steps((-15.0, 15.0, 16)), 900, revolution_s=0.1, max_range=80.0, range_noise=0.03
+        ),
         Lidar("spinning-32", _steps((-30.67, 10.67, 32))),
-        Lidar("spinning-40", _steps((-16, -7, 10), (-6, 2, 25), (3, 7, 5)), 900, revolution_s=0.1),
+        Lidar(
+            "spinning-40", _steps((-16.0, -7.0, 10), (-6.0, 2.0, 25), (3.0, 7.0, 5)), 900, revolution_s=0.1
+        ),
         Lidar(
             "spinning-64",
-            (-25.0, -19.0, *_steps((-14, -7, 8), (-6, 1.8333, 48)), 2.0, 3.0, 5.0, 8.0, 11.0, 15.0),
+            (-25.0, -19.0, *_steps((-14.0, -7.0, 8), (-6.0, 1.8333, 48)), 2.0, 3.0, 5.0, 8.0, 11.0, 15.0),
             600,
             revolution_s=0.1,
             max_range=100.0,
         ),
         Lidar(
             "spinning-64-down",
-            _steps((-24.33, -8.83, 32), (-8.33, 2, 32)),
+            _steps((-24.33, -8.83, 32), (-8.33, 2.0, 32)),
             600,
             revolution_s=0.1,
             max_range=80.0,
@@ -176,7 +180,7 @@ LIDARS: dict[str, Lidar] = {
         ),
         Lidar(
             "spinning-128",
-            _steps((-25, -6.5, 30), (-6, 3, 73), (3.5, 15, 25)),
+            _steps((-25.0, -6.5, 30), (-6.0, 3.0, 73), (3.5, 15.0, 25)),
             300,
             revolution_s=0.1,
             max_range=120.0,
@@ -229,6 +233,7 @@ def draw_lidar(rng: np.random.Generator) -> Lidar:
     elevations = np.sort(elevations + rng.normal(0.0, misaligned, len(elevations)))
     steps = int(min(kind.azimuth_steps * rng.uniform(0.6, 1.5), MOST_POINTS // len(elevations)))
     weights = rng.dirichlet([2.0, 2.0, 2.0])
+    position, angles_deg = _draw_mount(rng)
     return replace(
         kind,
         elevations_deg=tuple(elevations.tolist()),
@@ -241,7 +246,8 @@ def draw_lidar(rng: np.random.Generator) -> Lidar:
         sensitivity=float(rng.uniform(0.6, 2.5)),
         weights=(float(weights[0]), float(weights[1]), float(weights[2])),
         intensity=_draw_intensity(rng),
-        **_draw_mount(rng),
+        position=position,
+        angles_deg=angles_deg,
     )
 
 
@@ -266,11 +272,11 @@ def _draw_intensity(rng: np.random.Generator) -> Intensity:
     )
 
 
-def _draw_mount(rng: np.random.Generator) -> dict[str, tuple[float, float, float]]:
+def _draw_mount(
+    rng: np.random.Generator,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Draw a place on a car, a low robot or a truck, and a tilt of up to a few degrees."""
     low, high = ((1.4, 2.1), (1.4, 2.1), (1.4, 2.1), (0.4, 0.9), (2.1, 2.6))[int(rng.integers(5))]
     roll, pitch, yaw = np.clip(rng.normal(0.0, 1.5, 3), -4.0, 4.0)
-    return {
-        "position": (float(rng.uniform(-0.5, 1.6)), 0.0, float(rng.uniform(low, high))),
-        "angles_deg": (float(roll), float(pitch), float(yaw)),
-    }
+    position = float(rng.uniform(-0.5, 1.6)), 0.0, float(rng.uniform(low, high))
+    return position, (float(roll), float(pitch), float(yaw))

@@ -1,10 +1,18 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from clip2scene.classes.tables import TOYTOWN
+from clip2scene.datasets.drive_log.loader import DriveLog
+from clip2scene.datasets.kitti.semantic import SemanticKitti
+from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.toytown.lidars import ego_from_lidar
+from clip2scene.toytown.sensors import camera_rig
 from clip2scene.toytown.writers import layouts as writers
-from clip2scene.toytown.writers.layouts import write_nuscenes
-from clip2scene.toytown.writers.recording import Recording
+from clip2scene.toytown.writers.layouts import write_drive_log, write_nuscenes, write_semantic_kitti
+from clip2scene.toytown.writers.recording import EXPOSURE_LEAD_US, Recording, take_sweep
 
 VERSION = "v1.0-trainval"
 SMALLEST = Recording(keyframes_per_scene=1, sweeps_per_keyframe=1, width=32, height=16, azimuth_steps=40)
@@ -22,6 +30,36 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_another_town(tmp_p
     first, again, other = (contents(tmp_path / name) for name in ("first", "again", "other"))
     assert first == again
     assert set(first) != set(other), "tokens are those of the town"
+
+
+LAYOUTS = {
+    "nuscenes": (
+        write_nuscenes,
+        lambda root: NuScenes(root, class_set=TOYTOWN),
+        EXPOSURE_LEAD_US["CAM_FRONT"],
+    ),
+    "semantic-kitti": (write_semantic_kitti, SemanticKitti, 0),
+    "drive-log": (write_drive_log, DriveLog, EXPOSURE_LEAD_US["CAM_FRONT"]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_varied_drives_come_back_with_their_own_lidars(tmp_path, layout):
+    write, read, lead_us = LAYOUTS[layout]
+    recording = replace(SMALLEST, varied=True)
+    write(tmp_path / "town", num_scenes=2, seed=3, recording=recording, workers=1)
+    camera, data = camera_rig(32, 16)[0], read(tmp_path / "town")
+    for number, seed in enumerate((3_000_000, 3_000_001)):
+        town = recording.build_town(seed)
+        of_log = replace(recording, lidar=recording.lidar_of(3_000_000))
+        taken = of_log if layout == "drive-log" else recording
+        sample, sweep = data[number], take_sweep(town, 500_000, taken)
+        assert np.array_equal(sample.cloud.positions.numpy(), sweep.positions)
+        assert ((sample.labels.numpy() < 0) >= (sweep.labels < 0)).all()
+        world_from_camera = town.world_from_ego(0.5 - lead_us / 1e6) @ camera.ego_from_camera
+        world_from_lidar = town.world_from_ego(0.5) @ ego_from_lidar(taken.lidar_of(seed))
+        expected = np.linalg.inv(world_from_camera) @ world_from_lidar
+        assert np.abs(sample.cameras[0].camera_from_lidar.numpy() - expected).max() < 1e-5
 
 
 def test_the_towns_of_val_do_not_depend_on_how_many_train(monkeypatch, tmp_path):

@@ -20,7 +20,7 @@ from clip2scene.toytown.town.patterns import paint
 from clip2scene.toytown.town.plan import Plan
 from clip2scene.toytown.town.shapes import turn_about_z
 from clip2scene.toytown.town.textures import Hits
-from clip2scene.toytown.town.weather import CLEAR, Weather
+from clip2scene.toytown.town.weather import CLEAR, Weather, draw_weather
 
 FAR = np.float32(1e6)
 
@@ -266,12 +266,13 @@ class Snapshot:
         return paint(textures, hits), textures
 
 
-def build_town(seed: int, *, missing_kinds: float = 0.0) -> Town:
+def build_town(seed: int, *, missing_kinds: float = 0.0, varied: bool = False) -> Town:
     """Build the town of a seed; the same arguments always give the same town.
 
     Args:
         seed: 0 or more.
         missing_kinds: Chance, 0..1, of each kind of countable thing to be missing from the whole town.
+        varied: Whether to build a varied town, with a weather of its own; else a plain one in clear air.
 
     Raises:
         ValueError: If the seed is negative.
@@ -285,4 +286,4 @@ def build_town(seed: int, *, missing_kinds: float = 0.0) -> Town:
     draws = np.random.default_rng([seed, 3]).random(len(kinds))
     gone = {kind for kind, draw in zip(kinds, draws, strict=True) if draw < missing_kinds}
     plan.placed = [item for item in plan.placed if item.thing.label not in gone]
-    return Town(seed, plan, light)
+    return Town(seed, plan, light, draw_weather(np.random.default_rng([seed, 5])) if varied else CLEAR)

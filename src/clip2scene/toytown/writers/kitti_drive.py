@@ -21,7 +21,7 @@ from clip2scene.classes.tables import SEMANTIC_KITTI
 from clip2scene.toytown.lidars import ego_from_lidar
 from clip2scene.toytown.sensors import RigCamera, camera_rig
 from clip2scene.toytown.town.inventory import Instances
-from clip2scene.toytown.town.world import Town, build_town
+from clip2scene.toytown.town.world import Town
 from clip2scene.toytown.writers.recording import KEYFRAME_US, SWEEP_US, Recording, take_image, take_sweep
 
 RAW_OF_NOUN = {
@@ -53,7 +53,7 @@ def record_sequence(folder: Path, town_seed: int, recording: Recording) -> None:
         town_seed: The town to drive through.
         recording: What to record.
     """
-    town = build_town(town_seed, missing_kinds=recording.missing_kinds)
+    town = recording.build_town(town_seed)
     camera = camera_rig(recording.width, recording.height)[0]
     raw_of_instance = raw_labels(town.instances)
     names = ("velodyne", "labels", "image_2", *(("groundtruth",) if recording.ground_truth else ()))
@@ -64,14 +64,15 @@ def record_sequence(folder: Path, town_seed: int, recording: Recording) -> None:
         sweep = take_sweep(town, time_us, recording)
         records = np.column_stack([sweep.positions, sweep.intensity]).astype("<f4")
         (folder / "velodyne" / f"{number:06d}.bin").write_bytes(records.tobytes())
-        labels = raw_of_instance[sweep.instances]
+        labels = np.where(sweep.instances >= 0, raw_of_instance[sweep.instances], 0)
         (folder / "labels" / f"{number:06d}.label").write_bytes(labels.astype("<u4").tobytes())
         render = take_image(town, time_us, camera)
         Image.fromarray(render.rgb).save(folder / "image_2" / f"{number:06d}.png")
         if recording.ground_truth:
             raw = np.where(render.instances >= 0, raw_of_instance[render.instances] & 0xFFFF, 0)
             Image.fromarray(_train_ids(raw)).save(folder / "groundtruth" / f"{number:06d}.png")
-    _write_text(folder, town, camera, times)
+    tr = rectified_from_ego(camera) @ ego_from_lidar(recording.lidar_of(town_seed))
+    _write_text(folder, town, camera, tr, times)
 
 
 def sweep_times_us(recording: Recording) -> list[int]:
@@ -108,12 +109,14 @@ def _train_ids(raw: UInt32[np.ndarray, "height width"]) -> UInt8[np.ndarray, "he
     return table[raw]
 
 
-def _write_text(folder: Path, town: Town, camera: RigCamera, times: list[int]) -> None:
-    """Write calibration, poses and times."""
+def _write_text(
+    folder: Path, town: Town, camera: RigCamera, tr: Float[np.ndarray, "4 4"], times: list[int]
+) -> None:
+    """Write calibration, with the pose ``tr`` of the lidar in camera 0, poses and times."""
     from_ego = rectified_from_ego(camera)
     projections = [np.column_stack([camera.intrinsics, camera.intrinsics @ offset]) for offset in _OFFSETS_M]
     lines = [f"P{number}: {_numbers(each)}" for number, each in enumerate(projections)]
-    lines.append(f"Tr: {_numbers((from_ego @ ego_from_lidar())[:3])}")
+    lines.append(f"Tr: {_numbers(tr[:3])}")
     worlds = [town.world_from_ego(time_us / 1e6) @ np.linalg.inv(from_ego) for time_us in times]
     first = np.linalg.inv(worlds[0])
     for name, content in (

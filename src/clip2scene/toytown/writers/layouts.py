@@ -119,16 +119,19 @@ def write_drive_log(
 
     Towns, moments, clouds and the six cameras are those of :func:`write_nuscenes` with the same arguments.
     Only keyframes have images and labels and stand in ``splits.json``; the other sweeps are earlier ones.
+    A log has one calibration, so all its drives have one lidar, that of the first varied town.
     See :mod:`clip2scene.toytown.writers.log_drive` for what each file holds.
 
     Arguments and errors are those of :func:`write_nuscenes`, a drive for a scene.
     """
     _check_numbers(num_scenes, num_val_scenes, seed, workers)
     recording = recording or Recording()
+    recording = replace(recording, lidar=(lidar := recording.lidar_of(seed * _TOWNS_PER_SEED)))
     with new_folder(out) as root:
         jobs = list(_plan(root, num_scenes, num_val_scenes, seed, recording))
         drives = _record_all(jobs, workers, _record_log)
-        log_drive.write_tables(root, recording, {"train": drives[:num_scenes], "val": drives[num_scenes:]})
+        splits = {"train": drives[:num_scenes], "val": drives[num_scenes:]}
+        log_drive.write_tables(root, recording, lidar, splits)
 
 
 def write_scannet(

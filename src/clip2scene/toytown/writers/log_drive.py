@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 from clip2scene.classes.tables import NUSCENES, TOYTOWN
-from clip2scene.toytown.lidars import ego_from_lidar
+from clip2scene.toytown.lidars import Lidar, ego_from_lidar
 from clip2scene.toytown.sensors import RigCamera, camera_rig
-from clip2scene.toytown.town.world import Town, build_town
+from clip2scene.toytown.town.world import Town
 from clip2scene.toytown.writers.nuscenes_tables import rigid_fields
 from clip2scene.toytown.writers.recording import (
     EXPOSURE_LEAD_US,
@@ -61,7 +61,7 @@ def record_log(root: Path, name: str, number: int, town_seed: int, recording: Re
     Returns:
         Rows of ``poses.csv`` and ``images.csv``, and the names of the keyframes.
     """
-    town = build_town(town_seed, missing_kinds=recording.missing_kinds)
+    town = recording.build_town(town_seed)
     rig = camera_rig(recording.width, recording.height)
     start_us = number * DRIVES_APART_US
     named: dict[int, str] = {}
@@ -82,12 +82,15 @@ def record_log(root: Path, name: str, number: int, town_seed: int, recording: Re
     return {"poses": poses, "images": images, "keyframes": keyframes}
 
 
-def write_tables(root: Path, recording: Recording, drives: Mapping[str, Sequence[Rows]]) -> None:
+def write_tables(
+    root: Path, recording: Recording, lidar: Lidar, drives: Mapping[str, Sequence[Rows]]
+) -> None:
     """Write calibration, classes, splits and the two tables, which belong to all drives.
 
     Args:
         root: The log's folder.
         recording: What was recorded.
+        lidar: The lidar of all drives.
         drives: By split, the result of :func:`record_log` for each drive.
     """
     splits = {
@@ -95,7 +98,11 @@ def write_tables(root: Path, recording: Recording, drives: Mapping[str, Sequence
         for split, some in drives.items()
         if some
     }
-    contents = {"calibration": calibration(recording), "classes": classes(), "splits": {"splits": splits}}
+    contents = {
+        "calibration": calibration(recording, lidar),
+        "classes": classes(),
+        "splits": {"splits": splits},
+    }
     for name, content in contents.items():
         text = json.dumps(HEADER | content, indent=1) + "\n"
         (root / f"{name}.json").write_text(text, encoding="utf-8")
@@ -104,17 +111,18 @@ def write_tables(root: Path, recording: Recording, drives: Mapping[str, Sequence
         (root / f"{name}.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def calibration(recording: Recording) -> dict[str, Any]:
+def calibration(recording: Recording, lidar: Lidar) -> dict[str, Any]:
     """Content of ``calibration.json``."""
+    pose = ego_from_lidar(lidar)
     return {
-        "lidar": {"axes": "FLU", "intensity_max": 1, "ego_from_lidar": rigid_fields(ego_from_lidar())},
+        "lidar": {"axes": "FLU", "intensity_max": 1, "ego_from_lidar": rigid_fields(pose)},
         "cameras": [
             {
                 "name": camera.name,
                 "width": camera.width,
                 "height": camera.height,
                 "intrinsics": camera.intrinsics.tolist(),
-                "camera_from_lidar": (np.linalg.inv(camera.ego_from_camera) @ ego_from_lidar()).tolist(),
+                "camera_from_lidar": (np.linalg.inv(camera.ego_from_camera) @ pose).tolist(),
             }
             for camera in camera_rig(recording.width, recording.height)
         ],

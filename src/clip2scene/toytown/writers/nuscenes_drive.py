@@ -12,7 +12,7 @@ from clip2scene.classes.tables import NUSCENES, NUSCENES_CATEGORIES
 from clip2scene.toytown.lidars import ego_from_lidar
 from clip2scene.toytown.sensors import Render, Sweep, camera_rig
 from clip2scene.toytown.town.shapes import turn_about_z
-from clip2scene.toytown.town.world import Boxes, build_town
+from clip2scene.toytown.town.world import Boxes
 from clip2scene.toytown.writers.nuscenes_tables import (
     VERSION,
     VISIBILITIES,
@@ -80,7 +80,8 @@ class Drive:
         self.root, self.name, self.town_seed, self.recording = root, name, town_seed, recording
         self.tables: Tables = defaultdict(list)
         self._start_us = 1_600_000_000_000_000 + number * 100_000_000
-        self._town = build_town(town_seed, missing_kinds=recording.missing_kinds)
+        self._town = recording.build_town(town_seed)
+        self._ego_from_lidar = ego_from_lidar(recording.lidar_of(town_seed))
         self._rig = camera_rig(recording.width, recording.height)
         self._driveable: list[Float[np.ndarray, "points 2"]] = []
 
@@ -115,7 +116,7 @@ class Drive:
     def _add_calibrations(self) -> None:
         """Add the sensors' places on the vehicle."""
         places: list[tuple[str, np.ndarray, list[Any]]] = [
-            ("LIDAR_TOP", ego_from_lidar() @ np.linalg.inv(_TURN), [])
+            ("LIDAR_TOP", self._ego_from_lidar @ np.linalg.inv(_TURN), [])
         ]
         places += [(camera.name, camera.ego_from_camera, camera.intrinsics.tolist()) for camera in self._rig]
         for channel, ego_from_sensor, intrinsics in places:
@@ -163,7 +164,7 @@ class Drive:
                 {"token": row["token"], "sample_data_token": row["token"], "filename": name}
             )
             road = sweep.positions[sweep.labels == NUSCENES.classes.index("driveable surface")]
-            world_from_lidar = self._town.world_from_ego(time_us / 1e6) @ ego_from_lidar()
+            world_from_lidar = self._town.world_from_ego(time_us / 1e6) @ self._ego_from_lidar
             self._driveable.append((road @ world_from_lidar[:3, :3].T + world_from_lidar[:3, 3])[:, :2])
         return sweep
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clip2scene.toytown.lidars import LIDARS, Lidar, draw_lidar
 from clip2scene.toytown.sensors import Render, RigCamera, Sweep, lidar_sweep, render_camera
-from clip2scene.toytown.town.world import Town
+from clip2scene.toytown.town.world import Town, build_town
 
 KEYFRAME_US = 500_000
 SWEEP_US = 50_000
@@ -34,11 +35,13 @@ class Recording:
             keyframe alone.
         width: Of the images, in pixels.
         height: Of the images, in pixels.
-        azimuth_steps: Lidar firings per revolution and beam.
+        azimuth_steps: Lidar firings per sweep and beam; drawn lidars have as much more or fewer of theirs.
         ground_truth: Whether to write the true class of every pixel, as ``groundtruth/CHANNEL/IMAGE.png``: a
             nuScenes train id, 255 for the sky. nuScenes itself has no such folder.
         missing_kinds: Chance of each kind of countable thing (bus, bicycle, ...) to be missing from a whole
             town: streets differ, and what is rare is found in few.
+        varied: Whether to drive through varied towns, each with a lidar of its own.
+        lidar: The lidar of all drives; None takes the plain world's, or draws one for each varied town.
     """
 
     keyframes_per_scene: int = 8
@@ -48,6 +51,8 @@ class Recording:
     azimuth_steps: int = 720
     ground_truth: bool = False
     missing_kinds: float = 0.0
+    varied: bool = False
+    lidar: Lidar | None = None
 
     def __post_init__(self) -> None:
         """Refuse impossible recordings."""
@@ -65,11 +70,22 @@ class Recording:
                 f"out for {Town.duration_s:g} s; make more scenes"
             )
 
+    def build_town(self, seed: int) -> Town:
+        """Build the town of a seed as this recording wants it."""
+        return build_town(seed, missing_kinds=self.missing_kinds, varied=self.varied)
+
+    def lidar_of(self, town_seed: int) -> Lidar:
+        """Give the lidar of the drive through a town."""
+        if self.lidar is not None:
+            return self.lidar
+        return draw_lidar(np.random.default_rng([town_seed, 4])) if self.varied else LIDARS["spinning-32"]
+
 
 def take_sweep(town: Town, time_us: int, recording: Recording) -> Sweep:
-    """Record the lidar revolution that ends at ``time_us`` (microseconds); its noise follows from both."""
-    rng = np.random.default_rng([town.seed, 1, time_us])
-    return lidar_sweep(town, time_us / 1e6, rng, azimuth_steps=recording.azimuth_steps)
+    """Record the lidar's sweep that ends at ``time_us`` (microseconds); its noise follows from both."""
+    rng, lidar = np.random.default_rng([town.seed, 1, time_us]), recording.lidar_of(town.seed)
+    steps = round(lidar.azimuth_steps * recording.azimuth_steps / 720)
+    return lidar_sweep(town, time_us / 1e6, rng, lidar=lidar, azimuth_steps=max(1, steps))
 
 
 def take_image(town: Town, time_us: int, camera: RigCamera) -> Render:
