@@ -9,9 +9,14 @@ import pytest
 import torch
 
 from clip2scene.classes.tables import TOYTOWN
+from clip2scene.inference.predict import predict
+from clip2scene.runs.run import open_run
+from clip2scene.toytown.sensors import lidar_sweep
+from clip2scene.toytown.town.world import build_town
 from clip2scene.types import IGNORE_LABEL, PointCloud
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+GOLDEN_RUN = Path(__file__).parent / "golden" / "run"
 
 
 def module(name):
@@ -35,6 +40,20 @@ def scores():
 @pytest.fixture(scope="module")
 def recordings():
     return module("shift.recordings")
+
+
+@pytest.fixture(scope="module")
+def lidars():
+    return module("shift.lidars")
+
+
+@pytest.fixture
+def shifts(monkeypatch):
+    """The benchmark, with two families of its shifts."""
+    found = module("shifts")
+    few = {name: found.GRID[name] for name in ("mount", "rings")}
+    monkeypatch.setattr(found, "GRID", few)
+    return found
 
 
 @pytest.fixture
@@ -185,6 +204,49 @@ def test_on_a_street_the_ground_is_outside_of_boxes_and_vehicles_inside(recordin
     assert int(groups["ground"].sum()) == len(ground) - int(box.holds(ground).sum())
     with pytest.raises(ValueError, match="no ground"):
         recordings.find_groups(PointCloud(cloud.positions[:5], cloud.features[:5]), [], {})
+
+
+def test_a_lidar_records_a_street_the_same_each_time_and_another_lidar_records_other_points(lidars):
+    town = build_town(1)
+    own, truth = lidars.record(town, 500_000, lidars.OWN, TOYTOWN)
+    again, _ = lidars.record(town, 500_000, lidars.OWN, TOYTOWN)
+    ahead, _ = lidars.record(town, 500_000, "solid-state", TOYTOWN)
+    assert lidars.same_cloud(own, again) and not lidars.same_cloud(own, ahead)
+    assert len(truth) == len(own) and own.features.shape == (len(own), 1)
+    ground = own.positions[truth == TOYTOWN.classes.index("driveable surface")]
+    assert float(ground[:, 2].median()) == pytest.approx(-1.84, abs=0.1)
+    assert (ahead.positions[:, 0] > 0).all()
+    assert lidars.OWN not in lidars.OTHERS
+
+
+def test_keyframes_come_with_the_rings_and_moments_that_the_data_set_holds(shifts, tiny_toytown):
+    keyframes = shifts.read_keyframes(open_run(GOLDEN_RUN), tiny_toytown, None)
+    assert [keyframe.moment_us for keyframe in keyframes] == [500_000, 1_000_000]
+    assert [keyframe.street for keyframe in keyframes] == [0, 0]
+    town = build_town(500_000)
+    for keyframe in keyframes:
+        rng = np.random.default_rng([town.seed, 1, keyframe.moment_us])
+        sweep = lidar_sweep(town, keyframe.moment_us / 1e6, rng, azimuth_steps=360)
+        assert keyframe.rings.tolist() == sweep.rings.tolist()
+
+
+def test_the_cloud_as_it_is_has_the_score_of_an_evaluation_and_dropped_points_change_nothing(
+    shifts, tiny_toytown
+):
+    run = open_run(GOLDEN_RUN)
+    keyframes = shifts.read_keyframes(run, tiny_toytown, 1)
+    counts = shifts.measure_grid(run, keyframes)
+    label = run.class_mapping.translate(
+        predict(run.student(), run.prompts, keyframes[0].cloud).logits.argmax(1)
+    )
+    right = int((label == keyframes[0].truth).sum())
+    whole = counts[shifts.AS_IT_IS].shifted
+    assert np.trace(whole[0]) == right and whole.sum() == int((keyframes[0].truth >= 0).sum())
+    kept = keyframes[0].rings % 2 == 0
+    half = counts["rings", "every 2nd"]
+    assert np.trace(half.unshifted[0]) == int((label == keyframes[0].truth)[kept].sum())
+    assert half.shifted.sum() == half.unshifted.sum() < whole.sum()
+    assert not np.array_equal(counts["mount", "+1 m"].shifted, whole)
 
 
 @pytest.mark.real_data

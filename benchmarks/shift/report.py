@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from PIL import Image
-from shift.grid import AS_IT_IS, Shift
+from shift.grid import AS_IT_IS, GRID
 from shift.recordings import GROUPS, Labelled, Recording
 from shift.scores import Summary, accuracy, deviation, miou
 from torch import Tensor
@@ -113,23 +113,26 @@ def _shown(score: tuple[float, float]) -> str:
     return "-" if np.isnan(score[0]) else spread(*score)
 
 
-def draw_families(
-    summaries: Mapping[tuple[str, str], Summary], grid: Mapping[str, Sequence[Shift]]
-) -> Image.Image:
+def draw_families(summaries: Mapping[tuple[str, str], Summary]) -> Image.Image:
     """Draw a line for each family: points right and mIoU over its shifts, the cloud as it is among them."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with style.context(["default", _STYLE]):
-        figure = Figure(figsize=(18, 13), layout="constrained")
-        panels = figure.subplots(3, -(-len(grid) // 3), sharey=True).flat
-        for axes, (family, shifts) in zip(panels, grid.items(), strict=False):
-            keys = {shift.strength: (family, shift.name) for shift in shifts} | {0.0: AS_IT_IS}
-            _draw_family(axes, family, {key[1]: summaries[key] for _, key in sorted(keys.items())})
-        for axes in panels[len(grid) :]:
+        figure = Figure(figsize=(18, 14), layout="constrained")
+        families = list(dict.fromkeys(family for family, _ in summaries if family))
+        panels = figure.subplots(3, -(-len(families) // 3), sharey=True).flat
+        for axes, family in zip(panels, families, strict=False):
+            names = [name for each, name in summaries if each == family]
+            below = sum(shift.strength < 0 for shift in GRID.get(family, ()))
+            keys = [(family, name) for name in names]
+            _draw_family(
+                axes, family, {key[1]: summaries[key] for key in (*keys[:below], AS_IT_IS, *keys[below:])}
+            )
+        for axes in panels[len(families) :]:
             axes.set_visible(False)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="lower right", fontsize=18)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=18)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
