@@ -32,6 +32,7 @@ from clip2scene import build
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.label_subset import Chosen
+from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.items import ItemOptions, TrainSet
 from clip2scene.distill.lift import LiftOptions, find_pairs, gather_sweeps, lift_split
 from clip2scene.distill.lifted import load_lifted
@@ -171,7 +172,7 @@ def lift(
 
 def measure_batches(paths: list[Path], rates: dict[str, float]) -> None:
     """Build training batches, here and in processes that read ahead."""
-    train_items = TrainSet(paths, BATCH, options=ItemOptions(scale=0.05))
+    train_items = TrainSet(paths, BATCH, options=ItemOptions(augmentation=Augmentation(scale=0.05)))
     steps = max(2 * len(paths) // BATCH, 20)
     with timed(rates, "batch", steps * BATCH):
         for step in range(steps):

@@ -20,10 +20,13 @@ from clip2scene.config import (
     TeacherConfig,
     TuningConfig,
 )
+from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.lift import PairingOptions
 from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, SLidR, StCR
 from clip2scene.distill.losses.scr import class_weights
+from clip2scene.student.inputs import prepare_cloud
 from clip2scene.teacher.text_table import TextTable
+from clip2scene.types import PointCloud
 
 LABEL_MAPS = TeacherConfig(kind="label-maps")
 CLASSES = ClassSet(
@@ -93,9 +96,10 @@ def test_items_have_the_cells_of_consistency_and_their_share_of_its_pairs():
 
 def test_items_hold_targets_of_their_supervision_and_move_as_the_recipe_says():
     options = options_of(augment=AugmentConfig(rotate=False, flip=True, scale=0.2))
-    assert (options.from_labels, options.rotate, options.flip, options.scale) == (False, False, True, 0.2)
+    assert not options.from_labels
+    assert options.augmentation == Augmentation(rotate=False, flip=True, scale=0.2)
     options = options_of(supervision="labels", augment=AugmentConfig(rotate=True, flip=False))
-    assert (options.from_labels, options.rotate, options.flip, options.scale) == (True, True, False, 0.0)
+    assert options.from_labels and options.augmentation == Augmentation(rotate=True, flip=False)
 
 
 def test_points_meet_pixels_as_the_data_settings_say():
@@ -133,10 +137,11 @@ def test_class_balance_is_over_the_targets_of_the_split():
 
 
 def test_height_is_an_input_of_the_network_where_it_is_seen():
-    for sees_height in (False, True):
-        config = StudentConfig(network="minkunet14a", width=0.25, voxel_size=0.5, sees_height=sees_height)
+    for height in ("none", "sensor"):
+        config = StudentConfig(network="minkunet14a", width=0.25, voxel_size=0.5, height=height)
         student = build.build_student(Recipe(name="any", student=config), in_channels=1, text_channels=3)
-        assert student(torch.rand(9, 3), torch.rand(9, 1), torch.zeros(9, dtype=torch.long)).shape[0] == 9
+        given = prepare_cloud(PointCloud(torch.rand(9, 3), torch.rand(9, 1)), student.inputs)
+        assert student(given.positions, given.features, torch.zeros(9, dtype=torch.long)).shape[0] == 9
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -454,9 +454,9 @@ def test_commands_and_options_keep_their_earlier_names(call, complaint, tiny_toy
     assert call("look", "--help") == call("cache-teacher", "--help")
     assert call("look", "--help")[0] == 0
     words = ("pretrain", "toytown", *SMALL, "--data-root", tiny_toytown, "--out", tmp_path / "run")
-    assert call(*words, "--student.no-settles")[0] == 0
+    assert call(*words, "--student.no-settles", "--student.no-sees-height")[0] == 0
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    assert recipe["student"]["superpoint_mean"] is False
+    assert recipe["student"]["superpoint_mean"] is False and recipe["student"]["height"] == "none"
 
 
 def test_an_unknown_command_is_told_and_no_command_lists_them_all(call):

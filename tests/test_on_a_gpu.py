@@ -21,6 +21,7 @@ from clip2scene.geometry.superpoints import average_within, vote
 from clip2scene.inference.predict import predict
 from clip2scene.runs.checkpoint import load_checkpoint
 from clip2scene.student import NETWORKS
+from clip2scene.student.inputs import InputOptions
 from clip2scene.student.model import Embedder
 from clip2scene.student.sparse import cpu_kernels
 from clip2scene.training import train
@@ -137,10 +138,12 @@ def test_every_kind_of_run_is_trained_on_a_gpu_as_on_the_cpu(tmp_path, kind):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize("settings", [{}, {"superpoint_mean": True}, {"num_classes": 2, "sees_height": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"superpoint_mean": True}, {"num_classes": 2, "inputs": InputOptions("sensor")}]
+)
 def test_a_student_on_a_gpu_predicts_what_it_predicts_on_the_cpu(gpu, settings):
     torch.manual_seed(0)
-    net = NETWORKS["minkunet14a"](1 + settings.get("sees_height", False), width=0.125, voxel_size=0.5)
+    net = NETWORKS["minkunet14a"](1 + ("inputs" in settings), width=0.125, voxel_size=0.5)
     student = Embedder(net, 2, **settings)
     cloud = PointCloud(*some_points()[:2])
     prompts = Prompts(

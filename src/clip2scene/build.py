@@ -18,12 +18,14 @@ from clip2scene.datasets.dataset import OpenOptions
 from clip2scene.datasets.label_subset import Subset, choose
 from clip2scene.datasets.recognise import check_layout
 from clip2scene.datasets.rooms.frames import FrameChoice
+from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.items import ItemOptions
 from clip2scene.distill.lift import PairingOptions, Teacher
 from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, Objective, SLidR, StCR, Term
 from clip2scene.distill.losses.scr import class_weights
 from clip2scene.io import hash_files, read_json, write_json
 from clip2scene.student import NETWORKS
+from clip2scene.student.inputs import InputOptions
 from clip2scene.student.model import Embedder, ProjectionHeads
 from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_backbone
 from clip2scene.teacher.clip.folder import model_files
@@ -169,10 +171,21 @@ def item_options(recipe: Recipe) -> ItemOptions:
         pairs=PPKT_PAIRS // recipe.batch_size if recipe.loss.form == "pixel-infonce" else None,
         cell_size=consistency.cell_size if with_cells else None,
         cell_pairs=None if consistency.pairs is None else max(1, consistency.pairs // recipe.batch_size),
-        rotate=augment.rotate,
-        flip=augment.flip,
-        scale=augment.scale,
+        inputs=input_options(recipe),
+        augmentation=Augmentation(**vars(augment)),
+        viewpoint=_viewpoint(recipe.data),
     )
+
+
+def input_options(recipe: Recipe) -> InputOptions:
+    """Say what a student is given of a cloud."""
+    student = recipe.student
+    return InputOptions(student.height, student.level, student.intensity)
+
+
+def _viewpoint(data: DataConfig) -> tuple[float, float, float]:
+    """Say where the lidar stands in a layout's clouds, in metres."""
+    return getattr(LOADERS[data.layout], "viewpoint", None) or (0.0, 0.0, 0.0)
 
 
 def build_student(
@@ -193,7 +206,8 @@ def build_student(
         num_classes: Of the classifier, where the recipe has one.
     """
     student, loss = recipe.student, recipe.loss
-    in_channels += student.sees_height
+    inputs = input_options(recipe)
+    in_channels += inputs.height != "none"
     backbone = NETWORKS[student.network](in_channels, width=student.width, voxel_size=student.voxel_size)
     temperature = loss.cosine_temperature if loss.cosine else None
     local = None
@@ -205,9 +219,9 @@ def build_student(
         backbone,
         text_channels,
         cosine_temperature=temperature,
-        sees_height=student.sees_height,
+        inputs=inputs,
         superpoint_mean=student.superpoint_mean,
-        viewpoint=getattr(LOADERS[recipe.data.layout], "viewpoint", None) or (0.0, 0.0, 0.0),
+        viewpoint=_viewpoint(recipe.data),
         local=local,
         num_classes=num_classes if recipe.tuning.head == "classifier" else None,
     )

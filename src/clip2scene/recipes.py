@@ -38,7 +38,7 @@ def toytown() -> Recipe:
             scales=NEAR_AND_FAR, window=64, window_overlap=0.0, superpoint_vote=True, templates="toytown"
         ),
         student=StudentConfig(
-            network="minkunet14a", width=0.5, voxel_size=0.15, sees_height=True, superpoint_mean=True
+            network="minkunet14a", width=0.5, voxel_size=0.15, height="sensor", superpoint_mean=True
         ),
         loss=LossConfig(class_balance=0.5),
         augment=AugmentConfig(scale=0.05),
@@ -76,7 +76,7 @@ def pandaset() -> Recipe:
         name="pandaset",
         data=DataConfig(layout="pandaset"),
         teacher=TeacherConfig(kind="label-maps", trained_on_2d_labels=True),
-        student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.2, sees_height=True),
+        student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.2, height="sensor"),
         loss=LossConfig(class_balance=0.3),
         steps=500,
     )
@@ -94,7 +94,7 @@ def rooms() -> Recipe:
         name="rooms",
         data=DataConfig(layout="scannet", min_depth=0.3, frame_step=1),
         teacher=TeacherConfig(kind="label-maps", trained_on_2d_labels=True),
-        student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.06, sees_height=True),
+        student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.06, height="sensor"),
         steps=900,
     )
 

@@ -108,4 +108,8 @@ def test_a_recipe_of_an_earlier_version_is_read_with_its_names_of_that_time():
     values = to_dict(toytown())
     del values["student"]["superpoint_mean"]
     values["student"]["settles"] = True
+    del values["student"]["height"]
+    values["student"]["sees_height"] = True
     assert from_dict(values) == toytown()
+    values["student"]["sees_height"] = False
+    assert from_dict(values).student.height == "none"

@@ -6,8 +6,10 @@ import torch
 
 from clip2scene.datasets.label_subset import LabelMask, Subset
 from clip2scene.distill import items
+from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.items import ItemOptions, TrainSet
 from clip2scene.distill.lifted import LiftedSample, save_lifted
+from clip2scene.student.inputs import InputOptions
 from clip2scene.types import PointCloud
 
 POINTS = 800
@@ -60,10 +62,17 @@ def test_clouds_move_as_the_options_say(paths):
 
     def moved(**options):
         still = {"rotate": False, "flip": False}
-        return TrainSet(paths[:1], options=ItemOptions(**{**still, **options})).read_step(3).positions
+        return (
+            TrainSet(paths[:1], options=ItemOptions(augmentation=Augmentation(**{**still, **options})))
+            .read_step(3)
+            .positions
+        )
 
     assert torch.equal(moved(), before)
-    flipped = [TrainSet(paths[:1], options=ItemOptions(rotate=False)).read_step(step) for step in range(8)]
+    flipped = [
+        TrainSet(paths[:1], options=ItemOptions(augmentation=Augmentation(rotate=False))).read_step(step)
+        for step in range(8)
+    ]
     assert all(torch.equal(each.positions.abs(), before.abs()) for each in flipped)
     assert len({tuple(each.positions[0].tolist()) for each in flipped}) > 1
     turned = moved(rotate=True)
@@ -170,3 +179,62 @@ def test_items_of_chosen_labels_are_the_same_in_another_process(paths):
     targets = items.read_step(0).targets
     assert (targets == 1).sum() == 10 and not (targets == 0).any()
     assert torch.equal(pickle.loads(pickle.dumps(items)).read_step(0).targets, targets)
+
+
+ALL = Augmentation(
+    tilt=3.0,
+    height=0.5,
+    noise=0.05,
+    rain=0.2,
+    thin_rings=0.5,
+    thin_points=0.5,
+    cut_range=0.5,
+    narrow=0.5,
+    intensity=0.3,
+    drop_intensity=0.3,
+    mix="polar",
+)
+
+
+@pytest.mark.parametrize("inputs", [InputOptions(), InputOptions("ground", level=True, intensity="quantile")])
+def test_targets_stay_true_whatever_changes_at_random(tmp_path, inputs):
+    lifted = make_lifted(sweep_sizes=(500, 300))
+    marks = torch.arange(POINTS) % 2
+    positions = lifted.cloud.positions * 4 - 16 * marks[:, None] * torch.tensor([0, 0, 2.0])
+    for name in ("a", "b"):
+        save_lifted(
+            tmp_path / f"{name}.safetensors",
+            replace(lifted, cloud=PointCloud(positions, lifted.cloud.features)),
+        )
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    options = ItemOptions(from_labels=True, inputs=inputs, augmentation=replace(ALL, rain=0.0, tilt=0.0))
+    batches = [TrainSet(paths, options=options).read_step(step) for step in range(6)]
+    for batch in batches:
+        assert len(batch.features) == len(batch.positions) == len(batch.item_of_point) == len(batch.targets)
+        assert batch.item_of_point.max() <= 1 and (batch.item_of_point.diff() >= 0).all()
+        low = batch.positions[batch.target_points][batch.targets == 1, 2]
+        high = batch.positions[batch.target_points][batch.targets == 0, 2]
+        assert low.median() < high.median() - 10  # every label is with its own point
+    assert len({len(batch.positions) for batch in batches}) > 3
+    again = TrainSet(paths, options=options).read_step(4)
+    assert torch.equal(again.positions, batches[4].positions) and torch.equal(
+        again.targets, batches[4].targets
+    )
+
+
+def test_switches_of_new_changes_do_not_move_what_was_drawn_before(paths):
+    one = TrainSet(paths[:1]).read_step(2).positions
+    other = TrainSet(paths[:1], options=ItemOptions(augmentation=Augmentation(intensity=0.5))).read_step(2)
+    assert torch.equal(one, other.positions)
+
+
+def test_the_ground_of_a_sweep_is_found_once(paths, monkeypatch):
+    found = []
+    real = InputOptions.find_levelling
+    monkeypatch.setattr(
+        InputOptions, "find_levelling", lambda self, *args: found.append(1) or real(self, *args)
+    )
+    train_items = TrainSet(paths[:1], options=ItemOptions(inputs=InputOptions("ground")))
+    for step in range(3):
+        train_items.read_step(step)
+    assert len(found) == 1

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from clip2scene.student.inputs import InputOptions, prepare_cloud
 from clip2scene.student.model import Embedder, ProjectionHeads
+from clip2scene.types import PointCloud
 
 
 class Inputs(nn.Module):
@@ -34,7 +36,9 @@ def test_a_cosine_embedding_has_the_length_that_its_temperature_asks_for():
 
 def test_height_is_one_more_input():
     positions, intensity = torch.tensor([[0.0, 0.0, 3.0], [1.0, 0.0, -1.0]]), torch.tensor([[0.1], [0.2]])
-    seen = make_embedder(sees_height=True)(positions, intensity, torch.zeros(2, dtype=torch.long))
+    options = InputOptions("sensor")
+    given = prepare_cloud(PointCloud(positions, intensity), options)
+    seen = make_embedder(inputs=options)(*vars(given).values(), torch.zeros(2, dtype=torch.long))
     assert torch.allclose(seen, torch.tensor([[0.1, 1.5], [0.2, -0.5]]))
 
 

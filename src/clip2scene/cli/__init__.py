@@ -119,8 +119,10 @@ EARLIER_OPTIONS = {
     "student.no-settles": "student.no-superpoint-mean",
     "self-training.settle": "self-training.superpoint-mean",
     "self-training.no-settle": "self-training.no-superpoint-mean",
+    "student.sees-height": "student.height=sensor",
+    "student.no-sees-height": "student.height=none",
 }
-"""Names that options had before."""
+"""Names that options had before, and what flags without a value have become."""
 
 # Clouds have another number of points at every step, so most matrix products have shapes that never come
 # back. For each shape, oneDNN and torch's bridge to it keep what they prepared, the last 1024 each: several

@@ -65,6 +65,20 @@ class Recipe:
             )
         if self.teacher.kind == "label-maps":
             self._check_label_maps()
+        self._check_inputs()
+
+    def _check_inputs(self) -> None:
+        """Refuse a street's ground in rooms, and samples mixed where points are compared in cells."""
+        student = self.student
+        if self.data.layout in ("scannet", "rgbd") and (student.level or student.height == "ground"):
+            setting, value = ("level", True) if student.level else ("height", student.height)
+            refuse(f"--student.{setting}", f"off for rooms ({self.data.layout}), whose z is up", value)
+        if self.augment.mix != "none" and self.consistency.weight:
+            refuse(
+                "--augment.mix",
+                "none with --consistency.weight, whose cells hold one scene",
+                self.augment.mix,
+            )
 
     def _check_self_training(self) -> None:
         """Refuse self-training that lacks what it draws on."""
@@ -131,6 +145,11 @@ EARLIER_NAMES: dict[tuple[type, str], str] = {
 }
 """What settings were called when older runs were written."""
 
+EARLIER_VALUES: dict[tuple[type, str], tuple[str, dict[Any, Any]]] = {
+    (StudentConfig, "sees_height"): ("height", {True: "sensor", False: "none"}),
+}
+"""Settings that had other values then: what they are called, and what each value is today."""
+
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Turn a recipe into plain values fit for JSON: numbers, strings, lists, dictionaries."""
@@ -154,7 +173,7 @@ def from_dict(values: Any, kind: type = Recipe, section: str = "") -> Any:  # no
             f"{section or 'the recipe'} must be settings by name, got {values!r}; restore the file"
         )
     hints = get_type_hints(kind)
-    values = {EARLIER_NAMES.get((kind, name), name): value for name, value in values.items()}
+    values = dict(_today(kind, name, value) for name, value in values.items())
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(
@@ -170,6 +189,14 @@ def from_dict(values: Any, kind: type = Recipe, section: str = "") -> Any:  # no
     if kind is Recipe and "name" not in built:
         raise ValueError("the recipe has no name; restore the file")
     return kind(**built)
+
+
+def _today(kind: type, name: str, value: Any) -> tuple[str, Any]:  # noqa: ANN401 - JSON
+    """Give a setting its name and value of today."""
+    if (kind, name) in EARLIER_VALUES and isinstance(value, bool):
+        name, values = EARLIER_VALUES[kind, name]
+        return name, values[value]
+    return EARLIER_NAMES.get((kind, name), name), value
 
 
 def _read_value(value: Any, hint: Any, place: str) -> Any:  # noqa: ANN401 - any type of a setting

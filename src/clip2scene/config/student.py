@@ -26,8 +26,13 @@ class StudentConfig:
     """Factor on its channel counts, above 0."""
     voxel_size: float = 0.1
     """Edge of a voxel, in metres."""
-    sees_height: bool = False
-    """Whether a point's height over the sensor, in metres, is an input beside the intensity (paper: no)."""
+    height: Literal["none", "sensor", "ground"] = "none"
+    """A point's height as an input beside the intensity (paper: none): its z, over the sensor, or its height
+    over the ground beneath it, which is estimated; in metres."""
+    level: bool = False
+    """Whether clouds are brought level by the ground around the sensor."""
+    intensity: Literal["value", "quantile", "none"] = "value"
+    """The intensity as it is, its quantile within the cloud, or none."""
     superpoint_mean: bool = False
     """Superpoint mean: whether predictions are of the mean logits within each superpoint."""
 
@@ -46,9 +51,38 @@ class AugmentConfig:
     """Mirroring of x and of y, each with probability one half."""
     scale: float = 0.0
     """Half-width of a uniform scale factor around 1, in 0..0.5."""
+    tilt: float = 0.0
+    """Half-width of a uniform pitch and roll, in degrees, 0..20."""
+    height: float = 0.0
+    """Half-width of a uniform shift along z, and of the heights, in metres, 0..3."""
+    noise: float = 0.0
+    """Largest standard deviation of the range, in metres, 0..0.5; uniform from 0."""
+    rain: float = 0.0
+    """Largest share of points that are met near the sensor instead, 0..0.5; they lose their targets."""
+    thin_rings: float = 0.0
+    """Probability that bands of elevation are dropped, in 0..1."""
+    thin_points: float = 0.0
+    """Probability that points are dropped at random, up to four of five, in 0..1."""
+    cut_range: float = 0.0
+    """Probability that points beyond 15 to 60 metres are dropped, in 0..1."""
+    narrow: float = 0.0
+    """Probability that points outside of a sector of 60 to 300 degrees are dropped, in 0..1."""
+    intensity: float = 0.0
+    """Half-width of the logarithm of the intensities' gain and exponent, 0..2."""
+    drop_intensity: float = 0.0
+    """Probability that the intensity is taken away, in 0..1."""
+    mix: Literal["none", "polar", "overlay"] = "none"
+    """Mixing with another sample: a sector of it (PolarMix), or all of it (Mix3D)."""
+    mix_share: float = 0.5
+    """Probability that a sample is mixed, in 0..1."""
 
     def __post_init__(self) -> None:
         check_range("--augment.scale", self.scale, least=0, most=0.5)
+        for name, most in (("tilt", 20), ("height", 3), ("noise", 0.5), ("rain", 0.5), ("intensity", 2)):
+            check_range(f"--augment.{name}", getattr(self, name), least=0, most=most)
+        shares = ("thin_rings", "thin_points", "cut_range", "narrow", "drop_intensity", "mix_share")
+        for name in shares:
+            check_range(f"--augment.{name.replace('_', '-')}", getattr(self, name), least=0, most=1)
 
 
 @dataclass(frozen=True)

@@ -126,13 +126,13 @@ def collate(train_items: Sequence[TrainItem]) -> Batch:
         item_of_point=torch.repeat_interleave(torch.arange(len(items)), items),
         target_points=target_points[useful],
         targets=targets[useful],
-        superpoints=_number_on([train_item.superpoints for train_item in train_items]),
-        pixels=_join_pixels([train_item.pixels for train_item in train_items], starts),
-        cells=_number_on([train_item.cells for train_item in train_items]),
+        superpoints=number_on([train_item.superpoints for train_item in train_items]),
+        pixels=join_pixels([train_item.pixels for train_item in train_items], starts),
+        cells=number_on([train_item.cells for train_item in train_items]),
     )
 
 
-def _number_on(parts: Sequence[Int[Tensor, " _"] | None]) -> Int[Tensor, " _"] | None:
+def number_on(parts: Sequence[Int[Tensor, " _"] | None]) -> Int[Tensor, " _"] | None:
     """Join numberings so that no two samples share a number; negative ones stay what they are."""
     if parts[0] is None:
         return None
@@ -144,7 +144,7 @@ def _number_on(parts: Sequence[Int[Tensor, " _"] | None]) -> Int[Tensor, " _"] |
     return torch.cat(joined)
 
 
-def _join_pixels(parts: Sequence[PixelTargets | None], starts: Sequence[int]) -> PixelTargets | None:
+def join_pixels(parts: Sequence[PixelTargets | None], starts: Sequence[int]) -> PixelTargets | None:
     """Join the pairs of all samples."""
     present = [part for part in parts if part is not None]
     if not present:

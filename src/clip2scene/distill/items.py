@@ -8,14 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip2scene.distill.augment import augment_cloud
+from clip2scene.distill.augment import (
+    Augmentation,
+    draw_kept,
+    drop_intensity,
+    move_cloud,
+    tilt_cloud,
+    weather,
+)
 from clip2scene.distill.batch import Batch, TrainItem, collate, draw_cells, sample_order, step_generator
 from clip2scene.distill.lifted import LiftedSample, load_lifted
+from clip2scene.distill.mix import forget_targets, keep_points, mix_items
+from clip2scene.geometry.level import Levelling
 from clip2scene.geometry.projection import voxelize
 from clip2scene.io import read_json, write_json
+from clip2scene.student.inputs import InputOptions, prepare, with_height
 from clip2scene.types import IGNORE_LABEL, PointCloud
 
 Mask = Callable[[str, Int[Tensor, " points"]], Int[Tensor, " points"]]
@@ -31,18 +41,18 @@ class ItemOptions:
         pairs: Pixel-point pairs of each sample, drawn at random; None keeps all.
         cell_size: Edge of the grid cells of StCR, in metres; None for no cells.
         cell_pairs: About how many pairs of each sample, in whole cells drawn at random; None keeps all.
-        rotate: Turn about the vertical axis, 0..2 pi (:func:`~clip2scene.distill.augment.augment_cloud`).
-        flip: Negate x, and y, each with probability one half.
-        scale: Half-width of the scale factor around 1, 0..0.5.
+        inputs: What the student is given of a cloud.
+        augmentation: What changes at random.
+        viewpoint: Where the lidar stands in the clouds' frame, in metres.
     """
 
     from_labels: bool = False
     pairs: int | None = None
     cell_size: float | None = None
     cell_pairs: int | None = None
-    rotate: bool = True
-    flip: bool = True
-    scale: float = 0.0
+    inputs: InputOptions = InputOptions()
+    augmentation: Augmentation = Augmentation()
+    viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class TrainSet:
@@ -69,6 +79,7 @@ class TrainSet:
         self.seed = seed
         self.options = options
         self.mask = mask
+        self._levellings: dict[tuple[int, int], Levelling | None] = {}
 
     def read(self, number: int, generator: torch.Generator) -> TrainItem:
         """Read one sample's item, with as many of its pixel-point pairs as are compared in a step."""
@@ -88,21 +99,50 @@ class TrainSet:
     def read_step(self, step: int) -> Batch:
         """Collate the samples of a step (positions in metres), each item augmented; the same every time."""
         numbers = sample_order(len(self.paths), self.batch_size, step, seed=self.seed)
-        motion = step_generator(self.seed, step, purpose=2)
-        choice = step_generator(self.seed, step, purpose=4)
-        return collate([self._augment(self.read(number, choice), motion) for number in numbers])
+        motion, choice, change = (step_generator(self.seed, step, purpose=each) for each in (2, 4, 5))
 
-    def _augment(self, train_item: TrainItem, generator: torch.Generator) -> TrainItem:
-        """Move each sweep at random, one independently of the other, as the released code does."""
+        def item(number: int) -> TrainItem:
+            return self._augment(number, self.read(number, choice), motion, change)
+
+        return collate([self._mix(item(number), item, change) for number in numbers])
+
+    def _mix(
+        self, train_item: TrainItem, item: Callable[[int], TrainItem], generator: torch.Generator
+    ) -> TrainItem:
+        """Mix an item with another of the split, as often as the options say."""
+        how = self.options.augmentation
+        if how.mix == "none" or torch.rand(1, generator=generator).item() >= how.mix_share:
+            return train_item
+        other = int(torch.randint(len(self.paths), (1,), generator=generator))
+        return mix_items(train_item, item(other), how.mix, generator)
+
+    def _augment(
+        self, number: int, train_item: TrainItem, motion: torch.Generator, change: torch.Generator
+    ) -> TrainItem:
+        """Change each sweep at random, one independently of the other, as the released code does."""
         options, cloud = self.options, train_item.cloud
+        how, viewpoint = options.augmentation, options.viewpoint
         sizes = train_item.item_sizes or (len(cloud),)
-        moved = [
-            augment_cloud(
-                PointCloud(*sweep), generator, rotate=options.rotate, flip=options.flip, scale=options.scale
-            ).positions
-            for sweep in zip(cloud.positions.split(sizes), cloud.features.split(sizes), strict=True)
-        ]
-        return replace(train_item, cloud=PointCloud(torch.cat(moved), cloud.features))
+        given, kept, lost = [], [], []
+        sweeps = zip(cloud.positions.split(sizes), cloud.features.split(sizes), strict=True)
+        for place, sweep in enumerate(sweeps):
+            levelling = self._levelling(number, place, sweep[0])
+            measured, fallen = weather(PointCloud(*sweep), how, change, viewpoint)
+            prepared = drop_intensity(prepare(measured, options.inputs, levelling), how, change)
+            moved = tilt_cloud(move_cloud(prepared, how, motion), how, change)
+            given.append(with_height(moved, options.inputs))
+            kept.append(draw_kept(sweep[0], how, change, viewpoint))
+            lost.append(fallen)
+        features = torch.cat([each.features for each in given])
+        cloud = PointCloud(torch.cat([each.positions for each in given]), features)
+        whole = forget_targets(replace(train_item, cloud=cloud), torch.cat(lost))
+        return keep_points(whole, torch.cat(kept))
+
+    def _levelling(self, number: int, place: int, positions: Float[Tensor, "points 3"]) -> Levelling | None:
+        """Find how a sweep is brought level, once: it takes longer than to read it."""
+        if (number, place) not in self._levellings:
+            self._levellings[number, place] = self.options.inputs.find_levelling(positions)
+        return self._levellings[number, place]
 
     def count_targets(self, num_classes: int) -> Int[Tensor, " classes"]:
         """Count the targets of each class, if there are any.

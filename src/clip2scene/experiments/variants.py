@@ -150,7 +150,7 @@ def additions_table(recipe: Recipe) -> AblationTable:
         _variant("without the vote", _change(recipe, teacher={"superpoint_vote": False})),
         _variant("without windows", _change(recipe, teacher={"window": None})),
         _variant("without settling", _change(recipe, student={"superpoint_mean": False})),
-        _variant("without height", _change(recipe, student={"sees_height": False})),
+        _variant("without height", _change(recipe, student={"height": "none"})),
         _variant("without balance", _change(recipe, loss={"class_balance": 0.0})),
         _variant("one scale", _change(recipe, teacher={"scales": (1.0,)})),
     )

@@ -17,8 +17,10 @@ from torch import Tensor
 from clip2scene import build
 from clip2scene.datasets import Dataset
 from clip2scene.distill.lift import gather_sweeps
+from clip2scene.geometry.ground import Ground
 from clip2scene.geometry.superpoints import average_within, find_superpoints
 from clip2scene.runs.run import Run
+from clip2scene.student.inputs import prepare_cloud
 from clip2scene.student.model import Embedder
 from clip2scene.types import PointCloud, Prompts, Sample
 
@@ -45,7 +47,12 @@ class Prediction:
 
 @torch.inference_mode()
 def predict(
-    student: Embedder, prompts: Prompts, cloud: PointCloud, *, with_embeddings: bool = False
+    student: Embedder,
+    prompts: Prompts,
+    cloud: PointCloud,
+    *,
+    ground: Ground | None = None,
+    with_embeddings: bool = False,
 ) -> Prediction:
     """Predict every point of one cloud.
 
@@ -55,6 +62,7 @@ def predict(
         student: A trained network, on any device.
         prompts: The names to compare with, in the student's text space.
         cloud: At least one point.
+        ground: The plane of the ground where it is known; a student that needs it estimates it otherwise.
         with_embeddings: Whether the points' embeddings are wanted too; they take far more memory than logits.
 
     Returns:
@@ -65,7 +73,8 @@ def predict(
     """
     device = student.eval().head.weight.device
     batch_of_point = torch.zeros(len(cloud), dtype=torch.long, device=device)
-    hidden = student(cloud.positions.to(device), cloud.features.to(device), batch_of_point)
+    given = prepare_cloud(cloud, student.inputs, ground=ground)
+    hidden = student(given.positions.to(device), given.features.to(device), batch_of_point)
     superpoints = None
     if student.superpoint_mean:
         superpoints = find_superpoints(cloud.positions, viewpoint=student.viewpoint)

@@ -1,10 +1,9 @@
 """The student as a whole: a 3D backbone, the text head, and what training or labels add."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-HEIGHT_UNIT = 2.0  # metres: brings heights to about the size of intensities
+from clip2scene.student.inputs import InputOptions
 
 
 class ProjectionHeads(nn.Module):
@@ -37,8 +36,7 @@ class Embedder(nn.Module):
         text_channels: Size of the text space, the outputs of the text head.
         cosine_temperature: None makes a logit of the plain dot product, as the released code does; a number
             divides the cosine of embedding and text by it.
-        sees_height: Whether a point's height over the sensor is one more input. Convolutions know where
-            things are relative to each other only.
+        inputs: What it is given of a cloud (:func:`clip2scene.student.inputs.prepare_cloud`).
         superpoint_mean: Whether logits and embeddings are averaged within superpoints at inference
             (:func:`clip2scene.inference.predict.predict`).
         viewpoint: Where the lidar stands in the clouds' frame, in metres, for these.
@@ -54,7 +52,7 @@ class Embedder(nn.Module):
         text_channels: int,
         *,
         cosine_temperature: float | None = None,
-        sees_height: bool = False,
+        inputs: InputOptions = InputOptions(),  # noqa: B008 - frozen
         superpoint_mean: bool = False,
         viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
         local: ProjectionHeads | None = None,
@@ -64,7 +62,7 @@ class Embedder(nn.Module):
         self.backbone = backbone
         self.head = nn.Linear(int(backbone.out_channels), text_channels)  # type: ignore[arg-type]
         self.cosine_temperature = cosine_temperature
-        self.sees_height = sees_height
+        self.inputs = inputs
         self.superpoint_mean = superpoint_mean
         self.viewpoint = viewpoint
         self.local = local
@@ -79,12 +77,10 @@ class Embedder(nn.Module):
         """Give the backbone's features of each point, which the heads take.
 
         Args:
-            positions: Metres, each cloud in its sensor's frame.
-            features: What the sensor measured, 0..1.
+            positions: Metres, each cloud in its own frame, as ``inputs`` has them.
+            features: What the sensor measured, and the height where ``inputs`` has it.
             batch_of_point: Which cloud each point belongs to, from 0.
         """
-        if self.sees_height:
-            features = torch.cat([features, positions[:, 2:] / HEIGHT_UNIT], dim=1)
         return self.backbone(positions, features, batch_of_point)
 
     def embed(self, point_features: Float[Tensor, "points hidden"]) -> Float[Tensor, "points text"]:

@@ -1,0 +1,165 @@
+"""A cloud brought level: z against gravity, and the height of each point above the ground beneath it.
+
+What a student learns must not hang on how a sensor is mounted. :func:`level_cloud` turns a cloud so that the
+plane of the ground around the sensor (:mod:`clip2scene.geometry.ground`) is horizontal and lies at z = 0. On
+a hill the ground leaves that plane, so heights are measured from a surface: lowest points of map cells are
+fitted by values at knots, bilinear in between, whose bend is penalised (a thin plate). Cells whose lowest
+point stands on something, a roof or a hedge, lie above the surface and are left out step by step (Tukey's
+biweight); the first surface is the plane. Kerbs are too short to be followed, so a sidewalk stays higher than
+the road.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+from scipy.linalg import solve
+from torch import Tensor, from_numpy
+
+from clip2scene.geometry.ground import Ground, estimate_ground
+
+REACH = 48.0
+"""How far the surface reaches from the sensor, in metres along x and y; beyond it, its border goes on."""
+SPACING = 8.0
+"""Between its knots, in metres."""
+
+_CELL = 1.0  # metres
+_STIFFNESS = 5.0  # weight of a bend beside a cell's misfit
+_ABOVE = (*[0.6] * 8, *[0.35] * 3)  # metres above the surface at which a cell no longer counts, by round
+_BELOW = 1.5  # the same below it
+_LEVEL = Ground(0.0, 0.0, 0.0, 0.0)
+_KNOTS = int(2 * REACH / SPACING) + 1
+
+
+@dataclass(frozen=True)
+class Levelling:
+    """How a cloud is brought level, found once and applied to its points.
+
+    Attributes:
+        ground: The plane of the ground, in the cloud's own frame; its ``share`` is 0 where none was found and
+            the lowest points took its place.
+        knots: Height of the surface over that plane, in metres, knot by knot along x, then y, of the level
+            frame.
+    """
+
+    ground: Ground
+    knots: Float64[np.ndarray, "knots knots"]
+
+    def __call__(
+        self, positions: Float[Tensor, "points 3"]
+    ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, " points"]]:
+        """Turn points level.
+
+        Args:
+            positions: Of the cloud it was found for, in metres.
+
+        Returns:
+            The points in the level frame, in metres: z up, the ground below the sensor at z = 0, turned as
+            little as can be. And the height of each above the ground beneath it.
+        """
+        turned = _turned(positions.detach().cpu().numpy(), self.ground)
+        heights = turned[:, 2] - _surface_at(self.knots, turned[:, :2])
+        level, above = (from_numpy(each.astype(np.float32)) for each in (turned, heights))
+        return level.to(positions.device), above.to(positions.device)
+
+
+def find_levelling(positions: Float[Tensor, "points 3"], *, ground: Ground | None = None) -> Levelling:
+    """Find how a cloud is brought level.
+
+    Args:
+        positions: z roughly up, in metres, the sensor near x = y = 0.
+        ground: The plane of the ground where it is known, in place of the estimate.
+
+    Returns:
+        The levelling. Where there is no ground, nothing is turned, and the lowest hundredth of the points
+        around the sensor is taken for the ground, with a share of 0.
+    """
+    plane = ground or estimate_ground(positions) or _lowest(positions)
+    if not plane.share:
+        return Levelling(plane, np.zeros((_KNOTS, _KNOTS)))
+    return Levelling(plane, _fit_surface(_turned(positions.detach().cpu().numpy(), plane)))
+
+
+def _lowest(positions: Float[Tensor, "points 3"]) -> Ground:
+    """Take the lowest points around the sensor for a level ground."""
+    points = positions.detach().cpu().numpy()
+    near = points[(np.abs(points[:, :2]) < REACH / 2).all(1), 2]
+    heights = near if len(near) else points[:, 2]
+    return Ground(float(np.percentile(heights, 1)), 0.0, 0.0, 0.0) if len(heights) else _LEVEL
+
+
+def _turned(points: Float[np.ndarray, "points 3"], plane: Ground) -> Float64[np.ndarray, "points 3"]:
+    """Turn points by the least rotation that brings the plane's normal upright, and set it to z = 0."""
+    normal = np.array([-plane.slope_x, -plane.slope_y, 1.0])
+    normal /= np.linalg.norm(normal)
+    x, y, z = normal
+    turn = np.array(
+        [
+            [1 - x * x / (1 + z), -x * y / (1 + z), -x],
+            [-x * y / (1 + z), 1 - y * y / (1 + z), -y],
+            [x, y, z],
+        ]
+    )
+    turned = np.einsum("ij,pj->pi", turn, points.astype(np.float64))
+    turned[:, 2] -= plane.height * z
+    return turned
+
+
+def _fit_surface(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "knots knots"]:
+    """Fit the surface to the lowest points of map cells, in the level frame."""
+    lowest = _lowest_of_cells(points)
+    corners, shares = _corners(lowest[:, :2])
+    bends = _STIFFNESS * _bends(_KNOTS)
+    flat = np.zeros(_KNOTS**2)
+    for band in _ABOVE:
+        above = lowest[:, 2] - (flat[corners] * shares).sum(1)
+        weight = (1 - np.clip(np.where(above > 0, above / band, above / _BELOW), -1, 1) ** 2) ** 2
+        system = bends.copy()
+        products = weight[:, None, None] * shares[:, :, None] * shares[:, None, :]
+        np.add.at(system, (corners[:, :, None], corners[:, None, :]), products)
+        pull = (weight * lowest[:, 2])[:, None] * shares
+        wanted = np.bincount(corners.ravel(), weights=pull.ravel(), minlength=_KNOTS**2)
+        flat = solve(system, wanted, assume_a="pos", check_finite=False)
+    return flat.reshape(_KNOTS, _KNOTS)
+
+
+def _lowest_of_cells(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "cells 3"]:
+    """Take the lowest point of each map cell within reach."""
+    near = points[(np.abs(points[:, :2]) < REACH).all(1)]
+    column, row = ((near[:, :2] + REACH) / _CELL).astype(np.int64).T
+    cells = column * int(2 * REACH / _CELL) + row
+    order = np.lexsort((near[:, 2], cells))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = cells[order][1:] != cells[order][:-1]
+    return near[order[first]]
+
+
+def _corners(
+    places: Float64[np.ndarray, "places 2"],
+) -> tuple[Int[np.ndarray, "places 4"], Float64[np.ndarray, "places 4"]]:
+    """Give the four knots around each place, and their shares of the bilinear value there."""
+    at = np.clip((places + REACH) / SPACING, 0, _KNOTS - 1 - 1e-9)
+    low = at.astype(np.int64)
+    (u, v), (i, j) = (at - low).T, low.T
+    corners = np.stack(
+        [i * _KNOTS + j, i * _KNOTS + j + 1, (i + 1) * _KNOTS + j, (i + 1) * _KNOTS + j + 1], 1
+    )
+    return corners, np.stack([(1 - u) * (1 - v), (1 - u) * v, u * (1 - v), u * v], 1)
+
+
+def _surface_at(
+    knots: Float64[np.ndarray, "knots knots"], places: Float64[np.ndarray, "places 2"]
+) -> Float64[np.ndarray, " places"]:
+    """Interpolate the surface."""
+    corners, shares = _corners(places)
+    return (knots.ravel()[corners] * shares).sum(1)
+
+
+@cache
+def _bends(knots: int) -> Float64[np.ndarray, "all all"]:
+    """Give the quadratic form of a thin plate's bend, and a slight pull to the plane."""
+    second = np.diff(np.eye(knots), n=2, axis=0)
+    first, one = np.diff(np.eye(knots), axis=0), np.eye(knots)
+    rows = [np.kron(second, one), np.kron(one, second), np.sqrt(2) * np.kron(first, first)]
+    return sum(each.T @ each for each in rows) + 1e-3 * np.eye(knots**2)
