@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from clip2scene import io
 from clip2scene.build import SMALL_CLIP
+from clip2scene.io import tensors
 from clip2scene.teacher import cache
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
@@ -154,7 +154,7 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(io, "save_file", stop)
+    monkeypatch.setattr(tensors, "save_file", stop)
     with pytest.raises(KeyboardInterrupt):
         cached(tmp_path)(make_sample(0))
     assert not [each for each in tmp_path.rglob("*") if each.is_file()]

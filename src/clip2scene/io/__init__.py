@@ -1,0 +1,37 @@
+"""Files that are either whole or absent; and strangers' files, read with suspicion."""
+
+from clip2scene.io.reading import (
+    hash_files,
+    in_a_sentence,
+    read_array,
+    read_arrays,
+    read_json,
+    read_text,
+    regular_file,
+    without_repeats,
+)
+from clip2scene.io.tensors import fingerprint, load_checksummed, save_checksummed, sort_header
+from clip2scene.io.torch_files import check_plain_tensors, read_torch
+from clip2scene.io.writing import PARTIAL, new_folder, telling_of_a_full_disk, write_atomically, write_json
+
+__all__ = [
+    "PARTIAL",
+    "check_plain_tensors",
+    "fingerprint",
+    "hash_files",
+    "in_a_sentence",
+    "load_checksummed",
+    "new_folder",
+    "read_array",
+    "read_arrays",
+    "read_json",
+    "read_text",
+    "read_torch",
+    "regular_file",
+    "save_checksummed",
+    "sort_header",
+    "telling_of_a_full_disk",
+    "without_repeats",
+    "write_atomically",
+    "write_json",
+]
