@@ -1,6 +1,7 @@
 import os
 import pickle
 import tempfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -107,6 +108,26 @@ def test_a_hostile_state_dict_is_refused_and_not_run(tmp_path):
     assert not PROOF.exists()
 
 
+HUNGRY = {
+    "a high number of a memo": (b"\x80\x02Nr\xff\xff\xff\x07.", "holds no model"),
+    "an array of bytes": (b"\x80\x05\x96" + (10**9).to_bytes(8, "little") + b".", "150"),
+}
+
+
+@pytest.mark.parametrize("kind", HUNGRY)
+def test_a_hungry_pickle_takes_no_memory(archives, tmp_path, kind):
+    content, message = HUNGRY[kind]
+    bad = rewrite(archives["resnet"][0], tmp_path / "bad.pt", put("data.pkl", content))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            read_openai_weights(bad)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 10_000_000
+
+
 def doubled_parts(levels):
     """Pickle a model of a few parts, each of which holds the one before it twice."""
     part = b"c__torch__\nM\n)\x81}b"
@@ -210,3 +231,14 @@ def test_a_compressed_entry_is_refused(archives, tmp_path):
                 copy.writestr(name, archive.read(name))
     with pytest.raises(ValueError, match="is compressed"):
         read_openai_weights(tmp_path / "bad.pt")
+
+
+def test_a_compressed_byte_order_is_not_unpacked(archives, tmp_path):
+    bad = rewrite(
+        archives["vit"][0], tmp_path / "bad.pt", lambda name, old: old if name != "byteorder" else None
+    )
+    with zipfile.ZipFile(bad, "a") as archive:
+        root = archive.namelist()[0].split("/")[0]
+        archive.writestr(f"{root}/byteorder", bytes(10**7), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="byteorder is compressed"):
+        read_openai_weights(bad)

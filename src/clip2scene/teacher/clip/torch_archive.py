@@ -13,26 +13,15 @@ from collections.abc import Iterator
 from itertools import count
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from clip2scene.io import check_plain_tensors, regular_file
+from clip2scene.io.torch_files import MOST_SIDES, NUMBERS
 
 _MAX_PARTS = 100_000  # the largest CLIP has a few thousand; a crafted file could name one part without end
-_NUMBERS = {
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "ByteStorage": torch.uint8,
-    "CharStorage": torch.int8,
-    "ShortStorage": torch.int16,
-    "IntStorage": torch.int32,
-    "LongStorage": torch.int64,
-    "BoolStorage": torch.bool,
-}
 
 
 def is_torch_script(path: Path) -> bool:
@@ -59,9 +48,11 @@ def read_torch_script(path: Path) -> dict[str, Tensor]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if sum(each.compress_size for each in archive.infolist()) > path.stat().st_size:
+                raise ValueError("its entries overlap")
             root = next(name.split("/")[0] for name in archive.namelist() if name.endswith("/data.pkl"))
             order = f"{root}/byteorder"
-            if order in archive.namelist() and archive.read(order) != b"little":
+            if order in archive.namelist() and _read_stored(archive, order) != b"little":
                 raise ValueError("its numbers are big-endian")
             model = _TensorUnpickler(archive, root).load()
         if not isinstance(model, _Shell):
@@ -122,11 +113,19 @@ class _Known:
 
 _KNOWN = {"torch._utils._rebuild_tensor_v2", "collections.OrderedDict"}
 _KNOWN |= {f"torch.jit._pickle.build_{what}list" for what in ("int", "double", "bool", "tensor")}
-_KNOWN |= {f"torch.{name}" for name in _NUMBERS}
+_KNOWN |= {f"torch.{name}" for name in NUMBERS}
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    """Puts tensors together from an open archive, knows their few names, and no others."""
+class _TensorUnpickler(pickle._Unpickler):
+    """Puts tensors together from an open archive, knows their few names, and no others.
+
+    Python's own reader is written in Python: its memo is a dictionary, where that in C is a table as long as
+    the highest number a file names. An array of bytes would be made as long as its file says.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(io.BytesIO(_read_stored(archive, f"{root}/data.pkl")))
@@ -147,7 +146,7 @@ class _TensorUnpickler(pickle.Unpickler):
         kind, numbers, key, _, length = pid
         if kind != "storage" or not isinstance(numbers, _Known) or not isinstance(key, str):
             raise pickle.UnpicklingError("it refers to something that is no run of numbers")
-        dtype = _NUMBERS[numbers.name.removeprefix("torch.")]
+        dtype = NUMBERS[numbers.name.removeprefix("torch.")]
         if (key, numbers.name) not in self._read:
             raw = _read_stored(self._archive, f"{self._root}/data/{key}")
             if len(raw) != length * dtype.itemsize:
@@ -167,8 +166,10 @@ def _read_stored(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _as_tensor(run: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> _Held:  # noqa: ANN401 - the file's
     """Lay a run of numbers out, if it has enough of them."""
-    if not isinstance(run, _Held) or not all(
-        type(each) is int and each >= 0 for each in (offset, *size, *stride)
+    if (
+        not isinstance(run, _Held)
+        or len(size) > MOST_SIDES
+        or not all(type(each) is int and each >= 0 for each in (offset, *size, *stride))
     ):
         raise pickle.UnpicklingError("it describes a tensor that cannot be")
     numbers = run.tensor
