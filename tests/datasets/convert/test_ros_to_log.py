@@ -1,5 +1,7 @@
 """ROS 2 bags of the embedded world become drive logs that hold the world exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,16 @@ def test_sweeps_are_carried_by_the_poses(log, drive):
         away = (np.abs(positions[:, :2]) >= 1).any(1)
         truth = positions[away] @ way[:3, :3].T + way[:3, 3]
         assert np.allclose(sweep.positions.numpy(), truth, atol=1e-3)
+
+
+def test_a_bag_says_which_field_is_the_intensity(tmp_path, drive):
+    def rename(message):
+        names = {"intensity": "reflectivity", "ring": "signal"}
+        fields = [replace(each, name=names.get(each.name, each.name)) for each in message.fields]
+        return replace(message, fields=fields)
+
+    plain = convert_bag(write_bag(tmp_path / "plain", drive), tmp_path / "one")
+    assert not any("intensity" in note for note in plain.notes)
+    renamed = convert_bag(write_bag(tmp_path / "renamed", drive.changed("/points", rename)), tmp_path / "two")
+    said = "the clouds' intensity is taken from reflectivity, not from signal"
+    assert [note for note in renamed.notes if "intensity" in note] == [said]

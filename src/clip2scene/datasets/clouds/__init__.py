@@ -20,7 +20,7 @@ PLY and PCD are read here and not by plyfile and pypcd4: these make room for as 
 before they look whether the file holds them, and a PCD file that is cut short passes as a smaller cloud.
 """
 
-from clip2scene.datasets.clouds.intensity import Spread, find_intensity, intensity_max
+from clip2scene.datasets.clouds.intensity import Spread, find_intensity, intensity_max, say_taken
 from clip2scene.datasets.clouds.options import CloudOptions, Unit, turn_from
 from clip2scene.datasets.clouds.ply import read_ply, write_ply
 from clip2scene.datasets.clouds.read import (
@@ -46,6 +46,7 @@ __all__ = [
     "read_cloud",
     "read_cloud_file",
     "read_ply",
+    "say_taken",
     "turn_from",
     "write_ply",
 ]

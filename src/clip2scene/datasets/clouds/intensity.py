@@ -38,6 +38,21 @@ def find_intensity(fields: Iterable[str]) -> list[str]:
     return sorted(found, key=lambda name: (INTENSITIES.index(plain_name(name)), name != plain_name(name)))
 
 
+def say_taken(fields: Iterable[str]) -> str | None:
+    """Say which field the intensity is taken from; None where no other name could be meant, or there is none.
+
+    Example:
+        >>> say_taken(["x", "Reflectivity", "scalar_Intensity"])
+        'intensity is taken from scalar_Intensity, not from Reflectivity'
+        >>> say_taken(["x", "intensity"])
+    """
+    name, *others = find_intensity(fields) or [INTENSITIES[0]]
+    if not others and plain_name(name) == INTENSITIES[0]:
+        return None
+    beside = f", not from {', '.join(others)}" if others else ""
+    return f"intensity is taken from {name}{beside}"
+
+
 @dataclass(frozen=True)
 class Spread:
     """What must be known of intensities to tell their scale; spreads of several clouds add up.

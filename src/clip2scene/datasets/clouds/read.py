@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clip2scene.datasets.clouds.arrays import read_bin, read_feather, read_npy, read_npz
 from clip2scene.datasets.clouds.e57 import read_e57
-from clip2scene.datasets.clouds.intensity import INTENSITIES, MOST_BEYOND, Spread, find_intensity
+from clip2scene.datasets.clouds.intensity import MOST_BEYOND, Spread, find_intensity, say_taken
 from clip2scene.datasets.clouds.las import read_las
 from clip2scene.datasets.clouds.options import METRES, CloudOptions, Unit, turn_from
 from clip2scene.datasets.clouds.pcd import read_pcd
@@ -256,11 +256,8 @@ def _raw_intensity(
         return None, [
             f"it has no intensity, only {', '.join(columns)}; all points get 0 (--intensity names a field)"
         ]
-    name, *others = known
-    told = []
-    if wanted is None and (others or plain_name(name) != INTENSITIES[0]):
-        beside = f", not from {', '.join(others)}" if others else ""
-        told = [f"its intensity is taken from {name}{beside} (--intensity names another)"]
+    name, taken = known[0], say_taken(columns) if wanted is None else None
+    told = [f"its {taken} (--intensity names another)"] if taken else []
     with np.errstate(over="ignore"):
         raw = columns[name].astype(np.float32)
     strange = int((~(np.isfinite(raw) & (raw >= 0))).sum())

@@ -11,7 +11,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.datasets.clouds import Spread, intensity_max
+from clip2scene.datasets.clouds import Spread, intensity_max, say_taken
 from clip2scene.datasets.convert.ros_bag import Bag, Message, open_bag
 from clip2scene.datasets.convert.ros_messages import read_picture, read_points, stamp_us
 from clip2scene.datasets.convert.ros_plan import Plan, Stream, Wanted, plan_log
@@ -42,6 +42,7 @@ class _Written:
         image_times: By camera and name.
         dropped: Points that were left out.
         spreads: Of each cloud's intensities.
+        taken: From which fields these were taken, where it must be said.
         skipped: How many clouds and images were left out, by reason.
     """
 
@@ -50,6 +51,7 @@ class _Written:
     image_times: dict[tuple[str, str], int] = field(default_factory=dict)
     dropped: int = 0
     spreads: list[Spread] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
     skipped: dict[str, int] = field(default_factory=dict)
 
 
@@ -89,7 +91,7 @@ def convert_bag(
                 "(poses: none, if only poses are missing)"
             )
         _write_small_files(bag, plan, log, written)
-    notes = list(plan.notes)
+    notes = [*plan.notes, *(f"the clouds' {taken}" for taken in sorted(written.taken))]
     if written.skipped:
         notes.append(f"left out {_reasons(written.skipped)}")
     if written.dropped:
@@ -156,6 +158,9 @@ def _write_points(message: Message, topic: str, log: Path, name: str, written: _
         return False
     write_cloud(log, name, positions, intensity)
     written.spreads.append(Spread.of(intensity))
+    taken = say_taken(each.name for each in message.fields)
+    if taken:
+        written.taken.add(taken)
     return True
 
 
