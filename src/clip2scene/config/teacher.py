@@ -17,7 +17,7 @@ class TeacherConfig:
     working_size: tuple[int, int] | None = None
     """Height and width that images are resized to, in pixels; None keeps each image's own size."""
     scales: tuple[float, ...] = (1.0,)
-    """Factors on that size, one forward pass each; their logits are averaged."""
+    """Factors on that size, one forward pass each; their embeddings are averaged."""
     window: int | None = None
     """Side in pixels of windows slid over the image, at each scale; None takes it whole."""
     window_overlap: float = 0.5
