@@ -387,7 +387,7 @@ def test_words_learnt_beside_a_contrast_teach_the_network_nothing(tmp_path):
 def test_labels_of_one_class_teach_nothing_and_that_is_said(trees, wanted, caplog):
     held_out = {"car": 0, "tree": 0}
     train.check_classes({"car": 9, "tree": trees}, held_out, LabelsConfig(classes=wanted, absent="allow"))
-    assert "all labelled points are of car, so the classifier calls every point that" in caplog.text
+    assert "note: all labelled points are of car, so the classifier calls every point that" in caplog.text
     caplog.clear()
     train.check_classes({"car": 9, "tree": 1}, held_out, LabelsConfig(absent="allow"))
     assert not caplog.text

@@ -1,6 +1,5 @@
 """Training: one step, and the loop around it."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from clip2scene.distill.items import TrainSet
 from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.distill.self_training import self_training_predictions, switch_targets
 from clip2scene.parallel import ProgressBar, check_device, count_cores, file_lock, prefetch, progress_bar
+from clip2scene.runs import training_clouds
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.folder import LOCK, release_folder
 from clip2scene.runs.init_weights import InitWeights, initial_student
@@ -27,8 +27,6 @@ from clip2scene.student.model import Embedder
 from clip2scene.training.best_checkpoint import keep_best
 from clip2scene.training.state import TrainState, resume, save
 from clip2scene.types import Prompts
-
-_log = logging.getLogger(__name__)
 
 READERS = 4
 """Processes that read samples ahead of a GPU's steps."""
@@ -233,10 +231,10 @@ def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], label
             "--labels.classes, or train without them: --labels.absent allow"
         )
     if len(wanted) - len(absent) == 1:
-        _log.warning(
-            "all labelled points are of %s, so the classifier calls every point that and tells nothing "
-            "apart; label another class, or name more as --labels.classes",
-            next(name for name in wanted if trained[name]),
+        only = next(name for name in wanted if trained[name])
+        training_clouds.say(
+            f"all labelled points are of {only}, so the classifier calls every point that and tells nothing "
+            "apart; label another class, or name more as --labels.classes"
         )
 
 
