@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -66,6 +69,24 @@ def test_a_reader_that_crashes_or_never_ends_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(e57, "_LONGEST_S", 0.2)
     with pytest.raises(ValueError, match=r"takes more than 0\.2 s"):
         read_cloud(tmp_path / "a.e57")
+
+
+LONG = """
+import runpy, sys
+
+runpy.run_path(sys.argv[1])["limit"](1 << 32)
+with open(sys.argv[2], "wb") as stream:
+    stream.truncate(1 << 32)
+    try:
+        stream.truncate((1 << 32) + 1)
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def test_what_the_reader_writes_is_limited_as_its_memory_is(tmp_path):
+    command = [sys.executable, "-c", LONG, str(e57._CHILD), str(tmp_path / "long")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "File too large\n"
 
 
 def test_e57_needs_its_library(tmp_path, monkeypatch):

@@ -47,14 +47,18 @@ def read_scans(path: str, out: str, size: int) -> None:
         np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
-if __name__ == "__main__":
+def limit(most: int) -> None:
+    """Keep this process, and every file that it writes, to so many bytes; not on Windows."""
     try:
         import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-        most = int(sys.argv[4])
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    except ImportError:  # not on Windows
-        pass
+
+if __name__ == "__main__":
+    limit(int(sys.argv[4]))
     try:
         read_scans(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     except Exception as error:  # whatever the library fails with, in one line
