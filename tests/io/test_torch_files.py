@@ -123,7 +123,9 @@ def test_tensors_that_are_not_what_they_seem_are_refused(tmp_path, strange):
         read_torch(tmp_path / "a.pt")
 
 
-PAIRS = b"](" + 1000 * b"K\x01K\x02\x86" + b"e"
+COUNT = [b"M" + each.to_bytes(2, "little") for each in range(1000)]
+NUMBERS = b"](" + b"".join(COUNT) + b"e"
+PAIRS = b"](" + b"".join(each + b"N\x86" for each in COUNT) + b"e"
 NAMES = b"}(" + b"".join(text(f"{each}") + b"N" for each in range(1000)) + b"u"
 HOSTILE = {
     "an array of bytes": (b"c__builtin__\nbytearray\n" + number(10**9) + b"\x85R", "asks for builtins.byte"),
@@ -136,7 +138,7 @@ HOSTILE = {
         "copies more than it holds",
     ),
     "copies of a set": (
-        b"](" + 1000 * b"K\x01" + b"eq\x00cbuiltins\nset\nq\x01](" + 100_000 * b"h\x01h\x00\x85R" + b"e",
+        NUMBERS + b"q\x00cbuiltins\nset\nq\x01](" + 100_000 * b"h\x01h\x00\x85R" + b"e",
         "copies more than it holds",
     ),
     "copies of attributes": (
