@@ -242,3 +242,12 @@ def test_a_compressed_byte_order_is_not_unpacked(archives, tmp_path):
         archive.writestr(f"{root}/byteorder", bytes(10**7), zipfile.ZIP_DEFLATED)
     with pytest.raises(ValueError, match="byteorder is compressed"):
         read_openai_weights(bad)
+
+
+def test_entries_that_share_their_bytes_are_refused(archives, tmp_path):
+    bad = rewrite(archives["vit"][0], tmp_path / "bad.pt", lambda _, old: old)
+    with zipfile.ZipFile(bad, "a") as archive:
+        archive.filelist += 2 * archive.filelist
+        archive.writestr("x", "")  # so that the table of contents is written anew
+    with pytest.raises(ValueError, match="its entries overlap"):
+        read_openai_weights(bad)
