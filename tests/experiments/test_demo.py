@@ -19,7 +19,11 @@ TOWNS = {"nuscenes": "tiny_toytown", "semantic-kitti": "tiny_kitti", "scannet": 
 
 @pytest.fixture
 def small_demo(request, monkeypatch, tiny_recipe, tmp_path):
-    """Make a demo small: its world is there already or is written in a second, its recipe takes a second."""
+    """Make a demo small: its world is there already or is written in a second, its recipe takes a second.
+
+    The package is one without a student.
+    """
+    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tmp_path / "none")
     monkeypatch.setattr(demo, "_side_by_side", one_after_another)  # starting processes takes longer
 
     def shrink(data):
@@ -64,6 +68,23 @@ def test_the_demo_reports_what_it_found_and_a_second_call_keeps_what_is_there(sm
     again = demo.run_demo(out)
     assert [path.stat().st_mtime_ns for path in trained] == before
     assert again.splitlines()[:-1] == report.splitlines()[:-1]  # the last line is the time
+
+
+def test_the_student_in_the_package_is_scored_and_drawn_beside_the_others(small_demo, tiny_run, monkeypatch):
+    out = small_demo("nuscenes")
+    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tiny_run)
+    report = demo.run_demo(out)
+    assert report.split("\n")[0].split()[-1] == "builtin"
+    score = 100 * read_json(tiny_run / "metrics.json")["miou"]
+    assert f"(builtin), trained on other streets and sensors, scores {score:.1f}." in report
+    path = pictures_of(report)[-1]
+    assert path.endswith("-builtin.png") and (out / path).stat().st_size > 10_000
+
+
+def test_rooms_have_other_classes_than_the_student_in_the_package(small_demo, tiny_run, monkeypatch):
+    out = small_demo("scannet")
+    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tiny_run)
+    assert "builtin" not in demo.run_demo(out, data="scannet")
 
 
 @pytest.mark.parametrize("data", ["semantic-kitti", "drive-log"])

@@ -13,14 +13,24 @@ import torch
 
 from clip2scene.classes.tables import SCANNET
 from clip2scene.config import DataConfig, Recipe
-from clip2scene.evaluation.evaluate import evaluate, evaluate_split, open_evaluation
+from clip2scene.distill.lifted import load_lifted
+from clip2scene.evaluation.evaluate import (
+    EvaluationSplit,
+    evaluate,
+    evaluate_samples,
+    evaluate_split,
+    open_evaluation,
+)
 from clip2scene.evaluation.metrics import Scores, table
-from clip2scene.inference.figures import draw_samples
+from clip2scene.inference.figures import TRUTH, draw_above, draw_samples
+from clip2scene.inference.predict import predict_labels
 from clip2scene.inference.segment import picture_sample
 from clip2scene.io import write_atomically
 from clip2scene.recipes import rooms, supervised, toytown
+from clip2scene.runs.builtin import BUILTIN, builtin_run, has_builtin
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.reopen import lift_run
+from clip2scene.runs.run import open_run
 from clip2scene.toytown.rooms.room_scan import Walk
 from clip2scene.toytown.writers.layouts import (
     write_drive_log,
@@ -30,6 +40,7 @@ from clip2scene.toytown.writers.layouts import (
 )
 from clip2scene.toytown.writers.recording import Recording
 from clip2scene.training.train import pretrain
+from clip2scene.viz.raster import save_png
 
 TOWNS = 1
 """Seed of the towns: none of these was among those that the small CLIP was trained on (seed 0)."""
@@ -153,8 +164,12 @@ def run_demo(out: Path | None = None, *, data: str = "nuscenes", seed: int = 0) 
         ceiling, data_root=root, lifted=label_free / "carried"
     )  # pseudo-labels are there
     scores["supervised"] = supervised_scores["student"]
+    if has_builtin():
+        _add_builtin(opened, scores)
     drawn = draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=2)
     drawn.append(picture_sample(opened.run, opened.dataset[0], world.words))
+    if BUILTIN in scores:
+        drawn.append(_draw_builtin(opened))
     report = "\n".join([_report(scores, world), "", *(f"picture: {path}" for path in drawn)])
     report += f"\ntime: {(time.perf_counter() - began) / 60:.1f} minutes"
     with write_atomically(out / "report.txt") as temporary:
@@ -178,15 +193,43 @@ def _train(recipe: Recipe, data: Path, out: Path, cores: int) -> None:
     pretrain(recipe, data_root=data, out=out)
 
 
+def _add_builtin(opened: EvaluationSplit, scores: dict[str, Scores]) -> None:
+    """Score the student in the package on the same points, if it is of the same classes."""
+    run = open_run(builtin_run())
+    theirs = (opened.run.prompts.classes, opened.run.class_mapping.classes)
+    if (run.prompts.classes, run.class_mapping.classes) != theirs:
+        return
+    samples = (load_lifted(path) for path in opened.paths)
+    scores[BUILTIN] = evaluate_samples(run.student(), run.prompts, samples, run.class_mapping)["student"]
+
+
+def _draw_builtin(opened: EvaluationSplit) -> Path:
+    """Draw what the student in the package says of the first sample, beside the truth."""
+    run, sample, lifted = open_run(builtin_run()), opened.dataset[0], load_lifted(opened.paths[0])
+    assert lifted.labels is not None
+    predicted, _ = predict_labels(run.student(), run.prompts, lifted.cloud, lifted.sweep_sizes)
+    labels = {"student in the package": run.class_mapping.translate(predicted), TRUTH: lifted.labels}
+    labels = {who: each[: len(sample.cloud)] for who, each in labels.items()}
+    path = opened.run.folder / "pictures" / f"{sample.token}-{BUILTIN}.png"
+    save_png(path, draw_above(sample, labels, opened.dataset.class_set))
+    return path
+
+
 def _report(scores: dict[str, Scores], world: World) -> str:
     """Lay the columns side by side, and say in sentences what distillation gained, and what to beware of."""
     hidden, ceiling = (100 * scores[name].miou for name in ("student_unseen", "supervised"))
     gain = 100 * (scores["student_seen"].miou - scores["teacher_seen"].miou)
     unused = "No label of a point" if world.recipe.teacher.trained_on_2d_labels else "No label"
+    other = ""
+    if BUILTIN in scores:
+        other = (
+            f"\nThe student in the package (builtin), trained on other streets and sensors, scores "
+            f"{100 * scores[BUILTIN].miou:.1f}."
+        )
     caveat = f"\n\n{textwrap.fill(world.caveat, 100, break_on_hyphens=False)}" if world.caveat else ""
     return (
         f"{table(scores)}\n\n"
         f"{unused} was used. On points that a camera sees, the student is {gain:+.1f} points of mIoU from\n"
         f"its teacher's labels; on those that none sees, it scores {hidden:.1f}.\n"
-        f"The same network trained on true labels scores {ceiling:.1f} on all points.{caveat}"
+        f"The same network trained on true labels scores {ceiling:.1f} on all points.{other}{caveat}"
     )

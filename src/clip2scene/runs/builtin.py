@@ -11,13 +11,18 @@ ASSET = Path(__file__).parents[1] / "assets" / "toytown-general"
 _log = logging.getLogger(__name__)
 
 
+def has_builtin() -> bool:
+    """Tell whether this copy of the package was made with a student."""
+    return (ASSET / "recipe.json").exists()
+
+
 def builtin_run() -> Path:
     """Say where the student in the package lies.
 
     Raises:
         ValueError: If this copy of the package was made without it.
     """
-    if not (ASSET / "recipe.json").exists():
+    if not has_builtin():
         raise ValueError(
             f"{BUILTIN!r} is the student that comes with clip2scene, but {ASSET} is not there; install a "
             "released version, or name a run of your own (clip2scene demo makes one)"
