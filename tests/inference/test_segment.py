@@ -7,10 +7,12 @@ from PIL import Image
 
 from clip2scene.datasets.clouds import CloudOptions, read_ply
 from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.geometry.mount import ground_of_mount
 from clip2scene.inference import memory
 from clip2scene.inference.figures import word_colours
 from clip2scene.inference.segment import picture_sample, segment_files
 from clip2scene.inference.segmenter import Segmenter
+from clip2scene.io import read_json, write_json
 from clip2scene.runs.run import open_run
 
 
@@ -92,7 +94,7 @@ def test_files_of_one_call_are_read_in_one_unit(tiny_run, sample, tmp_path, monk
     for path, top in zip(paths, tops, strict=True):
         np.save(path, np.column_stack([points[:, :3], (points[:, 3:] * top).round(0 if top > 1 else 3)]))
     seen = []
-    monkeypatch.setattr(Segmenter, "segment", lambda self, cloud: seen.append(cloud) or stop())
+    monkeypatch.setattr(Segmenter, "segment", lambda self, cloud, ground: seen.append(cloud) or stop())
 
     def stop():
         raise ValueError("enough")
@@ -114,7 +116,7 @@ def test_a_cloud_too_large_for_the_memory_is_refused_before_any_is_labelled(
         segment_files(tiny_run, files, ["road"], tmp_path / "out")
     monkeypatch.undo()
 
-    def run_out(self, cloud):
+    def run_out(self, cloud, ground):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     monkeypatch.setattr(Segmenter, "segment", run_out)
@@ -176,3 +178,38 @@ def test_a_map_is_brought_to_the_ground_that_the_run_learnt_from(tiny_run, files
     notes = []
     segment_files(tiny_run, files[:1], ["road"], tmp_path / "out", note=notes.append)
     assert not any("unlike" in note and "ground" in note for note in notes)
+
+
+def levelled(run, folder):
+    """A copy of a run whose student is given level clouds."""
+    shutil.copytree(run, folder)
+    recipe = read_json(folder / "recipe.json")
+    write_json(folder / "recipe.json", {**recipe, "student": {**recipe["student"], "level": True}})
+    return folder
+
+
+def test_the_mount_takes_the_place_of_the_estimated_ground(tiny_run, files, tmp_path, monkeypatch):
+    run, given = levelled(tiny_run, tmp_path / "run"), []
+    real = Segmenter.segment
+    monkeypatch.setattr(
+        Segmenter,
+        "segment",
+        lambda self, cloud, *, ground: given.append(ground) or real(self, cloud, ground=ground),
+    )
+    mount = ground_of_mount(1.84)
+    segment_files(run, files[:1], ["road", "tree"], tmp_path / "told", mount=mount, picture=False)
+    segment_files(run, files[:1], ["road", "tree"], tmp_path / "found", picture=False)
+    assert given == [mount, None]
+    told, found = (np.load(tmp_path / name / "one.npz")["labels"] for name in ("told", "found"))
+    assert (told == found).mean() > 0.9
+    wrong = ground_of_mount(0.4)
+    segment_files(run, files[:1], ["road", "tree"], tmp_path / "wrong", mount=wrong, picture=False)
+    assert not np.array_equal(np.load(tmp_path / "wrong" / "one.npz")["scores"], found)
+
+
+def test_a_student_that_takes_clouds_as_they_are_refuses_a_mount(tiny_run, files, tmp_path, call):
+    words = ("segment", tiny_run, files[0], "--prompts", "road", "--out", tmp_path / "out")
+    code, _, err = call(*words, "--height", 1.8)
+    assert code == 1 and "takes clouds as they are, whatever the mount; leave --height" in err
+    code, _, err = call(*words, "--pitch", 2)
+    assert code == 1 and "--pitch and --roll are told with the sensor's --height" in err

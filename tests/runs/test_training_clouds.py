@@ -1,4 +1,6 @@
+import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from clip2scene import build
 from clip2scene.classes.tables import TOYTOWN
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.evaluation.evaluate import open_evaluation
+from clip2scene.geometry.remarks import NOTHING, Tolerance
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.run import open_run
@@ -17,6 +20,7 @@ from clip2scene.runs.training_clouds import (
     complete_statistics,
     keep_statistics,
     read_statistics,
+    tolerance_of,
 )
 from clip2scene.types import PointCloud
 
@@ -138,3 +142,46 @@ def test_an_unreadable_training_cloud_stops_nothing_here(tmp_path, tiny_toytown,
     path.write_bytes(b"")
     keep_statistics(tmp_path, dataset)
     assert read_json(tmp_path / CLOUDS)["clouds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("student", "augment", "expected"),
+    [
+        ({}, {}, NOTHING),
+        ({"height": "ground"}, {}, Tolerance(height_m=math.inf)),
+        ({"level": True}, {}, Tolerance(height_m=math.inf, tilt_deg=math.inf)),
+        ({"intensity": "quantile"}, {}, Tolerance(intensity_factor=math.inf)),
+        ({"intensity": "none"}, {}, Tolerance(intensity_factor=math.inf, no_intensity=True)),
+        ({}, {"drop_intensity": 0.2}, Tolerance(no_intensity=True)),
+        ({}, {"tilt": 3.0, "height": 0.5}, Tolerance(height_m=0.5, tilt_deg=3.0)),
+    ],
+)
+def test_a_student_is_indifferent_to_what_its_inputs_and_its_augmentation_take_away(
+    tiny_recipe, student, augment, expected
+):
+    recipe = replace(
+        tiny_recipe,
+        student=replace(tiny_recipe.student, **student),
+        augment=replace(tiny_recipe.augment, **augment),
+    )
+    assert tolerance_of(recipe) == expected
+
+
+def test_what_a_student_is_indifferent_to_is_not_spoken_of(trained, tmp_path, cloud):
+    shutil.copytree(trained, tmp_path / "run")
+    recipe = read_json(tmp_path / "run" / "recipe.json")
+    recipe["student"] |= {"level": True, "intensity": "quantile"}
+    write_json(tmp_path / "run" / "recipe.json", recipe)
+    check, _ = hear(tmp_path / "run")
+    moved = higher(cloud, 0.3)
+    assert check.remarks(PointCloud(moved.positions, moved.features / 20)) == []
+    assert [each.kind for each in check.remarks(PointCloud(cloud.positions * 100, cloud.features))] == [
+        "unit"
+    ]
+
+
+def test_a_mount_that_is_known_is_not_spoken_of(trained, cloud):
+    check, _ = hear(trained, mount_known=True)
+    assert check.remarks(higher(cloud, 0.3)) == []
+    (remark,) = check.remarks(PointCloud(cloud.positions * 100, cloud.features))
+    assert remark.kind == "unit"

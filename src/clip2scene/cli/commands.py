@@ -244,6 +244,9 @@ def segment(
     intensity: str | None = None,
     intensity_max: float | None = None,
     columns: str | None = None,
+    height: float | None = None,
+    pitch: float = 0.0,
+    roll: float = 0.0,
     unlike: Literal["refuse", "accept"] = "refuse",
     picture: bool = True,
 ) -> None:
@@ -258,14 +261,21 @@ def segment(
         intensity_max: The intensity that becomes 1.
         columns: Names of the numbers of a point in files without names, such as x,y,z,intensity,_;
             an _ is passed over.
+        height: Of the sensor above the ground, in metres, where it is known; it is estimated otherwise. For
+            students that are given clouds brought level, or heights above the ground.
+        pitch: How much the sensor looks down ahead, in degrees; with --height.
+        roll: How much it leans to the right, in degrees; with --height.
         picture: Whether each cloud is drawn from above, which takes about as long as labelling it.
     """
     from clip2scene.datasets.clouds import CloudOptions
+    from clip2scene.geometry.mount import ground_of_mount
     from clip2scene.inference.segment import segment_files
     from clip2scene.inference.text_embeddings import read_words
 
     named = None if columns is None else tuple(name.strip() for name in columns.split(","))
     options = CloudOptions(axes, unit, intensity, intensity_max, named)
+    if height is None and (pitch or roll):
+        raise ValueError("--pitch and --roll are told with the sensor's --height above the ground; add it")
     made = segment_files(
         run,
         clouds,
@@ -273,6 +283,7 @@ def segment(
         out,
         words=words,
         options=options,
+        mount=None if height is None else ground_of_mount(height, pitch, roll),
         unlike=unlike,
         note=_note,
         picture=picture,

@@ -11,7 +11,8 @@ from clip2scene.doctor.samples import Measured
 from clip2scene.geometry.cloud_statistics import CloudSpread
 from clip2scene.geometry.unlike import compare_statistics, find_unlike
 from clip2scene.runs.builtin import run_folder
-from clip2scene.runs.training_clouds import compare_split, read_statistics
+from clip2scene.runs.run_files import read_recipe
+from clip2scene.runs.training_clouds import compare_split, read_statistics, tolerance_of
 
 FAINT = 0.02
 """Brightest intensities below this are in another unit than 0..1; the faintest sensor known reaches 0.1."""
@@ -57,11 +58,12 @@ def compare_with_run(dataset: Dataset, run: Path) -> list[Line]:
     Raises:
         ValueError: If the run's statistics are damaged.
     """
-    trained = read_statistics(run_folder(run))
+    folder = run_folder(run)
+    trained = read_statistics(folder)
     if trained is None:
         text = f"not compared: {run} keeps no statistics of its training clouds (clouds.json)"
         return [Line("note", "run", text)]
-    remarks, count = compare_split(trained, dataset)
+    remarks, count = compare_split(trained, dataset, tolerance_of(read_recipe(folder)))
     lines = [
         Line(
             "fault" if remark.severe else "note",

@@ -11,7 +11,8 @@ import torch
 
 from clip2scene.datasets import LOADERS
 from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread, write_ply
-from clip2scene.geometry.unlike import Remark
+from clip2scene.geometry.ground import Ground
+from clip2scene.geometry.remarks import Remark
 from clip2scene.inference.figures import draw_words, word_colours
 from clip2scene.inference.memory import check_memory
 from clip2scene.inference.segmenter import Segmentation, Segmenter
@@ -50,6 +51,7 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     *,
     words: Path | None = None,
     options: CloudOptions = CloudOptions(),  # noqa: B008 - frozen
+    mount: Ground | None = None,
     unlike: Unlike = "refuse",
     note: Callable[[str], None] = _log.warning,
     picture: bool = True,
@@ -69,6 +71,9 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         out: Folder for the results.
         words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
         options: What the files' numbers mean, where they do not say so themselves.
+        mount: The ground that follows from how the sensor is mounted
+            (:func:`clip2scene.geometry.mount.ground_of_mount`), for a student that needs it; None estimates
+            it in each cloud.
         unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
         note: Takes what was guessed, and what else a user should know; a sentence that begins with the file.
         picture: Whether each cloud is drawn from above.
@@ -79,8 +84,9 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         ``NAME.png``, the picture.
 
     Raises:
-        ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, two have the same name, or
-            one is not in the unit, axes or frame of the training clouds.
+        ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, two have the same name, one
+            is not in the unit, axes or frame of the training clouds, or the mount is told to a student that
+            takes clouds as they are.
     """
     stems = [path.name.removesuffix(path.suffix).removesuffix(".pcd") for path in clouds]
     if not stems or len(set(stems)) < len(stems):
@@ -90,17 +96,24 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         )
     opened = open_run(run)
     loader = LOADERS[opened.recipe.data.layout]
-    check = CloudCheck(opened.folder, note=note, unlike=unlike)
+    check = CloudCheck(opened.folder, mount_known=mount is not None, note=note, unlike=unlike)
+    if mount is not None and options.ground is None:
+        options = replace(options, ground=mount.height)
     if check.trained is not None and options.ground is None:
         options = replace(options, ground=check.trained.quantiles.get("ground_height", (None, None))[1])
     read = partial(loader.cloud_reader(opened.folder), asked=options)
     segmenter = Segmenter.of_run(opened, words=words)
     segmenter.set_prompts(prompts)
+    if mount is not None and not segmenter.student.inputs.needs_ground:
+        raise ValueError(
+            f"the student of {run} takes clouds as they are, whatever the mount; leave --height, --pitch and "
+            "--roll out, and bring the clouds to the training clouds' frame"
+        )
     scale = _check_files(clouds, read, segmenter, check)
     written = []
     for path, stem in zip(clouds, stems, strict=True):
         cloud = read(path, scale=scale)
-        found = _segment_file(segmenter, path, cloud.cloud)
+        found = _segment_file(segmenter, path, cloud.cloud, mount)
         written += _write_files(out, stem, cloud, found)
         if picture:
             step = -(-len(found.labels) // MOST_DRAWN)
@@ -205,10 +218,10 @@ def _common_scale(spreads: Mapping[Path, Spread]) -> float | None:
     return sum(others, first).scale()
 
 
-def _segment_file(segmenter: Segmenter, path: Path, cloud: PointCloud) -> Segmentation:
+def _segment_file(segmenter: Segmenter, path: Path, cloud: PointCloud, mount: Ground | None) -> Segmentation:
     """Label one cloud."""
     try:
-        return segmenter.segment(cloud)
+        return segmenter.segment(cloud, ground=mount)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     except (MemoryError, RuntimeError) as error:  # torch has no class of its own for the CPU's memory

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clip2scene import build
 from clip2scene.classes.words import clean_words
+from clip2scene.geometry.ground import Ground
 from clip2scene.inference.predict import predict
 from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
@@ -102,11 +103,16 @@ class Segmenter:
             raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
         self.prompts = self.place_words(clean_words(names))
 
-    def segment(self, cloud: PointCloud, *, with_embeddings: bool = False) -> Segmentation:
+    def segment(
+        self, cloud: PointCloud, *, ground: Ground | None = None, with_embeddings: bool = False
+    ) -> Segmentation:
         """Label every point of a cloud.
 
         Args:
             cloud: Its features must be those the student was trained on: one channel of intensity, 0..1.
+            ground: The plane of the ground where it is known (such as by
+                :func:`clip2scene.geometry.mount.ground_of_mount`); a student that needs it estimates it
+                otherwise.
             with_embeddings: Whether the points' embeddings are wanted too; they take far more memory than
                 labels and scores.
 
@@ -121,7 +127,7 @@ class Segmenter:
             )
         if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
             raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
-        found = predict(self.student, self.prompts, cloud, with_embeddings=with_embeddings)
+        found = predict(self.student, self.prompts, cloud, ground=ground, with_embeddings=with_embeddings)
         scores = torch.softmax(found.logits if self.prompts is self._trained else found.text_logits, dim=1)
         return Segmentation(self.prompts.classes, scores.argmax(1), scores, found.embeddings)
 

@@ -6,6 +6,7 @@ of some of its training clouds, and every door that takes others compares (:mod:
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,11 +14,14 @@ from typing import Literal
 import numpy as np
 
 from clip2scene import build
+from clip2scene.config import Recipe
 from clip2scene.datasets import Dataset
 from clip2scene.geometry.cloud_statistics import CloudSpread, describe_cloud
-from clip2scene.geometry.unlike import Remark, find_unlike
+from clip2scene.geometry.remarks import NOTHING, Remark, Tolerance
+from clip2scene.geometry.unlike import find_unlike
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.run import Run
+from clip2scene.runs.run_files import read_recipe
 from clip2scene.types import PointCloud
 
 CLOUDS = "clouds.json"
@@ -80,11 +84,25 @@ def read_statistics(folder: Path) -> CloudSpread | None:
         raise ValueError(f"{path}: {error}; delete it, and train with the same command to write it") from None
 
 
+def tolerance_of(recipe: Recipe) -> Tolerance:
+    """Say what a recipe's student is indifferent to: by its inputs, and by how its clouds were augmented."""
+    student, augment = recipe.student, recipe.augment
+    above_ground = student.level or student.height == "ground"
+    return Tolerance(
+        height_m=math.inf if above_ground else augment.height,
+        tilt_deg=math.inf if student.level else augment.tilt,
+        intensity_factor=math.exp(augment.intensity) if student.intensity == "value" else math.inf,
+        no_intensity=student.intensity == "none" or augment.drop_intensity > 0,
+    )
+
+
 class CloudCheck:
     """Compares clouds with those that a run was trained on.
 
     Args:
         folder: The run.
+        mount_known: Whether the user has said how the sensor is mounted, so that height and tilt of the
+            ground need not be found.
         note: Takes a sentence that a user should read; by default it goes to the log.
         unlike: Whether clouds of which nothing right can come are refused.
 
@@ -92,18 +110,31 @@ class CloudCheck:
         ValueError: If the run's statistics are damaged.
     """
 
-    def __init__(self, folder: Path, *, note: Callable[[str], None] = say, unlike: Unlike = "refuse") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        mount_known: bool = False,
+        note: Callable[[str], None] = say,
+        unlike: Unlike = "refuse",
+    ) -> None:
         self.note, self.unlike = note, unlike
+        self.passed_over = ("ground", "tilt") if mount_known else ()
         self.trained = read_statistics(folder)
         if self.trained is None:
             note(
                 f"{folder} keeps no statistics of its training clouds ({CLOUDS}), so clouds are compared "
                 "with nothing; the command that trained it, or evaluate on the same data, writes them"
             )
+        else:
+            self.tolerance = tolerance_of(read_recipe(folder))
 
     def remarks(self, cloud: PointCloud) -> list[Remark]:
         """Find in what a cloud is unlike the training clouds."""
-        return [] if self.trained is None else find_unlike(self.trained, cloud)
+        if self.trained is None:
+            return []
+        found = find_unlike(self.trained, cloud, self.tolerance)
+        return [each for each in found if each.severe or each.kind not in self.passed_over]
 
     def refuses(self, remarks: Sequence[Remark]) -> bool:
         """Tell whether :meth:`tell` refuses one of some remarks."""
@@ -133,19 +164,26 @@ class CloudCheck:
         """
         if self.trained is None:
             return
-        remarks, count = compare_split(self.trained, dataset)
+        remarks, count = compare_split(self.trained, dataset, self.tolerance)
         for remark, times in remarks:
             self.tell(f"{times} of {count} clouds of split {name!r}", remark, remedy="see to the data")
 
 
-def compare_split(trained: CloudSpread, dataset: Dataset) -> tuple[list[tuple[Remark, int]], int]:
+def compare_split(
+    trained: CloudSpread, dataset: Dataset, tolerance: Tolerance = NOTHING
+) -> tuple[list[tuple[Remark, int]], int]:
     """Compare a few clouds of a split with others.
+
+    Args:
+        trained: What they should be like.
+        dataset: The split.
+        tolerance: What is passed over.
 
     Returns:
         The remarks that hold for more than half of them: the first of each kind, and how often; and how many
         clouds were looked at.
     """
-    looked = [find_unlike(trained, cloud) for cloud in _some_clouds(dataset, _FEW)]
+    looked = [find_unlike(trained, cloud, tolerance) for cloud in _some_clouds(dataset, _FEW)]
     kinds: dict[str, list[Remark]] = {}
     for remark in (each for remarks in looked for each in remarks):
         kinds.setdefault(remark.kind, []).append(remark)
