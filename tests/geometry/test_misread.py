@@ -65,3 +65,10 @@ def test_axes_are_named_for_a_sensor_mounted_elsewhere_where_that_means_nothing(
     turned = street(height=-2.9) @ torch.tensor([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]]).T
     remark = misread(OF_STREETS, turned, LEVELLED)
     assert remark.kind == "axes" and "--axes RDF" in remark.remedy
+
+
+def test_a_lidar_of_longer_range_is_not_taken_for_feet_where_its_height_means_nothing():
+    far = street() * torch.tensor([2.6, 2.6, 1.0]) + torch.tensor([0.0, 0.0, 1.4])
+    for tolerance in (NOTHING, LEVELLED):
+        assert misread(OF_STREETS, far, tolerance) is None
+    assert misread(OF_STREETS, street() / 0.3048, LEVELLED).kind == "unit"

@@ -15,6 +15,7 @@ from clip2scene.geometry.cloud_statistics import CloudSpread, CloudStatistics, d
 from clip2scene.geometry.ground import Ground
 from clip2scene.geometry.remarks import (
     FAR_UNDER_M,
+    NOTHING,
     Remark,
     Tolerance,
     beyond,
@@ -166,7 +167,8 @@ def _unit(
     how = half_within(others, found)
     for option, (metres, name) in _UNITS.items():
         scaled = describe_cloud(_moved(cloud, metres * torch.eye(3)), indoors=others.indoors)
-        if _alike(others, scaled, tolerance):
+        unlikely = 1 / SCALED < metres < SCALED  # feet: a lidar of longer range is as likely
+        if _alike(others, scaled, NOTHING if unlikely else tolerance):
             return Remark(
                 "unit",
                 f"{how}: its lengths seem to be in {name}, not in metres",

@@ -2,9 +2,9 @@
 
 Each is a share or a length that sets the two cases far apart. Measured on sweeps of toytown and of three real
 lidars, and on toytown's rooms: :func:`share_below` is at most 0.11 for upright sweeps and 0.99 or more for
-those turned upside down (one in 51 apart, whose ground is not found then); :func:`ceiling_height` is 2.6 m in
-rooms and at most 0.3 m in streets; :func:`share_behind` is at most 0.05 for a sweep seen from the origin, and
-0.19 or more for eight of them put together.
+those turned upside down (but one, where another surface is taken for the ground); :func:`ceiling_height` is
+2.6 m in rooms and at most 0.3 m in streets; :func:`share_behind` is at most 0.05 for a sweep seen from the
+origin, and 0.19 or more for eight of them put together.
 """
 
 import numpy as np
