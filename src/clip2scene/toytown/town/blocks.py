@@ -3,7 +3,8 @@
 import numpy as np
 
 from clip2scene.toytown.town import scenery, things
-from clip2scene.toytown.town.plan import END, KERB, REACH, START, Ground, Placed, Plan, kerb, patch
+from clip2scene.toytown.town.extent import END, REACH, START
+from clip2scene.toytown.town.plan import Ground, Placed, Plan
 from clip2scene.toytown.town.shapes import Mesh
 from clip2scene.toytown.town.textures import Texture
 from clip2scene.toytown.town.things import Colour, Part
@@ -37,25 +38,25 @@ def lay_roads(plan: Plan) -> None:
         zebra_low = 3.0 if low > START and rng.random() < 0.7 else 0.0
         zebra_high = 3.0 if high < END and rng.random() < 0.7 else 0.0
         numbers = (0.0, 0.0, half, sign * plan.lane)
-        add(patch((low + zebra_low, -half), (high - zebra_high, half), 0.0), Texture.ASPHALT, numbers)
+        add(plan.patch((low + zebra_low, -half), (high - zebra_high, half), 0.0), Texture.ASPHALT, numbers)
         if zebra_low:
             add(
-                patch((low, -half), (low + zebra_low, half), 0.0),
+                plan.patch((low, -half), (low + zebra_low, half), 0.0),
                 Texture.ZEBRA,
                 (0.0, 0.0, 0.0, 0.0),
             )
         if zebra_high:
-            add(patch((high - zebra_high, -half), (high, half), 0.0), Texture.ZEBRA, (0.0, 0.0, 0.0, 0.0))
+            add(plan.patch((high - zebra_high, -half), (high, half), 0.0), Texture.ZEBRA, (0.0, 0.0, 0.0, 0.0))
     for middle in plan.crossings:
         cross = plan.cross_half
         add(
-            patch((middle - cross, -half), (middle + cross, half), 0.0),
+            plan.patch((middle - cross, -half), (middle + cross, half), 0.0),
             Texture.ASPHALT,
             (1.0, middle, cross, 0.0),
         )
         for side in (-1, 1):
             low, high = sorted((side * half, side * REACH))
-            mesh = patch((middle - cross, low), (middle + cross, high), 0.0)
+            mesh = plan.patch((middle - cross, low), (middle + cross, high), 0.0)
             add(mesh, Texture.ASPHALT, (1.0, middle, cross, sign * cross))
 
 
@@ -98,15 +99,15 @@ def lay_block(plan: Plan, low: float, high: float, side: int) -> None:
     """Fill one side of the street between two crossing roads: kerbs, then stretches of different make."""
     rng, half = plan.rng, plan.half_width
     look = _sidewalk_look(rng)
-    kerbs = [kerb((low, side * half), (high, side * half), KERB)]
+    kerbs = [plan.kerb_along((low, side * half), (high, side * half))]
     ends = []
     for edge, inward in ((low, 1), (high, -1)):
         if edge in (START, END):
             continue
         d_low, d_high = sorted((side * half, side * REACH))
-        kerbs.append(kerb((edge, d_low), (edge, d_high), KERB))
+        kerbs.append(plan.kerb_along((edge, d_low), (edge, d_high)))
         s_low, s_high = sorted((edge, edge + inward * 2.6))
-        ends.append(patch((s_low, d_low), (s_high, d_high), KERB))
+        ends.append(plan.patch((s_low, d_low), (s_high, d_high), plan.kerb))
     for mesh in [*kerbs, *ends]:
         _sidewalk_part(plan, mesh, look)
     start, stop = low + (2.6 if low > START else 0.0), high - (2.6 if high < END else 0.0)
@@ -131,7 +132,7 @@ def _lay_stretch(
 
     def strip(near: float, far: float, on_grass: bool) -> None:
         d_low, d_high = sorted((side * near, side * far))
-        mesh = patch((low, d_low), (high, d_high), KERB)
+        mesh = plan.patch((low, d_low), (high, d_high), plan.kerb)
         if on_grass:
             _grass_part(plan, mesh, grass)
         else:
@@ -167,7 +168,7 @@ def _put_buildings(plan: Plan, low: float, high: float, side: int, front: float,
         tall = rng.uniform(4.5, 8) if style == "suburban" or rng.random() < 0.3 else rng.uniform(8, 24)
         thing = scenery.building(rng, width, depth, tall)
         d = side * (front + depth / 2 + rng.uniform(0.0, 1.2))
-        plan.placed.append(Placed(thing, s + width / 2, d, np.pi / 2 * side, KERB - 0.1))
+        plan.placed.append(Placed(thing, s + width / 2, d, np.pi / 2 * side, plan.kerb - 0.1))
         for offset in np.arange(-width / 2 + 2, width / 2, 4.0):
             plan.taken.append((s + width / 2 + offset, d, depth / 2 + 0.3))
         s += width + (rng.uniform(0.0, 2.0) if style == "urban" else rng.uniform(2.0, 9.0))
@@ -183,15 +184,15 @@ def _put_greens(
         d = edge + 0.7 if walk_start == edge else (edge + walk_start) / 2
         for s in np.arange(low + 3, high - 2, rng.uniform(8, 14)):
             plan.put(
-                Placed(scenery.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0.0, 6.28), KERB), 0.4
+                Placed(scenery.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0.0, 6.28), plan.kerb), 0.4
             )
     if style in ("suburban", "park"):
         far = front - 0.5 if style == "suburban" else inner + 35
         for _ in range(int((high - low) * (0.12 if style == "suburban" else 0.35))):
             maker = scenery.tree if rng.random() < (0.35 if style == "suburban" else 0.65) else scenery.bush
             spot = (rng.uniform(low + 1, high - 1), side * rng.uniform(inner + 0.8, far))
-            plan.put(Placed(maker(rng), *spot, rng.uniform(0.0, 6.28), KERB), 1.2)
+            plan.put(Placed(maker(rng), *spot, rng.uniform(0.0, 6.28), plan.kerb), 1.2)
         if style == "suburban" and rng.random() < 0.5:
             length = (high - low) * rng.uniform(0.3, 0.7)
             spot = (low + rng.uniform(0.0, 1.0) * (high - low - length) + length / 2, side * (inner + 0.35))
-            plan.placed.append(Placed(scenery.wall(rng, length), *spot, np.pi / 2, KERB))
+            plan.placed.append(Placed(scenery.wall(rng, length), *spot, np.pi / 2, plan.kerb))

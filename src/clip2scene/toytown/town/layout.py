@@ -4,7 +4,8 @@ import numpy as np
 
 from clip2scene.toytown.town import roadside, scenery, vehicles
 from clip2scene.toytown.town.blocks import lay_block, lay_roads
-from clip2scene.toytown.town.plan import EGO_CLEARANCE, END, KERB, START, Placed, Plan
+from clip2scene.toytown.town.extent import END, START
+from clip2scene.toytown.town.plan import EGO_CLEARANCE, Placed, Plan
 
 
 def plan_street(rng: np.random.Generator) -> Plan:
@@ -128,10 +129,10 @@ def _put_lamps_and_signs(plan: Plan) -> None:
     for side in (-1, 1):
         for s in np.arange(START + rng.uniform(0.0, 20), END, rng.uniform(22, 35)):
             heading = np.pi / 2 * -side
-            plan.put(Placed(scenery.pole(rng), float(s), side * (half + 0.35), heading, KERB), 0.3)
+            plan.put(Placed(scenery.pole(rng), float(s), side * (half + 0.35), heading, plan.kerb), 0.3)
             facing = 0.0 if side < 0 else np.pi
             plan.put(
-                Placed(scenery.sign(rng), float(s) + rng.uniform(4, 12), side * (half + 0.4), facing, KERB),
+                Placed(scenery.sign(rng), float(s) + rng.uniform(4, 12), side * (half + 0.4), facing, plan.kerb),
                 0.3,
             )
 
@@ -148,7 +149,7 @@ def _put_bicycles(plan: Plan) -> None:
                 thing = vehicles.bicycle(np.random.default_rng(maker_seed + i))
                 offset = (0.9 * i, 0.0) if turn else (2.2 * i, 0.0)
                 plan.put(
-                    Placed(thing, s + offset[0], d + offset[1], turn + rng.normal(0.0, 0.15), KERB), 0.45
+                    Placed(thing, s + offset[0], d + offset[1], turn + rng.normal(0.0, 0.15), plan.kerb), 0.45
                 )
 
 
@@ -164,12 +165,12 @@ def _put_cones_and_barriers(plan: Plan) -> None:
                     np.random.default_rng(maker_seed + (i if rng.random() < 0.3 else 0))
                 )
                 plan.put(
-                    Placed(thing, s + 1.1 * i, d + rng.normal(0.0, 0.2), rng.uniform(0.0, 6.28), KERB), 0.35
+                    Placed(thing, s + 1.1 * i, d + rng.normal(0.0, 0.2), rng.uniform(0.0, 6.28), plan.kerb), 0.35
                 )
     for _ in range(8):
         s, d = _roadside_spot(plan, 0.8, 7.0)
         if plan.clear_of_crossings(s, 1.5):
-            plan.put(Placed(roadside.barrier(rng), s, d, rng.uniform(0.0, np.pi), KERB), 1.0)
+            plan.put(Placed(roadside.barrier(rng), s, d, rng.uniform(0.0, np.pi), plan.kerb), 1.0)
 
 
 def _put_people(plan: Plan) -> None:
@@ -178,7 +179,7 @@ def _put_people(plan: Plan) -> None:
     for _ in range(34):
         s, d = _roadside_spot(plan, 0.8, 6.0)
         if plan.clear_of_crossings(s, 0.5):
-            plan.put(Placed(roadside.pedestrian(rng), s, d, rng.uniform(0.0, 6.28), KERB), 0.4)
+            plan.put(Placed(roadside.pedestrian(rng), s, d, rng.uniform(0.0, 6.28), plan.kerb), 0.4)
     for _ in range(22):
         s, d = _roadside_spot(plan, 1.4, 1.8)
         walks = rng.random() < 0.7
@@ -186,4 +187,4 @@ def _put_people(plan: Plan) -> None:
         heading = 0.0 if rng.random() < 0.5 else np.pi
         speed = rng.uniform(0.8, 1.7) if walks else rng.uniform(2.5, 4.5)
         if plan.clear_of_crossings(s, 0.5) and plan.is_free(s, d, 0.6):
-            plan.placed.append(Placed(thing, s, d, heading, KERB, speed))
+            plan.placed.append(Placed(thing, s, d, heading, plan.kerb, speed))

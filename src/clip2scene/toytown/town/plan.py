@@ -7,17 +7,11 @@ bends them by one curvature, so that straight plans make curved streets.
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float
 
+from clip2scene.toytown.town.relief import Relief
 from clip2scene.toytown.town.shapes import Mesh
 from clip2scene.toytown.town.things import Part, Thing
-
-START, END = -100.0, 190.0
-"""The street's extent along s, in metres; the drive starts at s = 0."""
-
-
-REACH = 110.0
-"""The street's extent on either side, in metres."""
-
 
 KERB = 0.15
 
@@ -69,6 +63,9 @@ class Plan:
         crossings: s of the middle of each crossing road.
         cross_half: Half width of the crossing roads.
         ego_speed: Metres per second.
+        kerb: Height of sidewalks and grass above the road, metres.
+        grain: Edge of the ground's cells, metres; None where the ground is level and needs few.
+        relief: The lie of the land; None where it is level.
         placed: Things so far.
         grounds: Ground so far.
         taken: (s, d, radius) of what must not be overlapped.
@@ -82,6 +79,9 @@ class Plan:
     crossings: tuple[float, ...]
     cross_half: float
     ego_speed: float
+    kerb: float = KERB
+    grain: float | None = None
+    relief: Relief | None = None
     placed: list[Placed] = field(default_factory=list)
     grounds: list[Ground] = field(default_factory=list)
     taken: list[tuple[float, float, float]] = field(default_factory=list)
@@ -111,28 +111,36 @@ class Plan:
         return all(abs(s - middle) > self.cross_half + margin for middle in self.crossings)
 
 
-def patch(low: tuple[float, float], high: tuple[float, float], height: float, step: float = 5.0) -> Mesh:
-    """Level rectangle of street coordinates, fine enough along s to follow the curve."""
-    num_s = max(1, int(np.ceil((high[0] - low[0]) / step)))
-    num_d = max(1, int(np.ceil((high[1] - low[1]) / 40.0)))
-    s, d = np.meshgrid(
-        np.linspace(low[0], high[0], num_s + 1), np.linspace(low[1], high[1], num_d + 1), indexing="ij"
-    )
-    vertices = np.stack([s, d, np.full_like(s, height)], -1).reshape(-1, 3).astype(np.float32)
-    row, column = (g.ravel() for g in np.meshgrid(np.arange(num_s), np.arange(num_d), indexing="ij"))
-    corner = row * (num_d + 1) + column
-    a, b, c, d_ = corner, corner + 1, corner + num_d + 1, corner + num_d + 2
-    return Mesh(vertices, np.concatenate([np.stack([a, b, d_], 1), np.stack([a, d_, c], 1)]).astype(np.int32))
+    def patch(self, low: tuple[float, float], high: tuple[float, float], height: float) -> Mesh:
+        """Level rectangle of street coordinates, fine enough to follow the curve and the relief."""
+        s, d = np.meshgrid(self._ticks(low[0], high[0], 5.0), self._ticks(low[1], high[1], 40.0), indexing="ij")
+        num_s, num_d = s.shape[0] - 1, s.shape[1] - 1
+        vertices = np.stack([s, d, np.full_like(s, height)], -1).reshape(-1, 3).astype(np.float32)
+        row, column = (g.ravel() for g in np.meshgrid(np.arange(num_s), np.arange(num_d), indexing="ij"))
+        corner = row * (num_d + 1) + column
+        a, b, c, d_ = corner, corner + 1, corner + num_d + 1, corner + num_d + 2
+        faces = np.concatenate([np.stack([a, b, d_], 1), np.stack([a, d_, c], 1)]).astype(np.int32)
+        return Mesh(vertices, faces)
 
+    def kerb_along(self, low: tuple[float, float], high: tuple[float, float]) -> Mesh:
+        """Upright strip along one side of a block, from the road up to the kerb's height."""
+        axis = int(high[1] - low[1] > high[0] - low[0])
+        ticks = self._ticks(low[axis], high[axis], 5.0)
+        line = np.full((len(ticks), 2), low[1 - axis])
+        line[:, axis] = ticks
+        bottom, top = np.insert(line, 2, -0.05, axis=1), np.insert(line, 2, self.kerb, axis=1)
+        num = len(ticks) - 1
+        here = np.arange(num)
+        faces = [
+            np.stack([here, here + 1, here + num + 2], 1),
+            np.stack([here, here + num + 2, here + num + 1], 1),
+        ]
+        return Mesh(np.concatenate([bottom, top]).astype(np.float32), np.concatenate(faces).astype(np.int32))
 
-def kerb(low: tuple[float, float], high: tuple[float, float], height: float, step: float = 5.0) -> Mesh:
-    """Upright strip along one side of a block, from the road up to ``height``."""
-    num = max(1, int(np.ceil(max(high[0] - low[0], high[1] - low[1]) / step)))
-    line = np.linspace(low, high, num + 1)
-    bottom, top = np.insert(line, 2, -0.05, axis=1), np.insert(line, 2, height, axis=1)
-    here = np.arange(num)
-    faces = [
-        np.stack([here, here + 1, here + num + 2], 1),
-        np.stack([here, here + num + 2, here + num + 1], 1),
-    ]
-    return Mesh(np.concatenate([bottom, top]).astype(np.float32), np.concatenate(faces).astype(np.int32))
+    def _ticks(self, low: float, high: float, step: float) -> Float[np.ndarray, " ticks"]:
+        """Cut a stretch into even cells of at most ``step``; with a grain, at its multiples, as neighbours are."""
+        if self.grain is None:
+            return np.linspace(low, high, max(1, int(np.ceil((high - low) / step))) + 1)
+        inner = self.grain * np.arange(np.floor(low / self.grain) + 1, np.ceil(high / self.grain))
+        inner = inner[(inner > low + 0.01) & (inner < high - 0.01)]
+        return np.concatenate([[low], inner, [high]])
