@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clip2scene.toytown.town.plan import Placed, Plan, kerb, patch
+from clip2scene.toytown.town.plan import Placed, Plan
 from clip2scene.toytown.town.things import Thing
 
 THING = Thing(0, "barrier", "red", ())
@@ -32,7 +32,7 @@ def test_the_ego_drives_in_the_middle_of_the_rightmost_lane():
 
 
 def test_a_patch_covers_its_rectangle_once():
-    mesh = patch((0.0, -2.0), (12.0, 60.0), 0.1)
+    mesh = plan().patch((0.0, -2.0), (12.0, 60.0), 0.1)
     a, b, c = mesh.vertices[mesh.faces].astype(np.float64).transpose(1, 0, 2)
     assert np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2 == pytest.approx(12 * 62)
     assert (mesh.vertices[:, 2] == np.float32(0.1)).all()
@@ -40,6 +40,14 @@ def test_a_patch_covers_its_rectangle_once():
 
 
 def test_a_kerb_stands_upright_along_its_line():
-    mesh = kerb((0.0, 3.0), (12.0, 3.0), 0.15)
+    mesh = plan(kerb=0.12).kerb_along((0.0, 3.0), (12.0, 3.0))
     assert (mesh.vertices[:, 1] == 3.0).all()
-    assert (mesh.vertices[:, 2].min(), mesh.vertices[:, 2].max()) == pytest.approx((-0.05, 0.15))
+    assert (mesh.vertices[:, 2].min(), mesh.vertices[:, 2].max()) == pytest.approx((-0.05, 0.12))
+
+
+def test_ground_with_a_grain_shares_its_corners_with_its_neighbours():
+    street = plan(grain=4.0)
+    near, far = street.patch((1.0, -9.0), (23.0, 5.0), 0.0), street.patch((-3.0, 5.0), (30.0, 41.0), 0.0)
+    shared = [mesh.vertices[mesh.vertices[:, 1] == 5.0] for mesh in (near, far)]
+    inner = [set(line[(line[:, 0] > 1) & (line[:, 0] < 23), 0].tolist()) for line in shared]
+    assert inner[0] == inner[1] == {4.0, 8.0, 12.0, 16.0, 20.0}

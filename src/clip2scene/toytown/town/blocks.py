@@ -10,6 +10,10 @@ from clip2scene.toytown.town.textures import Texture
 from clip2scene.toytown.town.things import Colour, Part
 
 
+CAR_PARK = 18.0
+"""Depth of a car park, in metres: two rows of vehicles and the way between."""
+
+
 def _road_colour(rng: np.random.Generator) -> tuple[str, Colour]:
     word = ("grey", "grey", "grey", "black", "brown", "red")[int(rng.integers(6))]
     tones = {
@@ -125,38 +129,60 @@ def _lay_stretch(
 ) -> None:
     """One stretch beside the road: sidewalk, maybe a verge, then houses, gardens, a square or a park."""
     rng, edge = plan.rng, plan.half_width
-    style = ("urban", "suburban", "suburban", "park", "square", "urban")[int(rng.integers(6))]
+    style = plan.styles[int(rng.integers(len(plan.styles)))]
     grass = _grass_look(rng)
     verge = rng.uniform(1.2, 2.5) if style in ("suburban", "park") and rng.random() < 0.6 else 0.0
     walk = rng.uniform(2.2, 4.5)
 
-    def strip(near: float, far: float, on_grass: bool) -> None:
+    def strip(near: float, far: float) -> Mesh:
         d_low, d_high = sorted((side * near, side * far))
-        mesh = plan.patch((low, d_low), (high, d_high), plan.kerb)
-        if on_grass:
-            _grass_part(plan, mesh, grass)
-        else:
-            _sidewalk_part(plan, mesh, look)
+        return plan.patch((low, d_low), (high, d_high), plan.kerb)
 
     if verge:
-        strip(edge, edge + verge, True)
+        _grass_part(plan, strip(edge, edge + verge), grass)
     inner = edge + verge + walk
-    strip(edge + verge, inner, False)
+    _sidewalk_part(plan, strip(edge + verge, inner), look)
     set_back = {
         "urban": rng.uniform(0.0, 1.5),
         "suburban": rng.uniform(4, 9),
         "park": 60.0,
         "square": rng.uniform(8, 16),
+        "car park": CAR_PARK,
     }[style]
-    paved = inner + set_back if style in ("urban", "square") else inner
-    if paved > inner:
-        strip(inner, paved, False)
-    strip(paved, REACH, True)
+    paved = inner + set_back if style in ("urban", "square", "car park") else inner
+    if paved > inner and style == "car park":
+        _lay_car_park(plan, strip(inner, paved), (low, high), side * inner)
+    elif paved > inner:
+        _sidewalk_part(plan, strip(inner, paved), look)
+    _grass_part(plan, strip(paved, REACH), grass)
     if style != "park":
         _put_buildings(plan, low, high, side, inner + set_back, style)
     else:
         _put_buildings(plan, low, high, side, inner + rng.uniform(45, 65), "urban")
     _put_greens(plan, low, high, side, (edge, edge + verge, inner, inner + set_back), style)
+
+
+def _lay_car_park(plan: Plan, mesh: Mesh, along: tuple[float, float], near: float) -> None:
+    """Asphalt without marks, and two rows of vehicles that stand across the street's direction.
+
+    Args:
+        plan: The street.
+        mesh: The ground.
+        along: s of both ends.
+        near: d of the edge towards the road.
+    """
+    rng, side = plan.rng, 1.0 if near > 0 else -1.0
+    word, tone = _road_colour(rng)
+    part = Part(mesh, Texture.ASPHALT, tone, things.PALETTE["white"], (1.0, 0.0, 1e6, 0.0))
+    plan.grounds.append(Ground(things.ROAD, "road", word, part))
+    share = rng.uniform(0.3, 0.9)
+    for row in (3.5, CAR_PARK - 3.5):
+        for s in np.arange(along[0] + 2.0, along[1] - 2.0, 2.8):
+            if rng.random() < share:
+                heading = np.pi / 2 * (1 if rng.random() < 0.5 else -1) + rng.normal(0.0, 0.03)
+                place = (float(s), near + side * row)
+                plan.placed.append(Placed(plan.makers.parked[0][0](rng), *place, heading, plan.kerb))
+                plan.taken.extend((place[0], place[1] + offset, 1.3) for offset in (-1.4, 0.0, 1.4))
 
 
 def _put_buildings(plan: Plan, low: float, high: float, side: int, front: float, style: str) -> None:
@@ -166,7 +192,7 @@ def _put_buildings(plan: Plan, low: float, high: float, side: int, front: float,
         width = min(rng.uniform(7, 20) if style != "suburban" else rng.uniform(7, 12), high - s)
         depth = rng.uniform(8, 13)
         tall = rng.uniform(4.5, 8) if style == "suburban" or rng.random() < 0.3 else rng.uniform(8, 24)
-        thing = scenery.building(rng, width, depth, tall)
+        thing = plan.makers.building(rng, width, depth, tall)
         d = side * (front + depth / 2 + rng.uniform(0.0, 1.2))
         plan.placed.append(Placed(thing, s + width / 2, d, np.pi / 2 * side, plan.kerb - 0.1))
         for offset in np.arange(-width / 2 + 2, width / 2, 4.0):
@@ -184,12 +210,12 @@ def _put_greens(
         d = edge + 0.7 if walk_start == edge else (edge + walk_start) / 2
         for s in np.arange(low + 3, high - 2, rng.uniform(8, 14)):
             plan.put(
-                Placed(scenery.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0.0, 6.28), plan.kerb), 0.4
+                Placed(plan.makers.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0.0, 6.28), plan.kerb), 0.4
             )
     if style in ("suburban", "park"):
         far = front - 0.5 if style == "suburban" else inner + 35
         for _ in range(int((high - low) * (0.12 if style == "suburban" else 0.35))):
-            maker = scenery.tree if rng.random() < (0.35 if style == "suburban" else 0.65) else scenery.bush
+            maker = plan.makers.tree if rng.random() < (0.35 if style == "suburban" else 0.65) else plan.makers.bush
             spot = (rng.uniform(low + 1, high - 1), side * rng.uniform(inner + 0.8, far))
             plan.put(Placed(maker(rng), *spot, rng.uniform(0.0, 6.28), plan.kerb), 1.2)
         if style == "suburban" and rng.random() < 0.5:

@@ -9,7 +9,7 @@ from clip2scene.toytown.town.plan import EGO_CLEARANCE, Placed, Plan
 
 
 def plan_street(rng: np.random.Generator) -> Plan:
-    """Plan a whole street."""
+    """Plan a whole plain street."""
     lanes, lane, parking = (
         int(rng.integers(1, 3)),
         rng.uniform(3.0, 3.6),
@@ -21,10 +21,17 @@ def plan_street(rng: np.random.Generator) -> Plan:
         half_width=lanes * lane + parking + 0.3,
         lanes=lanes,
         lane=lane,
-        crossings=_draw_crossings(rng),
+        crossings=draw_crossings(rng),
         cross_half=rng.uniform(3.5, 5.0),
         ego_speed=rng.uniform(4.5, 9.5),
+        parking=parking > 0,
     )
+    lay_out(plan)
+    return plan
+
+
+def lay_out(plan: Plan) -> None:
+    """Put ground, buildings, greens, vehicles and people where they go."""
     lay_roads(plan)
     edges = sorted([START, END, *(m + side * plan.cross_half for m in plan.crossings for side in (-1, 1))])
     for low, high in zip(edges[::2], edges[1::2], strict=True):
@@ -32,13 +39,13 @@ def plan_street(rng: np.random.Generator) -> Plan:
             lay_block(plan, low, high, side)
     _put_work_sites(plan)
     _put_traffic(plan)
-    if parking > 0:
+    if plan.parking:
         _put_parked(plan)
     _put_small_things(plan)
-    return plan
 
 
-def _draw_crossings(rng: np.random.Generator) -> tuple[float, ...]:
+def draw_crossings(rng: np.random.Generator) -> tuple[float, ...]:
+    """Draw where one or two roads cross."""
     first = rng.uniform(-35, 45)
     return (first,) if rng.random() < 0.5 else (first, first + rng.uniform(55, 90))
 
@@ -65,7 +72,7 @@ def _put_work_sites(plan: Plan) -> None:
 def _put_traffic(plan: Plan) -> None:
     """Vehicles in every lane, all of a lane at one speed; the ego's lane is kept clear around it."""
     rng = plan.rng
-    makers = (vehicles.car, vehicles.car, vehicles.car, vehicles.bus, vehicles.truck, vehicles.truck)
+    makers = plan.makers.traffic
     for lane in range(-plan.lanes, plan.lanes):
         d = (lane + 0.5) * plan.lane
         ahead = d < 0
@@ -97,8 +104,7 @@ def _put_parked(plan: Plan) -> None:
         s = START + rng.uniform(0.0, 8)
         while s < END - 5:
             draw = rng.random()
-            maker = vehicles.car if draw < 0.7 else vehicles.truck if draw < 0.88 else vehicles.bus
-            gap = {vehicles.car: 5.6, vehicles.truck: 10.0, vehicles.bus: 13.8}[maker]
+            maker, gap = plan.makers.parked[0 if draw < 0.7 else 1 if draw < 0.88 else 2]
             spot = s + gap / 2
             if rng.random() < 0.5 and plan.clear_of_crossings(spot, gap / 2 + 3):
                 d = side * (plan.half_width - 1.2)
@@ -179,11 +185,11 @@ def _put_people(plan: Plan) -> None:
     for _ in range(34):
         s, d = _roadside_spot(plan, 0.8, 6.0)
         if plan.clear_of_crossings(s, 0.5):
-            plan.put(Placed(roadside.pedestrian(rng), s, d, rng.uniform(0.0, 6.28), plan.kerb), 0.4)
+            plan.put(Placed(plan.makers.pedestrian(rng), s, d, rng.uniform(0.0, 6.28), plan.kerb), 0.4)
     for _ in range(22):
         s, d = _roadside_spot(plan, 1.4, 1.8)
         walks = rng.random() < 0.7
-        thing = roadside.pedestrian(rng) if walks else vehicles.bicycle(rng)
+        thing = plan.makers.pedestrian(rng) if walks else plan.makers.rider(rng)
         heading = 0.0 if rng.random() < 0.5 else np.pi
         speed = rng.uniform(0.8, 1.7) if walks else rng.uniform(2.5, 4.5)
         if plan.clear_of_crossings(s, 0.5) and plan.is_free(s, d, 0.6):

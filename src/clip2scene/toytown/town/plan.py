@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from clip2scene.toytown.town.makers import PLAIN, Makers
 from clip2scene.toytown.town.relief import Relief
 from clip2scene.toytown.town.shapes import Mesh
 from clip2scene.toytown.town.things import Part, Thing
@@ -17,6 +18,10 @@ KERB = 0.15
 
 
 EGO_CLEARANCE = 12.0
+
+
+STYLES = ("urban", "suburban", "suburban", "park", "square", "urban")
+"""What the stretches of a plain street are like."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,9 @@ class Plan:
         kerb: Height of sidewalks and grass above the road, metres.
         grain: Edge of the ground's cells, metres; None where the ground is level and needs few.
         relief: The lie of the land; None where it is level.
+        parking: Whether vehicles are parked at the kerbs.
+        makers: What draws its things.
+        styles: What the stretches beside the road may be like, each as often as it stands here.
         placed: Things so far.
         grounds: Ground so far.
         taken: (s, d, radius) of what must not be overlapped.
@@ -82,6 +90,9 @@ class Plan:
     kerb: float = KERB
     grain: float | None = None
     relief: Relief | None = None
+    parking: bool = True
+    makers: Makers = PLAIN
+    styles: tuple[str, ...] = STYLES
     placed: list[Placed] = field(default_factory=list)
     grounds: list[Ground] = field(default_factory=list)
     taken: list[tuple[float, float, float]] = field(default_factory=list)

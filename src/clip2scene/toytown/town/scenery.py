@@ -94,7 +94,8 @@ LEAVES: dict[str, Colour] = {
 }
 
 
-def _leaf_colour(rng: np.random.Generator) -> tuple[str, Colour]:
+def leaf_colour(rng: np.random.Generator) -> tuple[str, Colour]:
+    """Draw a colour of leaves, and its word."""
     words = ("green", "green", "green", "green", "yellow", "red", "orange", "brown")
     word = words[int(rng.integers(len(words)))]
     shade = np.array(LEAVES[word]) * rng.uniform(0.75, 1.3) + rng.normal(0.0, 0.015, 3)
@@ -103,7 +104,7 @@ def _leaf_colour(rng: np.random.Generator) -> tuple[str, Colour]:
 
 def tree(rng: np.random.Generator) -> Thing:
     """Trunk and a crown of crumpled balls, or a conifer's stacked cones."""
-    word, leaf = _leaf_colour(rng)
+    word, leaf = leaf_colour(rng)
     trunk, crown = rng.uniform(1.6, 3.2), rng.uniform(1.3, 2.6)
     bark = triple(np.array([0.34, 0.25, 0.17]) * rng.uniform(0.5, 1.5))
     if rng.random() < 0.25:
@@ -139,7 +140,7 @@ def tree(rng: np.random.Generator) -> Thing:
 
 def bush(rng: np.random.Generator) -> Thing:
     """Low round bush or a length of hedge."""
-    word, leaf = _leaf_colour(rng)
+    word, leaf = leaf_colour(rng)
     dark = triple(np.array(leaf) * 0.3)
     if rng.random() < 0.35:
         long, high, thick = rng.uniform(2, 6), rng.uniform(0.7, 1.6), rng.uniform(0.3, 0.6)

@@ -20,9 +20,10 @@ from clip2scene.toytown.town.things import (
 )
 
 
-def _wheels(
+def wheels(
     positions: Sequence[float], half_width: float, radius: float, rng: np.random.Generator
 ) -> list[Part]:
+    """Make a pair of wheels at each of some axles' x, ``half_width`` from the middle."""
     hub = triple(np.full(3, rng.uniform(0.35, 0.85)))
     meshes = [
         wheel((x, side * (half_width - 0.08), radius), radius, 0.26) for x in positions for side in (-1, 1)
@@ -31,7 +32,9 @@ def _wheels(
     return [Part(mesh, Texture.WHEEL, DARK, hub, (x, radius, radius, 0.0)) for x, mesh in spots]
 
 
-def _lamps(front: float, back: float, half_width: float, height: float) -> list[Part]:
+def lamps(front: float, back: float, half_width: float, height: float) -> list[Part]:
+    """Make two white lamps in front and two red ones behind."""
+
     def pair(x: float) -> Mesh:
         inner, outer = half_width * 0.55, half_width * 0.95
         boxes = [box((x - 0.03, s * inner, height), (x + 0.03, s * outer, height + 0.16)) for s in (-1, 1)]
@@ -79,8 +82,8 @@ def car(rng: np.random.Generator) -> Thing:
         Part(extrude(body, half), Texture.PAINT, paint),
         Part(cabin, Texture.CAR_GLASS, paint, (0.10, 0.13, 0.16), (pillars, waist, height, half)),
         Part(roof, Texture.PAINT, paint),
-        *_wheels(axles, half + 0.03, radius, rng),
-        *_lamps(front, back, half, clear + 0.32),
+        *wheels(axles, half + 0.03, radius, rng),
+        *lamps(front, back, half, clear + 0.32),
     ]
     return Thing(CAR, "car", word, tuple(parts))
 
@@ -97,8 +100,8 @@ def bus(rng: np.random.Generator) -> Thing:
     parts = [
         Part(body, Texture.BUS_SIDE, paint, band, numbers),
         Part(sign, Texture.LAMP, (0.95, 0.65, 0.1)),
-        *_wheels((front - 2.4, -front + 2.6), half + 0.02, 0.48, rng),
-        *_lamps(front + 0.01, -front - 0.01, half, 0.6),
+        *wheels((front - 2.4, -front + 2.6), half + 0.02, 0.48, rng),
+        *lamps(front + 0.01, -front - 0.01, half, 0.6),
     ]
     return Thing(BUS, "bus", word, tuple(parts))
 
@@ -122,8 +125,8 @@ def truck(rng: np.random.Generator) -> Thing:
             (front - cab, 1.35, cab_height - 0.3, cab),
         ),
         Part(box((cargo_back, -half * 0.75, 0.6), (front - cab, half * 0.75, bed)), Texture.PLAIN, DARK),
-        *_wheels((front - 1.0, cargo_back + 1.1, cargo_back + 2.2), half + 0.02, 0.5, rng),
-        *_lamps(front + 0.01, cargo_back - 0.01, half, 0.65),
+        *wheels((front - 1.0, cargo_back + 1.1, cargo_back + 2.2), half + 0.02, 0.5, rng),
+        *lamps(front + 0.01, cargo_back - 0.01, half, 0.65),
     ]
     style, load = int(rng.integers(3)), pick_colour(rng)[1]
     if rng.random() < 0.6:

@@ -20,6 +20,7 @@ from clip2scene.toytown.town.patterns import paint
 from clip2scene.toytown.town.plan import Plan
 from clip2scene.toytown.town.shapes import turn_about_z
 from clip2scene.toytown.town.textures import Hits
+from clip2scene.toytown.town.varied import plan_varied_street
 from clip2scene.toytown.town.weather import CLEAR, Weather, draw_weather
 
 FAR = np.float32(1e6)
@@ -316,7 +317,8 @@ def build_town(seed: int, *, missing_kinds: float = 0.0, varied: bool = False) -
     Args:
         seed: 0 or more.
         missing_kinds: Chance, 0..1, of each kind of countable thing to be missing from the whole town.
-        varied: Whether to build a varied town, with a weather of its own; else a plain one in clear air.
+        varied: Whether to build a varied town: on a relief, with more shapes of things and other streets, and
+            in a weather of its own; else a plain one, level and in clear air.
 
     Raises:
         ValueError: If the seed is negative.
@@ -325,7 +327,7 @@ def build_town(seed: int, *, missing_kinds: float = 0.0, varied: bool = False) -
         raise ValueError(f"a town's seed must be 0 or more, got {seed}")
     rng = np.random.default_rng(seed)
     light = draw_light(rng)
-    plan = plan_street(rng)
+    plan = plan_varied_street(rng) if varied else plan_street(rng)
     kinds = sorted(things.COUNTABLE)
     draws = np.random.default_rng([seed, 3]).random(len(kinds))
     gone = {kind for kind, draw in zip(kinds, draws, strict=True) if draw < missing_kinds}
