@@ -9,7 +9,6 @@ from clip2scene.toytown.town.shapes import Mesh
 from clip2scene.toytown.town.textures import Texture
 from clip2scene.toytown.town.things import Colour, Part
 
-
 CAR_PARK = 18.0
 """Depth of a car park, in metres: two rows of vehicles and the way between."""
 
@@ -50,7 +49,9 @@ def lay_roads(plan: Plan) -> None:
                 (0.0, 0.0, 0.0, 0.0),
             )
         if zebra_high:
-            add(plan.patch((high - zebra_high, -half), (high, half), 0.0), Texture.ZEBRA, (0.0, 0.0, 0.0, 0.0))
+            add(
+                plan.patch((high - zebra_high, -half), (high, half), 0.0), Texture.ZEBRA, (0.0, 0.0, 0.0, 0.0)
+            )
     for middle in plan.crossings:
         cross = plan.cross_half
         add(
@@ -210,12 +211,19 @@ def _put_greens(
         d = edge + 0.7 if walk_start == edge else (edge + walk_start) / 2
         for s in np.arange(low + 3, high - 2, rng.uniform(8, 14)):
             plan.put(
-                Placed(plan.makers.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0.0, 6.28), plan.kerb), 0.4
+                Placed(
+                    plan.makers.tree(rng), s + rng.uniform(-1, 1), side * d, rng.uniform(0.0, 6.28), plan.kerb
+                ),
+                0.4,
             )
     if style in ("suburban", "park"):
         far = front - 0.5 if style == "suburban" else inner + 35
         for _ in range(int((high - low) * (0.12 if style == "suburban" else 0.35))):
-            maker = plan.makers.tree if rng.random() < (0.35 if style == "suburban" else 0.65) else plan.makers.bush
+            maker = (
+                plan.makers.tree
+                if rng.random() < (0.35 if style == "suburban" else 0.65)
+                else plan.makers.bush
+            )
             spot = (rng.uniform(low + 1, high - 1), side * rng.uniform(inner + 0.8, far))
             plan.put(Placed(maker(rng), *spot, rng.uniform(0.0, 6.28), plan.kerb), 1.2)
         if style == "suburban" and rng.random() < 0.5:

@@ -138,7 +138,9 @@ def _put_lamps_and_signs(plan: Plan) -> None:
             plan.put(Placed(scenery.pole(rng), float(s), side * (half + 0.35), heading, plan.kerb), 0.3)
             facing = 0.0 if side < 0 else np.pi
             plan.put(
-                Placed(scenery.sign(rng), float(s) + rng.uniform(4, 12), side * (half + 0.4), facing, plan.kerb),
+                Placed(
+                    scenery.sign(rng), float(s) + rng.uniform(4, 12), side * (half + 0.4), facing, plan.kerb
+                ),
                 0.3,
             )
 
@@ -171,7 +173,8 @@ def _put_cones_and_barriers(plan: Plan) -> None:
                     np.random.default_rng(maker_seed + (i if rng.random() < 0.3 else 0))
                 )
                 plan.put(
-                    Placed(thing, s + 1.1 * i, d + rng.normal(0.0, 0.2), rng.uniform(0.0, 6.28), plan.kerb), 0.35
+                    Placed(thing, s + 1.1 * i, d + rng.normal(0.0, 0.2), rng.uniform(0.0, 6.28), plan.kerb),
+                    0.35,
                 )
     for _ in range(8):
         s, d = _roadside_spot(plan, 0.8, 7.0)

@@ -32,12 +32,16 @@ def van(rng: np.random.Generator) -> Thing:
     length, half, high = rng.uniform(4.4, 6.0), rng.uniform(0.9, 1.05), rng.uniform(1.85, 2.5)
     front, back, waist = length / 2, -length / 2, rng.uniform(0.95, 1.15)
     nose = rng.uniform(0.5, 1.0)
-    low = extrude([(back, 0.25), (front, 0.25), (front, waist - 0.2), (front - nose, waist), (back, waist)], half)
+    low = extrude(
+        [(back, 0.25), (front, 0.25), (front, waist - 0.2), (front - nose, waist), (back, waist)], half
+    )
     slant = rng.uniform(0.4, 0.8)
     top = box((back, -half + 0.03, waist - 0.02), (front - nose, half - 0.03, high), inset=(0.05, slant, 0.1))
     glazed = back if rng.random() < 0.5 else front - nose - 1.4
     cabin = box(
-        (glazed, -half + 0.01, waist), (front - nose + 0.02, half - 0.01, high - 0.15), inset=(0.0, slant * 0.9, 0.09)
+        (glazed, -half + 0.01, waist),
+        (front - nose + 0.02, half - 0.01, high - 0.15),
+        inset=(0.0, slant * 0.9, 0.09),
     )
     parts = (
         Part(join([low, top]), Texture.PAINT, paint),
@@ -57,7 +61,9 @@ def pickup(rng: np.random.Generator) -> Thing:
     sides = [box((back, y - 0.05, 0.6), (bed, y + 0.05, waist)) for y in (-half + 0.05, half - 0.05)]
     sides.append(box((back, -half, 0.6), (back + 0.08, half, waist)))
     lower = box((back, -half, 0.4), (front, half, 0.7))
-    upper = extrude([(bed, 0.65), (front, 0.65), (front, waist - 0.15), (front - 1.3, waist), (bed, waist)], half)
+    upper = extrude(
+        [(bed, 0.65), (front, 0.65), (front, waist - 0.15), (front - 1.3, waist), (bed, waist)], half
+    )
     cabin = box((bed, -half + 0.04, waist - 0.02), (front - 1.2, half - 0.04, high), inset=(0.1, 0.6, 0.16))
     parts = [
         Part(join([lower, upper, *sides]), Texture.PAINT, paint),
@@ -83,7 +89,9 @@ def high_car(rng: np.random.Generator) -> Thing:
         [(back, 0.3), (front, 0.3), (front, waist - 0.2), (front - bonnet, waist), (back, waist)], half
     )
     cabin = box(
-        (back + 0.05, -half + 0.04, waist - 0.02), (front - bonnet + 0.1, half - 0.04, high), inset=(0.15, 0.5, 0.15)
+        (back + 0.05, -half + 0.04, waist - 0.02),
+        (front - bonnet + 0.1, half - 0.04, high),
+        inset=(0.15, 0.5, 0.15),
     )
     roof = box((back + 0.2, -half + 0.2, high - 0.04), (front - bonnet - 0.4, half - 0.2, high + 0.06))
     parts = (
@@ -100,7 +108,9 @@ def trailer_truck(rng: np.random.Generator) -> Thing:
     word, paint = pick_colour(rng)
     length, half, cab = rng.uniform(11.0, 15.5), rng.uniform(1.2, 1.28), rng.uniform(2.0, 2.4)
     front, back, cab_height = length / 2, -length / 2, rng.uniform(2.9, 3.6)
-    cab_mesh = box((front - cab, -half, 0.5), (front, half, cab_height), inset=(0.0, rng.uniform(0.05, 0.4), 0.1))
+    cab_mesh = box(
+        (front - cab, -half, 0.5), (front, half, cab_height), inset=(0.0, rng.uniform(0.05, 0.4), 0.1)
+    )
     frame = box((back, -half * 0.5, 0.75), (front - cab, half * 0.5, 1.1))
     load_front, load = front - cab - rng.uniform(0.6, 1.0), pick_colour(rng)[1]
     if rng.random() < 0.7:
@@ -152,9 +162,19 @@ def rider(rng: np.random.Generator) -> Thing:
     torso = cone(_at(hip, 0.0), _at(chest, 0.0), 0.15 * wide, 0.2 * wide)
     parts = (
         Part(join(limbs), Texture.CLOTH, trousers),
-        Part(join([torso, *arms]), Texture.CLOTH, shirt, pick_colour(rng)[1], (float(rng.integers(3)), 0.0, 0.0, 0.0)),
+        Part(
+            join([torso, *arms]),
+            Texture.CLOTH,
+            shirt,
+            pick_colour(rng)[1],
+            (float(rng.integers(3)), 0.0, 0.0, 0.0),
+        ),
         Part(ball(_at(head, 0.0), (0.1, 0.09, 0.13)), Texture.PLAIN, skin),
-        Part(ball((head[0] - 0.02, 0.0, head[2] + 0.05), (0.115, 0.105, 0.1)), Texture.PLAIN, pick_colour(rng)[1]),
+        Part(
+            ball((head[0] - 0.02, 0.0, head[2] + 0.05), (0.115, 0.105, 0.1)),
+            Texture.PLAIN,
+            pick_colour(rng)[1],
+        ),
     )
     return Thing(BICYCLE, "bicycle", machine.colour, (*machine.parts, *parts))
 

@@ -121,10 +121,11 @@ class Plan:
         """Tell whether a place along the street is not on a crossing road."""
         return all(abs(s - middle) > self.cross_half + margin for middle in self.crossings)
 
-
     def patch(self, low: tuple[float, float], high: tuple[float, float], height: float) -> Mesh:
         """Level rectangle of street coordinates, fine enough to follow the curve and the relief."""
-        s, d = np.meshgrid(self._ticks(low[0], high[0], 5.0), self._ticks(low[1], high[1], 40.0), indexing="ij")
+        s, d = np.meshgrid(
+            self._ticks(low[0], high[0], 5.0), self._ticks(low[1], high[1], 40.0), indexing="ij"
+        )
         num_s, num_d = s.shape[0] - 1, s.shape[1] - 1
         vertices = np.stack([s, d, np.full_like(s, height)], -1).reshape(-1, 3).astype(np.float32)
         row, column = (g.ravel() for g in np.meshgrid(np.arange(num_s), np.arange(num_d), indexing="ij"))
@@ -149,7 +150,7 @@ class Plan:
         return Mesh(np.concatenate([bottom, top]).astype(np.float32), np.concatenate(faces).astype(np.int32))
 
     def _ticks(self, low: float, high: float, step: float) -> Float[np.ndarray, " ticks"]:
-        """Cut a stretch into even cells of at most ``step``; with a grain, at its multiples, as neighbours are."""
+        """Cut a stretch into even cells of at most ``step``; with a grain at its multiples, as neighbours."""
         if self.grain is None:
             return np.linspace(low, high, max(1, int(np.ceil((high - low) / step))) + 1)
         inner = self.grain * np.arange(np.floor(low / self.grain) + 1, np.ceil(high / self.grain))

@@ -15,6 +15,10 @@ _FADE = 55.0
 """Metres in which the relief fades out at the street's far end and at its sides."""
 
 
+STEEPEST_HILLS = 0.1
+"""Rise of the hills, metres a metre along the road or across it, at most."""
+
+
 @dataclass(frozen=True)
 class Slope:
     """A rise from one level to another, smooth at both ends.
@@ -85,13 +89,16 @@ def draw_relief(rng: np.random.Generator, half_width: float) -> Relief:
         half_width: Of the road, metres.
     """
     steepness = rng.uniform(0.2, 1.0) if rng.random() < 0.8 else 0.0
-    lengths, headings = rng.uniform(60.0, 300.0, 4), rng.uniform(0.0, 2 * np.pi, 4)
-    shares, phases = rng.dirichlet(np.ones(4)), rng.uniform(0.0, 2 * np.pi, 4)
+    lengths, headings = rng.uniform(50.0, 200.0, 4), rng.uniform(0.0, 2 * np.pi, 4)
+    slopes, phases = 0.5 * steepness * rng.dirichlet(np.ones(4)), rng.uniform(0.0, 2 * np.pi, 4)
+    together = max(float(slopes @ np.abs(np.cos(headings))), float(slopes @ np.abs(np.sin(headings))))
+    slopes *= min(1.0, STEEPEST_HILLS / max(together, 1e-6))
     numbers = 2 * np.pi / lengths
-    amplitudes = 0.07 * steepness * shares / numbers  # so that all slopes together are 0.07 at most
-    waves = zip(amplitudes, numbers * np.cos(headings), numbers * np.sin(headings), phases, strict=True)
+    waves = zip(slopes / numbers, numbers * np.cos(headings), numbers * np.sin(headings), phases, strict=True)
     length = rng.uniform(35.0, 70.0)
-    ramp = Slope(float(rng.uniform(-20.0, 90.0)), float(length), float(length * steepness * rng.normal(0, 0.01)))
+    ramp = Slope(
+        float(rng.uniform(-20.0, 90.0)), float(length), float(length * steepness * rng.normal(0, 0.01))
+    )
     banks = []
     for _ in range(2):
         width, steep = rng.uniform(6.0, 18.0), rng.uniform(-0.12, 0.15) * (rng.random() < 0.5)

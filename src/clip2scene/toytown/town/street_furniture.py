@@ -24,7 +24,9 @@ from clip2scene.toytown.town.things import (
 
 def _bricks(rng: np.random.Generator, mesh: Mesh, paint: Colour) -> Part:
     mortar = triple(np.array(paint) * (0.45 if np.mean(paint) > 0.35 else 1.9))
-    return Part(mesh, Texture.BRICKS, paint, mortar, (rng.uniform(0.4, 0.8), rng.uniform(0.15, 0.34), 0.0, 0.0))
+    return Part(
+        mesh, Texture.BRICKS, paint, mortar, (rng.uniform(0.4, 0.8), rng.uniform(0.15, 0.34), 0.0, 0.0)
+    )
 
 
 def low_wall(rng: np.random.Generator, length: float) -> Thing:
@@ -46,7 +48,9 @@ def fence(rng: np.random.Generator, length: float) -> Thing:
     elif style == 1:
         rails += [box((-0.03, -half, z), (0.03, half, z + 0.1)) for z in (0.4 * high, 0.62 * high)]
     else:
-        rails += [tube((0.0, y, 0.1), (0.0, y, high), 0.012, sides=4) for y in np.arange(-half, half, 0.13).tolist()]
+        rails += [
+            tube((0.0, y, 0.1), (0.0, y, high), 0.012, sides=4) for y in np.arange(-half, half, 0.13).tolist()
+        ]
     parts = (Part(join([*posts, *rails]), Texture.PLANKS, paint, DARK, (0.3, 0.0, 0.0, 0.0)),)
     return Thing(MANMADE, "wall", word, parts)
 
@@ -153,17 +157,24 @@ def heap(rng: np.random.Generator) -> Thing:
     """Heap of earth or sand."""
     wide, high = rng.uniform(0.8, 2.2), rng.uniform(0.4, 1.4)
     mesh = crumple(cone((0.0, 0.0, -0.1), (0.0, 0.0, high), wide, wide * 0.15, sides=10), 0.12, rng)
-    return Thing(TERRAIN, "grass", "brown", (Part(mesh, Texture.GRASS, (0.48, 0.37, 0.22), (0.36, 0.27, 0.16)),))
+    return Thing(
+        TERRAIN, "grass", "brown", (Part(mesh, Texture.GRASS, (0.48, 0.37, 0.22), (0.36, 0.27, 0.16)),)
+    )
 
 
 def bridge(rng: np.random.Generator, width: float) -> Thing:
-    """Bridge across a road of ``width``, along y: a deck on two walls, with parapets."""
+    """Bridge across a road of ``width``, along y: a deck on four pillars, with parapets."""
     word, paint = pick_colour(rng, ("grey", "beige", "red", "brown"))
-    half, deep, high = width / 2, rng.uniform(2.0, 5.0), rng.uniform(5.2, 6.5)
-    deck = box((-deep, -half - 14, high), (deep, half + 14, high + 0.9))
-    sides = [box((x - 0.15, -half - 14, high + 0.9), (x + 0.15, half + 14, high + 1.9)) for x in (-deep, deep)]
-    walls = [box((-deep * 0.9, y - 0.5, -0.5), (deep * 0.9, y + 0.5, high)) for y in (-half, half)]
-    return Thing(MANMADE, "wall", word, (_bricks(rng, join([deck, *sides, *walls]), paint),))
+    half, deep, high = width / 2, rng.uniform(1.2, 5.0), rng.uniform(5.2, 6.5)
+    meshes = [box((-deep, -half - 1.0, high), (deep, half + 1.0, high + 0.9))]
+    for side in (-1, 1):
+        parapet = side * (deep - 0.15)
+        meshes.append(
+            box((parapet - 0.15, -half - 1.0, high + 0.9), (parapet + 0.15, half + 1.0, high + 1.9))
+        )
+        ends = ((side * deep * 0.7, y) for y in (-half, half))
+        meshes += [tube((x, y, -0.3), (x, y, high), 0.35, sides=10) for x, y in ends]
+    return Thing(MANMADE, "wall", word, (_bricks(rng, join(meshes), paint),))
 
 
 def fronted_building(rng: np.random.Generator, width: float, depth: float, height: float) -> Thing:
@@ -176,9 +187,20 @@ def fronted_building(rng: np.random.Generator, width: float, depth: float, heigh
         meshes = [box((front - rng.uniform(0.8, 1.8), -half * 0.8, 2.7), (front, half * 0.8, 2.85))]
     elif extra < 0.85:
         levels = np.arange(3.2, max(3.5, height * 0.6), 3.0).tolist()
-        meshes = [box((front - 1.0, y - 1.1, z), (front, y + 1.1, z + 1.0)) for z in levels for y in (-half / 2, half / 2)]
+        meshes = [
+            box((front - 1.0, y - 1.1, z), (front, y + 1.1, z + 1.0))
+            for z in levels
+            for y in (-half / 2, half / 2)
+        ]
     else:
         reach = rng.uniform(1.2, 2.0)
         meshes = [box((front - reach, -1.5, 2.6), (front, 1.5, 2.8))]
-        meshes += [tube((front - reach + 0.1, y, 0.0), (front - reach + 0.1, y, 2.6), 0.08) for y in (-1.4, 1.4)]
-    return Thing(plain.label, plain.noun, plain.colour, (*plain.parts, Part(join(meshes), Texture.PLAIN, pick_colour(rng)[1])))
+        meshes += [
+            tube((front - reach + 0.1, y, 0.0), (front - reach + 0.1, y, 2.6), 0.08) for y in (-1.4, 1.4)
+        ]
+    return Thing(
+        plain.label,
+        plain.noun,
+        plain.colour,
+        (*plain.parts, Part(join(meshes), Texture.PLAIN, pick_colour(rng)[1])),
+    )

@@ -30,7 +30,9 @@ def _foliage(rng: np.random.Generator, leaf: Colour, meshes: list[Mesh]) -> Part
     return Part(join(meshes), Texture.LEAVES, leaf, triple(np.array(leaf) * 0.3), clump)
 
 
-def _scattered(rng: np.random.Generator, centre: Vector, radii: Vector, number: int, size: float) -> list[Mesh]:
+def _scattered(
+    rng: np.random.Generator, centre: Vector, radii: Vector, number: int, size: float
+) -> list[Mesh]:
     """Clumps of leaves all over an ellipsoid, with air between them."""
     ways = rng.normal(size=(number, 3))
     ways *= (rng.random(number) ** (1 / 3) / np.linalg.norm(ways, axis=1))[:, None]

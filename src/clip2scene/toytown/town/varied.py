@@ -52,11 +52,11 @@ def plan_varied_street(rng: np.random.Generator) -> Plan:
 
 def _put_bridge(plan: Plan) -> None:
     """A bridge across the road, somewhere ahead, before anything takes its place."""
-    s, foot = plan.rng.uniform(25.0, 120.0), 2 * plan.half_width + 9.0
+    s, width = plan.rng.uniform(25.0, 120.0), 2 * plan.half_width + 1.6
     if plan.clear_of_crossings(s, 9.0):
-        plan.placed.append(Placed(street_furniture.bridge(plan.rng, foot), s, 0.0))
+        plan.placed.append(Placed(street_furniture.bridge(plan.rng, width), s, 0.0))
         for side in (-1, 1):
-            plan.taken.extend((s + x, side * foot / 2, 1.5) for x in (-4.0, -2.0, 0.0, 2.0, 4.0))
+            plan.taken.extend((s + x, side * width / 2, 0.5) for x in np.arange(-4.0, 4.5))
 
 
 def _line_the_street(plan: Plan) -> None:
@@ -67,21 +67,24 @@ def _line_the_street(plan: Plan) -> None:
         side = 1 if rng.random() < 0.5 else -1
         start, length = rng.uniform(START + 10, END - 40), rng.uniform(8.0, 45.0)
         away = 0.45 if rng.random() < 0.3 else rng.uniform(2.3, 8.0)
-        _put_line(plan, pieces[int(rng.integers(len(pieces)))], (start, length), side * (plan.half_width + away))
+        _put_line(
+            plan, pieces[int(rng.integers(len(pieces)))], (start, length), side * (plan.half_width + away)
+        )
     if plan.lanes > 1 and plan.lane > 3.4 and rng.random() < 0.5:
         _put_line(plan, street_furniture.guard_rail, (START + 5, END - START - 10), 0.0)
 
 
 def _put_line(plan: Plan, piece: Piece, along: tuple[float, float], d: float) -> None:
     """Put pieces that look alike one after another, wherever nothing else stands."""
-    alike = int(plan.rng.integers(1 << 30))
+    alike, taken = int(plan.rng.integers(1 << 30)), []
     for s in np.arange(along[0], along[0] + along[1], _PIECE):
         spot = float(s) + _PIECE / 2
         free = all(plan.is_free(spot + offset, d, 0.5) for offset in (-0.9, 0.0, 0.9))
         if free and plan.clear_of_crossings(spot, _PIECE):
             thing = piece(np.random.default_rng(alike), _PIECE)
             plan.placed.append(Placed(thing, spot, d, np.pi / 2, plan.kerb if d else 0.0))
-            plan.taken.extend((spot + offset, d, 0.4) for offset in (-0.9, 0.0, 0.9))
+            taken.extend((spot + offset, d, 0.4) for offset in (-0.9, 0.0, 0.9))
+    plan.taken.extend(taken)
 
 
 def _put_posts(plan: Plan) -> None:
@@ -103,7 +106,9 @@ def _put_posts(plan: Plan) -> None:
             first = rng.uniform(START + 10, END - 40)
             for s in np.arange(first, first + rng.uniform(5, 30), rng.uniform(1.2, 2.5)):
                 if plan.clear_of_crossings(float(s), 0.5):
-                    plan.put(Placed(street_furniture.bollard(rng), float(s), side * edge, 0.0, plan.kerb), 0.2)
+                    plan.put(
+                        Placed(street_furniture.bollard(rng), float(s), side * edge, 0.0, plan.kerb), 0.2
+                    )
     s = rng.uniform(15.0, 120.0)
     if rng.random() < 0.35 and plan.clear_of_crossings(s, 3.0):
         plan.placed.append(Placed(street_furniture.gantry(rng, 2 * edge), s, 0.0, 0.0, 0.0))
