@@ -57,6 +57,17 @@ def test_the_same_seed_gives_the_same_town_and_another_seed_another():
     assert first.vertices.shape != other.vertices.shape
 
 
+@pytest.mark.parametrize(
+    ("seed", "vertices", "faces", "reach", "tone"),
+    [(0, 57390, 89612, 2.074219, 0.253060), (3, 53968, 83934, 2.359409, 0.267841)],
+)
+def test_plain_towns_are_those_that_the_small_clip_learnt_from(seed, vertices, faces, reach, tone):
+    geometry = build_town(seed).geometry
+    assert (len(geometry.vertices), len(geometry.faces)) == (vertices, faces)
+    assert np.abs(geometry.vertices.astype(np.float64)).mean() == pytest.approx(reach, abs=1e-5)
+    assert geometry.part_numbers.astype(np.float64).mean() == pytest.approx(tone, abs=1e-5)
+
+
 def test_every_promised_class_stands_in_every_town_or_nearly():
     missing = [PROMISED - set(build_town(seed).instances.labels.tolist()) for seed in range(20, 26)]
     assert set.union(*missing) <= {things.BUS, things.TERRAIN}

@@ -76,7 +76,8 @@ def _line_the_street(plan: Plan) -> None:
 
 def _put_line(plan: Plan, piece: Piece, along: tuple[float, float], d: float) -> None:
     """Put pieces that look alike one after another, wherever nothing else stands."""
-    alike, taken = int(plan.rng.integers(1 << 30)), []
+    alike = int(plan.rng.integers(1 << 30))
+    taken: list[tuple[float, float, float]] = []  # of this line, whose own pieces may touch
     for s in np.arange(along[0], along[0] + along[1], _PIECE):
         spot = float(s) + _PIECE / 2
         free = all(plan.is_free(spot + offset, d, 0.5) for offset in (-0.9, 0.0, 0.9))

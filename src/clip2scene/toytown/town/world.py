@@ -19,6 +19,7 @@ from clip2scene.toytown.town.light import Light, draw_light
 from clip2scene.toytown.town.patterns import paint
 from clip2scene.toytown.town.plan import Plan
 from clip2scene.toytown.town.shapes import turn_about_z
+from clip2scene.toytown.town.surface import Surface
 from clip2scene.toytown.town.textures import Hits
 from clip2scene.toytown.town.varied import plan_varied_street
 from clip2scene.toytown.town.weather import CLEAR, Weather, draw_weather
@@ -70,6 +71,7 @@ class Town:
     Attributes:
         seed: What it was built from.
         duration_s: The drive is laid out for times 0..duration_s.
+        surface: Where the street's coordinates lie in the world.
         instances: All things and patches of ground.
         geometry: All triangles.
         light: Sun, sky, haze and exposure.
@@ -81,7 +83,7 @@ class Town:
     def __init__(self, seed: int, plan: Plan, light: Light, weather: Weather = CLEAR) -> None:
         self.seed = seed
         self.light, self.weather = light, weather
-        self.curvature, self.relief = plan.curvature, plan.relief
+        self.curvature, self.surface = plan.curvature, Surface(plan.curvature, plan.relief)
         self._ego_lane, self._ego_speed = plan.ego_lane, plan.ego_speed
         self.instances = tabulate(plan.grounds, plan.placed, plan.rng)
         self.geometry = gather(self.world_from_street, plan.grounds, plan.placed)
@@ -91,32 +93,11 @@ class Town:
 
     def world_from_street(self, street: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
         """Bend (s, d, height above the ground) into the world."""
-        s, d, height = street.T
-        if self.relief is not None:
-            height = height + self.relief.height(s, d)
-            street = np.stack([s, d, height], 1)
-        if self.curvature == 0.0:
-            return street
-        radius = 1.0 / self.curvature
-        angle = s * self.curvature
-        return np.stack([(radius - d) * np.sin(angle), radius - (radius - d) * np.cos(angle), height], 1)
+        return self.surface.world_from_street(street)
 
     def street_from_world(self, world: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
         """Undo :meth:`world_from_street`."""
-        street = world
-        if self.curvature != 0.0:
-            x, y, height = world.T
-            radius = world.dtype.type(1.0 / self.curvature)
-            sign = np.sign(radius)
-            angle = np.arctan2(x * sign, (radius - y) * sign)
-            street = np.stack([angle * radius, radius - sign * np.hypot(x, radius - y), height], 1)
-        if self.relief is None:
-            return street
-        return np.column_stack([street[:, :2], street[:, 2] - self.relief.height(street[:, 0], street[:, 1])])
-
-    def ground_height(self, world: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
-        """Height of the bare ground under some places, without kerbs, metres."""
-        return world[:, 2] - self.street_from_world(world)[:, 2]
+        return self.surface.street_from_world(world)
 
     def poses(self, time_s: float) -> Float[np.ndarray, "instances 4"]:
         """Position on the ground (x, y, z) and yaw of every instance, float64."""
@@ -141,18 +122,7 @@ class Town:
         pose = np.eye(4)
         pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
         pose[:3, 3] = position
-        return pose if self.relief is None else self._on_wheels(pose)
-
-    def _on_wheels(self, pose: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
-        """Pitch and roll a level pose so that four wheels, 2.6 m by 1.6 m apart, stand on the relief."""
-        offsets = np.array([[1.3, 0, 0], [-1.3, 0, 0], [0, 0.8, 0], [0, -0.8, 0]])
-        front, back, left, right = self.ground_height(offsets @ pose[:3, :3].T + pose[:3, 3])
-        ahead = pose[:3, 0] + [0, 0, (front - back) / 2.6]
-        up = np.cross(ahead, pose[:3, 1] + [0, 0, (left - right) / 1.6])
-        ahead, up = ahead / np.linalg.norm(ahead), up / np.linalg.norm(up)
-        tilted = pose.copy()
-        tilted[:3, :3] = np.stack([ahead, np.cross(up, ahead), up], 1)
-        return tilted
+        return self.surface.on_wheels(pose)
 
     def drape(
         self,
@@ -162,14 +132,11 @@ class Town:
     ) -> Float[np.ndarray, " points"]:
         """How much higher the ground lies under places of things than under the things' origins, metres.
 
-        Things are built on level ground; in a relief every part of theirs is lifted by so much.
-
-        Args:
-            positions: World frame; only x and y count.
-            instances: The thing that each belongs to; nothing is lifted of patches of ground.
-            poses: Of all things at the moment, see :meth:`poses`.
+        Things are built on level ground; on a relief every part of theirs is lifted by so much. Places are in
+        the world frame, only their x and y count; nothing is lifted of patches of ground.
         """
-        lifted = self.ground_height(positions) - (poses[:, 2] - self.instances.starts[:, 3])[instances]
+        lifted = self.surface.ground_height(positions)
+        lifted -= (poses[:, 2] - self.instances.starts[:, 3])[instances]
         return np.where(self.instances.on_ground[instances], 0.0, lifted).astype(positions.dtype)
 
     def at(self, time_s: float, *, moving_within: float = np.inf) -> "Snapshot":
@@ -216,7 +183,7 @@ class Town:
         of = geometry.vertex_instances[chosen]
         cos, sin = np.cos(poses[:, 3]).astype(np.float32)[of], np.sin(poses[:, 3]).astype(np.float32)[of]
         placed = turn_about_z(geometry.vertices[chosen], cos, sin) + poses[:, :3].astype(np.float32)[of]
-        if self.relief is not None:
+        if self.surface.relief is not None:
             placed[:, 2] += self.drape(placed, of, poses)
         return placed
 
@@ -302,7 +269,7 @@ class Snapshot:
         local = turn_about_z(positions - pose[:, :3], cos, -sin)
         ground = np.flatnonzero(town.instances.on_ground[instances])
         local[ground] = town.street_from_world(positions[ground])
-        if town.relief is not None:
+        if town.surface.relief is not None:
             local[:, 2] -= town.drape(positions, instances, self.poses)
         normals = turn_about_z(ray_hits.normals, cos, -sin)
         numbers, textures = geometry.part_numbers[parts], geometry.part_textures[parts]
