@@ -165,7 +165,7 @@ _TILTS_DEG = (-5.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 5.0)
 GRID: dict[str, tuple[Shift, ...]] = {
     "mount": tuple(
         Shift(f"{height:+g} m", height, lambda cloud, rings, draw, height=height: raise_mount(cloud, height))
-        for height in (-1.0, -0.5, -0.3, 0.2, 0.5, 1.0)
+        for height in (-1.0, -0.5, -0.3, -0.2, 0.2, 0.3, 0.5, 1.0)
     ),
     "pitch": _turns("pitch", *_TILTS_DEG),
     "roll": _turns("roll", *_TILTS_DEG),
