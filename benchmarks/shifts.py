@@ -1,7 +1,7 @@
 """Measure how far a trained student travels: other mounts, tilts, sensors, and real streets.
 
     python benchmarks/shifts.py RUN [RUN ...] --data-root demo/toytown [--clouds 10] [--shared DIR]
-        [--out shifts.json] [--figure shifts.png] [--pictures DIR]
+        [--no-lidars] [--out shifts.json] [--figure shifts.png] [--pictures DIR]
 
 Runs are seeds of one recipe. Clouds are keyframes of the evaluated split of toytown in nuScenes' layout, all
 their points; each is shifted (:mod:`shift.grid`) and predicted anew. Scores are over all clouds, in percent;
@@ -233,6 +233,7 @@ def main() -> None:
     parser.add_argument(
         "--first-town", type=int, default=1_500_000, help="of the split; the demo's by default"
     )
+    parser.add_argument("--no-lidars", action="store_true", help="leave them out; they take most of the time")
     parser.add_argument("--shared", type=Path, help="folder of real clouds, or that holds it as data/")
     parser.add_argument("--out", type=Path, help="JSON file of all scores")
     parser.add_argument("--figure", type=Path, help="PNG file")
@@ -244,11 +245,13 @@ def main() -> None:
     about = machine([run.recipe.seed for run in runs], len(keyframes))
     print("\n".join(f"{key}: {value}" for key, value in about.items()), flush=True)
     grids = [measure_grid(run, keyframes) for run in runs]
-    lidars = measure_lidars(runs, keyframes, grids, arguments.first_town)
-    counted = [{**grid, **each} for grid, each in zip(grids, lidars, strict=True)]
+    counted = grids
+    if not arguments.no_lidars:
+        lidars = measure_lidars(runs, keyframes, grids, arguments.first_town)
+        counted = [{**grid, **each} for grid, each in zip(grids, lidars, strict=True)]
     summaries = {key: summarise([each[key] for each in counted]) for key in counted[0]}
     print("\n" + "\n".join(grid_rows(summaries)), flush=True)
-    if not lidars[0]:
+    if counted[0].keys() == grids[0].keys() and not arguments.no_lidars:
         print(
             f"\nOther lidars were left out: the first street of {arguments.data_root} is not town "
             f"{arguments.first_town} as {OWN} records it; name its town in --first-town."
