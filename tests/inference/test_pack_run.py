@@ -39,7 +39,7 @@ def test_it_is_whole_and_small_and_holds_the_weights_alone(packed, tiny_run):
     assert kept.optimizer == {} and all(each.dtype != torch.float32 for each in kept.model.values())
     assert size_of(out) < 0.6 * (tiny_run / "checkpoint.safetensors").stat().st_size
     assert read_json(out / "about.json") == about
-    assert about["trained_by"] == "clip2scene pretrain toytown"
+    assert about["command"] == "clip2scene pretrain toytown"
     assert about["results"]["student"] == read_json(tiny_run / "metrics.json")["miou"]
 
 

@@ -64,8 +64,8 @@ def pack_run(
         if agreement >= LEAST_AGREEMENT:
             precision, weights = "float16", halved
     about = {
-        **{"trained_by": trained_by, "recipe": opened.recipe.name, "seed": opened.recipe.seed},
-        **{"packed": datetime.date.today().isoformat(), "versions": sources.versions or versions()},
+        **{"command": trained_by, "recipe": opened.recipe.name, "seed": opened.recipe.seed},
+        **{"date": datetime.date.today().isoformat(), "versions": sources.versions or versions()},
         **{"precision": precision, "agreement": agreement, "results": _results(opened)},
     }
     with new_folder(out) as folder:
