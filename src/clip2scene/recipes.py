@@ -50,6 +50,44 @@ def toytown() -> Recipe:
     )
 
 
+def toytown_general() -> Recipe:
+    """Train the student that ships with the package, ``builtin``: for any lidar, mount and street.
+
+    Commands: ``clip2scene make-toytown --out TOWN --scenes 240 --val-scenes 24 --keyframes 2 --sweeps 1
+    --varied --seed 2``, then ``clip2scene pretrain toytown-general --data-root TOWN --out RUN`` and
+    ``clip2scene pack-run RUN OUT``. The clouds are brought level, heights are over the ground beneath each
+    point, intensities are quantiles or none, and rings, points, ranges and sectors are dropped at random.
+    """
+    return replace(
+        toytown(),
+        name="toytown-general",
+        data=DataConfig(classes="toytown", sweeps=1),
+        student=StudentConfig(
+            network="minkunet14a",
+            width=0.5,
+            voxel_size=0.15,
+            height="ground",
+            level=True,
+            intensity="quantile",
+            superpoint_mean=True,
+        ),
+        augment=AugmentConfig(
+            scale=0.1,
+            tilt=2.0,
+            height=0.15,
+            noise=0.04,
+            rain=0.05,
+            thin_rings=0.3,
+            thin_points=0.3,
+            cut_range=0.2,
+            narrow=0.1,
+            drop_intensity=0.3,
+            mix="polar",
+        ),
+        steps=9000,
+    )
+
+
 def own() -> Recipe:
     """Train on own recordings without labels, with any CLIP or SigLIP as the teacher.
 
@@ -206,7 +244,7 @@ def fine_tuned(recipe: Recipe, *, from_chance: bool = False) -> Recipe:
 
 RECIPES = {
     recipe.name: recipe
-    for base in (toytown(), own(), pandaset(), rooms(), clip2scene(), clip2scene_code(), slidr())
+    for base in (toytown(), toytown_general(), own(), pandaset(), rooms(), clip2scene(), clip2scene_code(), slidr())
     for recipe in (base, supervised(base))
 }
 """Every named experiment and its supervised ceiling."""
