@@ -99,7 +99,7 @@ def read_keyframes(run: Run, data_root: Path, count: int | None) -> list[Keyfram
 
 def measure_grid(run: Run, keyframes: Sequence[Keyframe]) -> Counted:
     """Count what a run says of all clouds under every shift, by family and name, and as they are."""
-    label, classes = _labeller(run), len(run.class_mapping.classes)
+    label, classes = labeller(run), len(run.class_mapping.classes)
     shifts = {(family, shift.name): shift for family, row in GRID.items() for shift in row}
     streets = sorted({keyframe.street for keyframe in keyframes})
     counts = {key: _empty_pair(len(streets), classes) for key in (AS_IT_IS, *shifts)}
@@ -110,7 +110,7 @@ def measure_grid(run: Run, keyframes: Sequence[Keyframe]) -> Counted:
         _add(counts[AS_IT_IS], street, whole, keyframe.truth, unshifted, unshifted)
         bar.update()
         for key, shift in shifts.items():
-            shifted = _apply(shift, keyframe, seed=number)
+            shifted = apply_shift(shift, keyframe, seed=number)
             _add(counts[key], street, shifted, keyframe.truth, label(shifted.cloud), unshifted)
             bar.update()
     bar.close()
@@ -132,7 +132,7 @@ def measure_lidars(
         Counts of each run, by family and lidar; none where the data set's streets are not these towns.
     """
     evaluated = build.evaluation_classes(runs[0].recipe.data, runs[0].folder)
-    streets, labellers = sorted({keyframe.street for keyframe in keyframes}), [_labeller(run) for run in runs]
+    streets, labellers = sorted({keyframe.street for keyframe in keyframes}), [labeller(run) for run in runs]
     empty = (len(streets), len(evaluated))
     found: list[Counted] = [{("lidar", name): _empty_pair(*empty) for name in OTHERS} for _ in runs]
     for keyframe in progress_bar(keyframes, desc="other lidars", unit="moment"):
@@ -149,7 +149,7 @@ def measure_lidars(
     return found
 
 
-def _labeller(run: Run) -> Callable[[PointCloud], Int[Tensor, " points"]]:
+def labeller(run: Run) -> Callable[[PointCloud], Int[Tensor, " points"]]:
     """Give a function from a cloud to the run's evaluation class of each point."""
     student, mapping = run.student(), run.class_mapping
     return lambda cloud: mapping.translate(predict(student, run.prompts, cloud).logits.argmax(1))
@@ -160,7 +160,8 @@ def _empty_pair(streets: int, classes: int) -> Pair:
     return Pair(np.zeros(shape, int), np.zeros(shape, int))
 
 
-def _apply(shift: Shift, keyframe: Keyframe, *, seed: int) -> Shifted:
+def apply_shift(shift: Shift, keyframe: Keyframe, *, seed: int) -> Shifted:
+    """Shift a keyframe's cloud, drawing with a seed."""
     generator = torch.Generator().manual_seed(seed)
     return shift.apply(keyframe.cloud, keyframe.rings, generator)
 
@@ -194,7 +195,7 @@ def measure_recordings(
     shares: dict[str, dict[str, np.ndarray]] = defaultdict(
         lambda: defaultdict(lambda: np.zeros((len(runs), 2)))
     )
-    labellers = [_labeller(run) for run in runs]
+    labellers = [labeller(run) for run in runs]
     for recording in progress_bar(read_recordings(folder, evaluated), desc="real clouds", unit="cloud"):
         for number, label in enumerate(labellers):
             predicted = label(recording.cloud)

@@ -244,7 +244,16 @@ def fine_tuned(recipe: Recipe, *, from_chance: bool = False) -> Recipe:
 
 RECIPES = {
     recipe.name: recipe
-    for base in (toytown(), toytown_general(), own(), pandaset(), rooms(), clip2scene(), clip2scene_code(), slidr())
+    for base in (
+        toytown(),
+        toytown_general(),
+        own(),
+        pandaset(),
+        rooms(),
+        clip2scene(),
+        clip2scene_code(),
+        slidr(),
+    )
     for recipe in (base, supervised(base))
 }
 """Every named experiment and its supervised ceiling."""
