@@ -25,6 +25,7 @@ from clip2scene.geometry.superpoints import average_within, find_superpoints
 from clip2scene.inference.predict import open_split, predict
 from clip2scene.recipes import toytown
 from clip2scene.runs.run import open_run
+from clip2scene.student.inputs import prepare_cloud
 from clip2scene.student.model import Embedder
 from clip2scene.toytown.sensors import lidar_sweep
 from clip2scene.toytown.town.world import build_town
@@ -76,7 +77,8 @@ def make(part: str, cloud: PointCloud, channels: int) -> tuple[Embedder, Prompts
 def by_embeddings(student: Embedder, prompts: Prompts, cloud: PointCloud) -> Tensor:
     """Average the embeddings within superpoints, then compare them with the names."""
     student.eval()
-    hidden = student(cloud.positions, cloud.features, torch.zeros(len(cloud), dtype=torch.long))
+    given = prepare_cloud(cloud, student.inputs)
+    hidden = student(given.positions, given.features, torch.zeros(len(cloud), dtype=torch.long))
     embeddings = average_within(find_superpoints(cloud.positions), student.embed(hidden))
     return prompts.class_logits(embeddings)
 
