@@ -180,7 +180,7 @@ def item_options(recipe: Recipe) -> ItemOptions:
 def input_options(recipe: Recipe) -> InputOptions:
     """Say what a student is given of a cloud."""
     student = recipe.student
-    return InputOptions(student.height, student.level, student.intensity)
+    return InputOptions(student.height, student.level, student.intensity, student.turns)
 
 
 def _viewpoint(data: DataConfig) -> tuple[float, float, float]:

@@ -2,9 +2,17 @@ import pytest
 import torch
 from torch import nn
 
+from clip2scene.geometry.ground import Ground
 from clip2scene.geometry.superpoints import average_within, find_superpoints
-from clip2scene.inference.predict import open_split, predict, predict_labels, predict_split
+from clip2scene.inference.predict import (
+    open_split,
+    predict,
+    predict_labels,
+    predict_split,
+    turn_about_z,
+)
 from clip2scene.runs.run import open_run
+from clip2scene.student.inputs import InputOptions, prepare_cloud
 from clip2scene.student.model import Embedder
 from clip2scene.types import PointCloud, Prompts
 
@@ -175,3 +183,37 @@ def test_a_split_is_predicted_sample_by_sample_and_no_image_is_read(tiny_run, ti
         assert torch.equal(prediction.logits, predict(run.student(), run.prompts, sample.cloud).logits)
     (only,) = predict_split(run, dataset, [1])
     assert only[0].token == dataset.tokens[1]
+
+
+def test_a_cloud_is_predicted_at_each_turn_and_the_features_averaged():
+    cloud, prompts = make_cloud(), make_prompts([1, 2])
+    turned = turn_about_z(cloud.positions, 30.0)
+    assert torch.allclose(turned.norm(dim=1), cloud.positions.norm(dim=1), atol=1e-4)
+    assert torch.equal(turned[:, 2], cloud.positions[:, 2])
+    x, y = cloud.positions[0, 0], cloud.positions[0, 1]
+    angle = torch.atan2(turned[0, 1], turned[0, 0]) - torch.atan2(y, x)
+    assert float(torch.rad2deg(angle)) % 360 == pytest.approx(30.0, abs=1e-3)
+    plain = predict(make_student(), prompts, cloud).text_logits
+    assert torch.equal(
+        predict(make_student(inputs=InputOptions(turns=(0.0,))), prompts, cloud).text_logits, plain
+    )
+    at_30 = predict(make_student(), prompts, PointCloud(turned, cloud.features)).text_logits
+    assert torch.equal(
+        predict(make_student(inputs=InputOptions(turns=(30.0,))), prompts, cloud).text_logits, at_30
+    )
+    both = predict(make_student(inputs=InputOptions(turns=(0.0, 30.0))), prompts, cloud)
+    assert not torch.allclose(both.text_logits, plain, atol=1e-3)
+    with_embeddings = predict(
+        make_student(inputs=InputOptions(turns=(0.0, 30.0))), prompts, cloud, with_embeddings=True
+    )
+    assert torch.allclose(prompts.class_logits(with_embeddings.embeddings), both.text_logits, atol=1e-4)
+
+
+def test_a_known_ground_levels_a_cloud_for_a_student_that_wants_it_level():
+    cloud, prompts = make_cloud(), make_prompts([1, 1])
+    student = make_student(inputs=InputOptions(level=True))
+    plane = Ground(-2.3, 0.02, 0.0, 1.0)
+    given = prepare_cloud(cloud, student.inputs, ground=plane)
+    expected = predict(make_student(), prompts, given).text_logits
+    assert torch.allclose(predict(student, prompts, cloud, ground=plane).text_logits, expected, atol=1e-5)
+    assert not torch.allclose(predict(student, prompts, cloud).text_logits, expected, atol=1e-3)

@@ -1,9 +1,10 @@
 """The network, its augmentation and its optimiser."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from clip2scene.config.checks import check_range
+from clip2scene.config.checks import check_range, refuse
 
 Network = Literal[
     "spvcnn",
@@ -35,10 +36,14 @@ class StudentConfig:
     """The intensity as it is, its quantile within the cloud, or none."""
     superpoint_mean: bool = False
     """Superpoint mean: whether predictions are of the mean logits within each superpoint."""
+    turns: tuple[float, ...] = (0.0,)
+    """Yaws, in degrees, at which a cloud is predicted, for the mean over them; each costs a prediction."""
 
     def __post_init__(self) -> None:
         check_range("--student.width", self.width, above=0)
         check_range("--student.voxel-size", self.voxel_size, above=0)
+        if not self.turns or not all(map(math.isfinite, self.turns)):
+            refuse("--student.turns", "one or more angles in degrees", self.turns)
 
 
 @dataclass(frozen=True)

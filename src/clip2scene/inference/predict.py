@@ -6,6 +6,7 @@ logit of the mean. With a cosine temperature the unit length is given to each po
 mean, and not again to the mean, so this holds there too. The best name of a class is chosen after the mean.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +73,7 @@ def predict(
         ValueError: If the cloud is empty, or a position is not finite or too far away.
     """
     device = student.eval().head.weight.device
-    batch_of_point = torch.zeros(len(cloud), dtype=torch.long, device=device)
-    given = prepare_cloud(cloud, student.inputs, ground=ground)
-    hidden = student(given.positions.to(device), given.features.to(device), batch_of_point)
+    hidden = _features(student, prepare_cloud(cloud, student.inputs, ground=ground), device)
     superpoints = None
     if student.superpoint_mean:
         superpoints = find_superpoints(cloud.positions, viewpoint=student.viewpoint)
@@ -93,6 +92,30 @@ def predict(
         None if student.classifier is None else vote(student.classifier(hidden)),
         vote(student.embed(hidden)) if with_embeddings else None,
     )
+
+
+def _features(student: Embedder, given: PointCloud, device: torch.device) -> Float[Tensor, "points hidden"]:
+    """Give the backbone's features of each point, their mean over the turns at which the cloud is seen.
+
+    Streets run along x and y, and walls along the borders of voxels; in training, where clouds are turned at
+    random, they hardly ever do.
+    """
+    batch_of_point = torch.zeros(len(given), dtype=torch.long, device=device)
+    positions, features = given.positions.to(device), given.features.to(device)
+    seen = [
+        student(turn_about_z(positions, degrees), features, batch_of_point)
+        for degrees in student.inputs.turns
+    ]
+    return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
+
+
+def turn_about_z(positions: Float[Tensor, "points 3"], degrees: float) -> Float[Tensor, "points 3"]:
+    """Turn points about the vertical axis, to the left."""
+    if not degrees:
+        return positions
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turn = positions.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    return positions @ turn.T
 
 
 def predict_labels(

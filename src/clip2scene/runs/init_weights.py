@@ -104,7 +104,7 @@ def suit_start(start: InitWeights, recipe: Recipe, prompts: Prompts, text_space:
 
 def _check_settings(origin: Path, theirs: StudentConfig, ours: StudentConfig) -> None:
     """Refuse settings of the network or its inputs that weights were not trained with."""
-    free = ("superpoint_mean", "voxel_size")  # weights fit whatever these are
+    free = ("superpoint_mean", "turns", "voxel_size")  # weights fit whatever these are
     for name, value in asdict(theirs).items():
         if name in free or value == getattr(ours, name):
             continue

@@ -30,6 +30,8 @@ class InputOptions:
             with ``level`` over the plane of the ground), or its height above the ground beneath it. It is in
             units of :data:`HEIGHT_UNIT`. Convolutions alone know where things are relative to each other.
         level: Whether the cloud is brought level (:mod:`clip2scene.geometry.level`).
+        turns: Yaws, in degrees, at which it sees a cloud in use; its features are the mean over them. In
+            training, clouds are turned at random.
         intensity: As it is; its quantile within the cloud, -1 to 1, so that units and responses of sensors
             fall away; or zeros. In quantiles, 0 is the median as well as a cloud without intensity.
     """
@@ -37,6 +39,7 @@ class InputOptions:
     height: Height = "none"
     level: bool = False
     intensity: Intensity = "value"
+    turns: tuple[float, ...] = (0.0,)
 
     @property
     def needs_ground(self) -> bool:
