@@ -38,10 +38,16 @@ def toytown() -> Recipe:
             scales=NEAR_AND_FAR, window=64, window_overlap=0.0, superpoint_vote=True, templates="toytown"
         ),
         student=StudentConfig(
-            network="minkunet14a", width=0.5, voxel_size=0.15, height="sensor", superpoint_mean=True
+            network="minkunet14a",
+            width=0.5,
+            voxel_size=0.15,
+            height="sensor",
+            level=True,
+            turns=(22.5, 60.0),
+            superpoint_mean=True,
         ),
         loss=LossConfig(class_balance=0.5),
-        augment=AugmentConfig(scale=0.05),
+        augment=AugmentConfig(scale=0.05, thin_rings=0.2, drop_intensity=0.2, mix="polar"),
         optimiser=OptimiserConfig(
             name="adamw", learning_rate=5e-3, weight_decay=0.01, schedule="one-cycle", average=0.99
         ),
@@ -62,15 +68,7 @@ def toytown_general() -> Recipe:
         toytown(),
         name="toytown-general",
         data=DataConfig(classes="toytown", sweeps=1),
-        student=StudentConfig(
-            network="minkunet14a",
-            width=0.5,
-            voxel_size=0.15,
-            height="ground",
-            level=True,
-            intensity="quantile",
-            superpoint_mean=True,
-        ),
+        student=replace(toytown().student, height="ground", intensity="quantile"),
         augment=AugmentConfig(
             scale=0.1,
             tilt=2.0,
@@ -84,7 +82,7 @@ def toytown_general() -> Recipe:
             drop_intensity=0.3,
             mix="polar",
         ),
-        steps=9000,
+        steps=12_000,
     )
 
 
@@ -92,29 +90,31 @@ def own() -> Recipe:
     """Train on own recordings without labels, with any CLIP or SigLIP as the teacher.
 
     Command: ``clip2scene pretrain own --data-root LOG --teacher-weights CLIP --out RUN``; any other layout
-    with ``--data.layout``. The settings are toytown's where they do not hang on its small image-text model:
-    windows have the size that most CLIPs were trained on. On real recordings this is *not run*.
+    with ``--data.layout``. What the student is given, and how clouds change at random, is as in
+    ``toytown-general``, so ``--start builtin`` fits; windows have the size that most CLIPs were trained on.
+    On real recordings with CLIP this is *not run*.
     """
     return replace(
-        toytown(),
+        toytown_general(),
         name="own",
         data=DataConfig(layout="drive-log"),
         teacher=TeacherConfig(window=224, window_overlap=0.0, superpoint_vote=True),
+        steps=toytown().steps,
     )
 
 
 def pandaset() -> Recipe:
     """Train on one real drive without lidar labels, on the class maps of a 2D segmenter.
 
-    Command: ``clip2scene pretrain pandaset --data-root pandaset-002 --teacher-weights TABLE --out RUN``; 5
-    minutes on one core. Figures and their caveats: docs/results.md.
+    Command: ``clip2scene pretrain pandaset --data-root pandaset-002 --teacher-weights TABLE --out RUN``, with
+    ``--start builtin`` from the student in the package. Figures and their caveats: docs/results.md.
     """
     return replace(
-        toytown(),
+        own(),
         name="pandaset",
         data=DataConfig(layout="pandaset"),
         teacher=TeacherConfig(kind="label-maps", trained_on_2d_labels=True),
-        student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.2, height="sensor"),
+        student=replace(own().student, superpoint_mean=False),
         loss=LossConfig(class_balance=0.3),
         steps=500,
     )
@@ -133,6 +133,7 @@ def rooms() -> Recipe:
         data=DataConfig(layout="scannet", min_depth=0.3, frame_step=1),
         teacher=TeacherConfig(kind="label-maps", trained_on_2d_labels=True),
         student=StudentConfig(network="minkunet14a", width=0.5, voxel_size=0.06, height="sensor"),
+        augment=AugmentConfig(scale=0.05),
         steps=900,
     )
 

@@ -81,7 +81,8 @@ def test_a_sector_of_the_other_takes_the_place_of_the_same_sector():
     check_true(both)
 
 
-def test_items_compared_in_cells_are_not_mixed():
-    item = replace(make_item(), cells=torch.zeros(60, dtype=torch.long))
-    with pytest.raises(ValueError, match="cells"):
-        mix_items(item, make_item(), "overlay", torch.Generator())
+def test_cells_of_two_scenes_stay_apart():
+    one, other = (replace(make_item(first=first), cells=torch.arange(60) // 10) for first in (0, 1000))
+    both = mix_items(one, other, "overlay", torch.Generator())
+    old = both.cloud.features[:, 0] < 1000
+    assert both.cells[old].max() < both.cells[~old].min() and len(both.cells.unique()) == 12

@@ -68,17 +68,11 @@ class Recipe:
         self._check_inputs()
 
     def _check_inputs(self) -> None:
-        """Refuse a street's ground in rooms, and samples mixed where points are compared in cells."""
+        """Refuse a street's ground in rooms."""
         student = self.student
         if self.data.layout in ("scannet", "rgbd") and (student.level or student.height == "ground"):
             setting, value = ("level", True) if student.level else ("height", student.height)
             refuse(f"--student.{setting}", f"off for rooms ({self.data.layout}), whose z is up", value)
-        if self.augment.mix != "none" and self.consistency.weight:
-            refuse(
-                "--augment.mix",
-                "none with --consistency.weight, whose cells hold one scene",
-                self.augment.mix,
-            )
 
     def _check_self_training(self) -> None:
         """Refuse self-training that lacks what it draws on."""

@@ -73,11 +73,9 @@ def mix_items(one: TrainItem, other: TrainItem, how: Mix, generator: torch.Gener
         how: Which.
         generator: Source of the draws.
 
-    Raises:
-        ValueError: If points are compared in cells, which the two would share.
+    Returns:
+        The item; superpoints, regions and cells of the two stay apart.
     """
-    if one.cells is not None or other.cells is not None:
-        raise ValueError("items with cells cannot be mixed: points of two scenes would share them")
     if how == "polar":
         start, width = (torch.rand(2, generator=generator) * 360.0).tolist()
         width = NARROWEST + (WIDEST - NARROWEST) * width / 360.0
@@ -104,6 +102,7 @@ def _lay_over(one: TrainItem, other: TrainItem) -> TrainItem:
         torch.cat([one.targets, other.targets]),
         number_on([one.superpoints, other.superpoints]),
         join_pixels([one.pixels, other.pixels], starts),
+        number_on([one.cells, other.cells]),
     )
     everywhere = torch.arange(len(joined.cloud))
     first, second = everywhere[: starts[1]].split(_sizes(one)), everywhere[starts[1] :].split(_sizes(other))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from clip2scene.config import ConsistencyConfig, LossConfig, Recipe, SelfTrainingConfig
+from clip2scene.config import AugmentConfig, ConsistencyConfig, LossConfig, Recipe, SelfTrainingConfig
 from clip2scene.experiments.ablation import AblationTable, Variant
 
 PAPER = "nuscenes"
@@ -26,7 +26,8 @@ def plain(recipe: Recipe) -> Recipe:
         recipe,
         data=replace(recipe.data, sweeps=1, merge_sweeps=False, words="own"),
         teacher=replace(recipe.teacher, superpoint_vote=False, window=None, window_overlap=0.5),
-        student=replace(recipe.student, superpoint_mean=False),
+        student=replace(recipe.student, superpoint_mean=False, level=False, turns=(0.0,)),
+        augment=AugmentConfig(recipe.augment.rotate, recipe.augment.flip, recipe.augment.scale),
         loss=replace(LossConfig(), class_balance=balance),
         consistency=ConsistencyConfig(),
         self_training=SelfTrainingConfig(),
