@@ -238,3 +238,11 @@ def test_the_ground_of_a_sweep_is_found_once(paths, monkeypatch):
     for step in range(3):
         train_items.read_step(step)
     assert len(found) == 1
+
+
+def test_points_are_not_thinned_until_no_target_is_left(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_lifted(path, make_lifted(pair_points=torch.tensor([7]), pair_logits=torch.ones(1, 2)))
+    options = ItemOptions(augmentation=Augmentation(narrow=1.0, thin_points=1.0))
+    for step in range(30):
+        assert len(TrainSet([path], options=options).read_step(step).targets) == 1

@@ -86,3 +86,13 @@ def test_cells_of_two_scenes_stay_apart():
     both = mix_items(one, other, "overlay", torch.Generator())
     old = both.cloud.features[:, 0] < 1000
     assert both.cells[old].max() < both.cells[~old].min() and len(both.cells.unique()) == 12
+
+
+def test_nothing_is_mixed_where_no_target_would_be_left():
+    ahead, behind = (
+        replace(make_item(), cloud=replace(make_item().cloud, positions=side * torch.rand(60, 3) + side))
+        for side in (1, -1)
+    )
+    for seed in range(40):
+        mixed = mix_items(ahead, behind, "polar", torch.Generator().manual_seed(seed))
+        assert len(mixed.targets) and len(mixed.cloud)

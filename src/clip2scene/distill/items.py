@@ -136,7 +136,8 @@ class TrainSet:
         features = torch.cat([each.features for each in given])
         cloud = PointCloud(torch.cat([each.positions for each in given]), features)
         whole = forget_targets(replace(train_item, cloud=cloud), torch.cat(lost))
-        return keep_points(whole, torch.cat(kept))
+        less = keep_points(whole, torch.cat(kept))
+        return less if len(less.targets) else whole  # there is nothing to learn from points alone
 
     def _levelling(self, number: int, place: int, positions: Float[Tensor, "points 3"]) -> Levelling | None:
         """Find how a sweep is brought level, once: it takes longer than to read it."""

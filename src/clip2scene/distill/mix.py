@@ -74,14 +74,16 @@ def mix_items(one: TrainItem, other: TrainItem, how: Mix, generator: torch.Gener
         generator: Source of the draws.
 
     Returns:
-        The item; superpoints, regions and cells of the two stay apart.
+        The item; superpoints, regions and cells of the two stay apart. It is ``one`` as it was where the mix
+        would have no target, as lidars may have that see some sectors alone.
     """
-    if how == "polar":
-        start, width = (torch.rand(2, generator=generator) * 360.0).tolist()
-        width = NARROWEST + (WIDEST - NARROWEST) * width / 360.0
-        one = keep_points(one, ~_in_sector(one.cloud, start, width))
-        other = keep_points(other, _in_sector(other.cloud, start, width))
-    return _lay_over(one, other)
+    if how == "overlay":
+        return _lay_over(one, other)
+    start, width = (torch.rand(2, generator=generator) * 360.0).tolist()
+    width = NARROWEST + (WIDEST - NARROWEST) * width / 360.0
+    rest = keep_points(one, ~_in_sector(one.cloud, start, width))
+    mixed = _lay_over(rest, keep_points(other, _in_sector(other.cloud, start, width)))
+    return mixed if len(mixed.targets) else one
 
 
 def _in_sector(cloud: PointCloud, start: float, width: float) -> Bool[Tensor, " points"]:
