@@ -11,7 +11,7 @@ from clip2scene.experiments.label_efficiency import (
     methods_of,
     tuning_recipe,
 )
-from clip2scene.recipes import pandaset, toytown
+from clip2scene.recipes import pandaset, toytown, toytown_general
 
 
 def test_every_method_differs_from_the_others_in_its_start_alone():
@@ -24,6 +24,19 @@ def test_every_method_differs_from_the_others_in_its_start_alone():
     assert {(each.student, each.loss, each.steps, each.labels) for each in tuned} == {
         (tuned[0].student, tuned[0].loss, tuned[0].steps, tuned[0].labels)
     }
+
+
+@pytest.mark.parametrize("recipe", [toytown(), toytown_general(), pandaset()])
+def test_every_method_is_pretrained_with_the_inputs_that_it_is_fine_tuned_with(recipe):
+    given = [
+        (each.height, each.level, each.intensity)
+        for way in methods_of(recipe).values()
+        for each in [
+            (way.pretraining or recipe).student,
+            tuning_recipe(recipe, way, "5 %", by="scene").student,
+        ]
+    ]
+    assert len(set(given)) == 1
 
 
 def test_class_maps_have_no_image_tower_to_contrast_with():

@@ -63,7 +63,16 @@ def methods_of(recipe: Recipe) -> dict[str, Method]:
     if tower:
         ways.append(Method("SLidR", contrasting(recipe, "superpixel-infonce", tower)))
     ways += [Method("CLIP2Scene", full(recipe)), Method(OURS, recipe, begins_with_words=True)]
-    return {way.name: way for way in ways}
+    return {way.name: replace(way, pretraining=_with_inputs_of(recipe, way.pretraining)) for way in ways}
+
+
+def _with_inputs_of(recipe: Recipe, pretraining: Recipe | None) -> Recipe | None:
+    """Give a pretraining the inputs that its network is fine-tuned with; weights fit no others."""
+    if pretraining is None:
+        return None
+    student, ours = pretraining.student, recipe.student
+    student = replace(student, height=ours.height, level=ours.level, intensity=ours.intensity)
+    return replace(pretraining, student=student)
 
 
 def labels_of(amount: str, by: Literal["scene", "keyframe"]) -> LabelsConfig:
@@ -132,7 +141,7 @@ def label_efficiency(
     Each seed draws its own scenes, the same for all methods, and a smaller share is part of a larger one.
 
     Args:
-        recipe: Ours; the others have its network, teacher, and schedule.
+        recipe: Ours; the others have its network and inputs, teacher, and schedule.
         data_root: The data set, with labels.
         out: Folder of the table.
         methods: Some of :func:`methods_of`; all by default. Random initial weights are always there.
