@@ -3,10 +3,11 @@
     python benchmarks/travel_settings.py --data-root demo/toytown --lifted demo/label-free/carried --out DIR
         [--steps 450] [--seeds 0] [--clouds 10] [--only NAME ...]
 
-Each line is a student of its own: the recipe ``toytown`` in fewer steps, with the input options of the lines
-above and one random change. Students have the same data, steps and seeds; what differs is named. Scores are
-mIoU in percent on toytown's evaluated split (every cloud of ``--clouds``, evenly chosen), as it is and under
-some shifts of :mod:`shift.grid`. Lines that are there already in ``DIR/lines.json`` are kept.
+Each line is a student of its own: the recipe ``toytown`` in fewer steps, but for its inputs (the height over
+the sensor alone) and its random changes (turns, mirrors, sizes), with what the line names. Students have the
+same data, steps and seeds. Scores are mIoU in percent on toytown's evaluated split (``--clouds`` of it,
+evenly chosen), as it is and under some shifts of :mod:`shift.grid`. Lines that are there already in
+``DIR/lines.json`` are kept.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from shift.report import machine
 from shift.scores import count, miou
 from shifts import Keyframe, apply_shift, labeller, read_keyframes
 
-from clip2scene.config import Recipe
+from clip2scene.config import AugmentConfig, Recipe
 from clip2scene.io import read_json, write_json
 from clip2scene.recipes import toytown
 from clip2scene.runs.run import Run, open_run
@@ -68,7 +69,8 @@ LINES: dict[str, dict[str, dict[str, Any]]] = {
 
 def line_recipe(name: str, steps: int, seed: int) -> Recipe:
     """Make the recipe of a line."""
-    base = replace(toytown(), steps=steps, seed=seed)
+    student = replace(toytown().student, height="sensor", level=False, turns=(0.0,))
+    base = replace(toytown(), student=student, augment=AugmentConfig(scale=0.05), steps=steps, seed=seed)
     changed = {part: replace(getattr(base, part), **values) for part, values in LINES[name].items()}
     return replace(base, **changed)
 

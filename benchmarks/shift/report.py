@@ -3,6 +3,7 @@
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ _ORANGE = CURVE_COLOURS[2]
 def machine(seeds: Sequence[int], clouds: int) -> dict[str, Any]:
     """Say what was measured, with what, and when."""
     return {
-        "command": f"python benchmarks/shifts.py {shown_command(sys.argv[1:])}",
+        "command": f"python benchmarks/{Path(sys.argv[0]).name} {shown_command(sys.argv[1:])}",
         "seeds": list(seeds),
         "clouds": clouds,
         "machine": describe_machine("cpu"),
