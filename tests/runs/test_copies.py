@@ -31,6 +31,14 @@ def test_a_copy_that_is_there_is_taken_and_another_run_refused(tiny_run, tmp_pat
         copy_run(run, tmp_path / "full")
 
 
+def test_what_is_not_trained_is_not_copied(tiny_run, tmp_path):
+    run = copy_run(open_run(tiny_run), tmp_path / "run")
+    (run.folder / "checkpoint.safetensors").unlink()
+    with pytest.raises(ValueError, match="run has no checkpoint"):
+        copy_run(run, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
 def test_nothing_is_written_into_the_package(tiny_run, monkeypatch):
     run = open_run(tiny_run)
     require_own_folder(run)

@@ -29,6 +29,8 @@ def copy_run(run: Run, out: Path) -> Run:
     Raises:
         ValueError: If the folder holds anything else, or the run has no checkpoint.
     """
+    if not (run.folder / "checkpoint.safetensors").exists():
+        raise ValueError(f"{run.folder} has no checkpoint to copy; train it to the end first")
     names = [name for name in (*DESCRIBING, "checkpoint.safetensors", CHOSEN) if (run.folder / name).exists()]
     if (out / "recipe.json").exists():
         there = [out / name for name in names if (out / name).exists()]
@@ -47,7 +49,7 @@ def require_own_folder(run: Run) -> None:
     Raises:
         ValueError: If it is that one.
     """
-    if run.folder == ASSET:
+    if run.folder.resolve() == ASSET.resolve():
         raise ValueError(
             f"{BUILTIN} is a part of the package, and nothing is written there; name a folder for a copy of "
             "it and for what is found, with --out"
