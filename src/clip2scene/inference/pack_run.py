@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clip2scene import build
 from clip2scene.config import to_dict
+from clip2scene.distill.lift import gather_sweeps
 from clip2scene.inference.predict import open_split, predict_labels
 from clip2scene.io import new_folder, read_text, write_json
 from clip2scene.runs.checkpoint import Checkpoint, load_weights, save_checkpoint, versions
@@ -101,9 +103,9 @@ def _agreement(run: Run, halved: Mapping[str, Tensor], data_root: Path, split: s
     """Measure which share of the points of some clouds keeps its label with other weights."""
     dataset, first, second = open_split(run, data_root, split), run.student(), run.new_student()
     load_weights(second, halved, run.folder)
-    count, same = len(dataset.tokens), []
+    pairing, count, same = build.pairing_options(run.recipe.data), len(dataset.tokens), []
     for number in np.unique(np.linspace(0, count - 1, min(_CLOUDS, count)).round().astype(int)).tolist():
-        cloud = dataset[number].cloud
+        cloud, *_ = gather_sweeps(dataset[number], dataset.viewpoint, pairing)
         labels, others = (predict_labels(each, run.prompts, cloud)[0] for each in (first, second))
         same.append(labels == others)
     return float(torch.cat(same).double().mean())
