@@ -70,9 +70,13 @@ class Recipe:
     def _check_inputs(self) -> None:
         """Refuse a street's ground in rooms."""
         student = self.student
-        if self.data.layout in ("scannet", "rgbd") and (student.level or student.height == "ground"):
-            setting, value = ("level", True) if student.level else ("height", student.height)
-            refuse(f"--student.{setting}", f"off for rooms ({self.data.layout}), whose z is up", value)
+        if self.data.layout not in ("scannet", "rgbd"):
+            return
+        rooms = f"for rooms ({self.data.layout}), as in the recipe rooms: their z is up"
+        if student.level:
+            refuse("--student.level", f"off {rooms}", student.level)
+        if student.height == "ground":
+            refuse("--student.height", f"none or sensor {rooms}", student.height)
 
     def _check_self_training(self) -> None:
         """Refuse self-training that lacks what it draws on."""
