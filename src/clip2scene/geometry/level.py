@@ -1,6 +1,6 @@
 """A cloud brought level: z against gravity, and the height of each point above the ground beneath it.
 
-What a student learns must not hang on how a sensor is mounted. :func:`level_cloud` turns a cloud so that the
+What a student learns must not hang on how a sensor is mounted. A :class:`Levelling` turns a cloud so that the
 plane of the ground around the sensor (:mod:`clip2scene.geometry.ground`) is horizontal and lies at z = 0. On
 a hill the ground leaves that plane, so heights are measured from a surface: lowest points of map cells are
 fitted by values at knots, bilinear in between, whose bend is penalised (a thin plate). Cells whose lowest

@@ -12,7 +12,7 @@ _LEAST_M, _MOST_M = 0.05, 200.0
 def ground_of_mount(height: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> Ground:
     """Say where a level ground lies in the frame of a sensor.
 
-    The sensor is turned about its own axes, first roll, then pitch (x forward, y left, z up, right-handed).
+    The sensor is turned about its own axes (x forward, y left, z up), first by the pitch, then by the roll.
 
     Args:
         height: Of the sensor above the ground, in metres.
