@@ -19,7 +19,8 @@ def plain(recipe: Recipe) -> Recipe:
     """Take away what we added to the paper, and what the paper added to semantic consistency.
 
     What is left is the paper's "Baseline": one sweep, text-anchored semantic consistency alone. Network,
-    schedule and teacher's scales stay the recipe's own.
+    schedule, teacher's scales, and whether the network is given heights or quantiles of the intensity, stay
+    the recipe's own.
     """
     balance = recipe.loss.class_balance if recipe.loss.form == "point-cross-entropy" else 0.0
     return replace(
