@@ -74,3 +74,8 @@ def test_without_ground_the_lowest_points_take_its_place():
 def test_one_point_is_level_too():
     level, heights = find_levelling(torch.tensor([[3.0, 2.0, 1.0]]))(torch.tensor([[3.0, 2.0, 1.0]]))
     assert level.tolist() == [[3.0, 2.0, 0.0]] and heights.tolist() == [0.0]
+
+
+def test_points_that_are_nowhere_are_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        find_levelling(torch.tensor([[0.0, float("nan"), 1.0]]))

@@ -5,7 +5,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from clip2scene.config.checks import check_range, refuse
-from clip2scene.config.data import DataConfig
+from clip2scene.config.data import ROOMS, DataConfig
 from clip2scene.config.labels import LabelsConfig, TuningConfig
 from clip2scene.config.losses import ConsistencyConfig, LossConfig, SelfTrainingConfig
 from clip2scene.config.student import AugmentConfig, OptimiserConfig, StudentConfig
@@ -70,7 +70,7 @@ class Recipe:
     def _check_inputs(self) -> None:
         """Refuse a street's ground in rooms."""
         student = self.student
-        if self.data.layout not in ("scannet", "rgbd"):
+        if self.data.layout not in ROOMS:
             return
         rooms = f"for rooms ({self.data.layout}), as in the recipe rooms: their z is up"
         if student.level:

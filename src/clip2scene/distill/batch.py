@@ -63,6 +63,11 @@ class TrainItem:
     cells: Int[Tensor, " points"] | None = None
     item_sizes: tuple[int, ...] = ()
 
+    @property
+    def teaches(self) -> bool:
+        """Whether any target is a class."""
+        return bool((self.targets != IGNORE_LABEL).any())
+
 
 @dataclass(frozen=True)
 class Batch:

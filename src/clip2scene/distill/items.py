@@ -137,7 +137,7 @@ class TrainSet:
         cloud = PointCloud(torch.cat([each.positions for each in given]), features)
         whole = forget_targets(replace(train_item, cloud=cloud), torch.cat(lost))
         less = keep_points(whole, torch.cat(kept))
-        return less if len(less.targets) else whole  # there is nothing to learn from points alone
+        return less if less.teaches else whole  # there is nothing to learn from points alone
 
     def _levelling(self, number: int, place: int, positions: Float[Tensor, "points 3"]) -> Levelling | None:
         """Find how a sweep is brought level, once: it takes longer than to read it."""

@@ -83,7 +83,7 @@ def mix_items(one: TrainItem, other: TrainItem, how: Mix, generator: torch.Gener
     width = NARROWEST + (WIDEST - NARROWEST) * width / 360.0
     rest = keep_points(one, ~_in_sector(one.cloud, start, width))
     mixed = _lay_over(rest, keep_points(other, _in_sector(other.cloud, start, width)))
-    return mixed if len(mixed.targets) else one
+    return mixed if mixed.teaches else one
 
 
 def _in_sector(cloud: PointCloud, start: float, width: float) -> Bool[Tensor, " points"]:

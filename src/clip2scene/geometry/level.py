@@ -74,7 +74,14 @@ def find_levelling(positions: Float[Tensor, "points 3"], *, ground: Ground | Non
     Returns:
         The levelling. Where there is no ground, nothing is turned, and the lowest hundredth of the points
         around the sensor is taken for the ground, with a share of 0.
+
+    Raises:
+        ValueError: If a position is not finite.
     """
+    if not positions.isfinite().all():
+        raise ValueError(
+            "positions are not finite, so there is no ground to find; drop NaN and infinite points"
+        )
     plane = ground or estimate_ground(positions) or _lowest(positions)
     if not plane.share:
         return Levelling(plane, np.zeros((_KNOTS, _KNOTS)))
