@@ -85,12 +85,17 @@ def tiny_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_recipe():
-    """The recipe of the demo, shrunk until it takes a second; it learns next to nothing."""
+    """The recipe of the demo, shrunk until it takes a second; it learns next to nothing.
+
+    It takes clouds as they are, so that tests see what its mount does to it.
+    """
+    from clip2scene.config import AugmentConfig
     from clip2scene.recipes import toytown
 
     recipe = toytown()
-    student = replace(recipe.student, width=0.25, voxel_size=0.5)
-    return replace(recipe, data=replace(recipe.data, sweeps=1), student=student, steps=6)
+    student = replace(recipe.student, width=0.25, voxel_size=0.5, level=False, turns=(0.0,))
+    data, augment = replace(recipe.data, sweeps=1), AugmentConfig(scale=0.05)
+    return replace(recipe, data=data, student=student, augment=augment, steps=6)
 
 
 @pytest.fixture(scope="session")

@@ -239,3 +239,12 @@ def test_an_experiment_moves_its_image_models_together(tiny_recipe, tiny_toytown
     assert {moved.device, moved.teacher.device, moved.backbone.device, moved.space.device} == {
         torch.device("meta")
     }
+
+
+@pytest.mark.parametrize(
+    ("layout", "level", "height"), [("scannet", False, "sensor"), ("nuscenes", True, "ground")]
+)
+def test_rooms_are_taken_as_they_are_and_streets_brought_level(layout, level, height):
+    student = StudentConfig(level=True, height="ground", turns=(30.0,))
+    inputs = build.input_options(Recipe(name="any", data=DataConfig(layout=layout), student=student))
+    assert (inputs.level, inputs.height, inputs.turns) == (level, height, (30.0,))

@@ -392,9 +392,3 @@ def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toyto
     shutil.copytree(tiny_toytown, moved_data)
     with pytest.raises(ValueError, match="trained on the labels of 2 of these 2"):
         evaluate(second.folder, data_root=moved_data, split="train")
-
-
-def test_rooms_are_not_levelled_whatever_the_recipe(tmp_path):
-    plan = prepare("toytown-general", None, Changes(layout="scannet"))
-    assert plan.recipe.student.level is False and plan.recipe.student.height == "sensor"
-    assert prepare("toytown-general", None, Changes(layout="nuscenes")).recipe.student.level

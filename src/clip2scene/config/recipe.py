@@ -5,7 +5,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from clip2scene.config.checks import check_range, refuse
-from clip2scene.config.data import ROOMS, DataConfig
+from clip2scene.config.data import DataConfig
 from clip2scene.config.labels import LabelsConfig, TuningConfig
 from clip2scene.config.losses import ConsistencyConfig, LossConfig, SelfTrainingConfig
 from clip2scene.config.student import AugmentConfig, OptimiserConfig, StudentConfig
@@ -65,18 +65,6 @@ class Recipe:
             )
         if self.teacher.kind == "label-maps":
             self._check_label_maps()
-        self._check_inputs()
-
-    def _check_inputs(self) -> None:
-        """Refuse a street's ground in rooms."""
-        student = self.student
-        if self.data.layout not in ROOMS:
-            return
-        rooms = f"for rooms ({self.data.layout}), as in the recipe rooms: their z is up"
-        if student.level:
-            refuse("--student.level", f"off {rooms}", student.level)
-        if student.height == "ground":
-            refuse("--student.height", f"none or sensor {rooms}", student.height)
 
     def _check_self_training(self) -> None:
         """Refuse self-training that lacks what it draws on."""

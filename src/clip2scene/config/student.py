@@ -31,7 +31,7 @@ class StudentConfig:
     """A point's height as an input beside the intensity (paper: none): its z, over the sensor, or its height
     over the ground beneath it, which is estimated; in metres."""
     level: bool = False
-    """Whether clouds are brought level by the ground around the sensor."""
+    """Whether clouds are brought level by the ground around the sensor; rooms never are."""
     intensity: Literal["value", "quantile", "none"] = "value"
     """The intensity as it is, its quantile within the cloud, or none."""
     superpoint_mean: bool = False

@@ -86,13 +86,12 @@ def read_statistics(folder: Path) -> CloudSpread | None:
 
 def tolerance_of(recipe: Recipe) -> Tolerance:
     """Say what a recipe's student is indifferent to: by its inputs, and by how its clouds were augmented."""
-    student, augment = recipe.student, recipe.augment
-    above_ground = student.level or student.height == "ground"
+    inputs, augment = build.input_options(recipe), recipe.augment
     return Tolerance(
-        height_m=math.inf if above_ground else augment.height,
-        tilt_deg=math.inf if student.level else augment.tilt,
-        intensity_factor=math.exp(augment.intensity) if student.intensity == "value" else math.inf,
-        no_intensity=student.intensity == "none" or augment.drop_intensity > 0,
+        height_m=math.inf if inputs.needs_ground else augment.height,
+        tilt_deg=math.inf if inputs.level else augment.tilt,
+        intensity_factor=math.exp(augment.intensity) if inputs.intensity == "value" else math.inf,
+        no_intensity=inputs.intensity == "none" or augment.drop_intensity > 0,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from clip2scene import build
-from clip2scene.config import ROOMS, LabelsConfig, Layout, Network, Recipe, TuningConfig
+from clip2scene.config import LabelsConfig, Layout, Network, Recipe, TuningConfig
 from clip2scene.inference.rank_scenes import read_ranking
 from clip2scene.recipes import SLOWED, USUAL_TUNING, fine_tuned, named
 from clip2scene.runs.init_weights import InitWeights, init_weights_of
@@ -138,14 +138,9 @@ def _changed(recipe: Recipe, changes: Changes, *, knows_words: bool) -> Recipe:
         tuning = replace(tuning, start="words" if knows_words else "random")
     if changes.learning_rate is not None:
         optimiser = replace(optimiser, learning_rate=changes.learning_rate)
-    student = recipe.student
-    if data.layout in ROOMS:  # their z is up, and no ground is looked for
-        height = "sensor" if student.height == "ground" else student.height
-        student = replace(student, level=False, height=height)
     return replace(
         recipe,
         data=data,
-        student=student,
         labels=labels,
         tuning=tuning,
         optimiser=optimiser,
