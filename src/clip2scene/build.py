@@ -12,7 +12,7 @@ from torch import Tensor
 from clip2scene.classes.class_set import ClassSet, keep_known
 from clip2scene.classes.mapping import map_classes
 from clip2scene.classes.tables import CLASS_SETS
-from clip2scene.config import ROOMS, DataConfig, LossConfig, Recipe, TeacherConfig
+from clip2scene.config import DataConfig, LossConfig, Recipe, TeacherConfig
 from clip2scene.datasets import LOADERS, Dataset
 from clip2scene.datasets.dataset import OpenOptions
 from clip2scene.datasets.label_subset import Subset, choose
@@ -180,7 +180,7 @@ def item_options(recipe: Recipe) -> ItemOptions:
 def input_options(recipe: Recipe) -> InputOptions:
     """Say what a student is given of a cloud; rooms, whose z is up, are taken as they are."""
     student = recipe.student
-    if recipe.data.layout in ROOMS:
+    if LOADERS[recipe.data.layout].indoors:
         height = "sensor" if student.height == "ground" else student.height
         return InputOptions(height, False, student.intensity, student.turns)
     return InputOptions(student.height, student.level, student.intensity, student.turns)

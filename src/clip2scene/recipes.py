@@ -61,9 +61,9 @@ def toytown_general() -> Recipe:
 
     Commands: ``clip2scene make-toytown --out TOWN --scenes 240 --val-scenes 24 --keyframes 2 --sweeps 1
     --varied --seed 2``, then ``clip2scene pretrain toytown-general --data-root TOWN --out RUN`` and
-    ``clip2scene pack-run RUN --out OUT``. The clouds are brought level, heights are over the ground beneath
-    each point, intensities are quantiles or none, and rings, points, ranges and sectors are dropped at
-    random.
+    ``clip2scene pack-run RUN --out OUT --data-root TOWN``. The clouds are brought level, heights are over the
+    ground beneath each point, intensities are quantiles or none, and rings, points, ranges and sectors are
+    dropped at random.
     """
     return replace(
         toytown(),

@@ -52,7 +52,6 @@ def test_a_package_without_it_says_so_in_a_sentence(tmp_path, monkeypatch):
         open_run(BUILTIN)
 
 
-@pytest.mark.skipif(not ASSET.exists(), reason="this source tree has no student yet")
 def test_the_shipped_student_is_small_and_knows_the_small_models_words():
     assert sum(path.stat().st_size for path in ASSET.iterdir()) <= 20 * 2**20
     run = open_run(ASSET)

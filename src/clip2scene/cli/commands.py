@@ -117,8 +117,8 @@ def finetune(
     """Train a student on few labels, or many, best from a label-free run.
 
     Args:
-        start: Folder of the run to begin with, or file of a published checkpoint
-            (docs/published_weights.md). Without it, the student begins from chance.
+        start: Folder of the run to begin with; builtin, the student in the package; or file of a published
+            checkpoint (docs/published_weights.md). Without it, the student begins from chance.
         recipe: Network, augmentation and schedule, where no run is named as the start: toytown's by default.
     """
     from clip2scene.training.finetune import Changes, prepare

@@ -4,7 +4,7 @@ Paths are never here: they are arguments. What lies on the floors below takes pl
 small frozen dataclasses of its own; :mod:`clip2scene.build` turns one into the other.
 """
 
-from clip2scene.config.data import ROOMS, DataConfig, Layout
+from clip2scene.config.data import DataConfig, Layout
 from clip2scene.config.labels import LabelsConfig, TuningConfig
 from clip2scene.config.losses import ConsistencyConfig, LossConfig, SelfTrainingConfig
 from clip2scene.config.recipe import Recipe, from_dict, to_dict
@@ -12,7 +12,6 @@ from clip2scene.config.student import AugmentConfig, Network, OptimiserConfig, S
 from clip2scene.config.teacher import TeacherConfig
 
 __all__ = [
-    "ROOMS",
     "AugmentConfig",
     "ConsistencyConfig",
     "DataConfig",

@@ -9,9 +9,6 @@ Layout = Literal[
     "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
 ]
 
-ROOMS: tuple[Layout, ...] = ("scannet", "rgbd")
-"""Layouts of rooms, whose z is up."""
-
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -47,7 +44,7 @@ class DataConfig:
         check_range("--data.frame-step", self.frame_step, least=1)
         check_range("--data.views", self.views, least=1, most=255)
         check_range("--data.most-skipped", self.most_skipped, least=0, most=1)
-        in_rooms = self.layout in ROOMS
+        in_rooms = self.layout in ("scannet", "rgbd")
         if in_rooms and self.classes == "toytown":
             refuse("--data.classes", f"own or scannet-200 for the layout {self.layout}", self.classes)
         if self.classes == "scannet-200" and not in_rooms:

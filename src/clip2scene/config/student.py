@@ -29,7 +29,7 @@ class StudentConfig:
     """Edge of a voxel, in metres."""
     height: Literal["none", "sensor", "ground"] = "none"
     """A point's height as an input beside the intensity (paper: none): its z, over the sensor, or its height
-    over the ground beneath it, which is estimated; in metres."""
+    over the ground beneath it, which is estimated (in rooms its z); in metres."""
     level: bool = False
     """Whether clouds are brought level by the ground around the sensor; rooms never are."""
     intensity: Literal["value", "quantile", "none"] = "value"
