@@ -153,6 +153,11 @@ def additions_table(recipe: Recipe) -> AblationTable:
         _variant("without windows", _change(recipe, teacher={"window": None})),
         _variant("without settling", _change(recipe, student={"superpoint_mean": False})),
         _variant("without height", _change(recipe, student={"height": "none"})),
+        _variant("without levelling", _change(recipe, student={"level": False})),
+        _variant("as it stands alone", _change(recipe, student={"turns": (0.0,)}), None, "no other yaws"),
+        _variant("without other scenes", _change(recipe, augment={"mix": "none"}), None, "no mixing"),
+        _variant("all rings", _change(recipe, augment={"thin_rings": 0.0})),
+        _variant("always intensity", _change(recipe, augment={"drop_intensity": 0.0})),
         _variant("without balance", _change(recipe, loss={"class_balance": 0.0})),
         _variant("one scale", _change(recipe, teacher={"scales": (1.0,)})),
     )
