@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet, keep_known
-from clip2scene.classes.mapping import map_classes
+from clip2scene.classes.mapping import known_words, map_classes
 from clip2scene.classes.tables import CLASS_SETS
 from clip2scene.config import DataConfig, LossConfig, Recipe, TeacherConfig
 from clip2scene.datasets import LOADERS, Dataset
@@ -28,9 +28,10 @@ from clip2scene.student import NETWORKS
 from clip2scene.student.inputs import InputOptions
 from clip2scene.student.model import Embedder, ProjectionHeads
 from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_backbone
+from clip2scene.teacher.class_table import ClassTable, read_class_table
 from clip2scene.teacher.clip.folder import model_files
 from clip2scene.teacher.clip.load import Clip, load_clip
-from clip2scene.teacher.label_maps import LabelMapTeacher
+from clip2scene.teacher.label_maps import LabelMapTeacher, find_map
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.prompts import (
     TABLE_TEMPLATES,
@@ -40,6 +41,7 @@ from clip2scene.teacher.prompts import (
     embed_prompts,
     refuse_alike,
 )
+from clip2scene.teacher.score_maps import read_score_map
 from clip2scene.teacher.text_table import (
     TextTable,
     add_random_embeddings,
@@ -345,9 +347,43 @@ def build_teacher(
 ) -> MaskClip | LabelMapTeacher:
     """Make the teacher: the image model that gives logits for pixels, or reads their classes from disk."""
     if teacher.kind == "label-maps":
-        return LabelMapTeacher(dataset.label_map_path, prompts.embeddings)
+        table = build_class_table(teacher, space, prompts, dataset.class_set)
+        first = find_map(dataset.label_map_path(dataset.tokens[0], 0))
+        if first.suffix != ".png":  # what all files will be refused for is said before the first is lifted
+            _warn_of_lost(table, read_score_map(first).names)
+        return LabelMapTeacher(dataset.label_map_path, prompts.embeddings, table, teacher.least_score)
     assert isinstance(space, Clip)
     return build_mask_clip(teacher, space)
+
+
+def build_class_table(
+    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, class_set: ClassSet
+) -> ClassTable:
+    """Say what another network's classes are among the prompt classes.
+
+    Args:
+        teacher: Names the user's own table, if there is one.
+        space: The text encoder; a table of text embeddings places names that are no known words.
+        prompts: The classes.
+        class_set: The same classes, with all of their names.
+
+    Raises:
+        ValueError: If the user's table is damaged, or names what is no class.
+    """
+
+    def nearest(name: str) -> int | None:
+        if space.unknown_words(name):
+            return None
+        return int(prompts.class_logits(space.encode_text([name])).argmax())
+
+    rows = {} if teacher.class_table is None else read_class_table(Path(teacher.class_table))
+    return ClassTable(prompts.classes, known_words(class_set), rows, nearest)
+
+
+def _warn_of_lost(table: ClassTable, names: Sequence[str]) -> None:
+    lost = table.without_source(names)
+    if lost:
+        _log.warning("none of the network's classes stands for %s: no point is labelled so", ", ".join(lost))
 
 
 def build_mask_clip(teacher: TeacherConfig, clip: Clip) -> MaskClip:

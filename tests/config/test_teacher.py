@@ -11,8 +11,16 @@ from clip2scene.config import TeacherConfig
         {"scales": ()},
         {"key_smoothing": 1.5},
         {"window": 0},
+        {"least_score": 1.5, "kind": "label-maps"},
     ],
 )
 def test_a_bad_value_is_refused_when_it_is_given(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
         TeacherConfig(**wrong)
+
+
+@pytest.mark.parametrize("setting", [{"class_table": "table.json"}, {"least_score": 0.5}])
+def test_what_is_for_scores_alone_is_refused_elsewhere(setting):
+    assert TeacherConfig(kind="label-maps", **setting)
+    with pytest.raises(ValueError, match=r"--teacher.kind must be label-maps where .*, got 'maskclip'"):
+        TeacherConfig(**setting)

@@ -79,6 +79,7 @@ def test_the_classes_of_the_prompts_evaluate_a_log_that_has_none_of_its_own(tmp_
 
 def test_class_maps_and_labels_count_only_where_they_are_read(tmp_path):
     files = {"poses.csv": "always", "labels/a.npy": "labels", "semantic_maps/front/a.png": "class_maps"}
+    files |= {"semantic_maps/front/b.npz": "class_maps", "semantic_maps/front/c.safetensors": "class_maps"}
     files["lidar/a.bin"] = "always"
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

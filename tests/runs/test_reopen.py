@@ -4,11 +4,13 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tests.lifting import lift
 
 from clip2scene import build
+from clip2scene.config import TeacherConfig
 from clip2scene.distill import lift as lifting
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.recipes import supervised
@@ -65,3 +67,33 @@ def test_runs_that_are_judged_in_other_classes_share_no_labels(tiny_recipe, town
         truth = build.open_dataset(data, town, split="val", labels=True)
         for labels, sample in zip(labels_of(paths), truth, strict=True):
             assert torch.equal(labels, sample.labels)
+
+
+def test_pseudo_labels_follow_score_maps_and_the_table_of_their_classes(tiny_recipe, town, tmp_path, caplog):
+    teacher = TeacherConfig(kind="label-maps", class_table=str(tmp_path / "table.json"))
+    recipe = replace(tiny_recipe, teacher=teacher, data=replace(tiny_recipe.data, words="own"))
+    dataset = build.open_dataset(recipe.data, town, split="train")
+    scores = np.zeros((2, 3, 4), np.float16)
+    scores[0, :, :2], scores[1, :, 2:] = 1, 0.5  # left halves of images are of one class, right ones of none
+    for token in dataset.tokens:
+        for view in range(len(dataset[0].cameras)):
+            path = dataset.label_map_path(token, view).with_suffix(".npz")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, scores=scores, size=(96, 160), names=np.array(["automobile thing", "void"]))
+    found, inputs = [], set()
+    for word in ("car", "bicycle"):
+        (tmp_path / "table.json").write_text(json.dumps({"automobile thing": word, "void": None}))
+        run, experiment = create_or_resume(recipe, data_root=town, out=tmp_path / "run")
+        inputs.add(run.sources.inputs)
+        paths = reopening.lift_run(run, experiment)
+        lifted = load_lifted(paths[0])
+        assert set(lifted.teacher_labels().tolist()) == {-1, dataset.class_set.classes.index(word)}
+        points = len(dataset[0].cloud)
+        assert 0 < int(lifted.visible().sum()) < points
+        found += paths
+    assert len(set(found)) == 2 * len(dataset.tokens) and len(inputs) == 2
+    assert "stands for barrier, bicycle, bus, pedestrian" in caplog.text
+    (tmp_path / "table.json").write_text(json.dumps({"automobile thing": "car"}))
+    with pytest.raises(ValueError, match="not known what 'void' of the network's classes are among barrier"):
+        create_or_resume(recipe, data_root=town, out=tmp_path / "other")
+    assert not (tmp_path / "other" / "recipe.json").exists()

@@ -6,8 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import save_file
 
-from clip2scene.teacher.label_maps import LabelMaps, LabelMapTeacher, read_label_map
+from clip2scene.teacher.class_table import ClassTable
+from clip2scene.teacher.label_maps import LabelMaps, LabelMapTeacher, find_map, read_label_map
+from clip2scene.teacher.score_maps import ScoreMaps
 from clip2scene.teacher.text_table import read_text_table
 from clip2scene.types import Camera, Pairs, PointCloud, Sample
 
@@ -26,6 +29,23 @@ def two_views():
         torch.randint(-1, 4, (5, 5), generator=generator),
     )
     return LabelMaps(labels, ROWS, ((13, 16), (5, 5)))
+
+
+CAMERAS = tuple(Camera(name, torch.eye(3), torch.eye(4), 6, 4) for name in ("left", "right"))
+SAMPLE = Sample("t7", PointCloud(torch.zeros(1, 3), torch.zeros(1, 1)), CAMERAS, lambda view: None)
+CLASSES = ("road", "car", "tree", "sky")
+
+
+def teacher_of(folder):
+    table = ClassTable(CLASSES, {name: number for number, name in enumerate(CLASSES)}, {"nothing": None})
+    return LabelMapTeacher(
+        lambda token, view: folder / ("left", "right")[view] / f"{token}.png", ROWS, table, least_score=0.1
+    )
+
+
+def save_scores(path, scores, names, size=(4, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"scores": scores, "size": torch.tensor(size)}, path, metadata={"names": "\n".join(names)})
 
 
 def save(path, values, mode=None):
@@ -75,12 +95,48 @@ def test_a_teacher_reads_the_map_of_every_camera(tmp_path):
     values = [np.arange(6, dtype=np.uint8).reshape(2, 3) % 4, np.full((2, 3), 255, np.uint8)]
     for name, each in zip(("left", "right"), values, strict=True):
         save(tmp_path / name / "t7.png", each)
-    cameras = tuple(Camera(name, torch.eye(3), torch.eye(4), 6, 4) for name in ("left", "right"))
-    sample = Sample("t7", PointCloud(torch.zeros(1, 3), torch.zeros(1, 1)), cameras, lambda view: None)
-    teacher = LabelMapTeacher(lambda token, view: tmp_path / ("left", "right")[view] / f"{token}.png", ROWS)
-    maps = teacher(sample)
+    maps = teacher_of(tmp_path)(SAMPLE)
     assert maps.sizes == ((4, 6), (4, 6))
     assert maps.labels_at(pairs_at([[5, 0], [0, 3], [0, 0]], [0, 0, 1])).tolist() == [2, 3, -1]
+
+
+def test_scores_may_lie_in_the_place_of_class_maps(tmp_path):
+    names = ("sky", "nothing", "car")
+    scores = torch.tensor([[0.9, 0.0], [0.0, 0.3], [0.1, 0.2]]).view(3, 1, 2)
+    save_scores(tmp_path / "left" / "t7.safetensors", scores, names)
+    np.savez(tmp_path / "right.npz", scores=scores.numpy()[:, :, ::-1], size=(4, 6), names=np.array(names))
+    (tmp_path / "right").mkdir()
+    (tmp_path / "right.npz").rename(tmp_path / "right" / "t7.npz")
+    maps = teacher_of(tmp_path)(SAMPLE)
+    assert isinstance(maps, ScoreMaps) and maps.sizes == ((4, 6), (4, 6)) and maps.least_score == 0.1
+    assert maps.scores[0][:, 0].T.tolist() == [
+        pytest.approx([0, 0.1, 0, 0.9, 0]),
+        pytest.approx([0, 0.2, 0, 0, 0.3]),
+    ]
+    logits = maps.logits_at(pairs_at([[0, 1], [5, 1], [0, 1], [5, 1]], [0, 0, 1, 1]), ROWS)
+    assert logits.argmax(1)[[0, 3]].tolist() == [3, 3] and not logits[[1, 2]].any()
+
+
+def test_maps_of_two_kinds_or_in_two_files_are_refused(tmp_path):
+    save(tmp_path / "left" / "t7.png", np.zeros((2, 3), np.uint8))
+    save_scores(tmp_path / "right" / "t7.safetensors", torch.ones(1, 2, 3), ("car",))
+    with pytest.raises(ValueError, match="class maps of some images of sample t7 and scores of others"):
+        teacher_of(tmp_path)(SAMPLE)
+    save_scores(tmp_path / "left" / "t7.safetensors", torch.ones(1, 2, 3), ("car",))
+    with pytest.raises(ValueError, match="there are t7.png and t7.safetensors in .*move the others away"):
+        teacher_of(tmp_path)(SAMPLE)
+    assert find_map(tmp_path / "none.png") == tmp_path / "none.png"
+
+
+def test_scores_of_unknown_classes_or_of_another_image_are_refused(tmp_path):
+    for side in ("left", "right"):
+        save_scores(tmp_path / side / "t7.safetensors", torch.ones(1, 2, 3), ("zebra",))
+    with pytest.raises(ValueError, match="not known what 'zebra' .* are among road, car, tree, sky"):
+        teacher_of(tmp_path)(SAMPLE)
+    for side in ("left", "right"):
+        save_scores(tmp_path / side / "t7.safetensors", torch.ones(1, 2, 3), ("car",), size=(6, 4))
+    with pytest.raises(ValueError, match="image of 4x6, and the camera's images are 6x4"):
+        teacher_of(tmp_path)(SAMPLE)
 
 
 def test_a_palette_picture_holds_classes_not_colours(tmp_path):

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
+from clip2scene.classes.tables import ALL
 from clip2scene.types import IGNORE_LABEL
 
 _COLUMN = {"nuscenes": 0, "toytown": 0, "cityscapes": 1, "pandaset": 1}
@@ -105,6 +106,36 @@ def map_classes(prompted: ClassSet, evaluated: ClassSet) -> Int[Tensor, " prompt
         if stands_for in evaluated.classes:
             mapped[number] = evaluated.classes.index(stands_for)
     return mapped
+
+
+def known_words(evaluated: ClassSet) -> dict[str, int]:
+    """Say which class each word is that is known: the classes' own names and prompts, and other sets' words.
+
+    Args:
+        evaluated: The classes.
+
+    Returns:
+        Train id of each word, in small letters; ``IGNORE_LABEL`` for words of other sets that are none of
+        these classes, such as ``sky`` where no point is.
+
+    Example:
+        >>> from clip2scene.classes.tables import TOYTOWN
+        >>> words = known_words(TOYTOWN)
+        >>> [TOYTOWN.classes[words[word]] for word in ("van", "traffic light", "street")], words["sky"]
+        (['car', 'manmade', 'driveable surface'], -1)
+    """
+    found: dict[str, int] = {}
+    column = _COLUMN.get(evaluated.name)
+    others = zip(ALL.classes, ALL.prompts, strict=True) if column is not None else ()
+    for word, names in others:
+        stands_for = _STANDS_FOR[word][column or 0]
+        train_id = (
+            IGNORE_LABEL if stands_for not in evaluated.classes else evaluated.classes.index(stands_for)
+        )
+        found |= {name.casefold(): train_id for name in (word, *names)}
+    for train_id, names in enumerate(evaluated.prompts):
+        found |= {name.strip().casefold(): train_id for name in names}
+    return found | {name.casefold(): train_id for train_id, name in enumerate(evaluated.classes)}
 
 
 @dataclass(frozen=True)

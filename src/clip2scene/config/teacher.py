@@ -33,6 +33,11 @@ class TeacherConfig:
     templates: Literal["all", "toytown"] = "all"
     """Sentences around each class name: all 85, or the few made of toytown's words."""
 
+    class_table: str | None = None
+    """For scores in another network's classes: a JSON file that says what each is among ours, or null."""
+    least_score: float = 0.0
+    """For scores of classes: where none has this (0..1), there is no pseudo-label; 0 is off."""
+
     def __post_init__(self) -> None:
         if not self.scales or min(self.scales) <= 0:
             refuse("--teacher.scales", "one or more positive factors", self.scales)
@@ -42,3 +47,6 @@ class TeacherConfig:
         check_range("--teacher.window-overlap", self.window_overlap, least=0, most=0.9)
         check_range("--teacher.key-smoothing", self.key_smoothing, least=0, most=1)
         check_range("--teacher.prompt-denoising", self.prompt_denoising, least=0, most=1)
+        check_range("--teacher.least-score", self.least_score, least=0, most=1)
+        if self.kind != "label-maps" and (self.class_table is not None or self.least_score):
+            refuse("--teacher.kind", "label-maps where a class table or a least score is set", self.kind)

@@ -17,6 +17,10 @@ CloudReader = Callable[[Path], Callable[..., CloudFile]]
 is usual for clouds of that run."""
 
 
+MAPS = ("png", "safetensors", "npz")
+"""Endings of what a 2D network may have written of an image: its classes, or their scores."""
+
+
 @dataclass(frozen=True)
 class OpenOptions:
     """How a split is opened.
@@ -93,7 +97,10 @@ class Dataset(Samples, Protocol):
         """Tell when and where a sample was recorded; None where the layout never says."""
 
     def label_map_path(self, token: str, view: int) -> Path:
-        """Return where the class map of a camera's image is looked for: a PNG, as a 2D segmenter wrote it."""
+        """Return where the class map of a camera's image is looked for: a PNG, as a 2D segmenter wrote it.
+
+        In its place may lie a file of scores, of the same name but for its ending.
+        """
 
     def input_files(self, *, labels: bool, class_maps: bool) -> list[Path]:
         """List the files that pseudo-labels depend on, of all splits: tables, poses, clouds, images.
@@ -112,7 +119,7 @@ class InputPatterns:
         tables: Calibration, poses, times and splits.
         sensors: Clouds and images.
         labels: True labels of points.
-        class_maps: What a 2D segmenter wrote.
+        class_maps: What a 2D segmenter wrote, as PNG; files of scores may lie in their place.
     """
 
     tables: tuple[str, ...]
@@ -126,7 +133,7 @@ class InputPatterns:
             *self.tables,
             *self.sensors,
             *(self.labels if labels else ()),
-            *(self.class_maps if class_maps else ()),
+            *(pattern.removesuffix("png") + end for pattern in self.class_maps for end in MAPS if class_maps),
         ]
         return sorted({path for pattern in patterns for path in root.glob(pattern)})
 

@@ -1,5 +1,7 @@
 """Opening a run's data and teacher once more, and lifting pseudo-labels for it."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -8,7 +10,7 @@ from typing import Any
 
 from clip2scene import build
 from clip2scene.build import Experiment
-from clip2scene.config import to_dict
+from clip2scene.config import Recipe, to_dict
 from clip2scene.datasets.dataset import count_images, stamp_files
 from clip2scene.datasets.label_subset import Chosen
 from clip2scene.distill.lift import LiftOptions, lift_split
@@ -16,6 +18,7 @@ from clip2scene.runs.folder import LIFTED
 from clip2scene.runs.run import Run
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
+from clip2scene.teacher.class_table import read_class_table
 from clip2scene.teacher.cost import cost_of
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.types import Samples
@@ -68,7 +71,14 @@ def stamp_inputs(experiment: Experiment) -> str:
     """Hash names, sizes and times of change of the files that a run without labels depends on."""
     maps = experiment.recipe.teacher.kind == "label-maps" and experiment.recipe.supervision == "label-free"
     files = experiment.dataset.input_files(labels=False, class_maps=maps)
-    return stamp_files(experiment.data_root, files)
+    stamp, table = stamp_files(experiment.data_root, files), _class_table(experiment.recipe)
+    return stamp if table is None else hashlib.sha256(json.dumps([stamp, table]).encode()).hexdigest()[:32]
+
+
+def _class_table(recipe: Recipe) -> dict[str, str | None] | None:
+    """Read the user's class table, if the recipe names one: its content counts, not where it lies."""
+    path = recipe.teacher.class_table
+    return None if path is None or recipe.supervision == "labels" else read_class_table(Path(path))
 
 
 def _open_backbone(run: Run, backbone: ImageBackbone | None) -> ImageBackbone | None:
@@ -155,6 +165,9 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
     if experiment.with_labels:  # labels are numbers of these classes
         ids = sorted(dataset.class_set.train_id_of_raw.items())
         sources["classes"] = [list(dataset.class_set.classes), ids]
+    table = None if experiment.teacher is None else _class_table(run.recipe)
+    if table is not None:
+        sources["class_table"] = table
     if experiment.backbone is not None:
         sources |= {"backbone": run.recipe.loss.backbone, "backbone_hash": run.sources.backbone_hash}
     return sources

@@ -1,4 +1,7 @@
-"""Label maps as a teacher: the semantic segmentation of a 2D network that was run before, as PNG files."""
+"""Maps on disk as a teacher: the semantic segmentation of a 2D network that was run before.
+
+They are PNG files of class numbers, or files of scores (:mod:`clip2scene.teacher.score_maps`).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene.images import read_values
+from clip2scene.teacher.class_table import ClassTable
+from clip2scene.teacher.score_maps import ScoreMaps, check_image_shape, merge_scores, read_score_map
 from clip2scene.types import IGNORE_LABEL, Pairs, Sample
 
 
@@ -64,30 +69,70 @@ class LabelMaps:
 
 @dataclass(frozen=True)
 class LabelMapTeacher:
-    """A teacher that reads the label maps of a sample's images from files.
+    """A teacher that reads the maps of a sample's images from files: classes, or scores in their place.
 
     Attributes:
-        path_of: Path of the map of a sample (by token) and camera (by number).
-        embeddings: Text embedding of each class that the maps may hold, in the order of their pixel values;
-            unit rows.
+        path_of: Path of the PNG of a sample (by token) and camera (by number); a file of scores has the same
+            name but for its ending.
+        embeddings: Text embedding of each class, in the order of the PNGs' values; unit rows.
+        table: What the classes that scores are of stand for.
+        least_score: As :class:`~clip2scene.teacher.score_maps.ScoreMaps` has it.
         ignore: Pixel value of unlabelled pixels.
     """
 
     path_of: Callable[[str, int], Path]
     embeddings: Float[Tensor, "classes channels"]
+    table: ClassTable
+    least_score: float = 0.0
     ignore: int = 255
 
-    def __call__(self, sample: Sample) -> LabelMaps:
+    def __call__(self, sample: Sample) -> LabelMaps | ScoreMaps:
         """Read the maps of every camera of a sample.
 
         Raises:
-            ValueError: If a map is missing, is no 8- or 16-bit picture of one channel, or holds a value
-                beyond the classes.
+            ValueError: If a map is missing, damaged, in two files or of another kind than its neighbours; if
+                a PNG is no 8- or 16-bit picture of one channel, or holds a value beyond the classes; or if
+                scores are of unknown classes, or of an image of another shape.
         """
-        paths = [self.path_of(sample.token, view) for view in range(len(sample.cameras))]
-        labels = tuple(read_label_map(path, len(self.embeddings), self.ignore) for path in paths)
         sizes = tuple((camera.height, camera.width) for camera in sample.cameras)
+        paths = [find_map(self.path_of(sample.token, view)) for view in range(len(sample.cameras))]
+        kinds = {path.suffix == ".png" for path in paths}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"{paths[0].parent} and its neighbours have class maps of some images of sample "
+                f"{sample.token} and scores of others; take one kind for all"
+            )
+        if kinds == {False}:
+            scores = tuple(self._read_scores(*each) for each in zip(paths, sizes, strict=True))
+            return ScoreMaps(scores, self.embeddings, sizes, self.least_score)
+        labels = tuple(read_label_map(path, len(self.embeddings), self.ignore) for path in paths)
         return LabelMaps(labels, self.embeddings, sizes)
+
+    def _read_scores(self, path: Path, size: tuple[int, int]) -> Float[Tensor, "channels rows cols"]:
+        found = read_score_map(path)
+        check_image_shape(found, size, path)
+        return merge_scores(found.scores, self.table.train_ids(found.names), len(self.embeddings))
+
+
+def find_map(png: Path) -> Path:
+    """Find what a 2D network wrote of an image: the PNG itself, or scores in its place.
+
+    Args:
+        png: Path of the PNG, be it there or not.
+
+    Returns:
+        The file that is there; ``png`` if none is.
+
+    Raises:
+        ValueError: If there are several, and it is not known which one counts.
+    """
+    there = [path for end in (".png", ".safetensors", ".npz") if (path := png.with_suffix(end)).exists()]
+    if len(there) > 1:
+        raise ValueError(
+            f"there are {' and '.join(path.name for path in there)} in {png.parent}, and one map is taken "
+            "of an image; move the others away"
+        )
+    return there[0] if there else png
 
 
 def read_label_map(path: Path, num_classes: int, ignore: int = 255) -> Int[Tensor, "rows cols"]:
