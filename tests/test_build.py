@@ -1,6 +1,7 @@
 import json
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ from clip2scene.distill.lift import PairingOptions
 from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, SLidR, StCR
 from clip2scene.distill.losses.scr import class_weights
 from clip2scene.student.inputs import prepare_cloud
+from clip2scene.teacher.clip.load import Clip
+from clip2scene.teacher.clip.tokenizer import WholeTokenizer, word_tokenizer
 from clip2scene.teacher.text_table import TextTable
 from clip2scene.types import PointCloud
 
@@ -117,13 +120,40 @@ def test_the_teacher_is_read_as_its_settings_say():
         window_overlap=0.25,
         key_smoothing=0.75,
         prompt_denoising=0.4,
+        attention="cells",
     )
     teacher = build.build_mask_clip(settings, build.load_clip(build.SMALL_CLIP))
-    read = (teacher.working_size, teacher.scales, teacher.window, teacher.overlap)
-    assert read == ((64, 96), (0.5, 1.0), 32, 0.25)
+    read = (teacher.working_size, teacher.scales, teacher.window, teacher.overlap, teacher.attention)
+    assert read == ((64, 96), (0.5, 1.0), 32, 0.25, "cells")
+    assert teacher.proxy is None
     assert (teacher.key_smoothing, teacher.prompt_denoising) == (0.75, 0.4)
     dense = teacher.dense_embeddings([(torch.ones(1, 1, 1), torch.ones(1, 1, 1))], [(8, 8)])
     assert (dense.key_smoothing, dense.prompt_denoising) == (0.75, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("width", "attention", "notes"), [(1024, "maskclip", 1), (768, "maskclip", 0), (1024, "naclip", 0)]
+)
+def test_maskclip_over_a_large_transformer_is_warned_of_once(caplog, width, attention, notes):
+    vision = SimpleNamespace(hidden_size=width)
+    model = SimpleNamespace(config=SimpleNamespace(vision_config=vision))
+    words = WholeTokenizer(word_tokenizer(["a"], 8))
+    clip = Clip("vit", model, words, torch.zeros(3), torch.ones(3), 224, 14)
+    build._say_that_it_collapses.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            build.build_mask_clip(TeacherConfig(attention=attention), clip)
+    assert caplog.text.count("take a ViT-B/16 as --teacher-weights, or another --teacher.attention") == notes
+
+
+def test_a_proxy_that_is_no_vision_model_is_refused_by_the_options_name(tmp_path):
+    clip = build.load_clip(build.SMALL_CLIP)
+    with pytest.raises(ValueError, match="--teacher.proxy: .*nowhere is not a folder"):
+        build.build_mask_clip(TeacherConfig(proxy=str(tmp_path / "nowhere")), clip)
+    with pytest.raises(ValueError, match="--teacher.proxy: .*holds no weights that are safe to read"):
+        build.build_mask_clip(TeacherConfig(proxy=str(tmp_path)), clip)
+    with pytest.raises(ValueError, match="--teacher.attention must be maskclip or cells for a CLIP ResNet"):
+        build.build_mask_clip(TeacherConfig(attention="naclip"), clip)
 
 
 def test_words_beside_a_rival_with_a_backbone_of_its_own_do_not_reach_the_network():

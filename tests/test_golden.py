@@ -51,7 +51,11 @@ def with_todays_names(recipe):
         part: {renamed.get(name, name): value for name, value in settings.items()}
         for part, settings in parts.items()
     }
-    return {**recipe, **parts, "loss": {"bounded": False, **recipe["loss"]}}
+    later = {
+        "teacher": {"attention": "maskclip", "proxy": None, "class_table": None, "least_score": 0.0},
+        "loss": {"bounded": False},
+    }
+    return {**recipe, **parts, **{part: {**values, **recipe[part]} for part, values in later.items()}}
 
 
 def assert_same_losses(found, recorded, part):

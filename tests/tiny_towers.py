@@ -26,6 +26,10 @@ def tiny_transformer(kind, image_size=32):
         config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
         config.vision_config._attn_implementation = "eager"
         model = transformers.CLIPModel(config)
+    elif kind == "tips":
+        sizes = {name: value for name, value in vision.items() if name != "intermediate_size"}
+        settings = transformers.Tipsv2Config(text_config=text, vision_config={**sizes, "mlp_ratio": 2})
+        model = transformers.Tipsv2Model(settings)
     else:
         model = transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=vision))
     for parameter in model.parameters():

@@ -12,6 +12,8 @@ from clip2scene.config import TeacherConfig
         {"key_smoothing": 1.5},
         {"window": 0},
         {"least_score": 1.5, "kind": "label-maps"},
+        {"attention": "sclip", "kind": "label-maps"},
+        {"proxy": "dinov2", "kind": "label-maps"},
     ],
 )
 def test_a_bad_value_is_refused_when_it_is_given(wrong):

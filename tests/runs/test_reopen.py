@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import transformers
 from tests.lifting import lift
 
 from clip2scene import build
 from clip2scene.config import TeacherConfig
+from clip2scene.config.teacher import LATER
 from clip2scene.distill import lift as lifting
 from clip2scene.distill.lifted import load_lifted
+from clip2scene.io import hash_files
 from clip2scene.recipes import supervised
 from clip2scene.runs import reopen as reopening
 from clip2scene.runs.create import create_or_resume
@@ -97,3 +100,49 @@ def test_pseudo_labels_follow_score_maps_and_the_table_of_their_classes(tiny_rec
     with pytest.raises(ValueError, match="not known what 'void' of the network's classes are among barrier"):
         create_or_resume(recipe, data_root=town, out=tmp_path / "other")
     assert not (tmp_path / "other" / "recipe.json").exists()
+
+
+@pytest.fixture
+def proxy(tmp_path):
+    """A tiny DINOv2, saved as transformers saves it."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "mlp_ratio": 2}
+    folder = tmp_path / "dinov2"
+    config = transformers.Dinov2Config(image_size=28, patch_size=14, **sizes)
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.25, 0.2, 0.3]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(colours))
+    return folder
+
+
+def test_a_run_keeps_the_proxy_of_its_teacher_and_refuses_another(
+    tiny_recipe, town, tmp_path, proxy, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    teacher = replace(tiny_recipe.teacher, scales=(0.5,), proxy=proxy.name)
+    recipe = replace(tiny_recipe, teacher=teacher)
+    run, experiment = create_or_resume(recipe, data_root=town, out=tmp_path / "run")
+    assert (run.sources.proxy, run.sources.proxy_hash) == (str(proxy), hash_files(proxy))
+    plain, _ = create_or_resume(
+        replace(recipe, teacher=replace(teacher, proxy=None)), data_root=town, out=tmp_path / "plain"
+    )
+    monkeypatch.chdir("/")  # the folder is named from where the run was made
+    first = experiment.dataset.tokens[:1]
+    (with_proxy,), (without,) = (
+        lift(each, town, split="train", labels=first, into=tmp_path / "shared") for each in (run, plain)
+    )
+    assert with_proxy.parent != without.parent
+    assert not torch.equal(load_lifted(with_proxy).pair_logits, load_lifted(without).pair_logits)
+    (proxy / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    with pytest.raises(
+        ValueError, match="the proxy in .*dinov2 is not the one that the teacher of .*run had"
+    ):
+        lift(run, town, split="train", labels=first)
+
+
+def test_settings_that_came_later_name_pseudo_labels_only_where_they_are_on(tiny_recipe, town, tmp_path):
+    run, experiment = create_or_resume(tiny_recipe, data_root=town, out=tmp_path / "run")
+    named = reopening._sources(run, experiment)["teacher"]
+    assert not set(LATER) & set(named) and named["scales"] == tiny_recipe.teacher.scales
+    other = replace(run, recipe=replace(tiny_recipe, teacher=replace(tiny_recipe.teacher, attention="cells")))
+    assert reopening._sources(other, experiment)["teacher"] == named | {"attention": "cells"}

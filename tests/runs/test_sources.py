@@ -26,6 +26,7 @@ INIT = {"origin": "/runs/a", "sha256": "ff", "knows_words": True, "classes": ["c
         {"init": INIT},
         {"pixel_channels": 64, "backbone_hash": "de"},
         {"pixel_channels": 64},
+        {"proxy": "/dinov2", "proxy_hash": "ad"},
     ],
 )
 def test_sources_are_read_as_they_were_written(tmp_path, parts):
@@ -36,7 +37,7 @@ def test_sources_are_read_as_they_were_written(tmp_path, parts):
 
 def test_the_file_names_no_backbone_and_no_start_where_there_is_none(tmp_path):
     SOURCES.write(tmp_path)
-    assert not {"pixel_channels", "backbone_hash", "init", "start"} & set(
+    assert not {"pixel_channels", "backbone_hash", "init", "start", "proxy", "proxy_hash"} & set(
         read_json(tmp_path / "sources.json")
     )
     replace(SOURCES, init=INIT).write(tmp_path)

@@ -35,6 +35,18 @@ def test_only_own_runs_may_open_what_they_name_and_the_key_is_for_its_user_alone
         require_trust(tmp_path, sealed)
 
 
+def test_the_proxy_of_a_teacher_is_sealed_too(tmp_path):
+    named = replace(NAMED, teacher_weights=None, proxy="/models/dinov2", proxy_hash="dino")
+    sealed = with_seal(named)
+    require_trust(tmp_path, sealed)
+    for other in (named, replace(sealed, proxy="/usr"), replace(sealed, proxy_hash="other")):
+        with pytest.raises(ValueError, match=r"asks to open the proxy of its teacher, '/.*'; if you want"):
+            require_trust(tmp_path, other)
+    both = replace(named, teacher_weights="hf:somebody/clip")
+    with pytest.raises(ValueError, match="model 'hf:somebody/clip' and the proxy of its teacher, '/models"):
+        require_trust(tmp_path, both)
+
+
 def test_a_strangers_run_segments_in_its_own_words_and_in_others_once_it_is_trusted(tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     shutil.copytree(SMALL_CLIP, tmp_path / "clip")

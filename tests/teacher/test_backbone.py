@@ -33,6 +33,15 @@ def tiny_models():
             14,
             5,
         ),
+        "dinov3": (
+            t.DINOv3ViTModel(
+                t.DINOv3ViTConfig(
+                    image_size=32, patch_size=8, intermediate_size=32, num_register_tokens=4, **SIZES
+                )
+            ),
+            8,
+            5,
+        ),
         "swin": (
             t.SwinModel(
                 t.SwinConfig(image_size=64, embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4)
@@ -81,7 +90,7 @@ def normalised(image):
     return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
-@pytest.mark.parametrize("family", ["vit", "dinov2", "registers", "swin", "resnet", "convnext"])
+@pytest.mark.parametrize("family", ["vit", "dinov2", "registers", "dinov3", "swin", "resnet", "convnext"])
 def test_a_map_is_the_models_last_hidden_state(models, family):
     root, made = models
     model, stride, special = made[family]

@@ -1,3 +1,6 @@
+import hashlib
+import json
+
 import pytest
 import torch
 
@@ -76,6 +79,7 @@ def test_an_image_is_identified_by_its_pixels_wherever_it_comes_from(tmp_path):
         {"window": 32, "overlap": 0.0},
         {"working_size": (32, 32)},
         {"precision": "int8"},
+        {"attention": "cells"},
     ],
 )
 def test_other_settings_are_another_forward_pass(tmp_path, change):
@@ -83,6 +87,19 @@ def test_other_settings_are_another_forward_pass(tmp_path, change):
     cached(tmp_path)(sample)
     cached(tmp_path, **change)(sample)
     assert CountingMaskClip.passes == 2
+
+
+def test_a_file_of_plain_maskclip_has_the_name_that_it_had_before_there_were_others(tmp_path):
+    (image,) = (make_sample(0).read_image(0),)
+    settings = {
+        **{"working_size": None, "scales": [1.0], "window": None, "overlap": 0.5, "keys": False},
+        **{"size": [40, 48, 3], "precision": "float16", "format": 2},
+    }
+    digest = hashlib.sha256(json.dumps(["w", settings], sort_keys=True).encode())
+    digest.update(image.numpy().tobytes())
+    name = digest.hexdigest()[:32]
+    cached(tmp_path)(make_sample(0))
+    assert [path.name for path in tmp_path.rglob("*.safetensors")] == [f"{name[2:]}.safetensors"]
 
 
 def test_eight_bits_take_half_the_space_and_keep_the_direction_of_every_cell(tmp_path):

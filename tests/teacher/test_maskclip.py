@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from tests.tiny_towers import tiny_resnet, tiny_transformer
 
+from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.clip.load import Clip, clip_of_resnet
 from clip2scene.teacher.clip.resnet import ClipResNet, ResNetClipConfig
 from clip2scene.teacher.clip.tokenizer import WholeTokenizer, word_tokenizer
@@ -12,7 +15,7 @@ from clip2scene.teacher.maskclip import (
     denoise_prompts,
     smooth_by_keys,
 )
-from clip2scene.teacher.value_features import dense_resnet
+from clip2scene.teacher.value_features import dense_resnet, dense_vit
 from clip2scene.types import Camera, Pairs, PointCloud, Sample
 
 NO_WORDS = ["a"]
@@ -281,6 +284,46 @@ def test_settings_that_mean_nothing_are_refused():
         MaskClip(clip, scales=())
 
 
+def moved_proxy():
+    conv = torch.nn.Conv2d(3, 5, 8, 8)
+    return ImageBackbone(conv, 5, 8, torch.zeros(3), torch.ones(3), model=conv).to(torch.device("meta"))
+
+
+def proxy_of(stride):
+    """A proxy of one random convolution, which takes colours as they are."""
+    generator = torch.Generator().manual_seed(7)
+    weight = torch.randn(5, 3, stride, stride, generator=generator)
+    return ImageBackbone(
+        lambda x: F.conv2d(x, weight, stride=stride), 5, stride, torch.zeros(3), torch.ones(3)
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("stride", "fineness"), [(4, 2), (8, 1), (7, 1), (16, 1)])
+def test_a_proxys_map_is_as_much_finer_as_its_cells_are_smaller(stride, fineness):
+    clip, picture = clip_of("vit", tiny_transformer("vit"), 32, 8), image(32, 48)
+    proxy = proxy_of(stride)
+    got = MaskClip(clip, proxy=proxy, key_smoothing=0.5).embed_images([picture])
+    features = proxy.cells(picture[None].permute(0, 3, 1, 2) / 255)
+    dense, _ = dense_vit(clip.model, clip.normalise(picture[None]), proxy=features)
+    truth = F.normalize(dense, dim=1)
+    grid = (4 * fineness, 6 * fineness)
+    if tuple(features.shape[2:]) != grid:
+        truth = F.normalize(F.interpolate(dense, grid, mode="bilinear"), dim=1)
+    assert got.embeddings[0].shape[1:] == got.keys[0].shape[1:] == grid
+    torch.testing.assert_close(got.embeddings[0], truth[0], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("stride", [4, 7])
+def test_windows_of_a_proxy_stand_where_they_were_cut(stride):
+    """An image of four equal quarters: each window's map is that of the quarter by itself."""
+    clip, quarter = clip_of("vit", tiny_transformer("vit"), 32, 8), image(32, 32)
+    teacher = MaskClip(clip, window=32, overlap=0.0, proxy=proxy_of(stride))
+    (alone,) = teacher.embed_images([quarter]).embeddings
+    (whole,) = teacher.embed_images([quarter.repeat(2, 2, 1)]).embeddings
+    torch.testing.assert_close(whole, alone.repeat(1, 2, 2), atol=2e-3, rtol=0)
+
+
 @pytest.mark.parametrize("family", ["vit", "siglip"])
 def test_the_forward_pass_is_all_on_the_device_of_its_model(family):
     """Torch refuses to mix devices; the meta device stands for a GPU, without numbers."""
@@ -291,6 +334,10 @@ def test_the_forward_pass_is_all_on_the_device_of_its_model(family):
     moved = model.to(torch.device("meta"))
     assert moved.device.type == "meta"
     there = moved._embed_at_scales(image(32, 48))
+    if family == "vit":
+        for changed in ({"attention": "sclip"}, {"attention": "naclip"}, {"proxy": moved_proxy()}):
+            maps = replace(moved, **changed)._embed_at_scales(image(32, 48))
+            assert {each.device.type for each in maps} == {"meta"}
     assert [each.shape for each in there] == [each.shape for each in here]
     assert {each.device.type for each in there} == {"meta"}
 

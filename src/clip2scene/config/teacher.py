@@ -5,6 +5,9 @@ from typing import Literal
 
 from clip2scene.config.checks import check_range, refuse
 
+LATER = ("attention", "proxy", "class_table", "least_score")
+"""Settings that came after there were runs; they name pseudo-labels only where on, so older are found."""
+
 
 @dataclass(frozen=True)
 class TeacherConfig:
@@ -24,6 +27,11 @@ class TeacherConfig:
     """Share of a window's side that the next one covers too, in 0..0.9."""
     precision: Literal["float16", "int8"] = "float16"
     """What the image-text model's maps are rounded to, kept or not; int8 takes half the space."""
+    attention: Literal["maskclip", "sclip", "clearclip", "naclip", "cells"] = "maskclip"
+    """Which cells gather from which in the model's last layer: none from another (maskclip), as in sclip,
+    clearclip or naclip (CLIP's ViTs), or from like cells (cells; CLIP's ResNets and the small model)."""
+    proxy: str | None = None
+    """Folder of a vision model (DINOv2, DINOv3 and others) by whose features cells gather (ProxyCLIP)."""
     key_smoothing: float = 0.0
     """Cells whose best score (0..1) is below this take over the scores of cells with like keys; 0 is off."""
     prompt_denoising: float = 0.0
@@ -39,6 +47,8 @@ class TeacherConfig:
     """For scores of classes: where none has this (0..1), there is no pseudo-label; 0 is off."""
 
     def __post_init__(self) -> None:
+        if self.kind != "maskclip":
+            self._refuse_last_layer()
         if not self.scales or min(self.scales) <= 0:
             refuse("--teacher.scales", "one or more positive factors", self.scales)
         if self.working_size is not None and min(self.working_size) <= 0:
@@ -50,3 +60,10 @@ class TeacherConfig:
         check_range("--teacher.least-score", self.least_score, least=0, most=1)
         if self.kind != "label-maps" and (self.class_table is not None or self.least_score):
             refuse("--teacher.kind", "label-maps where a class table or a least score is set", self.kind)
+
+    def _refuse_last_layer(self) -> None:
+        """Refuse what is about the last layer of a model where there is none."""
+        if self.attention != "maskclip":
+            refuse("--teacher.attention", f"maskclip with --teacher.kind {self.kind}", self.attention)
+        if self.proxy is not None:
+            refuse("--teacher.proxy", f"left out with --teacher.kind {self.kind}", self.proxy)

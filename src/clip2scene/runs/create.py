@@ -166,6 +166,7 @@ def _sources_of(
         teacher_hash = hash_files(out, [out / WORDS])
     else:
         teacher_hash = build.hash_teacher(teacher_weights)
+    teacher = experiment.recipe.teacher
     sources = Sources(
         inputs=stamp_inputs(experiment),
         teacher_weights=resolve_weights(teacher_weights),
@@ -174,10 +175,12 @@ def _sources_of(
         in_channels=experiment.dataset[0].cloud.features.shape[1],
         teacher_hash=teacher_hash,
         text_space=getattr(space, "space", ""),
+        proxy=resolve_weights(teacher.proxy),
+        proxy_hash=build.hash_proxy(teacher),
         init=None if start is None else start.about(),
         versions=versions(),
     )
-    if sources.teacher_weights is not None:
+    if sources.models_elsewhere:
         sources = with_seal(sources)
     if backbone is None:
         return sources

@@ -4,13 +4,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clip2scene import build
 from clip2scene.build import Experiment
-from clip2scene.config import Recipe, to_dict
+from clip2scene.config import Recipe, TeacherConfig, to_dict
+from clip2scene.config.teacher import LATER
 from clip2scene.datasets.dataset import count_images, stamp_files
 from clip2scene.datasets.label_subset import Chosen
 from clip2scene.distill.lift import LiftOptions, lift_split
@@ -60,7 +62,7 @@ def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[s
     teacher, backbone = None, None
     if with_teacher:
         assert space is not None
-        teacher = build.build_teacher(recipe.teacher, space, run.prompts, dataset)
+        teacher = build.build_teacher(_teacher_of(run), space, run.prompts, dataset)
     if with_backbone:
         assert space is not None
         backbone = _open_backbone(run, build.build_backbone(recipe.loss, space))
@@ -79,6 +81,17 @@ def _class_table(recipe: Recipe) -> dict[str, str | None] | None:
     """Read the user's class table, if the recipe names one: its content counts, not where it lies."""
     path = recipe.teacher.class_table
     return None if path is None or recipe.supervision == "labels" else read_class_table(Path(path))
+
+
+def _teacher_of(run: Run) -> TeacherConfig:
+    """Give a run's teacher with its proxy where it lies, and refuse one that has changed."""
+    teacher = replace(run.recipe.teacher, proxy=run.sources.proxy or run.recipe.teacher.proxy)
+    if build.hash_proxy(teacher) != run.sources.proxy_hash:
+        raise ValueError(
+            f"the proxy in {teacher.proxy} is not the one that the teacher of {run.folder} had; put that one "
+            "back, or train anew"
+        )
+    return teacher
 
 
 def _open_backbone(run: Run, backbone: ImageBackbone | None) -> ImageBackbone | None:
@@ -117,7 +130,7 @@ def lift_run(
     if isinstance(teacher, MaskClip):
         cache = teacher_cache or (into and into / "looks")
         precision = run.recipe.teacher.precision
-        teacher = CachedTeacher(teacher, run.sources.teacher_hash, cache, precision)
+        teacher = CachedTeacher(teacher, run.sources.teacher_hash + run.sources.proxy_hash, cache, precision)
         announce = partial(_say_cost, teacher, samples)
     training = experiment.split == "train"
     options = LiftOptions(
@@ -153,8 +166,11 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
     data, dataset = run.recipe.data, experiment.dataset
     class_maps = experiment.teacher is not None and run.recipe.teacher.kind == "label-maps"
     files = dataset.input_files(labels=experiment.with_labels, class_maps=class_maps)
+    settings, usual = to_dict(run.recipe)["teacher"], vars(TeacherConfig())
     sources = {
-        "teacher": to_dict(run.recipe)["teacher"],
+        "teacher": {
+            name: value for name, value in settings.items() if name not in LATER or value != usual[name]
+        },
         "teacher_hash": run.sources.teacher_hash,
         "data_root": str(experiment.data_root.resolve()),
         "sweeps": data.sweeps if experiment.split == "train" or data.merge_sweeps else 1,
@@ -168,6 +184,8 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
     table = None if experiment.teacher is None else _class_table(run.recipe)
     if table is not None:
         sources["class_table"] = table
+    if run.sources.proxy is not None:
+        sources["proxy_hash"] = run.sources.proxy_hash
     if experiment.backbone is not None:
         sources |= {"backbone": run.recipe.loss.backbone, "backbone_hash": run.sources.backbone_hash}
     return sources

@@ -21,10 +21,13 @@ class Sources:
         text_space: Fingerprint of the text space; empty if not known.
         pixel_channels: Channels of the image backbone in a rival's InfoNCE, if there is one.
         backbone_hash: Of that backbone's files; empty if they are the teacher's.
+        proxy: Folder of the second model of a ProxyCLIP teacher; None if there is none.
+        proxy_hash: Of its files.
         init: What the run began with; None from chance. ``start`` in the file.
         versions: Of the software.
         inputs: Hash of names, sizes and times of the data's files, as they were; empty if not known.
-        seal: Says that this user's runs may open ``teacher_weights`` (:mod:`clip2scene.runs.trust`).
+        seal: Says that this user's runs may open ``teacher_weights`` and ``proxy`` (see
+            :mod:`clip2scene.runs.trust`).
     """
 
     teacher_weights: str | None
@@ -35,10 +38,17 @@ class Sources:
     text_space: str = ""
     pixel_channels: int | None = None
     backbone_hash: str = ""
+    proxy: str | None = None
+    proxy_hash: str = ""
     init: dict[str, Any] | None = None
     versions: dict[str, Any] = field(default_factory=dict)
     inputs: str = ""
     seal: str = ""
+
+    @property
+    def models_elsewhere(self) -> tuple[str, ...]:
+        """The models outside of the run's folder that its teacher is made of."""
+        return tuple(each for each in (self.teacher_weights, self.proxy) if each is not None)
 
     @property
     def began_with_words(self) -> bool:
@@ -53,6 +63,8 @@ class Sources:
             del values["seal"]
         if self.pixel_channels is None:
             del values["backbone_hash"]
+        if self.proxy is None:
+            del values["proxy_hash"]
         if self.init is not None:
             values["start"] = values.pop("init")
         write_json(folder / "sources.json", values)

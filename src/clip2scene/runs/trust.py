@@ -33,13 +33,13 @@ def require_trust(folder: Path, sources: Sources) -> None:
     Raises:
         ValueError: If it names a model and was neither made by this user on this machine nor trusted since.
     """
-    if sources.teacher_weights is None:
+    if not sources.models_elsewhere:
         return
     key = _own_key(make=False)
     if key is None or not hmac.compare_digest(sources.seal, _seal(sources, key)):
         raise ValueError(
-            f"{folder} was not made by you on this machine, and asks to open the image-text model "
-            f"{sources.teacher_weights!r}; if you want that, say so once: clip2scene trust-run {folder}"
+            f"{folder} was not made by you on this machine, and asks to open {_spell(sources)}; if you "
+            f"want that, say so once: clip2scene trust-run {folder}"
         )
 
 
@@ -57,18 +57,26 @@ def trust_run(run: Path) -> str:
     """
     run = run_folder(run)
     sources = Sources.read(run)
-    if sources.teacher_weights is None:
+    if not sources.models_elsewhere:
         return f"{run} names no model outside of its folder; there is nothing to trust"
     sealed = with_seal(sources)
     if not sealed.seal:
         raise ValueError(f"{_key_path()} cannot be written; set XDG_DATA_HOME to a folder of yours")
     sealed.write(run)
-    return f"{run} may open the image-text model {sources.teacher_weights!r} from now on"
+    return f"{run} may open {_spell(sources)} from now on"
+
+
+def _spell(sources: Sources) -> str:
+    """Name the models that are asked for."""
+    named = {"image-text model": sources.teacher_weights, "proxy of its teacher,": sources.proxy}
+    return " and ".join(f"the {what} {where!r}" for what, where in named.items() if where is not None)
 
 
 def _seal(sources: Sources, key: bytes) -> str:
     """Hash what is opened, and which content it must have, with a key."""
     named = f"{sources.teacher_weights}\n{sources.teacher_hash}"
+    if sources.proxy is not None:
+        named += f"\n{sources.proxy}\n{sources.proxy_hash}"
     return hmac.new(key, named.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from clip2scene.io import in_a_sentence, read_json
 from clip2scene.teacher.clip.folder import WEIGHTS, deviations, listing, three_numbers
 from clip2scene.teacher.clip.load import Clip, load_clip, resize
-from clip2scene.teacher.value_features import dense_resnet, dense_siglip, dense_vit
+from clip2scene.teacher.value_features import dense_maps
 from clip2scene.teacher.vision_model import load_vision_model
 
 Space = Literal["text", "features"]
@@ -83,13 +83,22 @@ class ImageBackbone:
         """
         return tuple(self._map(image) for image in images)
 
-    def _map(self, image: UInt8[Tensor, "height width 3"]) -> Float[Tensor, "channels rows cols"]:
-        height, width = self.working_size or image.shape[:2]
+    def cells(
+        self, colours: Float[Tensor, "views 3 height width"]
+    ) -> Float[Tensor, "views channels rows cols"]:
+        """Feature maps of images of one size, where the model computes; not of unit length.
+
+        Args:
+            colours: RGB in 0..1.
+        """
+        height, width = self.working_size or colours.shape[2:]
         rows, cols = (max(self.fewest_cells, round(side / self.stride)) for side in (height, width))
-        colours = image[None].to(self.device).permute(0, 3, 1, 2).float() / 255
         pixels = (colours - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
-        cells = self.forward(resize(pixels, (rows * self.stride, cols * self.stride)))
-        found = F.normalize(cells[0].float(), dim=0).cpu()
+        return self.forward(resize(pixels, (rows * self.stride, cols * self.stride))).float()
+
+    def _map(self, image: UInt8[Tensor, "height width 3"]) -> Float[Tensor, "channels rows cols"]:
+        colours = image[None].to(self.device).permute(0, 3, 1, 2).float() / 255
+        found = F.normalize(self.cells(colours)[0], dim=0).cpu()
         if not found.isfinite().all():
             raise ValueError(
                 "the image backbone gives features that are not finite, so its weights are damaged; "
@@ -158,13 +167,11 @@ def backbone_of_clip(
     model, family = clip.model, clip.family
 
     def forward(pixels: Tensor) -> Tensor:
+        if space == "text":
+            return dense_maps(clip, pixels)[0]
         if family == "resnet":
-            if space == "features":
-                return model.visual.cells(pixels.contiguous(memory_format=torch.channels_last))
-            return dense_resnet(model, pixels, with_keys=False)[0]
-        if space == "features":
-            return _feature_map(model.vision_model, pixels, clip.patch)
-        return (dense_vit if family == "vit" else dense_siglip)(model, pixels)[0]
+            return model.visual.cells(pixels.contiguous(memory_format=torch.channels_last))
+        return _feature_map(model.vision_model, pixels, clip.patch)
 
     channels = _count_channels(forward, clip.patch, 1, type(model).__name__)
     return ImageBackbone(forward, channels, clip.patch, clip.mean, clip.std, working_size, model=model)

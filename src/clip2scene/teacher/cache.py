@@ -39,7 +39,7 @@ class CachedTeacher:
 
     Attributes:
         teacher: The model.
-        weights_hash: Of the image-text model's files.
+        weights_hash: Of the files of the image-text model, and of its proxy if it has one.
         folder: Where the maps are stored; may be deleted. None stores nothing.
         precision: What their numbers are rounded to; "int8" takes half the space of "float16".
     """
@@ -75,11 +75,10 @@ class CachedTeacher:
 
     def _name(self, image: UInt8[Tensor, "height width 3"]) -> str:
         """Name the file of an image's maps; the first two digits are a folder, as there may be millions."""
-        settings = {
-            name: value
-            for name, value in vars(self.teacher).items()
-            if name not in ("clip", "key_smoothing", "prompt_denoising")  # these two refine logits, later
-        }
+        elsewhere = ("clip", "proxy", "key_smoothing", "prompt_denoising")  # weights, and what refines logits
+        settings = {name: value for name, value in vars(self.teacher).items() if name not in elsewhere}
+        if self.teacher.attention == "maskclip":  # the only one that there was
+            del settings["attention"]
         settings |= {"keys": self.teacher.key_smoothing > 0, "size": list(image.shape)}
         settings |= {"precision": self.precision, "format": FORMAT}
         digest = hashlib.sha256(json.dumps([self.weights_hash, settings], sort_keys=True).encode())

@@ -1,8 +1,9 @@
-"""MaskCLIP (Zhou et al., ECCV 2022): dense embeddings of a frozen image-text model, without any training.
+"""MaskCLIP (Zhou et al., ECCV 2022) and its successors: dense embeddings of a frozen image-text model.
 
 The value features of the image tower (:mod:`clip2scene.teacher.value_features`) lie in the text space, so
-their cosine with a class's text embedding is a logit for each cell of the image. Key smoothing and prompt
-denoising (Sec. 3.3) refine these logits.
+their cosine with a class's text embedding is a logit for each cell of the image. Successors put another
+attention into the last layer (:mod:`clip2scene.teacher.last_attention`). Key smoothing and prompt denoising
+(Sec. 3.3) refine these logits.
 """
 
 import itertools
@@ -14,8 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.clip.load import Clip, resize
-from clip2scene.teacher.value_features import dense_resnet, dense_siglip, dense_vit
+from clip2scene.teacher.last_attention import Attention, resize_map
+from clip2scene.teacher.value_features import check_last_layer, dense_maps
 from clip2scene.types import Pairs, Sample
 
 INVERSE_TEMPERATURE = 100.0  # of the softmax in both refinements (MaskCLIP's code)
@@ -173,6 +176,9 @@ class MaskClip:
             border and may overlap more.
         key_smoothing: See :class:`DenseEmbeddings`.
         prompt_denoising: See :class:`DenseEmbeddings`.
+        attention: Of the last layer, see :mod:`clip2scene.teacher.last_attention`; not every family has each.
+        proxy: The second model of ProxyCLIP, in place of an attention of the model's own. Maps are as many
+            times finer than the model's as its cells are smaller, rounded.
     """
 
     clip: Clip
@@ -182,8 +188,11 @@ class MaskClip:
     overlap: float = 0.5
     key_smoothing: float = 0.0
     prompt_denoising: float = 0.0
+    attention: Attention = "maskclip"
+    proxy: ImageBackbone | None = None
 
     def __post_init__(self) -> None:
+        check_last_layer(self.clip.family, self.attention, with_proxy=self.proxy is not None)
         for name in ("key_smoothing", "prompt_denoising"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
@@ -207,6 +216,11 @@ class MaskClip:
                 f"window must be at least one cell of the model ({self.clip.patch} pixels), got "
                 f"{self.window}; the size it was trained on ({self.clip.image_size}) is a good choice"
             )
+
+    @property
+    def fineness(self) -> int:
+        """Cells of its maps along one cell of the model: 1, or more with a proxy whose cells are smaller."""
+        return 1 if self.proxy is None else max(1, round(self.clip.patch / self.proxy.stride))
 
     def __call__(self, sample: Sample) -> DenseEmbeddings:
         """Embed every image of a sample.
@@ -249,7 +263,8 @@ class MaskClip:
 
     def to(self, device: torch.device) -> "MaskClip":
         """Run the forward pass on a device; maps come back to the processor. Never run on a GPU."""
-        return replace(self, clip=self.clip.to(device))
+        proxy = None if self.proxy is None else self.proxy.to(device)
+        return replace(self, clip=self.clip.to(device), proxy=proxy)
 
     @torch.no_grad()
     def embed_image(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
@@ -264,8 +279,9 @@ class MaskClip:
         """
         maps = tuple(each.cpu() for each in self._embed_at_scales(image))
         if not all(bool(each.isfinite().all()) for each in maps):
+            which = "image-text model" if self.proxy is None else "image-text model, or its proxy,"
             raise ValueError(
-                "the image-text model gives embeddings of an image that are not finite, so its weights are "
+                f"the {which} gives embeddings of an image that are not finite, so its weights are "
                 "damaged; fetch them anew"
             )
         return maps
@@ -290,25 +306,29 @@ class MaskClip:
         side = max(rows, cols) if self.window is None else self.window // patch
         step = max(1, round(side * (1 - self.overlap)))
         corners = list(itertools.product(_window_starts(rows, side, step), _window_starts(cols, side, step)))
+        fine = self.fineness
         sums: tuple[Tensor, ...] = ()
         for first in range(0, len(corners), WINDOWS_AT_ONCE):
             some = corners[first : first + WINDOWS_AT_ONCE]
             reach = side * patch
             crops = [pixels[0, :, y * patch :, x * patch :][:, :reach, :reach] for y, x in some]
             batch = [F.normalize(each, dim=1) for each in self._forward(torch.stack(crops))]  # equal weights
-            sums = sums or tuple(each.new_zeros(each.shape[1], rows, cols) for each in batch)
+            sums = sums or tuple(each.new_zeros(each.shape[1], rows * fine, cols * fine) for each in batch)
             for total, maps in zip(sums, batch, strict=True):
                 for (top, left), each in zip(some, maps, strict=True):
-                    total[:, top : top + side, left : left + side] += each
+                    down, right = each.shape[1:]
+                    total[:, top * fine :, left * fine :][:, :down, :right] += each
         return tuple(F.normalize(each, dim=0) for each in sums)
 
     def _forward(self, pixels: Float[Tensor, "windows 3 height width"]) -> tuple[Tensor, ...]:
         """Dense embeddings of a batch, and attention keys for key smoothing."""
+        clip, proxy = self.clip, None
+        if self.proxy is not None:
+            proxy = self.proxy.cells(pixels * clip.std.view(3, 1, 1) + clip.mean.view(3, 1, 1))
         with_keys = self.key_smoothing > 0
-        if self.clip.family == "resnet":
-            return dense_resnet(self.clip.model, pixels, with_keys=with_keys)
-        maps = (dense_vit if self.clip.family == "vit" else dense_siglip)(self.clip.model, pixels)
-        return maps if with_keys else maps[:1]
+        maps = dense_maps(clip, pixels, attention=self.attention, proxy=proxy, with_keys=with_keys)
+        grid = tuple(side // clip.patch * self.fineness for side in pixels.shape[2:])
+        return tuple(resize_map(each, grid) for each in maps)
 
 
 def _window_starts(cells: int, side: int, step: int) -> list[int]:

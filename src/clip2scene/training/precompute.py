@@ -75,7 +75,7 @@ def cache_teacher(
     dataset = build.open_dataset(recipe.data, data_root, split=split, sweeps=1, need_images=True)
     clip = load_clip(teacher_weights or build.SMALL_CLIP).to(place)
     teacher = build.build_mask_clip(recipe.teacher, clip)
-    weights_hash = build.hash_teacher(teacher_weights)
+    weights_hash = build.hash_teacher(teacher_weights) + build.hash_proxy(recipe.teacher)
     cached = CachedTeacher(teacher, weights_hash, teacher_cache, recipe.teacher.precision)
     estimate = _estimate(dataset, cached, teacher_cache)
     announce(estimate)

@@ -120,7 +120,7 @@ def spoil(name, content):
 FAULTS = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "expected config.json"),
     "config is no JSON": (spoil("config.json", "{"), "not valid JSON"),
-    "another kind of model": (break_config, "'bert'; expected clip_resnet, clip or siglip"),
+    "another kind of model": (break_config, "'bert'; expected clip_resnet, clip, siglip or tipsv2"),
     "config lacks a field": (spoil("config.json", '{"model_type": "clip_resnet"}'), "lacks context_length"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
     "weights cut short": (cut_weights, "cannot be read"),

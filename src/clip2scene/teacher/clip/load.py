@@ -1,4 +1,4 @@
-"""Image-text models (CLIP, SigLIP), loaded from a folder or a hub: three families, one interface."""
+"""Image-text models (CLIP, SigLIP, TIPSv2), from a folder or a hub: four families, one interface."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,7 @@ from clip2scene.teacher.clip.folder import (
 )
 from clip2scene.teacher.clip.openai import load_openai_model
 from clip2scene.teacher.clip.resnet import ClipResNet
+from clip2scene.teacher.clip.tips import load_tips_model
 from clip2scene.teacher.clip.tokenizer import (
     FolderTokenizer,
     TextReader,
@@ -41,7 +42,7 @@ from clip2scene.teacher.clip.tokenizer import (
 from clip2scene.teacher.clip.weights import build_model, open_weights, quiet
 from clip2scene.teacher.text_table import TextTable, read_text_table
 
-Family = Literal["resnet", "vit", "siglip"]
+Family = Literal["resnet", "vit", "siglip", "tips"]
 TEXTS_AT_ONCE = 256
 OPENAI_STRIDES = (1, 2, 2, 2)
 """Of the four stages of all ResNets in OpenAI's and open_clip's layout."""
@@ -49,11 +50,11 @@ OPENAI_STRIDES = (1, 2, 2, 2)
 
 @dataclass(frozen=True)
 class Clip:
-    """A frozen image-text model (CLIP or SigLIP), whatever its family.
+    """A frozen image-text model (CLIP, SigLIP or TIPSv2), whatever its family.
 
     Attributes:
-        family: ``resnet`` (OpenAI's layout, the small model too), ``vit`` (the CLIP of transformers) or
-            ``siglip``.
+        family: ``resnet`` (OpenAI's layout, the small model too), ``vit`` (the CLIP of transformers),
+            ``siglip`` or ``tips`` (TIPSv2).
         model: The towers, a torch module in evaluation mode.
         words: A tokenizer for its text tower; or, in place of both, text embeddings of a fixed list of names.
         mean: What is taken off each colour in 0..1 before the first layer.
@@ -101,6 +102,8 @@ class Clip:
             return self.model.text_projection.T
         if self.family == "vit":
             return self.model.text_projection.weight
+        if self.family == "tips":  # its text tower has no projection; this table tells it apart as well
+            return self.model.text_model.embeddings.token_embedding.weight.T
         return self.model.text_model.head.weight
 
     @property
@@ -150,6 +153,9 @@ class Clip:
     def _encode_tokens(self, tokens: Int[Tensor, "texts tokens"]) -> Float[Tensor, "texts channels"]:
         if self.family == "resnet":
             return self.model.encode_text(tokens)
+        if self.family == "tips":  # it averages over the tokens of a text, and takes no other's part
+            filled = (tokens != self.model.config.text_config.pad_token_id).long()
+            return _pooled(self.model.get_text_features(input_ids=tokens, attention_mask=filled))
         return _pooled(self.model.get_text_features(input_ids=tokens))
 
 
@@ -193,15 +199,17 @@ def load_clip(source: str | Path) -> Clip:
         return _load_small(folder, config)
     if kind in ("clip", "siglip"):
         return _load_transformers(folder, kind, config)
+    if kind == "tipsv2":
+        return _load_tips(folder, config)
     if kind == "siglip2":
         raise ValueError(
             f"{folder} is a SigLIP 2 of the NaFlex kind, which cuts images up in its own way and is "
             "not supported; take a SigLIP 2 of a fixed image size, such as siglip2-base-patch16-224"
         )
     raise ValueError(
-        f"{folder}/config.json describes a model of type {kind!r}; expected clip_resnet, clip or siglip "
-        "(SigLIP 2 of a fixed image size calls itself siglip). Name the folder of a model that has both an "
-        "image and a text tower"
+        f"{folder}/config.json describes a model of type {kind!r}; expected clip_resnet, clip, siglip or "
+        "tipsv2 (SigLIP 2 of a fixed image size calls itself siglip). Name the folder of a model with both "
+        "an image and a text tower"
     )
 
 
@@ -329,6 +337,17 @@ def _load_transformers(folder: Path, kind: Literal["clip", "siglip"], content: M
     greys = {} if kind == "clip" else {"mean": SIGLIP_GREY, "std": SIGLIP_GREY}
     colours = read_normalisation(folder, **greys)
     return Clip(family, model, words, *colours, vision.image_size, vision.patch_size)
+
+
+def _load_tips(folder: Path, content: Mapping[str, Any]) -> Clip:
+    """Load a TIPSv2, whose colours are those of the image, in 0..1."""
+    model: Any = load_tips_model(folder, content)
+    text, vision = model.config.text_config, model.config.vision_config
+    length, num_tokens = text.max_position_embeddings, text.vocab_size
+    words = _table_or(
+        folder, lambda: open_folder_tokenizer(folder, model.config, length=length, num_tokens=num_tokens)
+    )
+    return Clip("tips", model, words, torch.zeros(3), torch.ones(3), vision.image_size, vision.patch_size)
 
 
 def _check_end(words: FolderTokenizer, end: int, folder: Path) -> None:

@@ -64,15 +64,17 @@ class FolderTokenizer:
     """
 
     tokenizer: Any
-    kind: Literal["clip", "siglip"]
+    kind: Literal["clip", "siglip", "tipsv2"]
     length: int
 
     def tokenize(self, texts: Sequence[str]) -> Int[Tensor, "texts tokens"]:
-        """Turn texts into token ids, padded to the longest, or for a SigLIP to full length."""
+        """Turn texts into token ids, padded to the longest, or to full length but for a CLIP."""
         tokenizer, length = self.tokenizer, self.length
-        if self.kind == "clip" or tokenizer.eos_token_id is None:
+        if self.kind != "siglip" or tokenizer.eos_token_id is None:
             padding = "longest" if self.kind == "clip" else "max_length"
-            made = tokenizer(list(texts), padding=padding, truncation=True, max_length=length)
+            made = tokenizer(
+                [self._spell(text) for text in texts], padding=padding, truncation=True, max_length=length
+            )
             return torch.tensor(made["input_ids"])
         # SigLIP was trained on texts that end once and are padded on the right to full length, and pools at
         # the last place; tokenizers in circulation differ in what they add by themselves.
@@ -91,6 +93,8 @@ class FolderTokenizer:
         return [piece for piece, each in pieces if each == self.tokenizer.unk_token_id]
 
     def _spell(self, text: str) -> str:
+        if self.kind == "tipsv2":
+            return text.lower()  # as it was trained
         return spell_for_siglip(text, self.tokenizer.eos_token) if self.kind == "siglip" else text
 
 
@@ -145,6 +149,10 @@ def _open(folder: Path, config: Any) -> Any:  # noqa: ANN401 - both are of the l
             regular_file(folder / name)
     path = folder / "tokenizer_config.json"
     settings = read_json(path) if path.exists() else {}
+    if config.model_type == "tipsv2":
+        return transformers.PreTrainedTokenizerFast(
+            tokenizer_file=str(folder / "tokenizer.json"), unk_token="<unk>", pad_token="<pad>"
+        )
     if settings.get("tokenizer_class") == "SiglipTokenizer" and (folder / "tokenizer.json").exists():
         # That class needs sentencepiece, which the same vocabulary in tokenizer.json does not.
         named = {name: settings.get(name) for name in _SIGLIP_TOKENS}
