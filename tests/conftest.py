@@ -14,6 +14,15 @@ install_import_hook("clip2scene", "beartype.beartype")
 torch.set_float32_matmul_precision("medium")
 
 
+@pytest.fixture
+def exact_products():
+    """Keep the factors of products from being rounded to bfloat16, where the processor has it."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real recordings; tests that need it are skipped where it is absent."""

@@ -13,17 +13,10 @@ from clip2scene.teacher.last_attention import (
     nearness,
 )
 
+pytestmark = pytest.mark.usefixtures("exact_products")
+
 GRID = (3, 4)
 TOKENS = 1 + 3 * 4
-
-
-@pytest.fixture(autouse=True)
-def exact_products():
-    """Factors of products are not rounded to bfloat16, as they are elsewhere on processors that have it."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
 
 
 def heads(seed, *, views=2, width=5):

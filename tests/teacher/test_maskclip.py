@@ -205,6 +205,7 @@ def test_one_window_as_large_as_the_image_changes_nothing():
     ("overlap", "lefts"),  # in cells of 8 pixels; the last one ends at the border
     [(0.5, (0, 2, 4, 5)), (0.0, (0, 4, 5)), (0.75, (0, 1, 2, 3, 4, 5))],
 )
+@pytest.mark.usefixtures("exact_products")
 def test_windows_overlap_as_much_as_asked_for_and_weigh_the_same(overlap, lefts):
     clip, picture = resnet_clip(), image(32, 72)
     got = MaskClip(clip, window=32, overlap=overlap).embed_images([picture]).embeddings[0]

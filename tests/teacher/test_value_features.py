@@ -15,15 +15,7 @@ from clip2scene.teacher.value_features import (
     dense_vit,
 )
 
-
-@pytest.fixture(autouse=True)
-def exact_products():
-    """Factors of products are not rounded to bfloat16, as they are elsewhere on processors that have it."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-
+pytestmark = pytest.mark.usefixtures("exact_products")
 
 # Each cell against the model's own image embedding, with its attention forced onto that cell.
 

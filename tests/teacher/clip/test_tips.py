@@ -15,17 +15,10 @@ from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.clip.tips import load_tips_model, rename_tips, tips_settings
 from clip2scene.teacher.maskclip import MaskClip
 
+pytestmark = pytest.mark.usefixtures("exact_products")
+
 FLAT = {"model_type": "tipsv2", "vision_fn": "vit_base", "text_num_heads": 2, "max_len": 64}
 """A config as Google wrote it."""
-
-
-@pytest.fixture(autouse=True)
-def exact_products():
-    """Factors of products are not rounded to bfloat16, as they are elsewhere on processors that have it."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
 
 
 def tiny_tips(*, gated=False):
