@@ -63,6 +63,11 @@ COMMANDS = {
     ),
     "trust-run": Command("clip2scene.runs.trust:trust_run", say=lambda said, **_: said, positional=("run",)),
     "pack-run": Command("clip2scene.inference.pack_run:pack_run", say=_say_packed, positional=("run",)),
+    "calibrate": Command(
+        "clip2scene.inference.confidence:calibrate",
+        say=lambda path, **_: f"wrote {path}",
+        positional=("run",),
+    ),
     "rank-scenes": Command("clip2scene.inference.rank_scenes:rank", say=_say_ranking, positional=("run",)),
     "evaluate-point-clip": Command(
         f"{_HERE}:evaluate_point_clip",

@@ -29,12 +29,15 @@ def evaluate(
     """
     from clip2scene.evaluation.evaluate import evaluate_split, open_evaluation
     from clip2scene.evaluation.metrics import table
+    from clip2scene.evaluation.reliability import Reliability
     from clip2scene.inference.figures import draw_samples
 
     opened = open_evaluation(
         run, data_root=data_root, split=split, out=out, teacher_cache=teacher_cache, unlike=unlike
     )
-    print(table(evaluate_split(opened)))
+    reliability = Reliability()
+    print(table(evaluate_split(opened, reliability)))
+    print(reliability.sentence())
     print(f"wrote {opened.run.folder / 'metrics.json'}")
     for path in draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=pictures):
         print(f"drew {path}")
@@ -239,6 +242,8 @@ def segment(
     prompts: str,
     out: Path,
     words: Path | None = None,
+    background: str = "trained",
+    abstain: float = 0.0,
     axes: str | None = None,
     unit: Unit | None = None,
     intensity: str | None = None,
@@ -255,6 +260,10 @@ def segment(
     Args:
         prompts: Words or phrases, separated by commas (quotes around one that holds a comma); or a .txt file
             of them, one a line.
+        background: What points may be beside the prompts, so that they may be none of them: trained, the
+            classes the run was trained with that no prompt stands for; none, so that every point gets the
+            best prompt; or words, given as prompts are.
+        abstain: Points whose best score is below this, 0..1, get none of the prompts.
         axes: Where x, y and z of the files point: three of F B L R U D, such as FLU or RFU.
         unit: The unit of their coordinates; metres if left out.
         intensity: The field that is the intensity, or none to leave it out.
@@ -282,6 +291,8 @@ def segment(
         read_words(prompts),
         out,
         words=words,
+        background=background if background in ("trained", "none") else read_words(background),
+        abstain=abstain,
         options=options,
         mount=None if height is None else ground_of_mount(height, pitch, roll),
         unlike=unlike,

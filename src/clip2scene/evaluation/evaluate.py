@@ -12,6 +12,7 @@ from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
 from clip2scene.distill.lifted import LiftedSample, hash_clouds, load_lifted
 from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
+from clip2scene.evaluation.reliability import Reliability
 from clip2scene.inference.predict import predict_labels
 from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
@@ -124,8 +125,12 @@ def open_evaluation(
     return EvaluationSplit(opened, student, experiment.dataset, paths, split, data_root)
 
 
-def evaluate_split(opened: EvaluationSplit) -> dict[str, Scores]:
+def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = None) -> dict[str, Scores]:
     """Score an opened run on all labelled points of its split and write ``metrics.json`` (:func:`evaluate`).
+
+    Args:
+        opened: The run and the split.
+        reliability: Takes the student's scores and whether it is right.
 
     Raises:
         ValueError: If a sample cannot be read, the run was trained on labels of one, or there is no label.
@@ -135,10 +140,19 @@ def evaluate_split(opened: EvaluationSplit) -> dict[str, Scores]:
     bar = progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample")
     samples = (load_lifted(path) for path in bar)
     mapping, knows_words = run.class_mapping, run.knows_words
-    scores = evaluate_samples(opened.student, run.prompts, samples, mapping, knows_words=knows_words)
+    reliability = Reliability() if reliability is None else reliability
+    scores = evaluate_samples(
+        opened.student,
+        run.prompts,
+        samples,
+        mapping,
+        knows_words=knows_words,
+        reliability=reliability,
+        temperature=run.temperature,
+    )
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {opened.data_root} has no labelled point to evaluate on")
-    write_metrics(run, split, scores)
+    write_metrics(run, split, scores, reliability)
     return scores
 
 
@@ -149,6 +163,8 @@ def evaluate_samples(
     mapping: ClassMapping | None = None,
     *,
     knows_words: bool = True,
+    reliability: Reliability | None = None,
+    temperature: float = 1.0,
 ) -> dict[str, Scores]:
     """Score predictions on every labelled point of every sample; see :data:`COLUMNS`.
 
@@ -158,6 +174,8 @@ def evaluate_samples(
         samples: With labels.
         mapping: From the prompts' classes to those of the labels; None if they are the same.
         knows_words: Whether the text head was ever trained; else it is not scored beside a classifier.
+        reliability: Takes the student's scores and whether it is right.
+        temperature: What its logits are divided by to make scores.
 
     Returns:
         Scores by column; IoU and accuracy in 0..1.
@@ -168,14 +186,17 @@ def evaluate_samples(
     for sample in samples:
         if sample.labels is None:
             raise ValueError("evaluation needs a data set with labels; this split has none")
-        labels, labels_by_text = predict_labels(student, prompts, sample.cloud, sample.sweep_sizes)
+        found = predict_labels(student, prompts, sample.cloud, sample.sweep_sizes, temperature=temperature)
         predictions = {
-            "student": labels,
-            "words": labels_by_text,
+            "student": found.labels,
+            "words": found.by_text,
             "teacher": sample.teacher_labels(),
             "voted": sample.voted_labels(),
         }
         predictions = {who: mapping.translate(each) for who, each in predictions.items()}
+        if reliability is not None:
+            known = sample.labels != IGNORE_LABEL
+            reliability.update(found.scores[known], (predictions["student"] == sample.labels)[known])
         visible = sample.visible()
         masks = {"": torch.ones_like(visible), "seen": visible, "unseen": ~visible}
         for column, confusion in confusions.items():
@@ -248,7 +269,7 @@ def _refuse_overlap(run: Run, paths: Sequence[Path]) -> None:
         )
 
 
-def write_metrics(run: Run, split: str, scores: dict[str, Scores]) -> None:
+def write_metrics(run: Run, split: str, scores: dict[str, Scores], reliability: Reliability) -> None:
     """Write ``metrics.json``: the student on all points, then every column under its name."""
     write_json(
         run.folder / "metrics.json",
@@ -259,6 +280,7 @@ def write_metrics(run: Run, split: str, scores: dict[str, Scores]) -> None:
             "seed": run.recipe.seed,
             "label_free": run.recipe.supervision == "label-free",
             "teacher_trained_on_2d_labels": run.recipe.teacher.trained_on_2d_labels,
+            "confidence": {"temperature": run.temperature, **reliability.to_json()},
             "columns": {name: column.to_json() for name, column in scores.items()},
         },
     )

@@ -207,7 +207,7 @@ def _draw_builtin(opened: EvaluationSplit) -> Path:
     """Draw what the student in the package says of the first sample, beside the truth."""
     run, sample, lifted = open_run(builtin_run()), opened.dataset[0], load_lifted(opened.paths[0])
     assert lifted.labels is not None
-    predicted, _ = predict_labels(run.student(), run.prompts, lifted.cloud, lifted.sweep_sizes)
+    predicted = predict_labels(run.student(), run.prompts, lifted.cloud, lifted.sweep_sizes).labels
     labels = {"student in the package": run.class_mapping.translate(predicted), TRUTH: lifted.labels}
     labels = {who: each[: len(sample.cloud)] for who, each in labels.items()}
     path = opened.run.folder / "pictures" / f"{sample.token}-{BUILTIN}.png"

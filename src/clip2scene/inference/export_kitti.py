@@ -11,17 +11,18 @@ from clip2scene import build
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.dataset import stamp_sensors
 from clip2scene.datasets.kitti.labels import prediction_path, raw_ids, write_labels
-from clip2scene.inference.predict import open_split, predict_split
+from clip2scene.inference.predict import check_abstain, open_split, predict_split
 from clip2scene.io import hash_files, read_json, write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
+from clip2scene.types import IGNORE_LABEL
 
 _OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "recipe.json")
 
 
 def predictions(
-    run: Run, dataset: Dataset, numbers: Sequence[int] | None = None
+    run: Run, dataset: Dataset, numbers: Sequence[int] | None = None, *, abstain: float = 0.0
 ) -> Iterator[tuple[str, Int[Tensor, " points"]]]:
     """Predict every point of the keyframes, one sample after another; no image is read.
 
@@ -31,6 +32,7 @@ def predictions(
         run: Whose student predicts.
         dataset: The samples, as :func:`~clip2scene.inference.predict.open_split` opens them.
         numbers: Which of them; all if left out.
+        abstain: Points whose best score is below this, 0..1, get ``IGNORE_LABEL``.
 
     Yields:
         A sample's token, and the train id of each point of its keyframe in the data set's classes.
@@ -39,18 +41,25 @@ def predictions(
         ValueError: If the run has no checkpoint, a sample cannot be read, a logit is not finite, or no word
             of the run is a class of the data set.
     """
-    of_prompts = run.class_mapping.of_words
+    of_prompts, temperature = run.class_mapping.of_words, run.temperature
     foreign = of_prompts < 0
     if foreign.all():
         wanted = dataset.class_set.name
         raise ValueError(f"no word of run {run.folder} is a class of {wanted!r}; train it in other words")
     for sample, prediction in predict_split(run, dataset, numbers):
         logits = prediction.logits[: len(sample.cloud)]  # the keyframe's points come first
-        yield sample.token, of_prompts[logits.masked_fill(foreign, -torch.inf).argmax(1)]
+        scores, best = (logits.masked_fill(foreign, -torch.inf) / temperature).softmax(1).max(1)
+        yield sample.token, torch.where(scores >= abstain, of_prompts[best], IGNORE_LABEL)
 
 
 def export_labels(
-    run: Path, *, data_root: Path, out: Path, split: str = "test", unlike: Unlike = "refuse"
+    run: Path,
+    *,
+    data_root: Path,
+    out: Path,
+    split: str = "test",
+    abstain: float = 0.0,
+    unlike: Unlike = "refuse",
 ) -> list[Path]:
     """Write a run's prediction for every point of a split in the format of SemanticKITTI's benchmark.
 
@@ -63,6 +72,8 @@ def export_labels(
         split: Which of its splits.
         out: Folder for ``sequences/XX/predictions/NNNNNN.label``. Beside ``sequences/``, ``export.json`` says
             which run they are of.
+        abstain: Points whose best score is below this, 0..1, are left unlabelled (raw id 0); the benchmark
+            counts those as wrong.
         unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
 
     Returns:
@@ -71,6 +82,7 @@ def export_labels(
     Raises:
         ValueError: If the run, the data or what already lies in ``out`` is unfit.
     """
+    check_abstain(abstain)
     opened = open_run(run)
     data = opened.recipe.data
     if data.layout != "semantic-kitti":
@@ -82,10 +94,10 @@ def export_labels(
     raw_ids(classes)
     dataset = open_split(opened, data_root, split)
     CloudCheck(opened.folder, unlike=unlike).split(dataset, split)
-    claim(opened, out, stamp_sensors(Path(data_root), dataset), holds="sequences")
+    claim(opened, out, stamp_sensors(Path(data_root), dataset), holds="sequences", abstain=abstain)
     paths = [prediction_path(out, token) for token in dataset.tokens]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
-    predicted = predictions(opened, dataset, missing)
+    predicted = predictions(opened, dataset, missing, abstain=abstain)
     bar = progress_bar(
         predicted, desc=f"label {split}", total=len(missing), unit="sample", disable=not missing
     )
@@ -94,7 +106,7 @@ def export_labels(
     return paths
 
 
-def claim(run: Run, out: Path, inputs: str, *, holds: str) -> None:
+def claim(run: Run, out: Path, inputs: str, *, holds: str, abstain: float = 0.0) -> None:
     """Note in ``export.json`` whose predictions of what lie in a folder; refuse to mix those of two.
 
     Args:
@@ -102,19 +114,22 @@ def claim(run: Run, out: Path, inputs: str, *, holds: str) -> None:
         out: The folder.
         inputs: Hash of the files that are labelled (:func:`~clip2scene.datasets.dataset.stamp_sensors`).
         holds: Name of the folder in ``out`` that they lie in.
+        abstain: Least score of a label.
 
     Raises:
         ValueError: If the folder holds predictions of another run, or of clouds that were changed since, or
             some without a note.
     """
     note = {"run": run.folder.name, "hash": hash_files(run.folder, [run.folder / name for name in _OF_RUN])}
+    if abstain:
+        note["abstain"] = str(abstain)
     path = Path(out) / "export.json"
     if path.exists():
         found = read_json(path)
         if found not in (note, {**note, "inputs": inputs}):  # earlier versions did not note the inputs
             raise ValueError(
-                f"{out} holds the predictions of another run, or of files that were changed since; name "
-                "another folder or delete that one"
+                f"{out} holds the predictions of another run or --abstain, or of files that were changed "
+                "since; name another folder or delete that one"
             )
     elif (Path(out) / holds).exists():
         raise ValueError(f"{out} holds {holds} that no export wrote; name a new folder")

@@ -24,6 +24,9 @@ from clip2scene.viz import raster
 CUT_M = 2.0
 """Rooms are drawn without what lies higher above their floor: the ceiling would hide all else."""
 
+NO_WORD = (115, 115, 115)
+"""Red, green and blue of points that no word fits."""
+
 TEACHER, TRUTH = "teacher's pseudo-labels", "ground truth"
 
 
@@ -64,7 +67,7 @@ def _draw_sample(
         run.class_mapping,
     )
     title = "student, from the cloud alone" if indoors else "student, from lidar alone"
-    predicted, _ = predict_labels(student, run.prompts, lifted.cloud, lifted.sweep_sizes)
+    predicted = predict_labels(student, run.prompts, lifted.cloud, lifted.sweep_sizes).labels
     labels = {
         title: mapping.translate(predicted),
         TEACHER: mapping.translate(lifted.teacher_labels()),
@@ -166,19 +169,25 @@ def draw_words(
     Args:
         title: Stands over the picture.
         positions: Metres.
-        labels: Index of each point's word.
+        labels: Index of each point's word, -1 for none.
         names: The words.
         indoors: Whether the cloud is a room, drawn without its ceiling.
     """
-    palette = word_colours(len(names))
+    palette = word_palette(len(names))
     counted = labels[_below_ceiling(positions)] if indoors else labels
-    shares = torch.bincount(counted, minlength=len(names)) / len(counted)
+    shares = torch.bincount(counted + 1, minlength=len(names) + 1).roll(-1) / len(counted)
+    told = names if not (labels < 0).any() else (*names, "none of these")
     entries = {
         f"{name} {share:.0%}": tuple(colour)
-        for name, share, colour in zip(names, shares.tolist(), palette.tolist(), strict=True)
+        for name, share, colour in zip(told, shares.tolist(), palette.tolist(), strict=False)
     }
     above = _look_down(positions, palette[labels], indoors=indoors, size=raster.INNER)
     return raster.panel([above], [title], legend=raster.legend(entries))
+
+
+def word_palette(count: int) -> UInt8[Tensor, "words_and_none 3"]:
+    """Give the colours of so many words, and last the grey of points that none of them fits."""
+    return torch.cat([word_colours(count), torch.tensor([NO_WORD], dtype=torch.uint8)])
 
 
 def word_colours(count: int) -> UInt8[Tensor, "words 3"]:

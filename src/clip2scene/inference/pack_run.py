@@ -106,7 +106,7 @@ def _agreement(run: Run, halved: Mapping[str, Tensor], data_root: Path, split: s
     pairing, count, same = build.pairing_options(run.recipe.data), len(dataset.tokens), []
     for number in np.unique(np.linspace(0, count - 1, min(_CLOUDS, count)).round().astype(int)).tolist():
         cloud, *_ = gather_sweeps(dataset[number], dataset.viewpoint, pairing)
-        labels, others = (predict_labels(each, run.prompts, cloud)[0] for each in (first, second))
+        labels, others = (predict_labels(each, run.prompts, cloud).labels for each in (first, second))
         same.append(labels == others)
     return float(torch.cat(same).double().mean())
 

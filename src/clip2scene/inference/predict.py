@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -118,24 +119,55 @@ def turn_about_z(positions: Float[Tensor, "points 3"], degrees: float) -> Float[
     return positions @ turn.T
 
 
-def predict_labels(
-    student: Embedder, prompts: Prompts, cloud: PointCloud, sweep_sizes: Sequence[int] = ()
-) -> tuple[Int[Tensor, " points"], Int[Tensor, " points"]]:
-    """Give each point its best class, and its best class by the text head.
+class Labelled(NamedTuple):
+    """What a student calls each point of a cloud.
 
-    The two differ where the student has a classifier.
+    Attributes:
+        labels: Its best class.
+        by_text: Its best class by the text head; another one only where the student has a classifier.
+        scores: Softmax of the best class, 0..1.
+    """
+
+    labels: Int[Tensor, " points"]
+    by_text: Int[Tensor, " points"]
+    scores: Float[Tensor, " points"]
+
+
+def predict_labels(
+    student: Embedder,
+    prompts: Prompts,
+    cloud: PointCloud,
+    sweep_sizes: Sequence[int] = (),
+    *,
+    temperature: float = 1.0,
+) -> Labelled:
+    """Give each point its best class.
 
     Args:
         student: A trained network.
         prompts: The names to compare with.
         cloud: The points.
         sweep_sizes: Points of each sweep, where sweeps are items of their own: each is predicted alone.
+        temperature: What logits are divided by to make scores.
     """
     sizes = list(sweep_sizes) or [len(cloud)]
     items = zip(cloud.positions.split(sizes), cloud.features.split(sizes), strict=True)
     found = [predict(student, prompts, PointCloud(*item)) for item in items]
     by_text = torch.cat([each.text_logits.argmax(1) for each in found])
-    return torch.cat([each.logits.argmax(1) for each in found]), by_text
+    best = [(each.logits / temperature).softmax(1).max(1) for each in found]
+    return Labelled(
+        torch.cat([each.indices for each in best]), by_text, torch.cat([each.values for each in best])
+    )
+
+
+def check_abstain(abstain: float) -> None:
+    """Refuse a least score of labels that is no score.
+
+    Raises:
+        ValueError: If it is outside of 0..1.
+    """
+    if not 0 <= abstain <= 1:
+        raise ValueError(f"--abstain is a score, expected 0 (never) to 1, got {abstain}; correct it")
 
 
 def open_split(run: Run, data_root: Path, split: str) -> Dataset:

@@ -13,14 +13,18 @@ from clip2scene.datasets import LOADERS
 from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread, write_ply
 from clip2scene.geometry.ground import Ground
 from clip2scene.geometry.remarks import Remark
-from clip2scene.inference.figures import draw_words, word_colours
+from clip2scene.inference.figures import draw_words, word_palette
 from clip2scene.inference.memory import check_memory
-from clip2scene.inference.segmenter import Segmentation, Segmenter
+from clip2scene.inference.predict import check_abstain
+from clip2scene.inference.segmenter import Background, Segmentation, Segmenter
 from clip2scene.io import write_atomically
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
 from clip2scene.types import PointCloud, Sample
 from clip2scene.viz.raster import save_png
+
+NO_LABEL = 65_535
+"""In a PLY file, the label of a point that none of the words fits."""
 
 MOST_DRAWN = 200_000
 """Points of a cloud that are drawn, evenly chosen of larger ones: a picture shows no more."""
@@ -50,6 +54,8 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     out: Path,
     *,
     words: Path | None = None,
+    background: Background = "trained",
+    abstain: float = 0.0,
     options: CloudOptions = CloudOptions(),  # noqa: B008 - frozen
     mount: Ground | None = None,
     unlike: Unlike = "refuse",
@@ -70,6 +76,9 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         prompts: Words or phrases.
         out: Folder for the results.
         words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
+        background: What a point may be beside the prompts
+            (:meth:`~clip2scene.inference.segmenter.Segmenter.set_prompts`).
+        abstain: Points whose best score is below this, 0..1, get no prompt.
         options: What the files' numbers mean, where they do not say so themselves.
         mount: The ground that follows from how the sensor is mounted
             (:func:`clip2scene.geometry.mount.ground_of_mount`), for a student that needs it; None estimates
@@ -79,9 +88,9 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         picture: Whether each cloud is drawn from above.
 
     Returns:
-        For each cloud ``NAME.npz`` (labels int64, scores float16 in 0..1, names), ``NAME.ply`` (points where
-        the file has them, in its axes and unit and as precise, with colours and a field ``label``) and
-        ``NAME.png``, the picture.
+        For each cloud ``NAME.npz`` (labels int64, -1 for none of the prompts; scores float16 in 0..1; names),
+        ``NAME.ply`` (points where the file has them, in its axes and unit and as precise, with colours and a
+        field ``label``, :data:`NO_LABEL` for none) and ``NAME.png``, the picture.
 
     Raises:
         ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, two have the same name, one
@@ -94,6 +103,7 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
             f"expected one or more clouds of different names, got {', '.join(stems) or 'none'}; "
             "name a file, or split the call"
         )
+    check_abstain(abstain)
     opened = open_run(run)
     loader = LOADERS[opened.recipe.data.layout]
     check = CloudCheck(opened.folder, mount_known=mount is not None, note=note, unlike=unlike)
@@ -103,7 +113,7 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         options = replace(options, ground=check.trained.quantiles.get("ground_height", (None, None))[1])
     read = partial(loader.cloud_reader(opened.folder), asked=options)
     segmenter = Segmenter.of_run(opened, words=words)
-    segmenter.set_prompts(prompts)
+    segmenter.set_prompts(prompts, background=background)
     if mount is not None and not segmenter.student.inputs.needs_ground:
         raise ValueError(
             f"the student of {run} takes clouds as they are, whatever the mount; leave --height, --pitch and "
@@ -113,7 +123,7 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     written = []
     for path, stem in zip(clouds, stems, strict=True):
         cloud = read(path, scale=scale)
-        found = _segment_file(segmenter, path, cloud.cloud, mount)
+        found = _segment_file(segmenter, path, cloud.cloud, mount, abstain)
         written += _write_files(out, stem, cloud, found)
         if picture:
             step = -(-len(found.labels) // MOST_DRAWN)
@@ -195,7 +205,7 @@ def _look(path: Path, read: Callable[..., CloudFile], segmenter: Segmenter, chec
         remarks = [each for each in remarks if each.kind != "intensity"]
     if not check.refuses(remarks):  # what is wrong with a cloud goes before how much memory it needs
         try:
-            check_memory(segmenter.student, cloud.cloud, len(segmenter.prompts.names))
+            check_memory(segmenter.student, cloud.cloud, segmenter.num_compared)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return _Look(cloud.spread, cloud.notes, remarks)
@@ -218,10 +228,12 @@ def _common_scale(spreads: Mapping[Path, Spread]) -> float | None:
     return sum(others, first).scale()
 
 
-def _segment_file(segmenter: Segmenter, path: Path, cloud: PointCloud, mount: Ground | None) -> Segmentation:
+def _segment_file(
+    segmenter: Segmenter, path: Path, cloud: PointCloud, mount: Ground | None, abstain: float
+) -> Segmentation:
     """Label one cloud."""
     try:
-        return segmenter.segment(cloud, ground=mount)
+        return segmenter.segment(cloud, ground=mount, abstain=abstain)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     except (MemoryError, RuntimeError) as error:  # torch has no class of its own for the CPU's memory
@@ -241,8 +253,11 @@ def _write_files(out: Path, stem: str, cloud: CloudFile, found: Segmentation) ->
     write_ply(
         out / f"{stem}.ply",
         cloud.positions,
-        word_colours(len(names))[labels],
-        labels=labels,
-        comments=[f"label {number} is {name}" for number, name in enumerate(names)],
+        word_palette(len(names))[labels],
+        labels=torch.where(labels < 0, NO_LABEL, labels),
+        comments=[
+            *(f"label {number} is {name}" for number, name in enumerate(names)),
+            f"label {NO_LABEL} is none of these",
+        ],
     )
     return [out / f"{stem}{suffix}" for suffix in (".npz", ".ply")]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -12,15 +13,20 @@ from torch import Tensor
 from clip2scene import build
 from clip2scene.classes.words import clean_words
 from clip2scene.geometry.ground import Ground
+from clip2scene.inference.background import background_of, only, together
 from clip2scene.inference.predict import predict
 from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.text_table import TextTable
-from clip2scene.types import PointCloud, Prompts
+from clip2scene.types import IGNORE_LABEL, PointCloud, Prompts
 
 PlaceWords = Callable[[Sequence[str]], Prompts]
 """Embeds words in the text space that the student was trained in."""
+
+Background = Literal["trained", "none"] | Sequence[str]
+"""What a point may be beside the asked words: the trained classes that no word stands for
+(:func:`clip2scene.inference.background.background_of`), nothing, or these words."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,10 @@ class Segmentation:
 
     Attributes:
         names: The prompts, in the order they were given.
-        labels: Index of the prompt with the highest score at each point.
-        scores: Softmax over the prompts at each point, 0..1.
+        labels: Index of the prompt with the highest score at each point; ``IGNORE_LABEL`` where the
+            background has a higher one, or the highest is below what was asked for.
+        scores: Softmax over the prompts and the background at each point, 0..1; what the prompts lack to 1 is
+            the background's.
         embeddings: Every point in the text space, to be compared with any text embedding by dot product; None
             unless wanted.
     """
@@ -49,6 +57,7 @@ class Segmenter:
         prompts: The words to begin with, those of the classifier if there is one.
         place_words: Embeds further words.
         in_channels: Features a point that the student was trained on.
+        temperature: What logits are divided by to make scores (:mod:`clip2scene.inference.confidence`).
 
     Example:
         >>> segmenter = Segmenter.load("demo/label-free")  # doctest: +SKIP
@@ -57,12 +66,20 @@ class Segmenter:
     """
 
     def __init__(
-        self, student: Embedder, prompts: Prompts, place_words: PlaceWords, *, in_channels: int = 1
+        self,
+        student: Embedder,
+        prompts: Prompts,
+        place_words: PlaceWords,
+        *,
+        in_channels: int = 1,
+        temperature: float = 1.0,
     ) -> None:
         self.student = student
         self.prompts = self._trained = prompts
+        self.background: Prompts | None = None
         self.place_words = place_words
         self.in_channels = in_channels
+        self.temperature = temperature
 
     @classmethod
     def load(cls, run: Path | str, *, words: Path | str | None = None) -> "Segmenter":
@@ -86,13 +103,26 @@ class Segmenter:
         place_words = _embed_with_encoder(run) if words is None else open_run_table(Path(words), run)
         if not run.knows_words:
             place_words = _refuse_words(run)
-        return cls(run.student(), run.prompts, place_words, in_channels=run.sources.in_channels)
+        return cls(
+            run.student(),
+            run.prompts,
+            place_words,
+            in_channels=run.sources.in_channels,
+            temperature=run.temperature,
+        )
 
-    def set_prompts(self, names: Sequence[str]) -> None:
+    @property
+    def num_compared(self) -> int:
+        """How many names each point is compared with: the prompts' and the background's."""
+        return len(self.prompts.names) + (0 if self.background is None else len(self.background.names))
+
+    def set_prompts(self, names: Sequence[str], *, background: Background = "trained") -> None:
         """Choose the words that points are labelled with from now on.
 
         Args:
             names: At least one word or phrase, all different.
+            background: What a point may be beside them; with "none", each gets the best of the words, however
+                little it fits.
 
         Raises:
             ValueError: If there is no word, one is repeated or to the text encoder the same as another, the
@@ -101,10 +131,24 @@ class Segmenter:
         """
         if isinstance(names, str):
             raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
-        self.prompts = self.place_words(clean_words(names))
+        words = clean_words(names)
+        if background == "trained":
+            self.prompts = self.place_words(words)
+            self.background = background_of(self.prompts, self._trained)
+        elif background == "none":
+            self.prompts, self.background = self.place_words(words), None
+        else:
+            placed = self.place_words(clean_words([*words, *background]))
+            self.prompts = only(placed, range(len(words)))
+            self.background = only(placed, range(len(words), len(placed.classes)))
 
     def segment(
-        self, cloud: PointCloud, *, ground: Ground | None = None, with_embeddings: bool = False
+        self,
+        cloud: PointCloud,
+        *,
+        ground: Ground | None = None,
+        abstain: float = 0.0,
+        with_embeddings: bool = False,
     ) -> Segmentation:
         """Label every point of a cloud.
 
@@ -113,6 +157,7 @@ class Segmenter:
             ground: The plane of the ground where it is known (such as by
                 :func:`clip2scene.geometry.mount.ground_of_mount`); a student that needs it estimates it
                 otherwise.
+            abstain: Points whose best score is below this, 0..1, get no word.
             with_embeddings: Whether the points' embeddings are wanted too; they take far more memory than
                 labels and scores.
 
@@ -127,9 +172,14 @@ class Segmenter:
             )
         if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
             raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
-        found = predict(self.student, self.prompts, cloud, ground=ground, with_embeddings=with_embeddings)
-        scores = torch.softmax(found.logits if self.prompts is self._trained else found.text_logits, dim=1)
-        return Segmentation(self.prompts.classes, scores.argmax(1), scores, found.embeddings)
+        asked, count = self.prompts, len(self.prompts.classes)
+        compared = together(asked, self.background)
+        found = predict(self.student, compared, cloud, ground=ground, with_embeddings=with_embeddings)
+        logits = found.logits if asked is self._trained else found.text_logits
+        scores = (logits / self.temperature).softmax(1)
+        best, labels = scores.max(1)
+        labels = torch.where((labels < count) & (best >= abstain), labels, IGNORE_LABEL)
+        return Segmentation(asked.classes, labels, scores[:, :count], found.embeddings)
 
 
 def _refuse_words(run: Run) -> PlaceWords:

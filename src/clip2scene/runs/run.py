@@ -9,6 +9,7 @@
 ``clouds.json``         statistics of its training clouds, which others are compared with
 ``labels.json``         which labels it may use, and has used, if it is trained with labels
 ``start.safetensors``   the weights it began with, if they were trained before
+``confidence.json``     the temperature of its scores, fitted to its pseudo-labels
 ``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
 ``sources.json``        the teacher and the data: where they were, and their hashes
 ``checkpoint.*``        the newest checkpoint and the one before it
@@ -36,7 +37,7 @@ from clip2scene.distill.lifted import hash_clouds
 from clip2scene.io import regular_file, telling_of_a_full_disk, write_atomically, write_json
 from clip2scene.runs.builtin import run_folder
 from clip2scene.runs.checkpoint import check_fit, load_checkpoint, load_weights, require_finite
-from clip2scene.runs.folder import LABELS, LABELS_USED, WORDS
+from clip2scene.runs.folder import CONFIDENCE, LABELS, LABELS_USED, WORDS
 from clip2scene.runs.run_files import read_recipe, read_run_json
 from clip2scene.runs.sources import Sources
 from clip2scene.runs.trust import require_trust
@@ -99,6 +100,15 @@ class Run:
         """Whether its text head was ever trained: on pseudo-labels, on labels, or before."""
         trained = self.recipe.supervision == "label-free" or self.recipe.tuning.head == "words"
         return trained or self.sources.began_with_words
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by to make scores (:mod:`clip2scene.inference.confidence`).
+
+        1 where none was fitted, as for runs of earlier versions and those that are trained on labels.
+        """
+        path = self.folder / CONFIDENCE
+        return float(read_run_json(path)["temperature"]) if path.exists() else 1.0
 
     @property
     def class_mapping(self) -> ClassMapping:

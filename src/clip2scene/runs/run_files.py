@@ -50,6 +50,7 @@ _SCHEMAS: dict[str, Any] = {
         },
     ),
     "choice.json": _each({"type": "number"}),
+    "confidence.json": _entries({"temperature": {"type": "number", "minimum": 0.01, "maximum": 100}}),
     "metrics.json": _entries({"split": _TEXT, "columns": _each(_SCORES)}, classes=_TEXTS),
     "done.json": _entries({"minutes": _PERHAPS, "machine": _TEXT, "versions": _each(_TEXT), "date": _TEXT}),
     "calls.json": {"type": "array", "items": _CALL},

@@ -16,10 +16,11 @@ from clip2scene.distill.batch import Batch, step_generator
 from clip2scene.distill.items import TrainSet
 from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.distill.self_training import self_training_predictions, switch_targets
+from clip2scene.inference.confidence import fit_confidence
 from clip2scene.parallel import ProgressBar, check_device, count_cores, file_lock, prefetch, progress_bar
 from clip2scene.runs import training_clouds
 from clip2scene.runs.create import create_or_resume
-from clip2scene.runs.folder import LOCK, release_folder
+from clip2scene.runs.folder import CONFIDENCE, LOCK, release_folder
 from clip2scene.runs.init_weights import InitWeights, initial_student
 from clip2scene.runs.reopen import lift_run
 from clip2scene.runs.run import Run
@@ -110,6 +111,8 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
         )
         paths, held_out = _lift(run, experiment.to(place), lifted, teacher_cache)
         train(run, paths, held_out, device=place, save_every=save_every)
+        if recipe.supervision == "label-free" and not (out / CONFIDENCE).exists():
+            fit_confidence(run, paths)
     return out
 
 
