@@ -120,6 +120,7 @@ def test_a_run_of_before_is_judged_as_it_was(kept, town, golden, name):
     (run / "metrics.json").unlink()
     printed = make.judge(run, town)
     after = json.loads((run / "metrics.json").read_text())
+    assert after.pop("confidence")["temperature"] == before.pop("confidence", {}).get("temperature", 1.0)
     if to_the_bit("runs"):
         assert after == before
         assert printed == golden[f"{name} judged"]
@@ -166,7 +167,7 @@ def test_a_cloud_is_called_what_it_was_by_a_segmenter():
     cloud = clip2scene.read_cloud(GOLDEN / "cloud.bin")
     assert len(cloud) == make.POINTS
     segmenter = clip2scene.Segmenter.load(GOLDEN / "run")
-    segmenter.set_prompts(make.PROMPTS)
+    segmenter.set_prompts(make.PROMPTS, background="none")
     found = segmenter.segment(cloud)
     assert found.names == make.PROMPTS
     with np.load(GOLDEN / "segmented.npz") as before:

@@ -13,6 +13,7 @@ from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.distill.lifted import LiftedSample
 from clip2scene.evaluation import evaluate as evaluate_module
 from clip2scene.evaluation.evaluate import COLUMNS, evaluate_samples, write_metrics
+from clip2scene.evaluation.reliability import Reliability
 from clip2scene.io import read_json
 from clip2scene.runs import builtin, copies
 from clip2scene.runs import run as run_module
@@ -125,7 +126,7 @@ def test_a_split_without_labels_cannot_be_evaluated():
 def test_metrics_tell_how_the_student_was_trained(tmp_path):
     scores = evaluate_samples(make_echo(), PROMPTS, [make_sample([0, 1, 1], [0, 0, 0], [])])
     recipe = Recipe("mine", teacher=TeacherConfig(trained_on_2d_labels=True), seed=7, supervision="labels")
-    write_metrics(Run(tmp_path, recipe, PROMPTS, Sources(None, "", 1, 1, "")), "test", scores)
+    write_metrics(Run(tmp_path, recipe, PROMPTS, Sources(None, "", 1, 1, "")), "test", scores, Reliability())
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["miou"] == metrics["columns"]["student"]["miou"] == pytest.approx(1 / 3)
     assert metrics["iou"]["wall"] is None  # absent from the truth

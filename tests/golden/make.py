@@ -186,7 +186,10 @@ def judge(run: Path, town: Path) -> str:
 def segment(run: Path, out: Path) -> dict[str, Any]:
     """Label the golden cloud from the command line; return every array, and the hash of each picture."""
     words = ", ".join(PROMPTS)
-    printed = call("segment", run, GOLDEN / "cloud.bin", "--prompts", words, "--out", out)
+    printed = call(
+        *("segment", run, GOLDEN / "cloud.bin", "--prompts", words, "--background", "none"),
+        *("--out", out),
+    )
     files = {path.name: path for path in out.iterdir()}
     with np.load(files.pop("cloud.npz")) as found:
         arrays = dict(found)

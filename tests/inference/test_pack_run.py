@@ -33,7 +33,7 @@ def test_it_is_whole_and_small_and_holds_the_weights_alone(packed, tiny_run):
     out, about = packed
     assert {path.name for path in out.iterdir()} == {
         *("recipe.json", "prompts.json", "prompts.safetensors", "clouds.json", "sources.json"),
-        *("checkpoint.safetensors", "about.json"),
+        *("checkpoint.safetensors", "about.json", "confidence.json"),
     }
     kept = load_checkpoint(out / "checkpoint.safetensors")
     assert kept.optimizer == {} and all(each.dtype != torch.float32 for each in kept.model.values())

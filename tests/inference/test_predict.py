@@ -18,6 +18,8 @@ from clip2scene.types import PointCloud, Prompts
 
 CHANNELS = 32
 
+pytestmark = pytest.mark.usefixtures("exact_products")
+
 
 class Layer(nn.Module):
     """A backbone of one layer, which sees a point's position and features."""
@@ -139,7 +141,8 @@ def test_a_classifiers_logits_come_first_and_are_averaged_too():
     torch.testing.assert_close(found.classifier_logits, expected, rtol=1e-4, atol=1e-5)
     assert found.logits is found.classifier_logits
     assert not torch.allclose(found.text_logits, expected, atol=0.1)
-    labels, by_text = predict_labels(student, prompts, cloud)
+    labels, by_text, scores = predict_labels(student, prompts, cloud, temperature=0.5)
+    torch.testing.assert_close(scores, (expected / 0.5).softmax(1).amax(1), rtol=1e-4, atol=1e-5)
     assert torch.equal(labels, expected.argmax(1)) and torch.equal(by_text, found.text_logits.argmax(1))
 
 
@@ -163,7 +166,8 @@ def test_sweeps_that_are_items_of_their_own_are_predicted_alone():
     sizes = (1100, len(cloud) - 1100)
     parts = zip(cloud.positions.split(sizes), cloud.features.split(sizes), strict=True)
     alone = [predict(student, prompts, PointCloud(*part)).logits.argmax(1) for part in parts]
-    labels, by_text = predict_labels(student, prompts, cloud, sizes)
+    labels, by_text, scores = predict_labels(student, prompts, cloud, sizes)
+    assert len(scores) == len(cloud)
     assert torch.equal(labels, torch.cat(alone)) and torch.equal(by_text, labels)
 
 

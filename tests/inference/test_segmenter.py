@@ -56,11 +56,44 @@ def test_scores_are_the_softmax_over_the_words(segmenter):
     assert found.names == ("car", "road")
 
 
-def test_a_single_word_fits_everywhere(segmenter):
+def test_a_single_word_fits_where_no_class_of_the_background_fits_better(segmenter):
     segmenter.set_prompts(["car"])
+    found = segmenter.segment(CLOUD)
+    assert found.names == ("car",) and segmenter.num_compared == 2
+    assert found.labels.tolist() == [0, -1, -1]
+    torch.testing.assert_close(found.scores, F.softmax(CLOUD.features, dim=1)[:, :1])
+
+
+def test_without_a_background_a_single_word_fits_everywhere(segmenter):
+    segmenter.set_prompts(["car"], background="none")
     found = segmenter.segment(CLOUD)
     assert found.labels.tolist() == [0, 0, 0]
     assert found.scores.tolist() == [[1.0]] * 3
+
+
+def test_the_background_may_be_given_in_words(segmenter):
+    segmenter.set_prompts(["car"], background=["both"])
+    assert segmenter.segment(CLOUD).labels.tolist() == [0, -1, -1]
+    assert segmenter.background.classes == ("both",)
+    with pytest.raises(ValueError, match="all different"):
+        segmenter.set_prompts(["car"], background=["car"])
+
+
+def test_points_below_the_least_score_get_no_word(segmenter):
+    segmenter.set_prompts(["car", "road"])
+    scores = segmenter.segment(CLOUD).scores.amax(1)
+    found = segmenter.segment(CLOUD, abstain=float(scores.min()) + 1e-4)
+    assert (found.labels == -1).tolist() == (scores == scores.min()).tolist()
+    assert torch.equal(found.scores, segmenter.segment(CLOUD).scores)
+
+
+def test_the_temperature_sharpens_scores_and_changes_no_label():
+    plain, sharp = (
+        Segmenter(make_echo(), place(["car", "road"]), place, in_channels=2, temperature=each).segment(CLOUD)
+        for each in (1.0, 0.5)
+    )
+    assert torch.equal(plain.labels, sharp.labels)
+    torch.testing.assert_close(sharp.scores, F.softmax(2 * CLOUD.features, dim=1))
 
 
 @pytest.mark.parametrize("names", [[], [""], ["car", " "], ["car", "car"], ["car", "car "]])

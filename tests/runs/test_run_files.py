@@ -74,7 +74,7 @@ def use(folder):
     """Open a run and use all that its JSON files say."""
     run = open_run(folder)
     _ = run.subset, run.labels_used(), run.class_mapping, run.knows_words, run.label_mask
-    labels, _ = predict_labels(run.student(), run.prompts, CLOUD)
+    labels = predict_labels(run.student(), run.prompts, CLOUD, temperature=run.temperature).labels
     assert len(labels) == len(CLOUD)
     initial_student(run)
     read_run_json(folder / "metrics.json")
