@@ -121,6 +121,12 @@ def test_the_class_of_a_point_is_that_of_the_sum_of_its_pairs():
     assert SAMPLE.item_from_teacher().targets.tolist() == [0, 1, 0]  # each pair trains on its own
 
 
+def test_the_teachers_score_of_a_point_is_the_mean_of_its_pairs():
+    by_pair = (100 * SAMPLE.pair_logits).softmax(1)
+    expected = torch.stack([by_pair[:2].mean(0), torch.zeros(2), by_pair[2], torch.zeros(2)])
+    torch.testing.assert_close(SAMPLE.teacher_scores(), expected)
+
+
 def test_a_point_that_two_cameras_see_gets_the_class_both_like_best():
     cloud = PointCloud(torch.zeros(1, 3), torch.zeros(1, 1))
     logits = torch.tensor([[3.0, 2.9, 0.0], [0.0, 2.9, 3.0]])

@@ -15,7 +15,7 @@ from clip2scene.distill.batch import PixelTargets, Superpixels, TrainItem
 from clip2scene.geometry.superpoints import vote
 from clip2scene.io import load_checksummed, regular_file, save_checksummed
 from clip2scene.teacher.cache import Precision, to_bytes
-from clip2scene.teacher.maskclip import DenseEmbeddings, cells_read
+from clip2scene.teacher.maskclip import INVERSE_TEMPERATURE, DenseEmbeddings, cells_read
 from clip2scene.types import Pairs, PointCloud
 
 
@@ -71,6 +71,12 @@ class LiftedSample:
         summed = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
         summed.index_add_(0, self.pair_points, self.pair_logits)
         return torch.where(self.visible(), summed.argmax(1), -1)
+
+    def teacher_scores(self) -> Float[Tensor, "points classes"]:
+        """Give the mean of the teacher's scores over each point's pairs, 0..1; zeros where it has none."""
+        summed = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
+        summed.index_add_(0, self.pair_points, (INVERSE_TEMPERATURE * self.pair_logits).softmax(1))
+        return summed / torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
 
     def voted_labels(self) -> Int[Tensor, " points"]:
         """Pseudo-labels after the superpoint vote; -1 where no point of the superpoint has logits."""

@@ -2,9 +2,9 @@
 
 A softmax over logits is a score, not a share: networks are too sure, and a loss that weighs classes moves it
 again. Temperature scaling (Guo et al., ICML 2017, Sec. 4.2) divides all logits by one number, which changes
-no label. There are no true labels to fit it to, so it is fitted to the pseudo-labels of training samples: the
-student's scores then say how often it agrees with its teacher. Where the student is better than its teacher,
-it is right a little more often than it says; where no camera sees, a little less.
+no label. There are no true labels to fit it to, so it is fitted to the pseudo-labels of training samples that
+the teacher is sure of: the student's scores then say how often the two agree. Where the teacher is wrong and
+sure, the student is right more often than it says; where no camera sees, less often.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,8 @@ SAMPLES = 16
 """Training samples that the temperature is fitted to, evenly chosen."""
 POINTS = 20_000
 """Points of each of them at most, drawn at random."""
+SURE = 0.9
+"""Pseudo-labels count whose own score by the teacher is at least this, 0..1; all, if there is none."""
 COLDEST, HOTTEST = 0.05, 20.0
 """The temperature lies between these."""
 
@@ -136,5 +138,7 @@ def _compare(
     cloud = PointCloud(lifted.cloud.positions[:size], lifted.cloud.features[:size])
     targets = lifted.voted_labels()[:size]
     seen = (lifted.visible()[:size] & (targets >= 0)).nonzero()[:, 0]
+    sure = lifted.teacher_scores()[:size][seen].gather(1, targets[seen, None])[:, 0] >= SURE
+    seen = seen[sure] if sure.any() else seen
     kept = seen[torch.randperm(len(seen), generator=draw)[:POINTS]]
     return predict(student, prompts, cloud).text_logits[kept], targets[kept]
