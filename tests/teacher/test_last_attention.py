@@ -95,7 +95,7 @@ def cosine(one, other):
     return float(F.cosine_similarity(one, other, dim=0))
 
 
-def test_alike_cells_share_values_by_the_softmax_of_five_cosines_of_centred_features(monkeypatch):
+def test_near_cells_that_are_alike_share_values_as_the_equation_says(monkeypatch):
     monkeypatch.setattr(last_attention, "_AT_ONCE", 5)  # of twelve
     values, cells = maps(0, 3, *GRID), maps(1, 6, *GRID) + 2
     found = gather_from_alike_cells(values, cells).flatten(2)
@@ -103,7 +103,12 @@ def test_alike_cells_share_values_by_the_softmax_of_five_cosines_of_centred_feat
         flat = cells[view].flatten(1)
         centred = flat - flat.mean(1, keepdim=True)
         for cell in range(12):
-            weights = softmax([5 * cosine(centred[:, cell], centred[:, other]) for other in range(12)])
+            logits = []
+            for other in range(12):
+                (a, b), (c, d) = divmod(cell, GRID[1]), divmod(other, GRID[1])
+                away = ((a - c) ** 2 + (b - d) ** 2) / (2 * 4**2)
+                logits.append(3 * cosine(centred[:, cell], centred[:, other]) - away)
+            weights = softmax(logits)
             truth = sum(w * values[view].flatten(1)[:, other] for other, w in enumerate(weights))
             torch.testing.assert_close(found[view, :, cell], truth)
 

@@ -6,11 +6,12 @@ k and v are the projections of the last block's normalised tokens, d is the widt
 cosines.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Attention = Literal["maskclip", "sclip", "clearclip", "naclip", "cells"]
@@ -22,16 +23,15 @@ KEEPS_BLOCK = ("maskclip", "sclip")
 
 NEAR = 5.0
 """NACLIP: standard deviation of its Gaussian, in cells."""
-CELLS_SHARPNESS = 5.0
-"""Of ``cells``: factor on the cosines; chosen on towns that nothing is measured on (docs/teachers.md)."""
+CELLS_SHARPNESS, CELLS_NEAR = 3.0, 4.0
+"""``cells``: factor on the cosines, standard deviation in cells; how they were chosen: docs/teachers.md."""
 PROXY_SHARPNESS, PROXY_SHIFT = 3.0, 1.2
 """ProxyCLIP: factor on the cosines; least cosine that counts, in means over all pairs of cells."""
-_HIGHEST_LEAST = (
-    0.99  # below one, so that a cell is never without any; where all are alike, 1.2 means are more
-)
+_HIGHEST_LEAST = 0.99  # where all cells are alike, 1.2 means are more than any two have in common
 _AT_ONCE = 1024  # rows of a matrix of cosines
 
 Heads = Float[Tensor, "views heads tokens width"]
+Cosines = Float[Tensor, "views some cells"]  # of some cells with all of them
 
 
 def attend(
@@ -74,25 +74,30 @@ def nearness(grid: tuple[int, int], width: float, like: Tensor) -> Float[Tensor,
         width: Standard deviation, in cells.
         like: Gives device and number format.
     """
-    lines = [torch.arange(side, device=like.device, dtype=like.dtype) for side in grid]
-    rows, cols = (torch.exp(-(line[:, None] - line).square() / (2 * width**2)) for line in lines)
-    return torch.kron(rows, cols)
+    cells = torch.arange(grid[0] * grid[1], device=like.device)
+    return torch.exp(-_squared_distances(cells, grid, like) / (2 * width**2))
 
 
 def gather_from_alike_cells(
     values: Float[Tensor, "views channels rows cols"], cells: Float[Tensor, "views features rows cols"]
 ) -> Float[Tensor, "views channels rows cols"]:
-    """Average each cell's values over cells with like features: softmax(5 S), S their cosines.
+    """Average each cell's values over near cells with like features: softmax(3 S - |p_i - p_j|^2 / 2 s^2).
 
-    For attention pooling, whose keys were trained for the one query of the whole image: compared with each
-    other they say little, and what the pooling is given says more. Ours, not published.
+    For attention pooling, whose keys were trained for the one query of the whole image. S are cosines of what
+    the pooling is given, its mean over the cells taken off; places p are counted in cells, s = 4. Ours, not
+    published.
 
     Args:
         values: What is averaged. Projections that are linear may be applied before as well as after.
-        cells: The pooling's input; its mean over the cells is taken off.
+        cells: The pooling's input.
     """
     centred = cells - cells.mean((2, 3), keepdim=True)
-    return _gather(values, _unit_rows(centred), CELLS_SHARPNESS, None)
+    grid = (cells.shape[2], cells.shape[3])
+
+    def weigh(cosines: Cosines, some: Int[Tensor, " some"]) -> Cosines:
+        return CELLS_SHARPNESS * cosines - _squared_distances(some, grid, cosines) / (2 * CELLS_NEAR**2)
+
+    return _gather(values, _unit_rows(centred), weigh)
 
 
 def gather_by_proxy(
@@ -109,7 +114,11 @@ def gather_by_proxy(
     """
     unit = _unit_rows(features)
     least = (PROXY_SHIFT * unit.mean(1).square().sum(-1)).clamp(max=_HIGHEST_LEAST)
-    return _gather(resize_map(values, features.shape[-2:]), unit, PROXY_SHARPNESS, least)
+
+    def weigh(cosines: Cosines, _: Int[Tensor, " some"]) -> Cosines:
+        return (PROXY_SHARPNESS * cosines).masked_fill(cosines < least[:, None, None], -torch.inf)
+
+    return _gather(resize_map(values, features.shape[-2:]), unit, weigh)
 
 
 def resize_map(
@@ -125,18 +134,23 @@ def _unit_rows(cells: Float[Tensor, "views features rows cols"]) -> Float[Tensor
     return F.normalize(cells.flatten(2).transpose(1, 2), dim=-1)
 
 
+def _squared_distances(
+    some: Int[Tensor, " some"], grid: tuple[int, int], like: Tensor
+) -> Float[Tensor, "some cells"]:
+    """Square the distances of some cells of a grid, by number, to all of them, in cells."""
+    rows, cols = (torch.arange(side, device=like.device, dtype=like.dtype) for side in grid)
+    down, right = rows - (some // grid[1])[:, None], cols - (some % grid[1])[:, None]
+    return (down.square()[:, :, None] + right.square()[:, None]).flatten(1)
+
+
 def _gather(
     values: Float[Tensor, "views channels rows cols"],
     unit: Float[Tensor, "views cells features"],
-    sharpness: float,
-    least: Float[Tensor, " views"] | None,
+    weigh: Callable[[Cosines, Int[Tensor, " some"]], Cosines],
 ) -> Float[Tensor, "views channels rows cols"]:
-    """Average values with weights softmax(sharpness S), where S is ``least`` or more; some rows at a time."""
+    """Average values with the softmax of what ``weigh`` makes of cosines; some cells at a time."""
     flat, gathered = values.flatten(2).transpose(1, 2), []
-    for some in unit.split(_AT_ONCE, dim=1):
-        cosines = some @ unit.transpose(1, 2)
-        logits = sharpness * cosines
-        if least is not None:
-            logits = logits.masked_fill(cosines < least[:, None, None], -torch.inf)
-        gathered.append(logits.softmax(-1) @ flat)
+    for some in torch.arange(unit.shape[1], device=unit.device).split(_AT_ONCE):
+        cosines = unit[:, some] @ unit.transpose(1, 2)
+        gathered.append(weigh(cosines, some).softmax(-1) @ flat)
     return torch.cat(gathered, 1).transpose(1, 2).view_as(values)
