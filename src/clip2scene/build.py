@@ -20,6 +20,7 @@ from clip2scene.datasets.label_subset import Subset, choose
 from clip2scene.datasets.recognise import check_layout
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.distill.augment import Augmentation
+from clip2scene.distill.consolidate import ConsolidateOptions
 from clip2scene.distill.items import ItemOptions
 from clip2scene.distill.lift import PairingOptions, Teacher
 from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, Objective, SLidR, StCR, Term
@@ -165,6 +166,11 @@ def choose_labels(recipe: Recipe, dataset: Dataset) -> Subset:
 def pairing_options(data: DataConfig) -> PairingOptions:
     """Say which points meet which pixels: least depth in metres, and the tests that drop pairs."""
     return PairingOptions(data.min_depth, data.occlusion_test, data.moved_test, data.merge_sweeps)
+
+
+def consolidate_options(teacher: TeacherConfig) -> ConsolidateOptions:
+    """Say how the pseudo-labels of a drive are gathered: edge of a place in metres, and least share."""
+    return ConsolidateOptions(teacher.place_size, teacher.least_share)
 
 
 def item_options(recipe: Recipe) -> ItemOptions:

@@ -113,3 +113,9 @@ def test_a_recipe_of_an_earlier_version_is_read_with_its_names_of_that_time():
     assert from_dict(values) == toytown()
     values["student"]["sees_height"] = False
     assert from_dict(values).student.height == "none"
+
+
+@pytest.mark.parametrize("layout", ["scannet", "rgbd", "kitti-object"])
+def test_samples_that_are_no_moments_of_a_drive_are_not_consolidated(layout):
+    with pytest.raises(ValueError, match=f"--teacher.consolidate must be off for the layout {layout}"):
+        Recipe(name="none", data=DataConfig(layout=layout), teacher=TeacherConfig(consolidate=True))

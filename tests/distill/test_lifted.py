@@ -10,6 +10,7 @@ from clip2scene.distill.lifted import (
     hash_clouds,
     hash_points,
     load_lifted,
+    save_consolidated,
     save_lifted,
 )
 from clip2scene.teacher.maskclip import DenseEmbeddings
@@ -199,3 +200,19 @@ def test_a_changed_number_is_found_out(path):
     path.write_bytes(bits)
     with pytest.raises(ValueError, match=f"{path.name} is damaged.*delete it and run again"):
         load_lifted(path)
+
+
+def test_what_a_drive_agreed_on_is_kept_beside_the_sample_and_is_what_is_trained_on(path):
+    save_lifted(path, replace(SAMPLE, superpoints=torch.tensor([0, 0, 1, -1])))
+    beside = path.parent / "consolidated-1" / path.name
+    save_consolidated(beside, torch.tensor([2, -1, 0, 1]))
+    found = load_lifted(beside)
+    assert torch.equal(found.cloud.positions, SAMPLE.cloud.positions)
+    assert found.teacher_labels().tolist() == SAMPLE.teacher_labels().tolist()
+    item = found.item_from_teacher()
+    assert (item.target_points.tolist(), item.targets.tolist()) == ([0, 1, 2, 3], [2, -1, 0, 1])
+    assert item.superpoints is not None, "the pieces are still there, for the student's mean"
+    assert load_lifted(path).consolidated is None
+    save_consolidated(beside, torch.tensor([2, -1, 0]))
+    with pytest.raises(ValueError, match="3 pseudo-labels of 4 points.*delete it and run again"):
+        load_lifted(beside)

@@ -146,3 +146,30 @@ def test_settings_that_came_later_name_pseudo_labels_only_where_they_are_on(tiny
     assert not set(LATER) & set(named) and named["scales"] == tiny_recipe.teacher.scales
     other = replace(run, recipe=replace(tiny_recipe, teacher=replace(tiny_recipe.teacher, attention="cells")))
     assert reopening._sources(other, experiment)["teacher"] == named | {"attention": "cells"}
+
+
+def test_what_is_trained_on_is_consolidated_over_its_drive_and_nothing_else_changes(
+    tiny_recipe, town, tmp_path
+):
+    shared, found = tmp_path / "shared", {}
+    for consolidate in (False, True):
+        recipe = replace(tiny_recipe, teacher=replace(tiny_recipe.teacher, consolidate=consolidate))
+        run, experiment = create_or_resume(recipe, data_root=town, out=tmp_path / str(consolidate))
+        found[consolidate] = reopening.lift_run(run, experiment, into=shared)
+        assert load_lifted(lift(run, town, split="val", into=shared)[0]).consolidated is None
+    assert [path.parents[1] / path.name for path in found[True]] == found[False], "lifted once"
+    without, lifted = load_lifted(found[False][0]), load_lifted(found[True][0])
+    assert without.consolidated is None and lifted.consolidated.shape == (len(lifted.cloud),)
+    taught = lifted.teacher_targets() >= 0
+    assert (taught & ~lifted.visible()).any(), "points that no camera saw then are taught too"
+
+
+def test_consolidation_without_poses_is_refused_before_the_teacher_looks(
+    tiny_recipe, town, tmp_path, monkeypatch
+):
+    recipe = replace(tiny_recipe, teacher=replace(tiny_recipe.teacher, consolidate=True))
+    run, experiment = create_or_resume(recipe, data_root=town, out=tmp_path / "run")
+    monkeypatch.setattr(type(experiment.dataset), "timestamps", lambda dataset, index: None)
+    with pytest.raises(ValueError, match="nothing tells where it was recorded.*--teacher.no-consolidate"):
+        reopening.lift_run(run, experiment)
+    assert not (run.folder / "carried").exists()

@@ -65,6 +65,12 @@ class Recipe:
             )
         if self.teacher.kind == "label-maps":
             self._check_label_maps()
+        if self.teacher.consolidate and self.data.layout in ("scannet", "rgbd", "kitti-object"):
+            refuse(
+                "--teacher.consolidate",
+                f"off for the layout {self.data.layout}, whose samples are no moments of a drive",
+                self.teacher.consolidate,
+            )
 
     def _check_self_training(self) -> None:
         """Refuse self-training that lacks what it draws on."""

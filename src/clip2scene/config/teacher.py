@@ -38,6 +38,12 @@ class TeacherConfig:
     """Classes whose best score (0..1) in an image is below this are left out; 0 is off (MaskCLIP: 0.5)."""
     superpoint_vote: bool = False
     """Whether each superpoint, a piece of the cloud that stands alone, gets one pseudo-label by vote."""
+    consolidate: bool = False
+    """Whether the pseudo-labels of a drive are voted on by place, over all its moments; needs poses."""
+    place_size: float = 0.2
+    """Edge of such a place, in metres."""
+    least_share: float = 0.5
+    """Share of the votes that a class must have there to become a pseudo-label, in 0..1; less is none."""
     templates: Literal["all", "toytown"] = "all"
     """Sentences around each class name: all 85, or the few made of toytown's words."""
 
@@ -58,6 +64,8 @@ class TeacherConfig:
         check_range("--teacher.key-smoothing", self.key_smoothing, least=0, most=1)
         check_range("--teacher.prompt-denoising", self.prompt_denoising, least=0, most=1)
         check_range("--teacher.least-score", self.least_score, least=0, most=1)
+        check_range("--teacher.place-size", self.place_size, least=0.02, most=10)
+        check_range("--teacher.least-share", self.least_share, least=0, most=1)
         if self.kind != "label-maps" and (self.class_table is not None or self.least_score):
             refuse("--teacher.kind", "label-maps where a class table or a least score is set", self.kind)
 

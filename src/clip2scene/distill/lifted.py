@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -49,6 +49,8 @@ class LiftedSample:
         sweep_sizes: Points of each sweep, where sweeps are items of their own; empty where all are one.
         teacher_features: The teacher's own features, where the recipe needs them.
         keyframe_size: Points of the keyframe, where sweeps are merged with it.
+        consolidated: Pseudo-label of each point after the votes of its whole drive, -1 where it has none;
+            None where no drive was consolidated.
     """
 
     cloud: PointCloud
@@ -59,6 +61,7 @@ class LiftedSample:
     sweep_sizes: tuple[int, ...] = ()
     teacher_features: TeacherFeatures | None = None
     keyframe_size: int | None = None
+    consolidated: Int[Tensor, " points"] | None = None
 
     def visible(self) -> Bool[Tensor, " points"]:
         """Tell which points are visible to at least one camera."""
@@ -88,20 +91,23 @@ class LiftedSample:
         return vote(self.superpoints, logits, self.visible())
 
     def teacher_targets(self) -> Int[Tensor, " targets"]:
-        """Give the pseudo-labels to train on: of every pair or, with superpoints, of every point."""
+        """Give the pseudo-labels to train on: of every pair or, voted on, of every point."""
+        if self.consolidated is not None:
+            return self.consolidated
         return self.pair_logits.argmax(1) if self.superpoints is None else self.voted_labels()
 
     def item_from_teacher(self, kept: Int[Tensor, " kept"] | None = None) -> TrainItem:
         """Make the training item whose targets are pseudo-labels.
 
         A target is the teacher's class at every pair (released code: the argmax of the paired pixel); or,
-        with superpoints, their vote at every point. The pairs themselves come along.
+        with superpoints or consolidated over its drive, the vote at every point. The pairs themselves come
+        along.
 
         Args:
             kept: Which pairs come along; all if left out.
         """
         target_points, targets = self.pair_points, self.teacher_targets()
-        if self.superpoints is not None:
+        if self.superpoints is not None or self.consolidated is not None:
             target_points = torch.arange(len(self.cloud))
         pixels = self._pixels(torch.arange(len(self.pair_points)) if kept is None else kept)
         return TrainItem(
@@ -175,11 +181,15 @@ def hash_clouds(paths: Iterable[Path]) -> dict[str, str]:
     Raises:
         ValueError: If a file is missing or damaged.
     """
-    return {path.stem: hash_points(_read_keyframe(path)) for path in paths}
+    return {path.stem: hash_points(read_keyframe(path)) for path in paths}
 
 
-def _read_keyframe(path: Path) -> Float[Tensor, "points 3"]:
-    """Read the positions of a sample's keyframe."""
+def read_keyframe(path: Path) -> Float[Tensor, "points 3"]:
+    """Read the positions of a sample's keyframe, and nothing else of its file.
+
+    Raises:
+        ValueError: If the file is missing or damaged.
+    """
     try:
         with safe_open(regular_file(path), "pt") as file:
             positions, sizes = file.get_tensor("positions"), file.get_tensor("sweep_sizes").tolist()
@@ -190,17 +200,36 @@ def _read_keyframe(path: Path) -> Float[Tensor, "points 3"]:
     return positions[: sizes[0]] if sizes else positions
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
+def _damaged(path: Path, error: object) -> ValueError:
     return ValueError(f"{path} cannot be read ({error}); delete it and run again")
+
+
+def save_consolidated(path: Path, labels: Int[Tensor, " points"]) -> None:
+    """Write a sample's consolidated pseudo-labels as int16, into a folder beside the sample's own file.
+
+    Args:
+        path: The file, called like the sample's.
+        labels: Train id of each point, -1 for none.
+    """
+    save_checksummed(path, {"consolidated": labels.short()})
 
 
 def load_lifted(path: Path) -> LiftedSample:
     """Read what :func:`save_lifted` wrote, as float32 and int64.
 
+    Args:
+        path: The file, or that of :func:`save_consolidated`: with the latter, the sample comes with its
+            consolidated pseudo-labels.
+
     Raises:
         ValueError: If the file is missing or damaged.
     """
     tensors = load_checksummed(path)
+    if "consolidated" in tensors:
+        lifted, labels = load_lifted(path.parents[1] / path.name), tensors["consolidated"].long()
+        if len(labels) != len(lifted.cloud):
+            raise _damaged(path, f"{len(labels)} pseudo-labels of {len(lifted.cloud)} points")
+        return replace(lifted, consolidated=labels)
     try:
         pair_points = tensors["pair_points"].long()
         return LiftedSample(

@@ -8,6 +8,8 @@ its old points: these are kept. Wrongly called are a few points of still things 
 between beams, such as bicycles and poles.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -51,29 +53,62 @@ def seen_through(
         >>> seen_through(torch.tensor([[10.0, 0.0, 0.0], [19.9, 0.0, 0.0]]), wall).tolist()
         [True, False]
     """
-    _check(earlier, keyframe, cell, (across, down), (tolerance, slack))
-    origin, size = keyframe.new_tensor(viewpoint), (round(180 / cell), round(360 / cell))
-    ranges, cells = _directions(keyframe - origin, *size)
+    free = free_space(keyframe, viewpoint=viewpoint, cell=cell, across=across, down=down)
+    return free.seen_through(earlier, tolerance=tolerance, slack=slack)
+
+
+@dataclass(frozen=True)
+class FreeSpace:
+    """How far the beams of one sweep went at least, in every direction.
+
+    Attributes:
+        viewpoint: Where its lidar stands in its frame, in metres.
+        reach: The range, by cell of direction, in metres; rows from straight down to straight up, columns
+            around. 0 where no return bounds what is free.
+    """
+
+    viewpoint: tuple[float, float, float]
+    reach: Float[Tensor, "rows columns"]
+
+    def seen_through(
+        self, points: Float[Tensor, "points 3"], *, tolerance: float = 0.02, slack: float = 0.2
+    ) -> Bool[Tensor, " points"]:
+        """Find the points that the beams pass through; arguments and errors as for :func:`seen_through`.
+
+        Args:
+            points: Of another moment, transformed into this sweep's frame, in metres.
+            tolerance: How much farther than the point a return must lie, as a fraction of the point's range.
+            slack: The same in metres, added.
+        """
+        if min(tolerance, slack) < 0:
+            raise ValueError(f"expected tolerance and slack of 0 or more, got {tolerance} and {slack}")
+        _check_finite(points)
+        ranges, cells = _directions(points - points.new_tensor(self.viewpoint), *self.reach.shape)
+        return self.reach.flatten()[cells] > ranges * (1 + tolerance) + slack
+
+
+def free_space(
+    keyframe: Float[Tensor, "key 3"],
+    *,
+    viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    cell: float = 0.25,
+    across: float = 0.75,
+    down: float = 1.5,
+) -> FreeSpace:
+    """Find what a sweep shows to be free, to compare several others with it; arguments as above."""
+    if not 0 < cell <= 10 or not 0 <= min(across, down) <= max(across, down) <= 45:
+        numbers = f"{cell}, {across} and {down}"
+        raise ValueError(f"expected a cell in 0..10 and reaches in 0..45 degrees, got {numbers}")
+    _check_finite(keyframe)
+    size = round(180 / cell), round(360 / cell)
+    ranges, cells = _directions(keyframe - keyframe.new_tensor(viewpoint), *size)
     nearest = keyframe.new_full(size, torch.inf).flatten().scatter_reduce(0, cells, ranges, "amin")
     below, above = _nearest_below_and_above(nearest.view(size), round(down / cell), round(across / cell))
-    ranges, cells = _directions(earlier - origin, *size)
-    below, above = below.flatten()[cells], above.flatten()[cells]
-    return (torch.minimum(below, above) > ranges * (1 + tolerance) + slack) & below.isfinite()
+    return FreeSpace(viewpoint, torch.where(below.isfinite(), torch.minimum(below, above), 0.0))
 
 
-def _check(
-    earlier: Float[Tensor, "points 3"],
-    keyframe: Float[Tensor, "key 3"],
-    cell: float,
-    reaches: tuple[float, float],
-    margins: tuple[float, float],
-) -> None:
-    if not 0 < cell <= 10 or not 0 <= min(reaches) <= max(reaches) <= 45:
-        numbers = f"{cell}, {reaches[0]} and {reaches[1]}"
-        raise ValueError(f"expected a cell in 0..10 and reaches in 0..45 degrees, got {numbers}")
-    if min(margins) < 0:
-        raise ValueError(f"expected tolerance and slack of 0 or more, got {margins[0]} and {margins[1]}")
-    if not (earlier.isfinite().all() and keyframe.isfinite().all()):
+def _check_finite(positions: Float[Tensor, "points 3"]) -> None:
+    if not positions.isfinite().all():
         raise ValueError("positions hold numbers that are not finite; drop those points first")
 
 

@@ -14,7 +14,9 @@ from clip2scene.build import Experiment
 from clip2scene.config import Recipe, TeacherConfig, to_dict
 from clip2scene.config.teacher import LATER
 from clip2scene.datasets.dataset import count_images, stamp_files
+from clip2scene.datasets.drives import find_drives
 from clip2scene.datasets.label_subset import Chosen
+from clip2scene.distill.consolidate import consolidate_split
 from clip2scene.distill.lift import LiftOptions, lift_split
 from clip2scene.runs.folder import LIFTED
 from clip2scene.runs.run import Run
@@ -24,6 +26,9 @@ from clip2scene.teacher.class_table import read_class_table
 from clip2scene.teacher.cost import cost_of
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.types import Samples
+
+CONSOLIDATION = ("consolidate", "place_size", "least_share")
+"""The teacher's settings that come after lifting: with others, samples need not be lifted anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +119,8 @@ def lift_run(
 ) -> list[Path]:
     """Lift the teacher's pseudo-labels from pixels onto the points of a split, or find them lifted already.
 
+    Those that are trained on are consolidated over their drives, if the recipe says so.
+
     Args:
         run: Whose.
         experiment: The split and the teacher.
@@ -124,6 +131,9 @@ def lift_run(
 
     Returns:
         A file a sample, with the train id of each target point.
+
+    Raises:
+        ValueError: If a sample is bad, or consolidation lacks poses.
     """
     teacher, announce = experiment.teacher, None
     samples = experiment.dataset if tokens is None else Chosen(experiment.dataset, tokens)
@@ -132,17 +142,19 @@ def lift_run(
         precision = run.recipe.teacher.precision
         teacher = CachedTeacher(teacher, run.sources.teacher_hash + run.sources.proxy_hash, cache, precision)
         announce = partial(_say_cost, teacher, samples)
-    training = experiment.split == "train"
+    training, settings = experiment.split == "train", run.recipe.teacher
+    consolidated = training and teacher is not None and settings.consolidate
+    drives = find_drives(experiment.dataset) if consolidated else {}
     options = LiftOptions(
         build.pairing_options(run.recipe.data),
         experiment.dataset.viewpoint,
-        run.recipe.teacher.superpoint_vote,
+        settings.superpoint_vote,
         run.recipe.keep if training else "classes",
-        run.recipe.teacher.precision,
+        settings.precision,
         _sources(run, experiment),
     )
     folder = (into or run.folder / LIFTED) / experiment.split
-    return lift_split(
+    paths = lift_split(
         samples,
         teacher,
         run.prompts,
@@ -152,6 +164,10 @@ def lift_run(
         announce=announce,
         alone=experiment.device.type != "cpu",
     )
+    if not consolidated:
+        return paths
+    viewpoint = experiment.dataset.viewpoint or (0.0, 0.0, 0.0)
+    return consolidate_split(drives, paths, viewpoint=viewpoint, options=build.consolidate_options(settings))
 
 
 def _say_cost(teacher: CachedTeacher, samples: Samples, missing: Sequence[int]) -> None:
@@ -169,7 +185,9 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
     settings, usual = to_dict(run.recipe)["teacher"], vars(TeacherConfig())
     sources = {
         "teacher": {
-            name: value for name, value in settings.items() if name not in LATER or value != usual[name]
+            name: value
+            for name, value in settings.items()
+            if name not in CONSOLIDATION and (name not in LATER or value != usual[name])
         },
         "teacher_hash": run.sources.teacher_hash,
         "data_root": str(experiment.data_root.resolve()),
