@@ -52,7 +52,15 @@ def with_todays_names(recipe):
         for part, settings in parts.items()
     }
     later = {
-        "teacher": {"attention": "maskclip", "proxy": None, "class_table": None, "least_score": 0.0},
+        "teacher": {
+            "attention": "maskclip",
+            "proxy": None,
+            "class_table": None,
+            "least_score": 0.0,
+            "consolidate": False,
+            "place_size": 0.4,
+            "least_share": 0.4,
+        },
         "loss": {"bounded": False},
     }
     return {**recipe, **parts, **{part: {**values, **recipe[part]} for part, values in later.items()}}

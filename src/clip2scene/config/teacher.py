@@ -40,9 +40,9 @@ class TeacherConfig:
     """Whether each superpoint, a piece of the cloud that stands alone, gets one pseudo-label by vote."""
     consolidate: bool = False
     """Whether the pseudo-labels of a drive are voted on by place, over all its moments; needs poses."""
-    place_size: float = 0.2
+    place_size: float = 0.4
     """Edge of such a place, in metres."""
-    least_share: float = 0.5
+    least_share: float = 0.4
     """Share of the votes that a class must have there to become a pseudo-label, in 0..1; less is none."""
     templates: Literal["all", "toytown"] = "all"
     """Sentences around each class name: all 85, or the few made of toytown's words."""
