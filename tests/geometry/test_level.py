@@ -4,7 +4,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from clip2scene.geometry.level import find_levelling
+from clip2scene.geometry.level import _bends, find_levelling
 
 
 class Street(NamedTuple):
@@ -79,3 +79,16 @@ def test_one_point_is_level_too():
 def test_points_that_are_nowhere_are_refused():
     with pytest.raises(ValueError, match="not finite"):
         find_levelling(torch.tensor([[0.0, float("nan"), 1.0]]))
+
+
+def test_the_bands_are_the_form_of_a_bent_plate():
+    draw, knots = np.random.default_rng(0), 7
+    field, bands = draw.normal(size=(knots, knots)), _bends(knots)
+    flat, form = field.ravel(), 0.0
+    for offset, band in enumerate(bands):
+        terms = band[: len(flat) - offset] * flat[: len(flat) - offset] * flat[offset:]
+        form += terms.sum() * (1 if offset == 0 else 2)
+    along, across = np.diff(field, n=2, axis=0), np.diff(field, n=2, axis=1)
+    twist = np.diff(np.diff(field, axis=0), axis=1)
+    expected = (along**2).sum() + (across**2).sum() + 2 * (twist**2).sum() + 1e-3 * (field**2).sum()
+    assert form == pytest.approx(expected)

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
-from scipy.linalg import solve
+from scipy.linalg import solveh_banded
 from torch import Tensor, from_numpy
 
 from clip2scene.geometry.ground import Ground, estimate_ground
@@ -114,20 +114,26 @@ def _turned(points: Float[np.ndarray, "points 3"], plane: Ground) -> Float64[np.
 
 
 def _fit_surface(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "knots knots"]:
-    """Fit the surface to the lowest points of map cells, in the level frame."""
+    """Fit the surface to the lowest points of map cells, in the level frame.
+
+    A knot shares terms with those up to two away along an axis alone, so the system is a band. Solving it as
+    one is less work, and too little for a threaded library to share out: threads that wait for each other on
+    a busy machine take far longer than the sums.
+    """
     lowest = _lowest_of_cells(points)
     corners, shares = _corners(lowest[:, :2])
     bends = _STIFFNESS * _bends(_KNOTS)
-    flat = np.zeros(_KNOTS**2)
+    flat, pairs = np.zeros(_KNOTS**2), [(i, j) for i in range(4) for j in range(i, 4)]
+    places = np.stack([(corners[:, j] - corners[:, i]) * _KNOTS**2 + corners[:, i] for i, j in pairs], 1)
+    products = np.stack([shares[:, i] * shares[:, j] for i, j in pairs], 1)
     for band in _ABOVE:
         above = lowest[:, 2] - (flat[corners] * shares).sum(1)
         weight = (1 - np.clip(np.where(above > 0, above / band, above / _BELOW), -1, 1) ** 2) ** 2
-        system = bends.copy()
-        products = weight[:, None, None] * shares[:, :, None] * shares[:, None, :]
-        np.add.at(system, (corners[:, :, None], corners[:, None, :]), products)
+        terms = (weight[:, None] * products).ravel()
+        system = bends + np.bincount(places.ravel(), weights=terms, minlength=bends.size).reshape(bends.shape)
         pull = (weight * lowest[:, 2])[:, None] * shares
         wanted = np.bincount(corners.ravel(), weights=pull.ravel(), minlength=_KNOTS**2)
-        flat = solve(system, wanted, assume_a="pos", check_finite=False)
+        flat = solveh_banded(system, wanted, lower=True, check_finite=False)
     return flat.reshape(_KNOTS, _KNOTS)
 
 
@@ -164,9 +170,11 @@ def _surface_at(
 
 
 @cache
-def _bends(knots: int) -> Float64[np.ndarray, "all all"]:
-    """Give the quadratic form of a thin plate's bend, and a slight pull to the plane."""
+def _bends(knots: int) -> Float64[np.ndarray, "diagonals all"]:
+    """Give the quadratic form of a thin plate's bend, and a slight pull to the plane, as lower diagonals."""
     second = np.diff(np.eye(knots), n=2, axis=0)
     first, one = np.diff(np.eye(knots), axis=0), np.eye(knots)
     rows = [np.kron(second, one), np.kron(one, second), np.sqrt(2) * np.kron(first, first)]
-    return sum(each.T @ each for each in rows) + 1e-3 * np.eye(knots**2)
+    whole = sum(each.T @ each for each in rows) + 1e-3 * np.eye(knots**2)
+    below = [np.diagonal(whole, -offset) for offset in range(2 * knots + 1)]
+    return np.stack([np.pad(each, (0, knots**2 - len(each))) for each in below])
