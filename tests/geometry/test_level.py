@@ -1,6 +1,7 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
