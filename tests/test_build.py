@@ -28,6 +28,9 @@ from clip2scene.distill.losses.scr import class_weights
 from clip2scene.student.inputs import prepare_cloud
 from clip2scene.teacher.clip.load import Clip
 from clip2scene.teacher.clip.tokenizer import WholeTokenizer, word_tokenizer
+from clip2scene.teacher.guided_filter import GuidedFilter
+from clip2scene.teacher.pamr import PixelAdaptive
+from clip2scene.teacher.refine import Refinement, SuperpixelMean
 from clip2scene.teacher.text_table import TextTable
 from clip2scene.types import PointCloud
 
@@ -154,6 +157,20 @@ def test_a_proxy_that_is_no_vision_model_is_refused_by_the_options_name(tmp_path
         build.build_mask_clip(TeacherConfig(proxy=str(tmp_path)), clip)
     with pytest.raises(ValueError, match="--teacher.attention must be maskclip or cells for a CLIP ResNet"):
         build.build_mask_clip(TeacherConfig(attention="naclip"), clip)
+
+
+def test_maps_are_refined_as_the_settings_say():
+    assert build.build_refinement(TeacherConfig()) is None
+    settings = TeacherConfig(refine_pixels=500, refine_rounds=3, refine_dilations=(1, 4), refine_radius=2)
+    settings = replace(settings, refine_epsilon=0.1, refine_segments=7)
+    methods = {
+        "pamr": PixelAdaptive(3, (1, 4)),
+        "guided": GuidedFilter(2, 0.1),
+        "superpixels": SuperpixelMean(7),
+    }
+    for name, method in methods.items():
+        found = build.build_refinement(replace(settings, refine=name))
+        assert found == Refinement(method, 500)
 
 
 def test_words_beside_a_rival_with_a_backbone_of_its_own_do_not_reach_the_network():

@@ -33,8 +33,10 @@ from clip2scene.teacher.backbone import ImageBackbone, backbone_of_clip, load_ba
 from clip2scene.teacher.class_table import ClassTable, read_class_table
 from clip2scene.teacher.clip.folder import model_files
 from clip2scene.teacher.clip.load import Clip, load_clip
+from clip2scene.teacher.guided_filter import GuidedFilter
 from clip2scene.teacher.label_maps import LabelMapTeacher, find_map
 from clip2scene.teacher.maskclip import MaskClip
+from clip2scene.teacher.pamr import PixelAdaptive
 from clip2scene.teacher.prompts import (
     TABLE_TEMPLATES,
     TEMPLATES,
@@ -43,6 +45,7 @@ from clip2scene.teacher.prompts import (
     embed_prompts,
     refuse_alike,
 )
+from clip2scene.teacher.refine import Method, Refinement, SuperpixelMean
 from clip2scene.teacher.score_maps import read_score_map
 from clip2scene.teacher.text_table import (
     TextTable,
@@ -436,6 +439,18 @@ def _open_proxy(teacher: TeacherConfig) -> ImageBackbone | None:
 def hash_proxy(teacher: TeacherConfig) -> str:
     """Hash the bytes of the files of ProxyCLIP's second model; an empty text if there is none."""
     return "" if teacher.proxy is None else hash_files(Path(teacher.proxy))
+
+
+def build_refinement(teacher: TeacherConfig) -> Refinement | None:
+    """Say how the teacher's maps are refined in the image; None if they are not."""
+    if teacher.refine == "none":
+        return None
+    methods: dict[str, Method] = {
+        "pamr": PixelAdaptive(teacher.refine_rounds, teacher.refine_dilations),
+        "guided": GuidedFilter(teacher.refine_radius, teacher.refine_epsilon),
+        "superpixels": SuperpixelMean(teacher.refine_segments),
+    }
+    return Refinement(methods[teacher.refine], teacher.refine_pixels)
 
 
 def hash_teacher(teacher_weights: str | None) -> str:

@@ -14,6 +14,15 @@ from clip2scene.config import TeacherConfig
         {"least_score": 1.5, "kind": "label-maps"},
         {"attention": "sclip", "kind": "label-maps"},
         {"proxy": "dinov2", "kind": "label-maps"},
+        {"refine_pixels": 0},
+        {"refine_pixels": 10**9},
+        {"refine_rounds": 0},
+        {"refine_dilations": ()},
+        {"refine_dilations": (1, 0)},
+        {"refine_dilations": (1, 1000)},
+        {"refine_radius": 0},
+        {"refine_epsilon": 0.0},
+        {"refine_segments": 0},
     ],
 )
 def test_a_bad_value_is_refused_when_it_is_given(wrong):

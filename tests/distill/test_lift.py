@@ -8,6 +8,8 @@ from clip2scene.distill.lift import LiftOptions, PairingOptions, find_pairs, gat
 from clip2scene.distill.lifted import hash_clouds, hash_points, load_lifted
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
+from clip2scene.teacher.pamr import PixelAdaptive
+from clip2scene.teacher.refine import Refinement
 from clip2scene.types import Camera, DepthImage, PointCloud, Prompts, Sample
 
 PAIRING = PairingOptions(occlusion_test=False)
@@ -71,6 +73,34 @@ class KnowsTheSecondPairAlone:
 class Unpainted(DenseEmbeddings):
     def logits_at(self, pairs, text):
         return torch.eye(3)[1:2].repeat(len(pairs), 1) * torch.arange(len(pairs))[:, None]
+
+
+class TwoCells(SaysCarThenBush):
+    """A tree to the left, a car to the right, of the same picture; and what it answers without maps."""
+
+    sizes = ((21, 21),)
+
+    def logit_map(self, view, text):
+        return torch.tensor([[[0.0, 0.1]], [[0.1, 0.0]], [[0.0, 0.0]]])
+
+
+def test_refined_maps_are_lifted_in_the_place_of_the_teachers_answers(tmp_path):
+    refined = replace(OPTIONS, refinement=Refinement(PixelAdaptive(1, (1,)), pixels=441))
+    (plain,) = lift_split(Drives("a"), TwoCells(), PROMPTS, tmp_path, options=OPTIONS)
+    (path,) = lift_split(Drives("a"), TwoCells(), PROMPTS, tmp_path, options=refined)
+    assert plain.parent != path.parent
+    lifted = load_lifted(path)
+    assert lifted.pair_points.tolist() == [0, 2]
+    # In an even picture the mean of a pixel's neighbours on a slope is its own value, here of the car.
+    cars = torch.tensor([0.5, (10 - 10 / 6 + 0.5) * 2 / 21 - 0.5])
+    expected = torch.stack([cars, 1 - cars], dim=1).log() / 100
+    torch.testing.assert_close(lifted.pair_logits, expected, atol=1e-5, rtol=1e-3)
+
+
+def test_a_teacher_without_maps_is_not_refined(tmp_path):
+    refined = replace(OPTIONS, refinement=Refinement(PixelAdaptive()))
+    with pytest.raises(ValueError, match="--teacher.refine needs a teacher with maps.*SaysCarThenBush"):
+        lift_split(Drives("a"), SaysCarThenBush(), PROMPTS, tmp_path, options=refined)
 
 
 @pytest.mark.parametrize("keep", ["classes", "maps"])

@@ -54,6 +54,18 @@ def save(path, values, mode=None):
     return path
 
 
+def test_the_logit_map_is_the_logits_at_its_own_pixels():
+    labels = torch.tensor([[0, 1, -1], [2, -1, 0]], dtype=torch.int32)
+    embeddings = F.normalize(torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    maps, text = LabelMaps((labels,), embeddings, ((4, 6),)), embeddings[:2]
+    rows, cols = torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")
+    places = torch.stack([2 * cols + 0.5, 2 * rows + 0.5], dim=-1).flatten(0, 1)
+    nothing = torch.zeros(6, dtype=torch.long)
+    logits = maps.logits_at(Pairs(nothing, nothing, places, torch.ones(6)), text)
+    torch.testing.assert_close(maps.logit_map(0, text).flatten(1).T, logits)
+    assert not maps.logit_map(0, text)[:, 0, 2].any()
+
+
 def test_each_pixel_gets_the_class_of_the_cell_its_centre_lies_in():
     maps = two_views()
     for view, (height, width) in enumerate(maps.sizes):

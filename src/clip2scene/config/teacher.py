@@ -44,6 +44,21 @@ class TeacherConfig:
     """Edge of such a place, in metres."""
     least_share: float = 0.4
     """Share of the votes that a class must have there to become a pseudo-label, in 0..1; less is none."""
+    refine: Literal["none", "pamr", "guided", "superpixels"] = "none"
+    """What sharpens the teacher's maps in the image before they are lifted: neighbours of like colour share
+    scores (PAMR), a guided filter, or one score for each SLIC superpixel."""
+    refine_pixels: int = 100_000
+    """Larger images are made smaller than this many pixels for it."""
+    refine_rounds: int = 10
+    """For pamr: how often every pixel takes over the mean of its neighbours."""
+    refine_dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
+    """For pamr: spacing of each 3 x 3 grid of neighbours, in pixels of the smaller image."""
+    refine_radius: int = 16
+    """For guided: from a window's centre to its side, in pixels of the smaller image."""
+    refine_epsilon: float = 1e-2
+    """For guided: variance of colours (in 0..1) below which edges are smoothed over."""
+    refine_segments: int = 400
+    """For superpixels: about how many in an image."""
     templates: Literal["all", "toytown"] = "all"
     """Sentences around each class name: all 85, or the few made of toytown's words."""
 
@@ -68,6 +83,7 @@ class TeacherConfig:
         check_range("--teacher.least-share", self.least_share, least=0, most=1)
         if self.kind != "label-maps" and (self.class_table is not None or self.least_score):
             refuse("--teacher.kind", "label-maps where a class table or a least score is set", self.kind)
+        self._check_refinement()
 
     def _refuse_last_layer(self) -> None:
         """Refuse what is about the last layer of a model where there is none."""
@@ -75,3 +91,13 @@ class TeacherConfig:
             refuse("--teacher.attention", f"maskclip with --teacher.kind {self.kind}", self.attention)
         if self.proxy is not None:
             refuse("--teacher.proxy", f"left out with --teacher.kind {self.kind}", self.proxy)
+
+    def _check_refinement(self) -> None:
+        """Refuse settings of the refinement that are out of range."""
+        check_range("--teacher.refine-pixels", self.refine_pixels, least=100, most=4_000_000)
+        check_range("--teacher.refine-rounds", self.refine_rounds, least=1, most=100)
+        if not 1 <= len(self.refine_dilations) <= 12 or not all(1 <= d <= 200 for d in self.refine_dilations):
+            refuse("--teacher.refine-dilations", "1 to 12 spacings of 1 to 200 pixels", self.refine_dilations)
+        check_range("--teacher.refine-radius", self.refine_radius, least=1, most=1000)
+        check_range("--teacher.refine-epsilon", self.refine_epsilon, least=1e-8, most=1)
+        check_range("--teacher.refine-segments", self.refine_segments, least=1, most=2**15)

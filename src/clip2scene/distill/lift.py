@@ -27,6 +27,7 @@ from clip2scene.parallel import file_lock, parallel_for
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import Precision
 from clip2scene.teacher.maskclip import DenseEmbeddings
+from clip2scene.teacher.refine import LogitMaps, Refinement
 from clip2scene.teacher.superpixels import region_means, slic_superpixels
 from clip2scene.types import IGNORE_LABEL, Pairs, PointCloud, Prompts, Sample, Samples
 
@@ -79,6 +80,7 @@ class LiftOptions:
             "superpixels" these and the regions of the images.
         precision: What is kept of its dense features is rounded to.
         sources: What else decides the result, as plain values: what names the data and the teacher.
+        refinement: How the teacher's maps are refined in the image before they are lifted; None leaves them.
     """
 
     pairing: PairingOptions = PairingOptions()
@@ -87,6 +89,7 @@ class LiftOptions:
     keep: Literal["classes", "maps", "superpixels"] = "classes"
     precision: Precision = "float16"
     sources: Mapping[str, Any] = field(default_factory=dict)
+    refinement: Refinement | None = None
 
     def cache_key(self, prompts: Prompts) -> dict[str, Any]:
         """Gather as plain values everything that decides the result, so that stale files are never taken."""
@@ -214,7 +217,7 @@ def _lift_sample(
     pairs = find_pairs(cloud.positions[still], sample, options.pairing)
     pairs = replace(pairs, points=still.nonzero()[:, 0][pairs.points])
     dense = teacher(sample)
-    logits = prompts.best_name(dense.logits_at(pairs, prompts.embeddings))
+    logits = _class_logits(dense, sample, pairs, prompts, options.refinement)
     labelled = logits.any(1)
     pairs = Pairs(*(each[labelled] for each in vars(pairs).values()))
     superpoints = None
@@ -226,6 +229,20 @@ def _lift_sample(
         regions = _find_superpixels(sample, source, pairs) if options.keep == "superpixels" else None
         features = TeacherFeatures(replace(source, keys=None), pairs, regions)
     return LiftedSample(cloud, pairs.points, logits[labelled], labels, superpoints, sizes, features, keyframe)
+
+
+def _class_logits(
+    dense: PixelLogits, sample: Sample, pairs: Pairs, prompts: Prompts, refinement: Refinement | None
+) -> Float[Tensor, "pairs classes"]:
+    """Read the teacher's logits of the classes at the pixels of pairs, from refined maps where that is on."""
+    if refinement is None:
+        return prompts.best_name(dense.logits_at(pairs, prompts.embeddings))
+    if not isinstance(dense, LogitMaps):
+        raise ValueError(
+            "--teacher.refine needs a teacher with maps (logit_map and sizes), and "
+            f"{type(dense).__name__} has none; take --teacher.refine none"
+        )
+    return refinement.of_sample(dense, sample, prompts).logits_at(pairs)
 
 
 def gather_sweeps(

@@ -152,6 +152,7 @@ def lift_run(
         run.recipe.keep if training else "classes",
         settings.precision,
         _sources(run, experiment),
+        build.build_refinement(run.recipe.teacher),
     )
     folder = (into or run.folder / LIFTED) / experiment.split
     paths = lift_split(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -55,6 +56,12 @@ class LabelMaps:
     def logits_at(self, pairs: Pairs, text: Float[Tensor, "names channels"]) -> Float[Tensor, "pairs names"]:
         """Logits at the pixels of ``pairs``: cosine of the label's text embedding and every text."""
         return self.embeddings_at(pairs) @ text.T
+
+    def logit_map(self, view: int, text: Float[Tensor, "names channels"]) -> Float[Tensor, "names rows cols"]:
+        """Logits of one view, on the map's own grid: cosine of each label's text embedding and every text."""
+        labels = self.labels[view].long()
+        logits = F.pad(self.embeddings @ text.T, (0, 0, 0, 1))  # IGNORE_LABEL takes the last row, zeros
+        return logits[labels].permute(2, 0, 1)
 
     def label_map(self, view: int, text: Float[Tensor, "names channels"]) -> Int[Tensor, "height width"]:
         """Segment a full-size image by the text nearest to each label; ``IGNORE_LABEL`` stays."""
