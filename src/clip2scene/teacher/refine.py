@@ -67,7 +67,7 @@ class SuperpixelMean:
             ValueError: If scikit-image is not installed.
         """
         picture = (255 * image).round().byte().permute(1, 2, 0)
-        regions = slic_superpixels(picture, num_segments=self.segments, sigma=0.0).flatten()
+        regions = slic_superpixels(picture, num_segments=self.segments, sigma=1.0).flatten()
         number = int(regions.max()) + 1
         sums = scores.new_zeros(number, len(scores)).index_add_(0, regions, scores.flatten(1).T.contiguous())
         means = sums / torch.bincount(regions, minlength=number)[:, None]
