@@ -51,16 +51,8 @@ def with_todays_names(recipe):
         part: {renamed.get(name, name): value for name, value in settings.items()}
         for part, settings in parts.items()
     }
-    later = {
-        "teacher": {
-            "attention": "maskclip",
-            "proxy": None,
-            "class_table": None,
-            "least_score": 0.0,
-            "consolidate": False,
-            "place_size": 0.4,
-            "least_share": 0.4,
-        },
+    later = {  # whatever came since is off where nothing is said
+        "teacher": json.loads(json.dumps(vars(clip2scene.TeacherConfig()))),
         "loss": {"bounded": False},
     }
     return {**recipe, **parts, **{part: {**values, **recipe[part]} for part, values in later.items()}}
