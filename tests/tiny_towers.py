@@ -1,5 +1,7 @@
 """Tiny image-text models with random weights, for tests."""
 
+import json
+
 import torch
 from torch import nn
 
@@ -13,6 +15,27 @@ def tiny_resnet(image_size=32):
     for parameter in model.visual.attnpool.parameters():
         nn.init.normal_(parameter, std=0.5)
     return model
+
+
+def save_tiny_segformer(folder, names, size):
+    """Write a SegFormer's folder: its classes' names, and the (height, width) that images are resized to."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.SegformerConfig(
+        depths=[1] * 4, hidden_sizes=[4, 8, 8, 8], num_attention_heads=[1] * 4, decoder_hidden_size=8
+    )
+    config.id2label = dict(enumerate(names))
+    model = transformers.SegformerForSemanticSegmentation(config)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    nn.init.normal_(model.decode_head.classifier.weight, std=5.0)
+    nn.init.zeros_(model.decode_head.classifier.bias)  # so that several classes are seen
+    model.eval().save_pretrained(folder)
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.25, 0.2, 0.3]}
+    settings = {**colours, "size": {"height": size[0], "width": size[1]}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
 
 
 def tiny_transformer(kind, image_size=32):

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -47,6 +47,7 @@ from clip2scene.teacher.prompts import (
 )
 from clip2scene.teacher.refine import Method, Refinement, SuperpixelMean
 from clip2scene.teacher.score_maps import read_score_map
+from clip2scene.teacher.segmenter import SegmenterTeacher, load_segmenter
 from clip2scene.teacher.text_table import (
     TextTable,
     add_random_embeddings,
@@ -288,7 +289,8 @@ def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: Clas
     Args:
         teacher: Which kind it is.
         weights: Folder of a model or ``hf:owner/name``, or for label maps a table's file. None is the small
-            model in the package; for label maps, a vocabulary of the classes alone.
+            model in the package; for label maps, a vocabulary of the classes alone. A segmenter's table is
+            named by its settings.
         class_set: Classes whose names a table is completed with.
 
     Raises:
@@ -296,6 +298,10 @@ def open_text_space(teacher: TeacherConfig, weights: str | None, class_set: Clas
     """
     if teacher.kind == "maskclip":
         return load_clip(weights or SMALL_CLIP)
+    if teacher.kind == "segmenter" and not (
+        weights and Path(weights).is_file()
+    ):  # a file is a run's own table
+        weights = teacher.text_table
     if weights is None:
         return one_hot_table(class_set.classes)
     path = Path(weights)
@@ -321,7 +327,7 @@ def build_prompts(
         class_set: The classes, in the order of train ids.
         partly: Leave out the classes that the space knows no name of, with a warning, instead of refusing.
     """
-    if teacher.kind == "label-maps":  # a painted class has one place, that of its first known name
+    if teacher.kind != "maskclip":  # a painted class has one place, that of its first known name
         named = zip(class_set.classes, class_set.prompts, strict=True)
         names = [[_first_known(space, (name, *others))] for name, others in named]
         return embed_prompts(space, class_set.classes, names, ("{}",))
@@ -349,15 +355,32 @@ def _first_known(space: TextSpace, names: Sequence[str]) -> str:
 
 
 def _templates(teacher: TeacherConfig, space: TextSpace) -> Sequence[str]:
-    if teacher.kind == "label-maps" or isinstance(space, TextTable) or getattr(space, "table", None):
+    if teacher.kind != "maskclip" or isinstance(space, TextTable) or getattr(space, "table", None):
         return TABLE_TEMPLATES
     return TOYTOWN_TEMPLATES if teacher.templates == "toytown" else TEMPLATES
 
 
 def build_teacher(
-    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, dataset: Dataset
-) -> MaskClip | LabelMapTeacher:
-    """Make the teacher: the image model that gives logits for pixels, or reads their classes from disk."""
+    teacher: TeacherConfig,
+    space: TextSpace,
+    prompts: Prompts,
+    dataset: Dataset,
+    weights: str | None = None,
+) -> MaskClip | LabelMapTeacher | SegmenterTeacher:
+    """Make the teacher: the image model that gives logits for pixels, or reads their classes from disk.
+
+    Args:
+        teacher: Which kind it is, and how it is run.
+        space: The text encoder; of MaskCLIP, the image-text model.
+        prompts: The classes.
+        dataset: Whose images it labels.
+        weights: Folder of a segmenter, or ``hf:owner/name``.
+
+    Raises:
+        ValueError: If a segmenter is unfit, or it is not known what its classes are among ours.
+    """
+    if teacher.kind == "segmenter":
+        return _build_segmenter(teacher, space, prompts, dataset.class_set, weights)
     if teacher.kind == "label-maps":
         table = build_class_table(teacher, space, prompts, dataset.class_set)
         first = find_map(dataset.label_map_path(dataset.tokens[0], 0))
@@ -366,6 +389,21 @@ def build_teacher(
         return LabelMapTeacher(dataset.label_map_path, prompts.embeddings, table, teacher.least_score)
     assert isinstance(space, Clip)
     return build_mask_clip(teacher, space)
+
+
+def _build_segmenter(
+    teacher: TeacherConfig, space: TextSpace, prompts: Prompts, class_set: ClassSet, weights: str | None
+) -> SegmenterTeacher:
+    if weights is None:
+        raise ValueError(
+            "--teacher.kind segmenter needs a network; name its folder, or hf:owner/name: --teacher-weights"
+        )
+    table = build_class_table(teacher, space, prompts, class_set)
+    words = [name for names in class_set.prompts for name in names]
+    segmenter = load_segmenter(weights, words, working_size=teacher.working_size)
+    _warn_of_lost(table, segmenter.names)
+    class_of_source = table.train_ids(segmenter.names)
+    return SegmenterTeacher(segmenter, class_of_source, prompts.embeddings, teacher.least_score)
 
 
 def build_class_table(
@@ -382,14 +420,15 @@ def build_class_table(
     Raises:
         ValueError: If the user's table is damaged, or names what is no class.
     """
-
-    def nearest(name: str) -> int | None:
-        if space.unknown_words(name):
-            return None
-        return int(prompts.class_logits(space.encode_text([name])).argmax())
-
-    rows = {} if teacher.class_table is None else read_class_table(Path(teacher.class_table))
+    nearest = partial(_nearest_class, space, prompts)
+    rows = {} if teacher.class_table is None else read_class_table(teacher.class_table)
     return ClassTable(prompts.classes, known_words(class_set), rows, nearest)
+
+
+def _nearest_class(space: TextSpace, prompts: Prompts, name: str) -> int | None:
+    if space.unknown_words(name):
+        return None
+    return int(prompts.class_logits(space.encode_text([name])).argmax())
 
 
 def _warn_of_lost(table: ClassTable, names: Sequence[str]) -> None:
@@ -551,6 +590,8 @@ def open_experiment(recipe: Recipe, data_root: Path, teacher_weights: str | None
     require_classes(classes, root)
     space = open_text_space(recipe.teacher, teacher_weights, classes)
     prompts = build_prompts(recipe.teacher, space, classes, partly=data.words != "own")
-    teacher = build_teacher(recipe.teacher, space, prompts, dataset) if label_free else None
+    teacher = None
+    if label_free:
+        teacher = build_teacher(recipe.teacher, space, prompts, dataset, teacher_weights)
     backbone = build_backbone(recipe.loss, space)
     return Experiment(recipe, root, "train", dataset, False, prompts, teacher, backbone, space)

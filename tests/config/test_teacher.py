@@ -33,5 +33,15 @@ def test_a_bad_value_is_refused_when_it_is_given(wrong):
 @pytest.mark.parametrize("setting", [{"class_table": "table.json"}, {"least_score": 0.5}])
 def test_what_is_for_scores_alone_is_refused_elsewhere(setting):
     assert TeacherConfig(kind="label-maps", **setting)
-    with pytest.raises(ValueError, match=r"--teacher.kind must be label-maps where .*, got 'maskclip'"):
+    with pytest.raises(
+        ValueError, match=r"--teacher.kind must be label-maps or segmenter where .*, got 'maskclip'"
+    ):
         TeacherConfig(**setting)
+
+
+def test_a_segmenter_saw_2d_labels_and_says_so():
+    assert TeacherConfig(kind="segmenter", trained_on_2d_labels=True, text_table="words.safetensors")
+    with pytest.raises(ValueError, match="--teacher.trained-on-2d-labels must be on for a segmenter"):
+        TeacherConfig(kind="segmenter")
+    with pytest.raises(ValueError, match="--teacher.kind must be segmenter where a text table is set"):
+        TeacherConfig(kind="label-maps", text_table="words.safetensors")

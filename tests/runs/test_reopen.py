@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from tests.lifting import lift
+from tests.tiny_towers import save_tiny_segformer
 
 from clip2scene import build
 from clip2scene.config import TeacherConfig
@@ -173,3 +174,50 @@ def test_consolidation_without_poses_is_refused_before_the_teacher_looks(
     with pytest.raises(ValueError, match="nothing tells where it was recorded.*--teacher.no-consolidate"):
         reopening.lift_run(run, experiment)
     assert not (run.folder / "carried").exists()
+
+
+def test_a_segmenter_labels_both_splits_and_is_not_exchanged(tiny_recipe, tiny_toytown, tmp_path, caplog):
+    folder = save_tiny_segformer(tmp_path / "net", ("road", "car", "tree", "building", "fence"), (96, 160))
+    (tmp_path / "table.json").write_text(json.dumps({"building": "truck"}))
+    teacher = TeacherConfig(
+        kind="segmenter", trained_on_2d_labels=True, class_table=str(tmp_path / "table.json")
+    )
+    recipe = replace(tiny_recipe, teacher=teacher, data=replace(tiny_recipe.data, words="own"))
+    with pytest.raises(ValueError, match="segmenter needs a network; .*--teacher-weights"):
+        create_or_resume(recipe, data_root=tiny_toytown, out=tmp_path / "run")
+    given = {"data_root": tiny_toytown, "out": tmp_path / "run", "teacher_weights": str(folder)}
+    run, experiment = create_or_resume(recipe, **given)
+    assert run.sources.teacher_hash == build.hash_teacher(str(folder)) and run.sources.seal
+    assert "stands for barrier, bicycle, bus, pedestrian, traffic cone, sidewalk, terrain" in caplog.text
+    lifted = [
+        load_lifted(reopening.lift_run(run, experiment)[0]),
+        load_lifted(lift(run, tiny_toytown, split="val")[0]),
+    ]
+    classes = experiment.dataset.class_set.classes
+    possible = {
+        classes.index(name) for name in ("driveable surface", "car", "vegetation", "truck", "manmade")
+    }
+    for each in lifted:
+        labels = set(each.teacher_labels().tolist()) - {-1}
+        assert labels and labels <= possible
+    assert create_or_resume(recipe, **given)[0].sources == run.sources
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | {"image_mean": [0.1, 0.1, 0.1]}))
+    for again in (lambda: create_or_resume(recipe, **given), lambda: lift(run, tiny_toytown, split="val")):
+        with pytest.raises(ValueError, match="the segmenter in .*net is not the one that .* was trained on"):
+            again()
+
+
+def test_a_strangers_run_opens_no_segmenter(tiny_recipe, tiny_toytown, tmp_path):
+    folder = save_tiny_segformer(tmp_path / "net", ("road", "car"), (96, 160))
+    recipe = replace(
+        tiny_recipe,
+        teacher=TeacherConfig(kind="segmenter", trained_on_2d_labels=True),
+        data=replace(tiny_recipe.data, words="own"),
+    )
+    run, _ = create_or_resume(
+        recipe, data_root=tiny_toytown, out=tmp_path / "run", teacher_weights=str(folder)
+    )
+    stranger = replace(run, sources=replace(run.sources, seal=""))
+    with pytest.raises(ValueError, match="was not made by you on this machine, and asks to open"):
+        lift(stranger, tiny_toytown, split="val")

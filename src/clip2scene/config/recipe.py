@@ -63,7 +63,7 @@ class Recipe:
                 f"0 with {self.loss.form}, which has no classes",
                 self.consistency.weight,
             )
-        if self.teacher.kind == "label-maps":
+        if self.teacher.kind != "maskclip":
             self._check_label_maps()
         if self.teacher.consolidate and self.data.layout in ("scannet", "rgbd", "kitti-object"):
             refuse(
@@ -108,7 +108,7 @@ class Recipe:
             refuse("--self-training.probability", "0 to train on labels", self.self_training.probability)
 
     def _check_label_maps(self) -> None:
-        """Refuse what label maps have not: features, an image tower, free prompts."""
+        """Refuse what label maps and segmenters have not: features, an image tower, free prompts."""
         if self.loss.form == "superpixel-infonce" and self.loss.backbone in (None, "own"):
             refuse(
                 "--loss.backbone", "a vision model's folder: label maps have no features", self.loss.backbone

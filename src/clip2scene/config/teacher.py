@@ -5,7 +5,7 @@ from typing import Literal
 
 from clip2scene.config.checks import check_range, refuse
 
-LATER = ("attention", "proxy", "class_table", "least_score")
+LATER = ("attention", "proxy", "class_table", "text_table", "least_score")
 """Settings that came after there were runs; they name pseudo-labels only where on, so older are found."""
 
 
@@ -13,8 +13,8 @@ LATER = ("attention", "proxy", "class_table", "least_score")
 class TeacherConfig:
     """The frozen image model that gives each pixel its pseudo-label."""
 
-    kind: Literal["maskclip", "label-maps"] = "maskclip"
-    """An image-text model read densely, or class maps written by any 2D segmenter."""
+    kind: Literal["maskclip", "label-maps", "segmenter"] = "maskclip"
+    """An image-text model read densely, class maps or scores that any 2D network wrote, or a segmenter."""
     trained_on_2d_labels: bool = False
     """Whether the teacher was trained on labelled images; results are reported in two classes by this."""
     working_size: tuple[int, int] | None = None
@@ -63,7 +63,9 @@ class TeacherConfig:
     """Sentences around each class name: all 85, or the few made of toytown's words."""
 
     class_table: str | None = None
-    """For scores in another network's classes: a JSON file that says what each is among ours, or null."""
+    """For another network's classes: JSON that says what each is among ours, or null; or ``ade20k``, ours."""
+    text_table: str | None = None
+    """For a segmenter: file of the classes' text embeddings; None gives each a direction of its own."""
     least_score: float = 0.0
     """For scores of classes: where none has this (0..1), there is no pseudo-label; 0 is off."""
 
@@ -81,8 +83,16 @@ class TeacherConfig:
         check_range("--teacher.least-score", self.least_score, least=0, most=1)
         check_range("--teacher.place-size", self.place_size, least=0.02, most=10)
         check_range("--teacher.least-share", self.least_share, least=0, most=1)
-        if self.kind != "label-maps" and (self.class_table is not None or self.least_score):
-            refuse("--teacher.kind", "label-maps where a class table or a least score is set", self.kind)
+        if self.kind == "maskclip" and (self.class_table is not None or self.least_score):
+            refuse(
+                "--teacher.kind",
+                "label-maps or segmenter where a class table or a least score is set",
+                self.kind,
+            )
+        if self.kind != "segmenter" and self.text_table is not None:
+            refuse("--teacher.kind", "segmenter where a text table is set beside the teacher", self.kind)
+        if self.kind == "segmenter" and not self.trained_on_2d_labels:
+            refuse("--teacher.trained-on-2d-labels", "on for a segmenter: all that are read were", False)
         self._check_refinement()
 
     def _refuse_last_layer(self) -> None:

@@ -179,7 +179,8 @@ def lift_split(
     if teacher is not None and not any(len(load_lifted(path).pair_points) for path in paths):
         raise ValueError(
             "no camera sees any point of the split, so there are no pseudo-labels to train on; "
-            "check the calibration (camera_from_lidar) and the image sizes"
+            "check the calibration (camera_from_lidar) and the image sizes, and whether the teacher predicts "
+            "classes of yours (--teacher.class-table, --teacher.least-score)"
         )
     return paths
 

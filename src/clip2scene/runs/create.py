@@ -29,6 +29,7 @@ from clip2scene.runs.run import Run, open_run, save_prompts
 from clip2scene.runs.sources import Sources
 from clip2scene.runs.training_clouds import CLOUDS, keep_statistics, say
 from clip2scene.runs.trust import with_seal
+from clip2scene.teacher.segmenter import SegmenterTeacher
 from clip2scene.teacher.text_table import TextTable
 
 
@@ -163,6 +164,7 @@ def _sources_of(
     space, backbone = experiment.space, experiment.backbone
     if isinstance(space, TextTable):
         space.save(out / WORDS)
+    if isinstance(space, TextTable) and not isinstance(experiment.teacher, SegmenterTeacher):
         teacher_hash = hash_files(out, [out / WORDS])
     else:
         teacher_hash = build.hash_teacher(teacher_weights)

@@ -67,7 +67,10 @@ def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[s
     teacher, backbone = None, None
     if with_teacher:
         assert space is not None
-        teacher = build.build_teacher(_teacher_of(run), space, run.prompts, dataset)
+        weights = None
+        if recipe.teacher.kind == "segmenter":
+            weights = run.teacher_weights(named_by_user=training)
+        teacher = build.build_teacher(_teacher_of(run), space, run.prompts, dataset, weights)
     if with_backbone:
         assert space is not None
         backbone = _open_backbone(run, build.build_backbone(recipe.loss, space))
@@ -85,7 +88,7 @@ def stamp_inputs(experiment: Experiment) -> str:
 def _class_table(recipe: Recipe) -> dict[str, str | None] | None:
     """Read the user's class table, if the recipe names one: its content counts, not where it lies."""
     path = recipe.teacher.class_table
-    return None if path is None or recipe.supervision == "labels" else read_class_table(Path(path))
+    return None if path is None or recipe.supervision == "labels" else read_class_table(path)
 
 
 def _teacher_of(run: Run) -> TeacherConfig:

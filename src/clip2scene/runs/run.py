@@ -151,15 +151,27 @@ class Run:
         """
         if (self.folder / WORDS).exists():
             return read_text_table(self.folder / WORDS)
+        return load_clip(self.teacher_weights(named_by_user=named_by_user) or build.SMALL_CLIP)
+
+    def teacher_weights(self, *, named_by_user: bool = False) -> str | None:
+        """Name the teacher's files, which may be opened and are what they were; None is the small model.
+
+        Args:
+            named_by_user: As for :meth:`text_space`.
+
+        Raises:
+            ValueError: As :meth:`text_space`.
+        """
         weights = self.sources.teacher_weights
         if not named_by_user:
             require_trust(self.folder, self.sources)
         if build.hash_teacher(weights) != self.sources.teacher_hash:
+            what = "segmenter" if self.recipe.teacher.kind == "segmenter" else "image-text model"
             raise ValueError(
-                f"the image-text model in {weights or build.SMALL_CLIP} is not the one that {self.folder} "
+                f"the {what} in {weights or build.SMALL_CLIP} is not the one that {self.folder} "
                 "was trained on; put that one back, or train anew"
             )
-        return load_clip(weights or build.SMALL_CLIP)
+        return weights
 
     def new_student(self) -> Embedder:
         """Make the network with fresh weights: points in metres to ``points text`` embeddings."""

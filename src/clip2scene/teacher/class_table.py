@@ -11,7 +11,15 @@ from torch import Tensor
 from clip2scene.io import read_json
 from clip2scene.types import IGNORE_LABEL
 
+_FOLDER = Path(__file__).parents[1] / "assets" / "class-tables"
+SHIPPED = ("ade20k",)
+"""Tables in the package, for street classes: of the 150 classes of ADE20K."""
+
 _MOST_SHOWN = 12
+
+
+def _knows_no_name(name: str) -> int | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class ClassTable:
     """What the classes of another network are among ours.
 
     A name is looked up in ``rows``, then among ``words``, then, where the text space knows it, the class of
-    the nearest text embedding is taken.
+    the nearest text embedding is taken; and after the whole name, the part before its first comma.
 
     Attributes:
         classes: Ours, in the order of train ids.
@@ -33,7 +41,7 @@ class ClassTable:
     classes: tuple[str, ...]
     words: Mapping[str, int]
     rows: Mapping[str, str | None] = field(default_factory=dict)
-    nearest: Callable[[str], int | None] = lambda name: None
+    nearest: Callable[[str], int | None] = _knows_no_name
 
     def __post_init__(self) -> None:
         wrong = [word for word in self.rows.values() if word is not None and self._known(word) is None]
@@ -69,11 +77,15 @@ class ClassTable:
         return torch.tensor([IGNORE_LABEL if each is None else each for each in found])
 
     def _train_id(self, name: str) -> int | None:
-        if name in self.rows:
-            word = self.rows[name]
-            return IGNORE_LABEL if word is None else self._known(word)
-        known = self._known(name)
-        return self.nearest(name) if known is None else known
+        for form in (name, name.split(",")[0].strip()):  # "road, route" is a road
+            if form in self.rows:
+                word = self.rows[form]
+                return IGNORE_LABEL if word is None else self._known(word)
+            known = self._known(form)
+            known = self.nearest(form) if known is None else known
+            if known is not None:
+                return known
+        return None
 
     def without_source(self, names: Sequence[str]) -> list[str]:
         """List our classes that no name stands for, so that none of their points is ever labelled."""
@@ -81,12 +93,16 @@ class ClassTable:
         return [name for number, name in enumerate(self.classes) if number not in there]
 
 
-def read_class_table(path: Path) -> dict[str, str | None]:
+def read_class_table(source: str) -> dict[str, str | None]:
     """Read a table: a JSON object of the network's names, each with a word of ours, or null for none of ours.
+
+    Args:
+        source: Path of the file, or the name of a table in the package: ``ade20k``.
 
     Raises:
         ValueError: If the file is missing or is no such object.
     """
+    path = Path(source) if source not in SHIPPED else _FOLDER / f"{source}.json"
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(each, str | None) for each in content.values()):
         raise ValueError(

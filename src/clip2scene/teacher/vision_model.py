@@ -1,7 +1,7 @@
 """A vision model of transformers, from a folder whose config may say anything."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,15 @@ from clip2scene.io import in_a_sentence
 from clip2scene.teacher.clip.weights import Shapes, check_numbers, open_weights, quiet
 
 _MOST = 1 << 20  # of any number of a config
+_ELSEWHERE = {"backbone", "backbone_kwargs", "use_pretrained_backbone", "use_timm_backbone"}
+"""Settings by which a config would have another model fetched."""
+
 _LONGEST = 64  # entries of a list
 
 
-def load_vision_model(folder: Path, content: object) -> nn.Module:
+def load_vision_model(
+    folder: Path, content: object, kind: str = "AutoModel", *, names: Sequence[str] | None = None
+) -> nn.Module:
     """Load a frozen vision model from a folder's safetensors, in single precision; no program in it is run.
 
     What the config says is laid out without numbers first, and compared with the weights' header.
@@ -28,6 +33,8 @@ def load_vision_model(folder: Path, content: object) -> nn.Module:
     Args:
         folder: Holds config and weights.
         content: Of ``config.json``.
+        kind: A class of transformers; by default the one without a head that suits the config.
+        names: Of the classes that its head tells apart, if it has one.
 
     Raises:
         ValueError: If it is no vision model, config and weights do not fit each other, or a weight is not
@@ -38,15 +45,20 @@ def load_vision_model(folder: Path, content: object) -> nn.Module:
     shapes = open_weights(folder).shapes
     try:
         config = _open_config(content)
+        if names is not None:
+            config.id2label = dict(enumerate(names))
         with torch.device("meta"), _no_more_parts_than(len(shapes)):
-            outline = transformers.AutoModel.from_config(config, trust_remote_code=False)
-        if outline.main_input_name != "pixel_values":
+            if kind == "AutoModel":
+                outline = transformers.AutoModel.from_config(config, trust_remote_code=False)
+            else:
+                outline = getattr(transformers, kind)(config)
+        if kind == "AutoModel" and outline.main_input_name != "pixel_values":
             raise _MisfitError(
                 f"{folder} holds a {type(outline).__name__}, which takes no images; name a vision model"
             )
         _compare(outline, shapes, folder)
         with quiet():  # heads of classifiers are left out on purpose
-            model, report = transformers.AutoModel.from_pretrained(
+            model, report = getattr(transformers, kind).from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,
@@ -86,10 +98,16 @@ def _open_config(content: object) -> Any:  # noqa: ANN401 - every model has a co
     if not isinstance(content, Mapping) or not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise ValueError(f"its config.json names no type of model that is known, but {kind!r:.80}")
     own = CONFIG_MAPPING[kind]
-    names = {*vars(own()), *own.attribute_map} - set(vars(PreTrainedConfig()))
+    usual = own()
+    names = {*vars(usual), *own.attribute_map} - set(vars(PreTrainedConfig())) - _ELSEWHERE
+    if hasattr(usual, "out_features"):
+        names.add("out_features")
     given = {name: value for name, value in content.items() if name in names}
     for name, value in given.items():
-        _check_value(name, value)
+        if isinstance(value, Mapping) and isinstance(getattr(usual, name), PreTrainedConfig):
+            given[name] = _open_config(value)
+        else:
+            _check_value(name, value)
     return own(**given)
 
 

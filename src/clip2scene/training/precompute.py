@@ -69,6 +69,8 @@ def cache_teacher(
         ValueError: If the data or the teacher cannot be read, the teacher has no features (label maps are on
             disk already), or the disk is too small.
     """
+    if recipe.teacher.kind == "segmenter":
+        raise ValueError("a segmenter has no embeddings to keep; what it labels is kept in a run's carried/")
     if recipe.teacher.kind == "label-maps":
         raise ValueError("label maps are on disk already; a teacher cache is for image-text models")
     place = check_device(device)
