@@ -5,7 +5,10 @@ from typing import Literal
 
 from clip2scene.config.checks import check_range, refuse
 
-LATER = ("attention", "proxy", "class_table", "text_table", "least_score")
+LATER = (
+    *("attention", "proxy", "class_table", "text_table", "least_score", "refine", "refine_pixels"),
+    *("refine_rounds", "refine_dilations", "refine_radius", "refine_epsilon", "refine_segments"),
+)
 """Settings that came after there were runs; they name pseudo-labels only where on, so older are found."""
 
 

@@ -95,7 +95,10 @@ class LiftOptions:
         """Gather as plain values everything that decides the result, so that stale files are never taken."""
         text = hashlib.sha256(prompts.embeddings.numpy().tobytes()).hexdigest()
         prompted = {"classes": list(prompts.classes), "names": list(prompts.names), "text": text}
-        return {"format": FORMAT, **asdict(replace(self, sources=dict(self.sources))), "prompts": prompted}
+        settings = asdict(replace(self, sources=dict(self.sources)))
+        if self.refinement is None:  # so that files from before there was one are found
+            del settings["refinement"]
+        return {"format": FORMAT, **settings, "prompts": prompted}
 
 
 class Sweeps(NamedTuple):
