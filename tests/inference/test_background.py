@@ -38,6 +38,13 @@ def test_a_word_stands_for_the_class_that_has_it_or_one_like_it():
     assert left("tree") == ("cars", "trucks", "roads")
 
 
+def test_a_word_that_is_embedded_anew_with_a_little_rounding_stands_for_its_own_class_alone():
+    asked = prompts(truck=["truck"])
+    turned = F.normalize(asked.embeddings + 2e-5 * TRAINED.embeddings[:1], dim=1)
+    found = background_of(Prompts(asked.classes, asked.names, asked.class_of_name, turned), TRAINED)
+    assert found.classes == ("cars", "trees", "roads")
+
+
 def test_a_word_between_classes_stands_for_them_all():
     assert left("vehicle") == ("trees", "roads")
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from clip2scene.types import Prompts
 
+_ROUNDING = 1e-4  # a text that is embedded twice, among others, may differ by this
+
 
 def background_of(asked: Prompts, trained: Prompts) -> Prompts | None:
     """Choose the trained classes that no asked word stands for: a point that fits one of them best is none.
@@ -45,9 +47,9 @@ def _covered(cosines: Float[Tensor, "words names"], trained: Prompts) -> Bool[Te
     between = trained.best_name(trained.embeddings @ trained.embeddings.T)  # names x classes
     nearest = trained.best_name(between.T).fill_diagonal_(-1.0).amax(1)
     of_words = trained.best_name(cosines)
-    covered = of_words > nearest + 1e-6
+    covered = of_words > nearest + _ROUNDING
     best, which = of_words.max(1)
-    covered[torch.arange(len(which)), which] |= best >= nearest.median() - 1e-6
+    covered[torch.arange(len(which)), which] |= best >= nearest.median() - _ROUNDING
     return covered.any(0)
 
 
