@@ -11,16 +11,15 @@ from jaxtyping import install_import_hook
 
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="clip2scene-tests-")  # a user's key is left alone
 install_import_hook("clip2scene", "beartype.beartype")
-torch.set_float32_matmul_precision("medium")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def exact_products():
-    """Keep the factors of products from being rounded to bfloat16, where the processor has it."""
-    before = torch.get_float32_matmul_precision()
+    """Keep the factors of products from being rounded to bfloat16, where the processor has it.
+
+    The command line allows that, also where a test calls it, so it is taken back before each test.
+    """
     torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
 
 
 @pytest.fixture(scope="session")

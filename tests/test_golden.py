@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import clip2scene
 
@@ -41,6 +42,12 @@ SNAPSHOTS = sorted((GOLDEN / "help").glob("*.txt"))
 def to_the_bit(part):
     """Tell whether a part was recorded on a machine like this one."""
     return make.read("made_on.json")[part] == json.loads(json.dumps(make.machine()))
+
+
+@pytest.fixture(autouse=True)
+def exact_products():
+    """Multiply as the command line does, with which all was recorded."""
+    torch.set_float32_matmul_precision("medium")
 
 
 def with_todays_names(recipe):

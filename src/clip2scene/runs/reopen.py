@@ -186,9 +186,7 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
     data, dataset = run.recipe.data, experiment.dataset
     class_maps = experiment.teacher is not None and run.recipe.teacher.kind == "label-maps"
     files = dataset.input_files(labels=experiment.with_labels, class_maps=class_maps)
-    settings, usual = (
-        to_dict(each)["teacher"] for each in (run.recipe, replace(run.recipe, teacher=TeacherConfig()))
-    )
+    settings, usual = (to_dict(each)["teacher"] for each in (run.recipe, Recipe("usual")))
     sources = {
         "teacher": {
             name: value

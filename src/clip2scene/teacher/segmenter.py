@@ -1,7 +1,7 @@
 """2D segmenters as teachers, from a folder of transformers: SegFormer, Mask2Former, CLIPSeg.
 
 All three were trained with 2D masks, so what they teach is not label-free. Images are prepared here, after
-the folder's ``preprocessor_config.json``: the library's own processors may need torchvision.
+the folder's ``preprocessor_config.json``: the library's own processors may need packages that are not here.
 """
 
 from collections.abc import Callable, Sequence
