@@ -16,8 +16,8 @@ student, six common classes  69.3 +- 0.6    68.8, 70.0, 69.2      61.1 (7.8 lowe
 ===========================  =============  ====================  ====================
 
 The student's rows are of a recipe that took clouds as they are. Since it brings them level and predicts them
-at two other yaws, all points had 53.4 (seed 0 alone, 2026-11-30), and 44.2 on a Xeon that rounds more products
-to bfloat16: the band holds both, and is too wide to notice much.
+at two other yaws, all points had 53.4 (seed 0 alone, 2026-11-30), and 44.2 on a Xeon that rounds more
+products to bfloat16: the band holds both, and is too wide to notice much.
 
 The last column is a control that three of the four bands notice; it, and five seeds that gave 43.4 +- 1.0 and
 68.0 +- 0.7, are from superpoints of fixed cells, as they were before.
