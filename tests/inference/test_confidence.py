@@ -57,7 +57,7 @@ def test_it_is_fitted_anew_on_any_data_and_much_the_same_each_time(tiny_run, tin
     assert code == 0 and "confidence.json" in out
     again, before = (read_json(run / "confidence.json") for run in (tmp_path / "copy", tiny_run))
     assert again == pytest.approx(before, rel=0.02)  # the command line may round products
-    assert again["samples"] == before["samples"] and again["points"] == before["points"]
+    assert again["samples"] == before["samples"]
     other = calibrate(tiny_run, data_root=tiny_toytown, split="val", out=tmp_path / "val")
     assert read_json(other)["samples"] == 2
 
