@@ -17,8 +17,11 @@ install_import_hook("clip2scene", "beartype.beartype")
 def exact_products():
     """Keep the factors of products from being rounded to bfloat16, where the processor has it.
 
-    The command line allows that, also where a test calls it, so it is taken back before each test.
+    The command line allows that, also where a test calls it, so it is taken back after each test; what is
+    shared by several tests is made before the first of them.
     """
+    torch.set_float32_matmul_precision("highest")
+    yield
     torch.set_float32_matmul_precision("highest")
 
 

@@ -48,6 +48,8 @@ def to_the_bit(part):
 def exact_products():
     """Multiply as the command line does, with which all was recorded."""
     torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision("highest")
 
 
 def with_todays_names(recipe):

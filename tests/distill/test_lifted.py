@@ -122,10 +122,10 @@ def test_the_class_of_a_point_is_that_of_the_sum_of_its_pairs():
     assert SAMPLE.item_from_teacher().targets.tolist() == [0, 1, 0]  # each pair trains on its own
 
 
-def test_the_teachers_score_of_a_point_is_the_mean_of_its_pairs():
+def test_the_teachers_scores_of_a_point_are_those_of_its_pairs_together():
     by_pair = (100 * SAMPLE.pair_logits).softmax(1)
-    expected = torch.stack([by_pair[:2].mean(0), torch.zeros(2), by_pair[2], torch.zeros(2)])
-    torch.testing.assert_close(SAMPLE.teacher_scores(), expected)
+    expected = torch.stack([by_pair[0] + by_pair[1], torch.zeros(2), by_pair[2], torch.zeros(2)])
+    torch.testing.assert_close(SAMPLE.summed_scores(), expected)
 
 
 def test_a_point_that_two_cameras_see_gets_the_class_both_like_best():

@@ -163,6 +163,8 @@ def test_what_is_trained_on_is_consolidated_over_its_drive_and_nothing_else_chan
     assert without.consolidated is None and lifted.consolidated.shape == (len(lifted.cloud),)
     taught = lifted.teacher_targets() >= 0
     assert (taught & ~lifted.visible()).any(), "points that no camera saw then are taught too"
+    some = reopening.lift_run(run, experiment, into=shared, tokens=experiment.dataset.tokens[1:])
+    assert some == found[False][1:], "a part of a drive is left as it is"
 
 
 def test_consolidation_without_poses_is_refused_before_the_teacher_looks(

@@ -30,7 +30,6 @@ from clip2scene.geometry.projection import invert_rigid, transform_points, voxel
 from clip2scene.geometry.superpoints import average_within, height_above_ground
 from clip2scene.io import write_json
 from clip2scene.parallel import file_lock, parallel_for
-from clip2scene.teacher.maskclip import INVERSE_TEMPERATURE
 from clip2scene.types import IGNORE_LABEL
 
 FORMAT = 1
@@ -162,8 +161,7 @@ def scores_of(lifted: LiftedSample) -> Float[Tensor, "points classes"]:
 
     Points of a superpoint share the mean over all of them. Where nobody saw any, scores are zero.
     """
-    scores = torch.zeros(len(lifted.cloud), lifted.pair_logits.shape[1])
-    scores.index_add_(0, lifted.pair_points, (INVERSE_TEMPERATURE * lifted.pair_logits).softmax(1))
+    scores = lifted.summed_scores()
     return scores if lifted.superpoints is None else average_within(lifted.superpoints, scores)
 
 

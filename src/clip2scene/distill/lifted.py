@@ -75,11 +75,10 @@ class LiftedSample:
         summed.index_add_(0, self.pair_points, self.pair_logits)
         return torch.where(self.visible(), summed.argmax(1), -1)
 
-    def teacher_scores(self) -> Float[Tensor, "points classes"]:
-        """Give the mean of the teacher's scores over each point's pairs, 0..1; zeros where it has none."""
+    def summed_scores(self) -> Float[Tensor, "points classes"]:
+        """Give the sum of the teacher's scores (0..1) over each point's pairs; zeros where it has none."""
         summed = torch.zeros(len(self.cloud), self.pair_logits.shape[1])
-        summed.index_add_(0, self.pair_points, (INVERSE_TEMPERATURE * self.pair_logits).softmax(1))
-        return summed / torch.bincount(self.pair_points, minlength=len(self.cloud)).clamp(min=1)[:, None]
+        return summed.index_add_(0, self.pair_points, (INVERSE_TEMPERATURE * self.pair_logits).softmax(1))
 
     def voted_labels(self) -> Int[Tensor, " points"]:
         """Pseudo-labels after the superpoint vote; -1 where no point of the superpoint has logits."""

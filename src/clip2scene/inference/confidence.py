@@ -138,7 +138,8 @@ def _compare(
     cloud = PointCloud(lifted.cloud.positions[:size], lifted.cloud.features[:size])
     targets = lifted.voted_labels()[:size]
     seen = (lifted.visible()[:size] & (targets >= 0)).nonzero()[:, 0]
-    sure = lifted.teacher_scores()[:size][seen].gather(1, targets[seen, None])[:, 0] >= SURE
+    scores = lifted.summed_scores()[:size][seen]
+    sure = scores.gather(1, targets[seen, None])[:, 0] >= SURE * scores.sum(1)
     seen = seen[sure] if sure.any() else seen
     kept = seen[torch.randperm(len(seen), generator=draw)[:POINTS]]
     return predict(student, prompts, cloud).text_logits[kept], targets[kept]

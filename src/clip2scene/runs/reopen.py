@@ -122,7 +122,7 @@ def lift_run(
 ) -> list[Path]:
     """Lift the teacher's pseudo-labels from pixels onto the points of a split, or find them lifted already.
 
-    Those that are trained on are consolidated over their drives, if the recipe says so.
+    Those that are trained on are consolidated over their drives, if the recipe says so and all are asked for.
 
     Args:
         run: Whose.
@@ -146,7 +146,7 @@ def lift_run(
         teacher = CachedTeacher(teacher, run.sources.teacher_hash + run.sources.proxy_hash, cache, precision)
         announce = partial(_say_cost, teacher, samples)
     training, settings = experiment.split == "train", run.recipe.teacher
-    consolidated = training and teacher is not None and settings.consolidate
+    consolidated = training and teacher is not None and settings.consolidate and tokens is None
     drives = find_drives(experiment.dataset) if consolidated else {}
     options = LiftOptions(
         build.pairing_options(run.recipe.data),
