@@ -177,5 +177,6 @@ def test_the_student_in_the_package_is_evaluated_in_a_copy(
     code, said, err = call(*evaluated, "--out", "scored")
     assert code == 0, err
     assert "wrote scored/metrics.json" in said
-    assert read_json(Path("scored/metrics.json")) == read_json(tiny_run / "metrics.json")
+    assert call("evaluate", tiny_run, *evaluated[2:], "--out", "named")[0] == 0
+    assert read_json(Path("scored/metrics.json")) == read_json(Path("named/metrics.json"))
     assert sorted(tiny_run.rglob("*")) == before
