@@ -8,7 +8,7 @@ from torch import Tensor
 
 from clip2scene.types import Prompts
 
-_ROUNDING = 1e-4  # a text that is embedded twice, among others, may differ by this
+_ROUNDING = 5e-3  # of cosines of a text that was embedded twice, where products are rounded to bfloat16
 
 
 def background_of(asked: Prompts, trained: Prompts) -> Prompts | None:
@@ -25,7 +25,7 @@ def background_of(asked: Prompts, trained: Prompts) -> Prompts | None:
     Returns:
         These classes with their names; None if the words stand for all of them.
     """
-    covered = _covered(asked.embeddings @ trained.embeddings.T, trained)
+    covered = _covered(asked.embeddings.double(), trained)
     kept = [number for number, mine in enumerate(covered.tolist()) if not mine]
     return only(trained, kept) if kept else None
 
@@ -42,11 +42,12 @@ def only(prompts: Prompts, kept: Sequence[int]) -> Prompts:
     )
 
 
-def _covered(cosines: Float[Tensor, "words names"], trained: Prompts) -> Bool[Tensor, " classes"]:
-    """Tell which trained classes a word stands for."""
-    between = trained.best_name(trained.embeddings @ trained.embeddings.T)  # names x classes
+def _covered(words: Float[Tensor, "words channels"], trained: Prompts) -> Bool[Tensor, " classes"]:
+    """Tell which trained classes a word stands for; in double precision, which no processor rounds."""
+    names = trained.embeddings.double()
+    between = trained.best_name(names @ names.T)  # names x classes
     nearest = trained.best_name(between.T).fill_diagonal_(-1.0).amax(1)
-    of_words = trained.best_name(cosines)
+    of_words = trained.best_name(words @ names.T)
     covered = of_words > nearest + _ROUNDING
     best, which = of_words.max(1)
     covered[torch.arange(len(which)), which] |= best >= nearest.median() - _ROUNDING
