@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.label_subset import Chosen
@@ -158,9 +158,9 @@ def lift(
     if place.layout == PANDASET:
         teaching = TeacherConfig(kind="label-maps", trained_on_2d_labels=True)
     words = build.prompt_classes(place.data, Path(place.root))
-    space = build.open_text_space(teaching, None, words)
-    prompts = build.build_prompts(teaching, space, words, partly=True)
-    teacher = build.build_teacher(teaching, space, prompts, few.dataset)
+    space = build_teacher.open_text_space(teaching, None, words)
+    prompts = build_teacher.build_prompts(teaching, space, words, partly=True)
+    teacher = build_teacher.build_teacher(teaching, space, prompts, few.dataset)
     teacher(few[0])  # warm
     with timed(rates, "lift", len(few.tokens)):
         paths = lift_split(few, teacher, prompts, folder, options=options)

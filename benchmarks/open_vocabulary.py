@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from clip2scene import build
+from clip2scene import build_teacher
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.metrics import Confusion
 from clip2scene.inference.predict import predict
@@ -45,7 +45,7 @@ def main() -> None:
     asked = [("", "", run.prompts)]
     for pair in args.words.split(","):
         word, class_name = (part.strip() for part in pair.split(":"))
-        placed = build.place_words(run.recipe.teacher, space, [word])
+        placed = build_teacher.place_words(run.recipe.teacher, space, [word])
         asked.append((word, class_name, replace_names(run.prompts, class_name, placed.embeddings, word)))
     confusions = [Confusion(len(run.prompts.classes)) for _ in asked]
     for path in lift_run(run, reopen(run, args.data_root, split=args.split, labels=True)):

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.classes.tables import PANDASET
 from clip2scene.datasets.pandaset.loader import PandaSet
 from clip2scene.distill.lift import find_pairs
@@ -48,9 +48,9 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe = RECIPES["pandaset"]
     dataset = PandaSet(options.data_root)
-    space = build.open_text_space(recipe.teacher, None, PANDASET)
-    prompts = build.build_prompts(recipe.teacher, space, PANDASET)
-    hard = build.build_teacher(recipe.teacher, space, prompts, dataset)
+    space = build_teacher.open_text_space(recipe.teacher, None, PANDASET)
+    prompts = build_teacher.build_prompts(recipe.teacher, space, PANDASET)
+    hard = build_teacher.build_teacher(recipe.teacher, space, prompts, dataset)
     assert isinstance(hard, LabelMapTeacher)
     same, right, judged, pairs_in_all, sizes = 0, np.zeros(2, int), 0, 0, np.zeros(2, int)
     with TemporaryDirectory() as folder:

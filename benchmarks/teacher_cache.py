@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.recipes import RECIPES
 from clip2scene.teacher.cache import CachedTeacher
@@ -34,12 +34,14 @@ def main() -> None:
     recipe = RECIPES[options.recipe]
     dataset = build.open_dataset(recipe.data, options.data_root, split="val", labels=False)
     prompted = build.prompt_classes(recipe.data, options.data_root)
-    space = build.open_text_space(recipe.teacher, None, prompted)
-    prompts = build.build_prompts(recipe.teacher, space, prompted)
+    space = build_teacher.open_text_space(recipe.teacher, None, prompted)
+    prompts = build_teacher.build_prompts(recipe.teacher, space, prompted)
     samples = [dataset[number] for number in range(options.samples)]
     print(f"{describe_machine('cpu')}, one of them used, {today()}")
     for precision in ("float16", "int8"):
-        teacher = build.build_teacher(replace(recipe.teacher, precision=precision), space, prompts, dataset)
+        teacher = build_teacher.build_teacher(
+            replace(recipe.teacher, precision=precision), space, prompts, dataset
+        )
         assert isinstance(teacher, MaskClip)
         teacher(samples[0])  # warm
         with TemporaryDirectory() as folder:

@@ -16,8 +16,8 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
-from clip2scene import build
-from clip2scene.build import SMALL_CLIP
+from clip2scene import build_teacher
+from clip2scene.build_teacher import SMALL_CLIP
 from clip2scene.evaluation.metrics import Confusion
 from clip2scene.evaluation.small_clip import HeldOut, hold_out
 from clip2scene.experiments.provenance import describe_machine, today
@@ -48,8 +48,10 @@ def main() -> None:
     for way, base in (("recipe", recipe), ("whole", replace(recipe, scales=(1.0,), window=None))):
         for attention in ("maskclip", "cells"):
             settings = replace(base, attention=attention)
-            teacher = build.build_mask_clip(settings, clip)
-            refinements = {each: build.build_refinement(replace(settings, refine=each)) for each in METHODS}
+            teacher = build_teacher.build_mask_clip(settings, clip)
+            refinements = {
+                each: build_teacher.build_refinement(replace(settings, refine=each)) for each in METHODS
+            }
             for method, (miou, ms) in measure(teacher, refinements, held_out, prompts).items():
                 print(f"| {way} | `{attention}` | `{method}` | {miou:.1f} | {ms:.0f} |", flush=True)
 

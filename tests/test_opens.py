@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.config import LabelsConfig
 from clip2scene.recipes import fine_tuned
 from clip2scene.runs import run as run_module
@@ -17,7 +17,7 @@ from clip2scene.training.train import finetune, pretrain
 def opened(monkeypatch):
     """Calls so far: of data sets with and without labels, and of image-text models."""
     calls = Counter()
-    open_dataset, load_clip = build.open_dataset, build.load_clip
+    open_dataset, load_clip = build.open_dataset, build_teacher.load_clip
 
     def open_and_count(*words, labels=False, **options):
         calls["labels" if labels else "data"] += 1
@@ -28,7 +28,7 @@ def opened(monkeypatch):
         return load_clip(source)
 
     monkeypatch.setattr(build, "open_dataset", open_and_count)
-    for owner in (build, run_module):
+    for owner in (build_teacher, run_module):
         monkeypatch.setattr(owner, "load_clip", load_and_count)
     return calls
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from tests import openai_clip
 
-from clip2scene import build, cli
+from clip2scene import build, build_teacher, cli
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.inference.text_embeddings import check_space, embed_words, read_words
 from clip2scene.runs.create import create_or_resume
@@ -161,7 +161,7 @@ def test_the_commands_make_a_table_and_label_a_cloud_with_it(tiny_run, robot, tm
     call(monkeypatch, "embed-words", "car, tree", "--run", tiny_run, "--out", tmp_path / "table.safetensors")
     assert "wrote 2 words of 128 channels" in capsys.readouterr().out
     made = read_text_table(tmp_path / "table.safetensors")
-    assert made.space == load_clip(build.SMALL_CLIP).space
+    assert made.space == load_clip(build_teacher.SMALL_CLIP).space
     words = ("--prompts", "tree,car", "--words", tmp_path / "table.safetensors")
     call(monkeypatch, "segment", robot, tmp_path / "sweep.bin", *words, "--out", out)
     assert (out / "sweep.npz").exists()
@@ -235,7 +235,7 @@ def test_a_table_beside_the_weights_stands_in_for_the_text_tower(tmp_path, tiny_
 
 def test_a_table_of_another_model_beside_the_weights_is_refused(tmp_path):
     folder = tmp_path / "clip"
-    shutil.copytree(build.SMALL_CLIP, folder)
+    shutil.copytree(build_teacher.SMALL_CLIP, folder)
     embed_words(WORDS).save(folder / "words.safetensors")
     assert load_clip(folder).unknown_words("a car") == ["a car"]
     weights = load_file(folder / "model.safetensors")

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from clip2scene.build import SMALL_CLIP
+from clip2scene.build_teacher import SMALL_CLIP
 from clip2scene.config import to_dict
 from clip2scene.io import write_json
 from clip2scene.parallel import file_lock

@@ -11,7 +11,7 @@ import transformers
 from tests.lifting import lift
 from tests.tiny_towers import save_tiny_segformer
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.config import TeacherConfig
 from clip2scene.config.teacher import LATER
 from clip2scene.distill import lift as lifting
@@ -189,7 +189,7 @@ def test_a_segmenter_labels_both_splits_and_is_not_exchanged(tiny_recipe, tiny_t
         create_or_resume(recipe, data_root=tiny_toytown, out=tmp_path / "run")
     given = {"data_root": tiny_toytown, "out": tmp_path / "run", "teacher_weights": str(folder)}
     run, experiment = create_or_resume(recipe, **given)
-    assert run.sources.teacher_hash == build.hash_teacher(str(folder)) and run.sources.seal
+    assert run.sources.teacher_hash == build_teacher.hash_teacher(str(folder)) and run.sources.seal
     assert "stands for barrier, bicycle, bus, pedestrian, traffic cone, sidewalk, terrain" in caplog.text
     lifted = [
         load_lifted(reopening.lift_run(run, experiment)[0]),

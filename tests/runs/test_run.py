@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene.build import SMALL_CLIP
+from clip2scene.build_teacher import SMALL_CLIP
 from clip2scene.config import Recipe, TuningConfig
 from clip2scene.datasets.label_subset import choose
 from clip2scene.distill.lifted import LiftedSample, hash_points, save_lifted

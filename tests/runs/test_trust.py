@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clip2scene.build import SMALL_CLIP
+from clip2scene.build_teacher import SMALL_CLIP
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
 from clip2scene.runs import trust
@@ -40,10 +40,10 @@ def test_the_proxy_of_a_teacher_is_sealed_too(tmp_path):
     sealed = with_seal(named)
     require_trust(tmp_path, sealed)
     for other in (named, replace(sealed, proxy="/usr"), replace(sealed, proxy_hash="other")):
-        with pytest.raises(ValueError, match=r"asks to open the proxy of its teacher, '/.*'; if you want"):
+        with pytest.raises(ValueError, match=r"asks to open its teacher's proxy '/.*'; if you want"):
             require_trust(tmp_path, other)
     both = replace(named, teacher_weights="hf:somebody/clip")
-    with pytest.raises(ValueError, match="model 'hf:somebody/clip' and the proxy of its teacher, '/models"):
+    with pytest.raises(ValueError, match="model 'hf:somebody/clip' and its teacher's proxy '/models"):
         require_trust(tmp_path, both)
 
 
@@ -56,7 +56,7 @@ def test_a_strangers_run_segments_in_its_own_words_and_in_others_once_it_is_trus
     for ask in (lambda: segmenter.set_prompts(["car"]), lambda: open_run(run).text_weights):
         with pytest.raises(ValueError, match=r"run was not made by you .*asks to open .*clip'"):
             ask()
-    assert "may open the image-text model" in trust_run(run)
+    assert "may open its teacher's model" in trust_run(run)
     Segmenter.load(run).set_prompts(["car"])
     assert open_run(run).text_weights == str(tmp_path / "clip")
     assert open_run(run).sources.versions == sources["versions"]

@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from clip2scene.build import SMALL_CLIP
+from clip2scene.build_teacher import SMALL_CLIP
 from clip2scene.io import tensors
 from clip2scene.teacher import cache
 from clip2scene.teacher.cache import CachedTeacher

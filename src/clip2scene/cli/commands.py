@@ -510,7 +510,7 @@ def evaluate_clip(weights: Path | None = None) -> None:
     Args:
         weights: Its folder; the one in the package when left out.
     """
-    from clip2scene.build import SMALL_CLIP
+    from clip2scene.build_teacher import SMALL_CLIP
     from clip2scene.evaluation.small_clip import evaluate_small_clip
 
     for name, value in evaluate_small_clip(weights or SMALL_CLIP).items():

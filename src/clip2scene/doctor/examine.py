@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
@@ -210,9 +210,9 @@ def _costs(
     count, read = len(dataset.tokens), np.median([each.seconds for each in measured if not each.faults])
     try:
         words = build.prompt_classes(data, Path(root))
-        space = build.open_text_space(teaching, None, words)
-        prompts = build.build_prompts(teaching, space, words, partly=True)
-        teacher = build.build_teacher(teaching, space, prompts, dataset)
+        space = build_teacher.open_text_space(teaching, None, words)
+        prompts = build_teacher.build_prompts(teaching, space, words, partly=True)
+        teacher = build_teacher.build_teacher(teaching, space, prompts, dataset)
         options = LiftOptions(build.pairing_options(data), dataset.viewpoint)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:

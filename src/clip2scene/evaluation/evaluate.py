@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.classes.mapping import ClassMapping
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
@@ -236,8 +236,8 @@ def evaluate_point_clip(
     classes = build.evaluation_classes(data, data_root)
     build.require_classes(classes, data_root)
     dataset = build.open_dataset(data, data_root, split=split, labels=True, sweeps=1)
-    clip = load_clip(teacher_weights or build.SMALL_CLIP)
-    prompts = build.build_prompts(teacher, clip, classes)
+    clip = load_clip(teacher_weights or build_teacher.SMALL_CLIP)
+    prompts = build_teacher.build_prompts(teacher, clip, classes)
     if not clip.unknown_words(POINT_CLIP_TEMPLATES[0].format("")):
         prompts = embed_prompts(clip, classes.classes, classes.prompts, POINT_CLIP_TEMPLATES)
     confusions = {name: Confusion(len(classes)) for name in ("point_clip", "centred")}

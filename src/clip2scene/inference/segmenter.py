@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clip2scene import build
+from clip2scene import build_teacher
 from clip2scene.classes.words import clean_words
 from clip2scene.geometry.ground import Ground
 from clip2scene.inference.background import background_of, only, together
@@ -206,6 +206,6 @@ def _embed_with_encoder(run: Run) -> PlaceWords:
                 f"the image-text model of {run.folder} was never taught {', '.join(unknown)}; label with "
                 f"words that it knows, such as {', '.join(run.prompts.names)}"
             )
-        return build.place_words(run.recipe.teacher, space, names)
+        return build_teacher.place_words(run.recipe.teacher, space, names)
 
     return embed

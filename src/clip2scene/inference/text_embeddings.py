@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from clip2scene import build
+from clip2scene import build_teacher
 from clip2scene.classes.words import clean_words, split_lines, split_words
 from clip2scene.config import TeacherConfig
 from clip2scene.io import read_text
 from clip2scene.runs.run import Run, open_run
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.prompts import TextSpace
-from clip2scene.teacher.text_table import TextTable, add_short_names, read_text_table
+from clip2scene.teacher.text_table import TextTable, add_short_names, names_of, read_text_table
 from clip2scene.types import Prompts
 
 _LEAST_COSINE = 0.5  # one model embeds a name in two wordings closer than that, two models anywhere
@@ -41,8 +41,8 @@ def embed_words(
         space: TextSpace = opened.text_space()
     else:
         teacher = TeacherConfig(templates="all" if teacher_weights else "toytown")
-        space = load_clip(teacher_weights or build.SMALL_CLIP)
-    placed = build.place_words(teacher, space, names)
+        space = load_clip(teacher_weights or build_teacher.SMALL_CLIP)
+    placed = build_teacher.place_words(teacher, space, names)
     return TextTable(tuple(names), placed.embeddings, getattr(space, "space", ""))
 
 
@@ -73,9 +73,9 @@ def open_run_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
     Raises:
         ValueError: If the table cannot be read, or lies in another text space than the run's.
     """
-    table = add_short_names(read_text_table(path, path.with_name(build.names_of(path))))
+    table = add_short_names(read_text_table(path, path.with_name(names_of(path))))
     check_space(table, run.prompts, run.sources.text_space)
-    return partial(build.place_words, run.recipe.teacher, table)
+    return partial(build_teacher.place_words, run.recipe.teacher, table)
 
 
 def check_space(table: TextTable, prompts: Prompts, space: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.build import Experiment
 from clip2scene.config import Recipe, to_dict
 from clip2scene.datasets import LOADERS
@@ -167,7 +167,7 @@ def _sources_of(
     if isinstance(space, TextTable) and not isinstance(experiment.teacher, SegmenterTeacher):
         teacher_hash = hash_files(out, [out / WORDS])
     else:
-        teacher_hash = build.hash_teacher(teacher_weights)
+        teacher_hash = build_teacher.hash_teacher(teacher_weights)
     teacher = experiment.recipe.teacher
     sources = Sources(
         inputs=stamp_inputs(experiment),
@@ -178,7 +178,7 @@ def _sources_of(
         teacher_hash=teacher_hash,
         text_space=getattr(space, "space", ""),
         proxy=resolve_weights(teacher.proxy),
-        proxy_hash=build.hash_proxy(teacher),
+        proxy_hash=build_teacher.hash_proxy(teacher),
         init=None if start is None else start.about(),
         versions=versions(),
     )
@@ -187,7 +187,7 @@ def _sources_of(
     if backbone is None:
         return sources
     loss = experiment.recipe.loss
-    return replace(sources, pixel_channels=backbone.channels, backbone_hash=build.hash_backbone(loss))
+    return replace(sources, pixel_channels=backbone.channels, backbone_hash=build_teacher.hash_backbone(loss))
 
 
 def _check_words(recipe: Recipe, start: InitWeights | None, classes: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.build import Experiment
 from clip2scene.config import Recipe, TeacherConfig, to_dict
 from clip2scene.config.teacher import LATER
@@ -70,10 +70,10 @@ def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[s
         weights = None
         if recipe.teacher.kind == "segmenter":
             weights = run.teacher_weights(named_by_user=training)
-        teacher = build.build_teacher(_teacher_of(run), space, run.prompts, dataset, weights)
+        teacher = build_teacher.build_teacher(_teacher_of(run), space, run.prompts, dataset, weights)
     if with_backbone:
         assert space is not None
-        backbone = _open_backbone(run, build.build_backbone(recipe.loss, space))
+        backbone = _open_backbone(run, build_teacher.build_backbone(recipe.loss, space))
     return Experiment(recipe, root, split, dataset, bool(labels), run.prompts, teacher, backbone, space)
 
 
@@ -94,7 +94,7 @@ def _class_table(recipe: Recipe) -> dict[str, str | None] | None:
 def _teacher_of(run: Run) -> TeacherConfig:
     """Give a run's teacher with its proxy where it lies, and refuse one that has changed."""
     teacher = replace(run.recipe.teacher, proxy=run.sources.proxy or run.recipe.teacher.proxy)
-    if build.hash_proxy(teacher) != run.sources.proxy_hash:
+    if build_teacher.hash_proxy(teacher) != run.sources.proxy_hash:
         raise ValueError(
             f"the proxy in {teacher.proxy} is not the one that the teacher of {run.folder} had; put that one "
             "back, or train anew"
@@ -104,7 +104,7 @@ def _teacher_of(run: Run) -> TeacherConfig:
 
 def _open_backbone(run: Run, backbone: ImageBackbone | None) -> ImageBackbone | None:
     """Refuse an image backbone that is not the one a run was trained with."""
-    if build.hash_backbone(run.recipe.loss) != run.sources.backbone_hash:
+    if build_teacher.hash_backbone(run.recipe.loss) != run.sources.backbone_hash:
         raise ValueError(
             f"the image backbone in {run.recipe.loss.backbone} is not the one that {run.folder} was "
             "trained on; put that one back, or train anew"
@@ -155,7 +155,7 @@ def lift_run(
         run.recipe.keep if training else "classes",
         settings.precision,
         _sources(run, experiment),
-        build.build_refinement(run.recipe.teacher),
+        build_teacher.build_refinement(run.recipe.teacher),
     )
     folder = (into or run.folder / LIFTED) / experiment.split
     paths = lift_split(
@@ -171,7 +171,9 @@ def lift_run(
     if not consolidated:
         return paths
     viewpoint = experiment.dataset.viewpoint or (0.0, 0.0, 0.0)
-    return consolidate_split(drives, paths, viewpoint=viewpoint, options=build.consolidate_options(settings))
+    return consolidate_split(
+        drives, paths, viewpoint=viewpoint, options=build_teacher.consolidate_options(settings)
+    )
 
 
 def _say_cost(teacher: CachedTeacher, samples: Samples, missing: Sequence[int]) -> None:

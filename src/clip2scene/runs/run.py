@@ -29,7 +29,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.classes.mapping import ClassMapping, map_classes
 from clip2scene.config import Recipe
 from clip2scene.datasets.label_subset import LabelMask, Subset
@@ -151,7 +151,7 @@ class Run:
         """
         if (self.folder / WORDS).exists():
             return read_text_table(self.folder / WORDS)
-        return load_clip(self.teacher_weights(named_by_user=named_by_user) or build.SMALL_CLIP)
+        return load_clip(self.teacher_weights(named_by_user=named_by_user) or build_teacher.SMALL_CLIP)
 
     def teacher_weights(self, *, named_by_user: bool = False) -> str | None:
         """Name the teacher's files, which may be opened and are what they were; None is the small model.
@@ -165,10 +165,10 @@ class Run:
         weights = self.sources.teacher_weights
         if not named_by_user:
             require_trust(self.folder, self.sources)
-        if build.hash_teacher(weights) != self.sources.teacher_hash:
+        if build_teacher.hash_teacher(weights) != self.sources.teacher_hash:
             what = "segmenter" if self.recipe.teacher.kind == "segmenter" else "image-text model"
             raise ValueError(
-                f"the {what} in {weights or build.SMALL_CLIP} is not the one that {self.folder} "
+                f"the {what} in {weights or build_teacher.SMALL_CLIP} is not the one that {self.folder} "
                 "was trained on; put that one back, or train anew"
             )
         return weights

@@ -1,7 +1,8 @@
 """Whose a run is: what a stranger's run names outside of its own folder is opened only if the user says so.
 
-A run that names an image-text model carries a seal: a keyed hash of that name, which only this user's key on
-this machine can make. So own runs are used without a question, and others once ``trust-run`` has sealed them.
+A run whose teacher is a model outside of its folder carries a seal: a keyed hash of that name, which only
+this user's key on this machine can make. So own runs are used without a question, and others once
+``trust-run`` has sealed them.
 """
 
 import hashlib
@@ -44,10 +45,10 @@ def require_trust(folder: Path, sources: Sources) -> None:
 
 
 def trust_run(run: Path) -> str:
-    """Let a run from elsewhere open the image-text model that its files name: a folder, or a download.
+    """Let a run from elsewhere open the models that its files name: a folder, or a download.
 
     Args:
-        run: Folder of the run; ``sources.json`` in it names the model.
+        run: Folder of the run; ``sources.json`` in it names the models.
 
     Returns:
         What may be opened now.
@@ -68,8 +69,8 @@ def trust_run(run: Path) -> str:
 
 def _spell(sources: Sources) -> str:
     """Name the models that are asked for."""
-    named = {"image-text model": sources.teacher_weights, "proxy of its teacher,": sources.proxy}
-    return " and ".join(f"the {what} {where!r}" for what, where in named.items() if where is not None)
+    named = {"model": sources.teacher_weights, "proxy": sources.proxy}
+    return " and ".join(f"its teacher's {what} {where!r}" for what, where in named.items() if where)
 
 
 def _seal(sources: Sources, key: bytes) -> str:

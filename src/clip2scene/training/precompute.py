@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from clip2scene import build
+from clip2scene import build, build_teacher
 from clip2scene.config import Recipe
 from clip2scene.parallel import check_device, parallel_for, progress_bar
 from clip2scene.teacher.cache import CachedTeacher
@@ -75,9 +75,9 @@ def cache_teacher(
         raise ValueError("label maps are on disk already; a teacher cache is for image-text models")
     place = check_device(device)
     dataset = build.open_dataset(recipe.data, data_root, split=split, sweeps=1, need_images=True)
-    clip = load_clip(teacher_weights or build.SMALL_CLIP).to(place)
-    teacher = build.build_mask_clip(recipe.teacher, clip)
-    weights_hash = build.hash_teacher(teacher_weights) + build.hash_proxy(recipe.teacher)
+    clip = load_clip(teacher_weights or build_teacher.SMALL_CLIP).to(place)
+    teacher = build_teacher.build_mask_clip(recipe.teacher, clip)
+    weights_hash = build_teacher.hash_teacher(teacher_weights) + build_teacher.hash_proxy(recipe.teacher)
     cached = CachedTeacher(teacher, weights_hash, teacher_cache, recipe.teacher.precision)
     estimate = _estimate(dataset, cached, teacher_cache)
     announce(estimate)
