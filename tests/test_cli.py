@@ -154,7 +154,12 @@ def test_clouds_of_every_format_are_labelled_with_any_words(call, tiny_run, clou
     out = tmp_path / "out"
     code, printed, _ = call("segment", tiny_run, *clouds, "--prompts", "car, person", "--out", out)
     assert code == 0
-    made = [out / f"{path.stem}{suffix}" for path in clouds for suffix in (".npz", ".ply", ".png")]
+    own = {".bin": (".label",), ".npy": (".label",), ".pcd": (".pcd",), ".ply": ()}
+    made = [
+        out / f"{path.stem}{suffix}"
+        for path in clouds
+        for suffix in (".npz", ".ply", *own[path.suffix], ".classes.json", ".png")
+    ]
     assert printed == "".join(f"wrote {path}\n" for path in made)
     assert files_below(out) == sorted(made)
     for path in clouds:
@@ -222,7 +227,9 @@ def test_two_clouds_of_one_name_are_refused_and_dots_in_names_are_kept(
     assert "different names" in complaint("segment", tiny_run, *good, tmp_path / "a.1.npy", *words)
     assert call("segment", tiny_run, *good, *words)[0] == 0
     assert [path.name for path in files_below(out)] == [
-        f"a.{number}{suffix}" for number in (1, 2) for suffix in (".npz", ".ply", ".png")
+        f"a.{number}{suffix}"
+        for number in (1, 2)
+        for suffix in (".classes.json", ".label", ".npz", ".ply", ".png")
     ]
 
 

@@ -184,7 +184,7 @@ def judge(run: Path, town: Path) -> str:
 
 
 def segment(run: Path, out: Path) -> dict[str, Any]:
-    """Label the golden cloud from the command line; return every array, and the hash of each picture."""
+    """Label the golden cloud from the command line; return every array, and the hash of each cloud and picture."""
     words = ", ".join(PROMPTS)
     printed = call(
         *("segment", run, GOLDEN / "cloud.bin", "--prompts", words, "--background", "none"),
@@ -193,8 +193,9 @@ def segment(run: Path, out: Path) -> dict[str, Any]:
     files = {path.name: path for path in out.iterdir()}
     with np.load(files.pop("cloud.npz")) as found:
         arrays = dict(found)
+    looks = {name: path for name, path in files.items() if path.suffix in (".ply", ".png")}
     hashes = {
-        f"hash of {name}": hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()
+        f"hash of {name}": hashlib.sha256(path.read_bytes()).hexdigest() for name, path in looks.items()
     }
     return {**arrays, **hashes, "printed": printed.replace(str(out), "OUT")}
 

@@ -6,14 +6,18 @@ import torch
 from PIL import Image
 
 from clip2scene.datasets.clouds import CloudOptions, read_ply
+from clip2scene.datasets.clouds.labelled import NO_LABEL
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.geometry.mount import ground_of_mount
 from clip2scene.inference import memory
 from clip2scene.inference.figures import word_colours, word_palette
-from clip2scene.inference.segment import NO_LABEL, picture_sample, segment_files
+from clip2scene.inference.segment import picture_sample, segment_files
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.run import open_run
+
+KINDS = (".npz", ".ply", ".label", ".classes.json", ".png")
+"""Of a cloud that names no fields."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def files(sample, tmp_path):
 def test_every_file_gets_its_labels_a_coloured_cloud_and_a_picture(tiny_run, sample, files, tmp_path):
     out = tmp_path / "out"
     written = segment_files(tiny_run, files, ["road", "tree"], out)
-    assert written == [out / f"{stem}{kind}" for stem in ("one", "two") for kind in (".npz", ".ply", ".png")]
+    assert written == [out / f"{stem}{kind}" for stem in ("one", "two") for kind in KINDS]
     segmenter = Segmenter.load(tiny_run)
     segmenter.set_prompts(["road", "tree"])
     expected = segmenter.segment(sample.cloud)
@@ -47,8 +51,8 @@ def test_every_file_gets_its_labels_a_coloured_cloud_and_a_picture(tiny_run, sam
 
 def test_a_cloud_need_not_be_drawn(tiny_run, files, tmp_path):
     written = segment_files(tiny_run, files[:1], ["road"], tmp_path / "out", picture=False)
-    assert written == [tmp_path / "out" / "one.npz", tmp_path / "out" / "one.ply"]
-    assert sorted((tmp_path / "out").iterdir()) == written
+    assert written == [tmp_path / "out" / f"one{kind}" for kind in KINDS[:-1]]
+    assert sorted((tmp_path / "out").iterdir()) == sorted(written)
 
 
 def test_a_bad_file_is_named_and_nothing_is_written(tiny_run, files, tmp_path):

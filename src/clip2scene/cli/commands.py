@@ -255,7 +255,7 @@ def segment(
     unlike: Literal["refuse", "accept"] = "refuse",
     picture: bool = True,
 ) -> None:
-    """Label clouds with any words.
+    """Label clouds with any words; each is answered in its own format, with all of its fields.
 
     Args:
         prompts: Words or phrases, separated by commas (quotes around one that holds a comma); or a .txt file

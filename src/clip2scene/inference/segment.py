@@ -6,25 +6,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from clip2scene.datasets import LOADERS
-from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread, write_ply
+from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread
+from clip2scene.datasets.clouds.labelled import codes_for
 from clip2scene.geometry.ground import Ground
 from clip2scene.geometry.remarks import Remark
+from clip2scene.inference.cloud_files import find_clouds, refuse_overwriting
 from clip2scene.inference.figures import draw_words, word_palette
 from clip2scene.inference.memory import check_memory
 from clip2scene.inference.predict import check_abstain
+from clip2scene.inference.results import ResultPaths, write_results
 from clip2scene.inference.segmenter import Background, Segmentation, Segmenter
-from clip2scene.io import write_atomically
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
 from clip2scene.types import PointCloud, Sample
 from clip2scene.viz.raster import save_png
-
-NO_LABEL = 65_535
-"""In a PLY file, the label of a point that none of the words fits."""
 
 MOST_DRAWN = 200_000
 """Points of a cloud that are drawn, evenly chosen of larger ones: a picture shows no more."""
@@ -72,9 +70,10 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
 
     Args:
         run: Folder of the run; or builtin, the student in the package.
-        clouds: Files that :func:`clip2scene.datasets.clouds.read_cloud` reads.
+        clouds: Files that :func:`clip2scene.datasets.clouds.read_cloud` reads; folders of them, searched with
+            all that lie in them; or patterns, such as 'drive/*.bin' in quotes.
         prompts: Words or phrases.
-        out: Folder for the results.
+        out: Folder for the results; those of clouds in a folder keep its folders.
         words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
         background: What a point may be beside the prompts
             (:meth:`~clip2scene.inference.segmenter.Segmenter.set_prompts`).
@@ -88,21 +87,19 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         picture: Whether each cloud is drawn from above.
 
     Returns:
-        For each cloud ``NAME.npz`` (labels int64, -1 for none of the prompts; scores float16 in 0..1; names),
+        For each cloud ``NAME.npz`` (labels int64, -1 for none of the prompts; scores float16 in 0..1; names);
         ``NAME.ply`` (points where the file has them, in its axes and unit and as precise, with colours and a
-        field ``label``, :data:`NO_LABEL` for none) and ``NAME.png``, the picture.
+        field ``label``, 65535 for none); the cloud in its own format with all of its fields, a label and a
+        score for each point, where the format has room for these
+        (:mod:`clip2scene.datasets.clouds.labelled`); ``NAME.classes.json``, the number and colour of each
+        prompt there; and ``NAME.png``, the picture.
 
     Raises:
-        ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, two have the same name, one
-            is not in the unit, axes or frame of the training clouds, or the mount is told to a student that
-            takes clouds as they are.
+        ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, two have the same name, a
+            result would be written over a cloud, one is not in the unit, axes or frame of the training
+            clouds, or the mount is told to a student that takes clouds as they are.
     """
-    stems = [path.name.removesuffix(path.suffix).removesuffix(".pcd") for path in clouds]
-    if not stems or len(set(stems)) < len(stems):
-        raise ValueError(
-            f"expected one or more clouds of different names, got {', '.join(stems) or 'none'}; "
-            "name a file, or split the call"
-        )
+    found = find_clouds(clouds, out, note)
     check_abstain(abstain)
     opened = open_run(run)
     loader = LOADERS[opened.recipe.data.layout]
@@ -119,19 +116,23 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
             f"the student of {run} takes clouds as they are, whatever the mount; leave --height, --pitch and "
             "--roll out, and bring the clouds to the training clouds' frame"
         )
-    scale = _check_files(clouds, read, segmenter, check)
+    scale = _check_files([each.path for each in found], read, segmenter, check)
+    names = segmenter.prompts.classes
+    codes = {each.path: codes_for(each.path, names, word_palette(len(names)).numpy()) for each in found}
+    results = [ResultPaths.of(each, out) for each in found]
+    refuse_overwriting(found, [path for paths in results for path in paths.written()])
     written = []
-    for path, stem in zip(clouds, stems, strict=True):
-        cloud = read(path, scale=scale)
-        found = _segment_file(segmenter, path, cloud.cloud, mount, abstain)
-        written += _write_files(out, stem, cloud, found)
+    for each, paths in zip(found, results, strict=True):
+        cloud = read(each.path, scale=scale)
+        labelled = _segment_file(segmenter, each.path, cloud.cloud, mount, abstain)
+        write_results(each, paths, cloud, labelled, codes[each.path])
+        written += paths.written()
         if picture:
-            step = -(-len(found.labels) // MOST_DRAWN)
-            shown, labels = cloud.cloud.positions[::step], found.labels[::step]
-            save_png(
-                out / f"{stem}.png", draw_words(stem, shown, labels, found.names, indoors=loader.indoors)
-            )
-            written.append(out / f"{stem}.png")
+            step = -(-len(labelled.labels) // MOST_DRAWN)
+            shown, labels = cloud.cloud.positions[::step], labelled.labels[::step]
+            drawn = draw_words(each.stem.name, shown, labels, labelled.names, indoors=loader.indoors)
+            save_png(paths.picture, drawn)
+            written.append(paths.picture)
     return written
 
 
@@ -243,21 +244,3 @@ def _segment_file(
                 "pieces, or thin it"
             ) from None
         raise
-
-
-def _write_files(out: Path, stem: str, cloud: CloudFile, found: Segmentation) -> list[Path]:
-    """Write one cloud's labels and its coloured points."""
-    names, labels = found.names, found.labels
-    with write_atomically(out / f"{stem}.npz") as temporary:
-        np.savez_compressed(temporary, labels=labels.numpy(), scores=found.scores.half().numpy(), names=names)
-    write_ply(
-        out / f"{stem}.ply",
-        cloud.positions,
-        word_palette(len(names))[labels],
-        labels=torch.where(labels < 0, NO_LABEL, labels),
-        comments=[
-            *(f"label {number} is {name}" for number, name in enumerate(names)),
-            f"label {NO_LABEL} is none of these",
-        ],
-    )
-    return [out / f"{stem}{suffix}" for suffix in (".npz", ".ply")]

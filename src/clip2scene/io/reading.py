@@ -104,7 +104,12 @@ def read_array(path: Path, *, records: bool = False) -> np.ndarray:
 
 
 def read_arrays(
-    path: Path, names: Sequence[str], *, perhaps: Sequence[str] = (), texts: Sequence[str] = ()
+    path: Path,
+    names: Sequence[str],
+    *,
+    perhaps: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    numbers: str = "fiu",
 ) -> dict[str, np.ndarray]:
     """Read named arrays from an ``.npz`` file, in their shape and dtype, never a pickle.
 
@@ -113,6 +118,7 @@ def read_arrays(
         names: Arrays of numbers that must be there.
         perhaps: Arrays of numbers that may be.
         texts: Arrays of texts that must be there.
+        numbers: Kinds of NumPy's types that count as numbers.
 
     Raises:
         ValueError: If the file is missing or broken, lacks an array, one holds something else, or they would
@@ -132,7 +138,7 @@ def read_arrays(
     if lacking:
         raise ValueError(f"{path} lacks an array ({', '.join(lacking)}); expected {', '.join(wanted)}")
     for name, array in arrays.items():
-        kinds, what = ("U", "texts") if name in texts else ("fiu", "numbers")
+        kinds, what = ("U", "texts") if name in texts else (numbers, "numbers")
         if array.dtype.kind not in kinds:
             raise ValueError(f"array {name} of {path} should hold {what}, got {array.dtype}; write it anew")
     return arrays

@@ -23,27 +23,18 @@ def read_pcd(path: Path) -> Columns:
     Raises:
         ValueError: If the header is broken, or the points are not as it tells.
     """
-    content = path.read_bytes()
-    end = re.search(rb"^DATA[ \t]+(\S+)[ \t]*\r?\n", content[:_MAX_HEADER], re.MULTILINE)
-    if end is None:
-        raise ValueError(f"{path} is not a PCD file: it has no DATA line")
-    header: dict[str, list[str]] = {}
-    lines = content[: end.start()].decode("ascii", "replace").splitlines()
-    for line in lines:
-        words = line.split()
-        if words and not words[0].startswith("#"):
-            header[words[0]] = words[1:]
-    form, body = end[1].decode("ascii", "replace").lower(), content[end.end() :]
-    if form not in ("ascii", "binary", "binary_compressed"):
-        raise ValueError(
-            f"{path} has the unknown encoding {form!r}; expected ascii, binary or binary_compressed"
-        )
-    count = _read_count(path, header)
-    fields = _read_fields(path, header, text=form == "ascii")
+    lines, header, form, body = read_parts(path)
+    count = read_count(path, header)
+    fields = read_fields(path, header, text=form == "ascii")
     if form == "ascii":
         return _read_text(path, body, count, [name for name, _ in fields], first=len(lines) + 2)
     if form == "binary_compressed":
-        return _unpack(path, body, count, fields)
+        content = unpack(path, body, count, fields)
+        columns, start = {}, 0
+        for name, kind in fields:
+            columns[name] = np.frombuffer(content, "<" + kind, count, start)
+            start += columns[name].nbytes
+        return columns
     dtype = np.dtype([(name, "<" + kind) for name, kind in fields])
     if len(body) < count * dtype.itemsize:
         raise ValueError(
@@ -54,7 +45,31 @@ def read_pcd(path: Path) -> Columns:
     return {name: records[name] for name, _ in fields}
 
 
-def _read_count(path: Path, header: dict[str, list[str]]) -> int:
+def read_parts(path: Path) -> tuple[list[str], dict[str, list[str]], str, bytes]:
+    """Give the lines before ``DATA``, their words by the first of each, the encoding, and the body.
+
+    Raises:
+        ValueError: If there is no header, or the encoding is unknown.
+    """
+    content = path.read_bytes()
+    end = re.search(rb"^DATA[ \t]+(\S+)[ \t]*\r?\n", content[:_MAX_HEADER], re.MULTILINE)
+    if end is None:
+        raise ValueError(f"{path} is not a PCD file: it has no DATA line")
+    header: dict[str, list[str]] = {}
+    lines = content[: end.start()].decode("ascii", "replace").splitlines()
+    for line in lines:
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            header[words[0]] = words[1:]
+    form = end[1].decode("ascii", "replace").lower()
+    if form not in ("ascii", "binary", "binary_compressed"):
+        raise ValueError(
+            f"{path} has the unknown encoding {form!r}; expected ascii, binary or binary_compressed"
+        )
+    return lines, header, form, content[end.end() :]
+
+
+def read_count(path: Path, header: dict[str, list[str]]) -> int:
     """Say how many points there are."""
     told = header.get("POINTS", [])
     if not told and "WIDTH" in header:
@@ -67,7 +82,7 @@ def _read_count(path: Path, header: dict[str, list[str]]) -> int:
     return int(told[0]) * int(told[-1]) if len(told) == 2 else int(told[0])
 
 
-def _read_fields(path: Path, header: dict[str, list[str]], *, text: bool) -> list[tuple[str, str]]:
+def read_fields(path: Path, header: dict[str, list[str]], *, text: bool) -> list[tuple[str, str]]:
     """Give names and types of the numbers of a point; those that nobody asks for get names with a dot."""
     names = header.get("FIELDS") or header.get("COLUMNS") or []
     lacking = [line for line in ("SIZE", "TYPE") if line not in header and not text]
@@ -108,8 +123,8 @@ def _read_text(path: Path, body: bytes, count: int, names: list[str], *, first: 
     return dict(zip(names, parse_lines(path, mine, len(names), first=first).T, strict=True))
 
 
-def _unpack(path: Path, body: bytes, count: int, fields: list[tuple[str, str]]) -> Columns:
-    """Read the body of a compressed file: two sizes, then the values of the first field, the second, ..."""
+def unpack(path: Path, body: bytes, count: int, fields: list[tuple[str, str]]) -> bytes:
+    """Unpack the body of a compressed file: two sizes, then the values of the first field, the second, ..."""
     import lzf
 
     expected = count * np.dtype(fields).itemsize
@@ -125,8 +140,4 @@ def _unpack(path: Path, body: bytes, count: int, fields: list[tuple[str, str]]) 
             f"{path} is truncated or broken: {len(body)} bytes do not unpack to the {expected} of {count} "
             "points; restore it"
         )
-    columns, start = {}, 0
-    for name, kind in fields:
-        columns[name] = np.frombuffer(content, "<" + kind, count, start)
-        start += columns[name].nbytes
-    return columns
+    return content

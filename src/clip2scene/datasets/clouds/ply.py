@@ -13,19 +13,19 @@ from torch import Tensor
 from clip2scene.datasets.clouds.table import Columns, parse_lines, text_lines
 from clip2scene.io import write_atomically
 
-_MAX_HEADER = 1 << 16
+MAX_HEADER = 1 << 16
 _COUNT = re.compile("[0-9]{1,15}")
 _TYPES = {
     **{"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2"},
     **{"ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4"},
     **{"float": "f4", "float32": "f4", "double": "f8", "float64": "f8"},
 }
-_ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+ORDERS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 _NAMES = {"u1": "uchar", "u2": "ushort", "f4": "float", "f8": "double"}
 
 
 @dataclass
-class _Element:
+class Element:
     """An element of the header: its count, and the types of each property, of a list two."""
 
     name: str
@@ -34,6 +34,7 @@ class _Element:
 
     @property
     def has_lists(self) -> bool:
+        """Whether a property is a list."""
         return any(len(kinds) > 1 for _, kinds in self.fields)
 
 
@@ -45,24 +46,24 @@ def read_ply(path: Path) -> Columns:
             tells.
     """
     content = path.read_bytes()
-    end = re.search(rb"^end_header\r?\n", content[:_MAX_HEADER], re.MULTILINE)
+    end = re.search(rb"^end_header\r?\n", content[:MAX_HEADER], re.MULTILINE)
     if not content.startswith(b"ply") or end is None:
         raise ValueError(f"{path} is not a PLY file: it has no header")
     header = content[: end.start()].decode("ascii", "replace").splitlines()
-    form, before, vertex = _read_header(path, header[1:])
+    form, before, vertex = read_header(path, header[1:])
     body = content[end.end() :]
     if form == "ascii":
         return _read_text(path, body, before, vertex, first=len(header) + 2)
     start = 0
     for element in before:
-        _, start = _read_records(path, body, start, element, _ORDERS[form])
-    return _read_records(path, body, start, vertex, _ORDERS[form])[0]
+        _, start = read_records(path, body, start, element, ORDERS[form])
+    return read_records(path, body, start, vertex, ORDERS[form])[0]
 
 
-def _read_header(path: Path, lines: Sequence[str]) -> tuple[str, list[_Element], _Element]:
+def read_header(path: Path, lines: Sequence[str]) -> tuple[str, list[Element], Element]:
     """Give the encoding, the elements before the vertices, and the vertices."""
     form = ""
-    elements: list[_Element] = []
+    elements: list[Element] = []
     for line in lines:
         words = line.split()
         if words[:1] == ["format"]:
@@ -70,15 +71,15 @@ def _read_header(path: Path, lines: Sequence[str]) -> tuple[str, list[_Element],
         elif words[:1] == ["element"]:
             if len(words) != 3 or not _COUNT.fullmatch(words[2]):
                 raise ValueError(f"{path} has a broken header: {line!r} is no element; restore it")
-            elements.append(_Element(words[1], int(words[2])))
+            elements.append(Element(words[1], int(words[2])))
         elif words[:1] == ["property"]:
             is_list = words[1:2] == ["list"]
             kinds = tuple(words[2:-1]) if is_list else tuple(words[1:-1])
             if not elements or len(kinds) != 1 + is_list or not set(kinds) <= set(_TYPES):
                 raise ValueError(f"{path} has a broken header: {line!r} is no property; restore it")
             elements[-1].fields.append((words[-1], tuple(_TYPES[kind] for kind in kinds)))
-    if form not in _ORDERS:
-        raise ValueError(f"{path} has the unknown encoding {form!r}; expected one of {', '.join(_ORDERS)}")
+    if form not in ORDERS:
+        raise ValueError(f"{path} has the unknown encoding {form!r}; expected one of {', '.join(ORDERS)}")
     names = [element.name for element in elements]
     if "vertex" not in names:
         raise ValueError(f"{path} has no vertices, only {', '.join(names) or 'nothing'}; restore it")
@@ -90,7 +91,7 @@ def _read_header(path: Path, lines: Sequence[str]) -> tuple[str, list[_Element],
     return form, elements[:place], vertex
 
 
-def _read_text(path: Path, body: bytes, before: list[_Element], vertex: _Element, *, first: int) -> Columns:
+def _read_text(path: Path, body: bytes, before: list[Element], vertex: Element, *, first: int) -> Columns:
     """Read the vertices of an ascii file: a line each, after a line for each element before them."""
     lines = text_lines(body)
     places = [place for place, line in enumerate(lines) if line]
@@ -111,7 +112,7 @@ def _read_text(path: Path, body: bytes, before: list[_Element], vertex: _Element
     return dict(zip(names, parse_lines(path, mine, len(names), first=first + start).T, strict=True))
 
 
-def _without_lists(path: Path, line: str, vertex: _Element, number: int) -> str:
+def _without_lists(path: Path, line: str, vertex: Element, number: int) -> str:
     """Take the lists out of a vertex's line."""
     words, kept = line.split(), []
     for name, kinds in vertex.fields:
@@ -129,7 +130,7 @@ def _without_lists(path: Path, line: str, vertex: _Element, number: int) -> str:
     return " ".join([*kept, *words])
 
 
-def _read_records(path: Path, body: bytes, start: int, element: _Element, order: str) -> tuple[Columns, int]:
+def read_records(path: Path, body: bytes, start: int, element: Element, order: str) -> tuple[Columns, int]:
     """Read one element of a binary file from a byte on; give its plain columns, and where the next begins."""
     if not element.fields:
         return {}, start
@@ -159,7 +160,7 @@ def _read_records(path: Path, body: bytes, start: int, element: _Element, order:
     return _walk_records(path, body, start, element, order)
 
 
-def _list_lengths(body: bytes, start: int, element: _Element, order: str) -> list[int]:
+def _list_lengths(body: bytes, start: int, element: Element, order: str) -> list[int]:
     """Give the lengths of the lists of the first record; most files have all alike."""
     lengths = []
     for _, kinds in element.fields:
@@ -174,7 +175,7 @@ def _list_lengths(body: bytes, start: int, element: _Element, order: str) -> lis
     return lengths
 
 
-def _walk_records(path: Path, body: bytes, start: int, element: _Element, order: str) -> tuple[Columns, int]:
+def _walk_records(path: Path, body: bytes, start: int, element: Element, order: str) -> tuple[Columns, int]:
     """Read records with lists of different lengths, one by one."""
     steps = [[np.dtype(order + kind) for kind in kinds] for _, kinds in element.fields]
     found: list[list[float]] = [[] for _ in steps]

@@ -150,6 +150,11 @@ def text_lines(content: bytes) -> list[str]:
     return [line.strip() for line in re.split("\r\n|\n|\r", content.decode("utf-8-sig", "replace"))]
 
 
+def split_lines(content: bytes) -> list[str]:
+    """Split text of any line ends into lines, nothing else taken off; bytes that are no text come back."""
+    return re.split("\r\n|\n|\r", content.decode("utf-8-sig", "surrogateescape"))
+
+
 def is_number(word: str) -> bool:
     """Whether a word is a number, NaN and infinity among them."""
     try:

@@ -17,7 +17,7 @@ from clip2scene.datasets.clouds.table import (
 )
 
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+(,\d+)?")
-_SEEN = 20  # lines that separators are told by
+SEEN = 20  # lines that separators are told by
 
 
 def read_text(path: Path, columns: Sequence[str] | None) -> Table:
@@ -35,7 +35,7 @@ def read_text(path: Path, columns: Sequence[str] | None) -> Table:
         ValueError: If there are no points, x, y or z is not named, or a line is not like the others.
     """
     lines = text_lines(path.read_bytes())
-    head, first, told = _read_head(lines)
+    head, first, told = read_head(lines)
     body = lines[first:]
     filled = [line for line in body if line]
     if told is not None and len(filled) != told:
@@ -43,8 +43,8 @@ def read_text(path: Path, columns: Sequence[str] | None) -> Table:
             f"{path} is truncated or has a wrong count: its first line tells {told} points, it holds "
             f"{len(filled)}; restore it"
         )
-    separator, comma, notes = _find_separator(filled[:_SEEN])
-    names = _split_names(head, separator)
+    separator, comma, notes = find_separator(filled[:SEEN])
+    names = _split_names(head if separator is None else head.rstrip(f"{separator} "), separator)
     if columns is None and names:
         lacking = [axis for axis in "xyz" if axis not in find_axes(names)]
         if lacking:
@@ -126,7 +126,7 @@ def read_ptx(path: Path) -> Table:
     return Table(table.columns, (*notes, *table.notes))
 
 
-def _read_head(lines: Sequence[str]) -> tuple[str, int, int | None]:
+def read_head(lines: Sequence[str]) -> tuple[str, int, int | None]:
     """Give the line of names, the number of the first line of points, and how many the file tells."""
     names, told = "", None
     for number, line in enumerate(lines):
@@ -144,7 +144,7 @@ def _read_head(lines: Sequence[str]) -> tuple[str, int, int | None]:
     return names, len(lines), told
 
 
-def _find_separator(lines: Sequence[str]) -> tuple[str | None, bool, list[str]]:
+def find_separator(lines: Sequence[str]) -> tuple[str | None, bool, list[str]]:
     """Say what stands between numbers (None is white space), and whether commas are decimal points."""
     for separator in (";", "\t"):
         if lines and all(separator in line for line in lines):

@@ -1,0 +1,64 @@
+"""Records of NumPy, tables of Arrow, and labels in a file of their own."""
+
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from clip2scene.datasets.clouds.labelled.codes import LabelCodes, PointLabels, name_before
+from clip2scene.datasets.clouds.labelled.pcd import fields_of
+from clip2scene.io import read_array, read_arrays, write_atomically
+
+
+def write_label_file(path: Path, labels: PointLabels, codes: LabelCodes) -> None:
+    """Write a uint32 a point, as SemanticKITTI's ``.label`` files have it: raw ids, no instances."""
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(codes.of(labels.labels).astype("<u4").tobytes())
+
+
+def has_records(cloud: Path) -> bool:
+    """Tell whether a ``.npy`` file holds records with named fields."""
+    return read_array(cloud, records=True).dtype.names is not None
+
+
+def write_records(cloud: Path, path: Path, labels: PointLabels, codes: LabelCodes) -> None:
+    """Write records with fields ``label`` (uint32) and ``confidence`` (float32) behind their own."""
+    records = read_array(cloud, records=True)
+    added, own = fields_of(labels, codes), records.dtype.names or ()
+    names = [name_before(name, own) if name in added else name for name in own]
+    kinds = [(new, records.dtype[name]) for new, name in zip(names, own, strict=True)]
+    table = np.empty(records.shape, [*kinds, *((name, each.dtype) for name, each in added.items())])
+    for new, name in zip(names, own, strict=True):
+        table[new] = records[name]
+    for name, each in added.items():
+        table[name] = each.reshape(records.shape)
+    with write_atomically(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, table)
+
+
+def write_feather(cloud: Path, path: Path, labels: PointLabels, codes: LabelCodes) -> None:
+    """Write an Arrow table with columns ``label`` (uint32) and ``confidence`` (float32) behind its own."""
+    import pyarrow
+    from pyarrow import feather
+
+    table = feather.read_table(cloud)
+    added = fields_of(labels, codes)
+    own = table.column_names
+    about = table.schema.metadata
+    table = table.rename_columns([name_before(name, own) if name in added else name for name in own])
+    for name, each in added.items():
+        table = table.append_column(name, pyarrow.array(each))
+    with write_atomically(path) as temporary:
+        feather.write_feather(table.replace_schema_metadata(about), str(temporary))
+
+
+def all_arrays(cloud: Path) -> dict[str, np.ndarray]:
+    """Read every array of numbers or texts of an ``.npz`` file; pickles are passed over."""
+    with zipfile.ZipFile(cloud) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    found: dict[str, np.ndarray] = {}
+    for name in names:
+        with suppress(ValueError):
+            found |= read_arrays(cloud, (name,), numbers="fiubcU")
+    return found

@@ -1,0 +1,104 @@
+"""What is written of a labelled cloud: its own format, plain numbers, and a coloured cloud."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clip2scene.datasets.clouds import CloudFile, write_ply
+from clip2scene.datasets.clouds.labelled import (
+    CODES_SUFFIX,
+    NO_LABEL,
+    LabelCodes,
+    PointLabels,
+    all_arrays,
+    labelled_path,
+    name_before,
+    write_labelled,
+)
+from clip2scene.inference.cloud_files import NamedCloud
+from clip2scene.inference.figures import word_palette
+from clip2scene.inference.segmenter import Segmentation
+from clip2scene.io import write_atomically
+
+
+@dataclass(frozen=True)
+class ResultPaths:
+    """Where the results of a cloud lie.
+
+    Attributes:
+        numbers: Labels and scores as arrays.
+        coloured: The points in the colours of their words.
+        own: The cloud in its own format, which may be that of ``coloured``; None without room for labels.
+        classes: Number and colour of each word.
+        picture: The cloud from above.
+    """
+
+    numbers: Path
+    coloured: Path
+    own: Path | None
+    classes: Path
+    picture: Path
+
+    @classmethod
+    def of(cls, cloud: NamedCloud, out: Path) -> "ResultPaths":
+        """Name those of a cloud below a folder."""
+        folder, stem = out / cloud.stem.parent, cloud.stem.name
+        numbers, coloured, picture = (folder / f"{stem}{kind}" for kind in (".npz", ".ply", ".png"))
+        own = labelled_path(cloud.path, folder, stem)
+        return cls(numbers, coloured, own, folder / f"{stem}{CODES_SUFFIX}", picture)
+
+    def written(self) -> list[Path]:
+        """List what :func:`write_results` writes."""
+        own = [] if self.own is None else [self.own]
+        return list(dict.fromkeys([self.numbers, self.coloured, *own, self.classes]))
+
+
+def write_results(
+    cloud: NamedCloud, paths: ResultPaths, read: CloudFile, found: Segmentation, codes: LabelCodes
+) -> None:
+    """Write one cloud's labels.
+
+    Args:
+        cloud: The file.
+        paths: Where they go.
+        read: What was read of it.
+        found: Its labels.
+        codes: Which number a class has in its format.
+    """
+    _write_numbers(paths.numbers, cloud.path, found)
+    if paths.own != paths.coloured:
+        _write_coloured(paths.coloured, read, found)
+    if paths.own is not None:
+        labels = PointLabels(found.labels.numpy(), found.scores.amax(1).numpy())
+        write_labelled(cloud.path, paths.own, labels, codes)
+    codes.write(paths.classes, (paths.own or paths.coloured).name)
+
+
+def _write_numbers(path: Path, cloud: Path, found: Segmentation) -> None:
+    """Write labels and scores as arrays, beside those of a cloud that came as arrays."""
+    added = {
+        "labels": found.labels.numpy(),
+        "scores": found.scores.half().numpy(),
+        "names": np.array(found.names),
+    }
+    given = all_arrays(cloud) if cloud.suffix.lower() == ".npz" else {}
+    given = {name_before(name, given) if name in added else name: array for name, array in given.items()}
+    with write_atomically(path) as temporary:
+        np.savez_compressed(temporary, **{**given, **added})  # type: ignore[arg-type]
+
+
+def _write_coloured(path: Path, read: CloudFile, found: Segmentation) -> None:
+    """Write the points where the file has them, in the colours of their words."""
+    names, labels = found.names, found.labels
+    write_ply(
+        path,
+        read.positions,
+        word_palette(len(names))[labels],
+        labels=torch.where(labels < 0, NO_LABEL, labels),
+        comments=[
+            *(f"label {number} is {name}" for number, name in enumerate(names)),
+            f"label {NO_LABEL} is none of these",
+        ],
+    )
