@@ -217,3 +217,40 @@ def test_a_student_that_takes_clouds_as_they_are_refuses_a_mount(tiny_run, files
     assert code == 1 and "takes clouds as they are, whatever the mount; leave --height" in err
     code, _, err = call(*words, "--pitch", 2)
     assert code == 1 and "--pitch and --roll are told with the sensor's --height" in err
+
+
+def test_a_folder_of_clouds_is_answered_in_its_formats_and_its_folders(tiny_run, sample, tmp_path):
+    laspy = pytest.importorskip("laspy")
+    points = torch.cat([sample.cloud.positions, sample.cloud.features], dim=1).numpy()
+    drive = tmp_path / "drive"
+    for name in ("00", "01"):
+        (drive / name).mkdir(parents=True)
+    points.tofile(drive / "00" / "sweep.bin")
+    data = laspy.create(point_format=6, file_version="1.4")
+    data.header.scales = [1e-4] * 3
+    data.xyz, data.intensity = points[:, :3].astype(np.float64), (points[:, 3] * 65535).round()
+    data.write(drive / "01" / "sweep.las")
+    out = tmp_path / "out"
+    written = segment_files(tiny_run, [drive], ["road", "tree"], out, picture=False, unlike="accept")
+    assert {path.relative_to(out).as_posix() for path in written} == {
+        *(f"00/sweep{kind}" for kind in KINDS[:-1]),
+        *(f"01/sweep{kind}" for kind in (".npz", ".ply", ".las", ".classes.json")),
+    }
+    found = np.load(out / "00" / "sweep.npz")["labels"]
+    raw = np.fromfile(out / "00" / "sweep.label", "<u4")
+    assert np.array_equal(raw, np.array([40, 70, 0])[found])  # SemanticKITTI's road and vegetation
+    with np.load(out / "01" / "sweep.npz") as numbers:
+        labels, scores = numbers["labels"], numbers["scores"]
+    answer = laspy.read(out / "01" / "sweep.las")
+    assert np.array_equal(answer.classification, np.array([64, 65, 1])[labels])
+    np.testing.assert_allclose(answer["confidence"], scores.max(1), atol=1e-3)
+    assert np.array_equal(answer.X, data.X) and np.array_equal(answer.intensity, data.intensity)
+
+
+def test_a_cloud_is_not_written_over(tiny_run, files, tmp_path):
+    from clip2scene.datasets.clouds import write_ply
+
+    points = torch.from_numpy(np.load(files[0]))
+    write_ply(tmp_path / "sweep.ply", points[:, :3])
+    with pytest.raises(ValueError, match=r"written over .*sweep.ply; name another folder by --out"):
+        segment_files(tiny_run, [tmp_path / "sweep.ply"], ["road"], tmp_path, unlike="accept")
