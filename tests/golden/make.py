@@ -184,7 +184,7 @@ def judge(run: Path, town: Path) -> str:
 
 
 def segment(run: Path, out: Path) -> dict[str, Any]:
-    """Label the golden cloud from the command line; return every array, and the hash of each cloud and picture."""
+    """Label the golden cloud from the command line; return every array, and hashes of what is drawn."""
     words = ", ".join(PROMPTS)
     printed = call(
         *("segment", run, GOLDEN / "cloud.bin", "--prompts", words, "--background", "none"),
