@@ -49,6 +49,7 @@ def pretrain(
     data_root: Path,
     out: Path,
     start: Path | None = None,
+    second_round: Path | None = None,
     teacher_weights: str | None = None,
     teacher_cache: Path | None = None,
     device: str = "cpu",
@@ -61,7 +62,10 @@ def pretrain(
             the same network and inputs. Its text head is taken where the text space is the same. The recipe's
             learning rate stays; for a trained backbone, finetune takes a fifth (--optimiser.learning-rate).
             Without it, the student begins from chance.
+        second_round: Folder of a label-free run that was trained on these data and classes. Where its student
+            is sure of a training cloud, its label takes the teacher's place (--self-training.sure-share).
     """
+    from clip2scene.runs.first_round import first_round_of
     from clip2scene.runs.init_weights import init_weights_of
     from clip2scene.training.train import pretrain as run_pretrain
 
@@ -70,6 +74,7 @@ def pretrain(
         data_root=data_root,
         out=out,
         start=None if start is None else init_weights_of(start),
+        first=None if second_round is None else first_round_of(second_round),
         teacher_weights=teacher_weights,
         teacher_cache=teacher_cache,
         device=device,

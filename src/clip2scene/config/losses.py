@@ -110,11 +110,15 @@ class SelfTrainingConfig:
     unseen: bool = False
     """Whether points without a pseudo-label are trained on self-training predictions too; the released code
     computes that term and throws it away."""
+    sure_share: float = 0.5
+    """For a second round (pretrain --second-round): share in 0..1 of the points of each class, the surest
+    first, whose pseudo-labels are the first round's; the others keep the teacher's."""
 
     def __post_init__(self) -> None:
         check_range("--self-training.probability", self.probability, least=0, most=1)
         check_range("--self-training.start", self.start, least=0, most=1)
         check_range("--self-training.confidence", self.confidence, least=0, most=1)
+        check_range("--self-training.sure-share", self.sure_share, least=0, most=1)
 
     @property
     def is_on(self) -> bool:

@@ -13,7 +13,7 @@ superpoint they belong to, as they do without a drive.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -97,7 +97,7 @@ def consolidate_split(
         ValueError: If the poses of a drive contradict what its clouds show.
     """
     moments_of = list(drives.values())
-    key = {"format": FORMAT, **asdict(options), "poses": _hash_poses(drives)}
+    key = {"format": FORMAT, **asdict(options), "poses": hash_poses(drives)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     folder = paths[0].parent / f"consolidated-{digest}"
     write_json(folder / "manifest.json", key)
@@ -116,7 +116,7 @@ def consolidate_split(
     return found
 
 
-def _hash_poses(drives: Mapping[str, Sequence[Moment]]) -> str:
+def hash_poses(drives: Mapping[str, Sequence[Moment]]) -> str:
     """Hash where all samples were recorded, and when."""
     told = hashlib.sha256()
     for name, moments in drives.items():
@@ -136,19 +136,63 @@ def _consolidate_drive(
     """Let a drive's moments vote, then write what each of them learns from the votes."""
     moments = drives[drive]
     of_moment = [paths[moment.number] for moment in moments]
-    apart = find_moving(moments, of_moment, viewpoint)
     classes = load_lifted(of_moment[0]).pair_logits.shape[1]
-    with PlaceVotes(options.place_size, classes) as votes:
-        for moment, path, moving in zip(moments, of_moment, apart, strict=True):
+    gathered = gather_drive(
+        moments,
+        of_moment,
+        lambda _, lifted: scores_of(lifted),
+        columns=classes,
+        viewpoint=viewpoint,
+        place_size=options.place_size,
+    )
+    for moment, (_, shares) in zip(moments, gathered, strict=True):
+        save_consolidated(found[moment.number], decide(shares, options.least_share))
+
+
+def gather_drive(
+    moments: Sequence[Moment],
+    paths: Sequence[Path],
+    scores: Callable[[int, LiftedSample], Float[Tensor, "points columns"]],
+    *,
+    columns: int,
+    viewpoint: tuple[float, float, float],
+    place_size: float,
+) -> Iterator[tuple[LiftedSample, Float[Tensor, "points columns"]]]:
+    """Let a drive's moments vote on its places.
+
+    Args:
+        moments: Of the drive, in order of time; two at least.
+        paths: Their lifted samples.
+        scores: Gives the scores of a moment's points, by its number among ``moments``; not negative, all zero
+            where a point has no vote.
+        columns: What is voted on.
+        viewpoint: Where the lidar stands in the clouds' frame, in metres.
+        place_size: Edge of a place, in metres.
+
+    Yields:
+        Each moment, and the shares of the votes on the place of each of its points, or on the point itself if
+        it moves; the mean within each superpoint. They add up to 1, and to 0 where nobody voted.
+
+    Raises:
+        ValueError: If the poses contradict what the clouds show.
+    """
+    apart = find_moving(moments, paths, viewpoint)
+    with PlaceVotes(place_size, columns) as votes:
+        for number, (moment, path, moving) in enumerate(zip(moments, paths, apart, strict=True)):
             lifted = load_lifted(path)
-            scores = scores_of(lifted)
-            voters = scores.any(1) & ~moving
-            votes.add(_in_drive(moment, lifted)[voters], scores[voters])
-        for moment, path, moving in zip(moments, of_moment, apart, strict=True):
+            own = scores(number, lifted)
+            voters = own.any(1) & ~moving
+            votes.add(_in_drive(moment, lifted)[voters], own[voters])
+        for number, (moment, path, moving) in enumerate(zip(moments, paths, apart, strict=True)):
             lifted = load_lifted(path)
-            gathered = votes.at(_in_drive(moment, lifted))
-            labels = decide(lifted, gathered, moving, options.least_share)
-            save_consolidated(found[moment.number], labels)
+            on_place = votes.at(_in_drive(moment, lifted))
+            yield lifted, _shares(lifted, torch.where(moving[:, None], scores(number, lifted), on_place))
+
+
+def _shares(lifted: LiftedSample, votes: Float[Tensor, "points columns"]) -> Float[Tensor, "points columns"]:
+    """Share the votes on each point among the columns, then average within superpoints."""
+    shares = votes / votes.sum(1, keepdim=True).clamp(min=torch.finfo(votes.dtype).tiny)
+    return shares if lifted.superpoints is None else average_within(lifted.superpoints, shares)
 
 
 def _in_drive(moment: Moment, lifted: LiftedSample) -> Float64[Tensor, "points 3"]:
@@ -165,27 +209,16 @@ def scores_of(lifted: LiftedSample) -> Float[Tensor, "points classes"]:
     return scores if lifted.superpoints is None else average_within(lifted.superpoints, scores)
 
 
-def decide(
-    lifted: LiftedSample,
-    gathered: Float[Tensor, "points classes"],
-    moving: Bool[Tensor, " points"],
-    least_share: float,
-) -> Int[Tensor, " points"]:
+def decide(shares: Float[Tensor, "points classes"], least_share: float) -> Int[Tensor, " points"]:
     """Give each point of a moment the class that its place, and its superpoint if it has one, agree on.
 
     Args:
-        lifted: The moment.
-        gathered: The drive's votes on the place of each point.
-        moving: Which points take the moment's own scores in their place.
+        shares: Of the votes (:func:`gather_drive`).
         least_share: Share of the votes that the class must have.
 
     Returns:
         Train ids; ``IGNORE_LABEL`` where nobody voted, or no class has that share.
     """
-    votes = torch.where(moving[:, None], scores_of(lifted), gathered)
-    shares = votes / votes.sum(1, keepdim=True).clamp(min=torch.finfo(votes.dtype).tiny)
-    if lifted.superpoints is not None:
-        shares = average_within(lifted.superpoints, shares)
     total, (most, labels) = shares.sum(1), shares.max(1)
     return torch.where((total > 0) & (most >= least_share * total), labels, IGNORE_LABEL)
 

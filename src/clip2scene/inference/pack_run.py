@@ -94,8 +94,11 @@ def _without_places(run: Run) -> Sources:
             f"{run.folder} takes words from {sources.teacher_weights}, which no other machine has; pack a "
             "run whose model is the one in the package, a table of words, or on the hub"
         )
-    init = None if sources.init is None else {**sources.init, "origin": Path(sources.init["origin"]).name}
-    return replace(sources, data_root="", inputs="", seal="", init=init)
+    init, first = (
+        None if each is None else {**each, "origin": Path(each["origin"]).name}
+        for each in (sources.init, sources.second_round)
+    )
+    return replace(sources, data_root="", inputs="", seal="", init=init, second_round=first)
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from clip2scene.config import Recipe, to_dict
 from clip2scene.datasets import LOADERS
 from clip2scene.io import hash_files, write_atomically, write_json
 from clip2scene.runs.checkpoint import versions
+from clip2scene.runs.first_round import FirstRound
 from clip2scene.runs.folder import (
     LABELS,
     LABELS_USED,
@@ -40,6 +41,7 @@ def create_or_resume(
     out: Path,
     teacher_weights: str | None = None,
     start: InitWeights | None = None,
+    first: FirstRound | None = None,
 ) -> tuple[Run, Experiment]:
     """Make a run's folder, or open the one that an interrupted call left; and all that it is trained on.
 
@@ -49,6 +51,7 @@ def create_or_resume(
         out: The folder.
         teacher_weights: As :func:`clip2scene.pretrain` takes them.
         start: Weights to begin with; None begins from chance.
+        first: The run that a second round takes its pseudo-labels from; None takes the teacher's.
 
     Returns:
         The run, and its train split with the teacher, or with the labels that it may use.
@@ -60,7 +63,7 @@ def create_or_resume(
     """
     if not check_folder(out, recipe, data_root=data_root, teacher_weights=teacher_weights):
         try:
-            return _create(recipe, Path(data_root), out, teacher_weights, start)
+            return _create(recipe, Path(data_root), out, teacher_weights, start, first)
         except BaseException:  # what was refused, or stopped, leaves nothing half done
             clear_half_started(out)
             raise
@@ -71,6 +74,12 @@ def create_or_resume(
     if before != (None if start is None else start.about()["sha256"]):
         raise ValueError(
             f"{out} holds a run that began with other weights; name the same start, or give another --out"
+        )
+    made_by = None if run.sources.second_round is None else run.sources.second_round["sha256"]
+    if made_by != (None if first is None else first.sha256):
+        raise ValueError(
+            f"{out} holds a run with pseudo-labels of another first round; name the same run as "
+            "--second-round, or give another --out"
         )
     subset = run.subset
     experiment = reopen(run, data_root, split="train", labels=False if subset is None else subset.tokens)
@@ -103,11 +112,18 @@ def _renew(run: Run, inputs: str, data_root: Path) -> Run:
 
 
 def _create(
-    recipe: Recipe, data_root: Path, out: Path, teacher_weights: str | None, start: InitWeights | None
+    recipe: Recipe,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None,
+    start: InitWeights | None,
+    first: FirstRound | None,
 ) -> tuple[Run, Experiment]:
     """Open what is trained on, check it, and write the folder; ``recipe.json`` comes last."""
     experiment = build.open_experiment(recipe, data_root, teacher_weights)
     start = _suited(start, experiment)
+    if first is not None:
+        first.check(experiment)
     _check_words(recipe, start, experiment.prompts.classes)
     own_files = LOADERS[recipe.data.layout].own_files
     announce(
@@ -124,7 +140,7 @@ def _create(
     build.keep_own_files(recipe.data, data_root, out)
     keep_statistics(out, experiment.dataset)
     save_prompts(out, experiment.prompts)
-    sources = _sources_of(experiment, out, teacher_weights, start)
+    sources = _sources_of(experiment, out, teacher_weights, start, first)
     sources.write(out)
     run = Run(out, recipe, experiment.prompts, sources)
     initial_student(run)  # weights that do not fit are refused before anything is trained
@@ -158,7 +174,11 @@ def _suited(start: InitWeights | None, experiment: Experiment) -> InitWeights | 
 
 
 def _sources_of(
-    experiment: Experiment, out: Path, teacher_weights: str | None, start: InitWeights | None
+    experiment: Experiment,
+    out: Path,
+    teacher_weights: str | None,
+    start: InitWeights | None,
+    first: FirstRound | None,
 ) -> Sources:
     """Say where a run comes from; a table of text embeddings is kept in its folder."""
     space, backbone = experiment.space, experiment.backbone
@@ -180,6 +200,7 @@ def _sources_of(
         proxy=resolve_weights(teacher.proxy),
         proxy_hash=build_teacher.hash_proxy(teacher),
         init=None if start is None else start.about(),
+        second_round=None if first is None else first.about(),
         versions=versions(),
     )
     if sources.models_elsewhere:

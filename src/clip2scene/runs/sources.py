@@ -24,6 +24,7 @@ class Sources:
         proxy: Folder of the second model of a ProxyCLIP teacher; None if there is none.
         proxy_hash: Of its files.
         init: What the run began with; None from chance. ``start`` in the file.
+        second_round: The run whose student made its pseudo-labels; None if the teacher did.
         versions: Of the software.
         inputs: Hash of names, sizes and times of the data's files, as they were; empty if not known.
         seal: Says that this user's runs may open ``teacher_weights`` and ``proxy`` (see
@@ -41,6 +42,7 @@ class Sources:
     proxy: str | None = None
     proxy_hash: str = ""
     init: dict[str, Any] | None = None
+    second_round: dict[str, Any] | None = None
     versions: dict[str, Any] = field(default_factory=dict)
     inputs: str = ""
     seal: str = ""

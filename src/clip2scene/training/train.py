@@ -20,12 +20,14 @@ from clip2scene.inference.confidence import fit_confidence
 from clip2scene.parallel import ProgressBar, check_device, count_cores, file_lock, prefetch, progress_bar
 from clip2scene.runs import training_clouds
 from clip2scene.runs.create import create_or_resume
+from clip2scene.runs.first_round import FirstRound
 from clip2scene.runs.folder import CONFIDENCE, LOCK, release_folder
 from clip2scene.runs.init_weights import InitWeights, initial_student
 from clip2scene.runs.reopen import lift_run
 from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
 from clip2scene.training.best_checkpoint import keep_best
+from clip2scene.training.second_round import second_round
 from clip2scene.training.state import TrainState, resume, save
 from clip2scene.types import Prompts
 
@@ -71,6 +73,7 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
     data_root: Path,
     out: Path,
     start: InitWeights | None = None,
+    first: FirstRound | None = None,
     teacher_weights: str | None = None,
     teacher_cache: Path | None = None,
     device: str = "cpu",
@@ -87,6 +90,8 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
         start: Weights to begin with (:func:`clip2scene.runs.init_weights.init_weights_of`), of a run with the
             same network and inputs; its text head only where the text space is the same. The recipe's
             learning rate stays; fine-tuning takes a fifth of it for a trained backbone.
+        first: The run of the first round (:func:`clip2scene.runs.first_round.first_round_of`): where its
+            student is sure of a training cloud, its label takes the teacher's place.
         teacher_weights: Folder of a CLIP or SigLIP model, hf:owner/name on the Hugging Face hub, a .pt of
             OpenAI's, or the file of text embeddings that label maps need. Without it, the small model in the
             package.
@@ -107,9 +112,11 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
     place = _check_options(device, save_every)
     with file_lock(out / LOCK, wait=False):
         run, experiment = create_or_resume(
-            recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start
+            recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start, first=first
         )
         paths, held_out = _lift(run, experiment.to(place), lifted, teacher_cache)
+        if first is not None:
+            paths = second_round(first, experiment, paths, device=place)
         train(run, paths, held_out, device=place, save_every=save_every)
         if recipe.supervision == "label-free" and not (out / CONFIDENCE).exists():
             fit_confidence(run, paths)
