@@ -9,8 +9,8 @@ from clip2scene.distill.lifted import LiftedSample, load_lifted, save_consolidat
 from clip2scene.distill.second_round import (
     Predictions,
     SecondRoundOptions,
-    predictions_of,
     find_limits,
+    predictions_of,
     relabel,
     second_round_split,
 )

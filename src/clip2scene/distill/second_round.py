@@ -6,8 +6,9 @@ others keep the teacher's, if they have one. The share is one of each class by i
 self-training, Zou et al., ECCV 2018), so that a rare class, of which no network is ever as sure as of the
 road, keeps its part. Published relatives: LOSC (consolidation over time and augmentations), GGSD, SAS.
 
-Labels are made once, by a network that has stopped learning, so no prediction is made surer by having been a
-target. In switchable self-training (:mod:`clip2scene.distill.self_training`) the network in training predicts.
+Labels are made once, by a network that has stopped learning, so no prediction is made surer by having been
+a target; in switchable self-training (:mod:`clip2scene.distill.self_training`) the network in training
+predicts its own targets.
 """
 
 import hashlib

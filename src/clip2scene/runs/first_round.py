@@ -70,8 +70,8 @@ def first_round_of(folder: Path) -> FirstRound:
     run = open_run(folder)
     if run.recipe.supervision == "labels":
         raise ValueError(
-            f"{folder} was trained on labels, so what is trained on its predictions is not label-free; name a "
-            "label-free run as --second-round"
+            f"{folder} was trained on labels, so what is trained on its predictions is not label-free; name "
+            "a label-free run as --second-round"
         )
     if not run.checkpoint_path.exists():
         raise ValueError(f"{folder} has no weights yet; train it to its end, then name it as --second-round")
