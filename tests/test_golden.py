@@ -63,8 +63,10 @@ def with_todays_names(recipe):
     later = {  # whatever came since is off where nothing is said
         "teacher": json.loads(json.dumps(vars(clip2scene.TeacherConfig()))),
         "loss": {"bounded": False},
+        "self_training": {"sure_share": 0.5},
     }
-    return {**recipe, **parts, **{part: {**values, **recipe[part]} for part, values in later.items()}}
+    recipe = {**recipe, **parts}
+    return {**recipe, **{part: {**values, **recipe[part]} for part, values in later.items()}}
 
 
 def assert_same_losses(found, recorded, part):
