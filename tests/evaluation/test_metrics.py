@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip2scene.evaluation.metrics import Confusion, random_baseline, table
+from clip2scene.evaluation.metrics import Confusion, confusion_table, random_baseline, table
 from clip2scene.types import IGNORE_LABEL
 
 NAMES = ("road", "car", "tree", "bus", "sky")
@@ -152,3 +152,17 @@ def test_tables_of_nothing_or_of_different_classes_are_refused():
         table({})
     with pytest.raises(ValueError, match="same classes"):
         table({**columns, "other": Confusion(1).scores(("road",))})
+
+
+def test_a_confusion_matrix_is_laid_out_in_percent_of_each_true_class():
+    confusion = Confusion(4)
+    truth = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    confusion.update(torch.tensor([0, 0, 3, -1, 1, 1, 0]), truth)
+    lines = confusion_table(confusion.scores(["car", "road", "sky", "tree"])).splitlines()
+    assert [line.split() for line in lines] == [
+        ["true", "\\", "predicted", "1", "2", "4", "none", "points"],
+        [lines[1]],
+        ["1", "car", "50.0", ".", "25.0", "25.0", "4"],
+        ["2", "road", "33.3", "66.7", ".", ".", "3"],
+        ["4", "tree", "-", "-", "-", "-", "0"],
+    ]

@@ -12,7 +12,9 @@ from clip2scene.config import DataConfig
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.kitti.semantic import SemanticKitti
 from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.evaluation.compare import compare
 from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.evaluation.metrics import confusion_table, table
 from clip2scene.geometry.dynamic_points import seen_through
 from clip2scene.inference import predict as predict_module
 from clip2scene.inference.export_kitti import export_labels, predictions
@@ -257,3 +259,18 @@ def test_a_student_of_merged_sweeps_takes_them_and_labels_the_keyframe(tiny_run,
         assert [TOYTOWN.classes[label] for label in labels] == words
         changed += int((labels != alone[token]).sum())
     assert changed
+
+
+def test_exported_labels_compared_with_the_true_ones_score_as_the_evaluation_says(
+    run, tiny_kitti, tmp_path, call
+):
+    scores = evaluate(run, data_root=tiny_kitti)["student"]
+    export_labels(run, data_root=tiny_kitti, split="val", out=tmp_path / "pred")
+    shutil.copytree(tiny_kitti / "sequences" / "08", tmp_path / "truth" / "08")
+    found = compare(tmp_path / "pred", tmp_path / "truth", truth_classes="toytown-kitti")
+    assert found.scores["prediction"] == scores
+    words = ("compare", tmp_path / "pred", tmp_path / "truth", "--truth-classes", "toytown-kitti")
+    code, said, err = call(*words, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert table({"prediction": scores, "random": found.scores["random"]}) in said
+    assert confusion_table(scores) in said and said.endswith(f"wrote {tmp_path / 'out' / 'confusion.png'}\n")

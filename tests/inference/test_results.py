@@ -39,7 +39,7 @@ def test_an_archive_of_arrays_keeps_its_own_beside_labels_and_scores(found, tmp_
         assert arrays["labels"].tolist() == [0, 1, -1] and arrays["names"].tolist() == list(NAMES)
         assert np.array_equal(arrays["scores"], found.scores.half())
     assert paths.own is None
-    assert read_codes(paths.classes) == ({0: "car", 1: "tree"}, NO_LABEL)
+    assert read_codes(paths.classes) == ({0: "car", 1: "tree"}, NO_LABEL, "a.ply")
 
 
 def test_a_ply_is_answered_once_with_its_own_fields_and_the_score_of_each_label(found, tmp_path):
@@ -69,4 +69,4 @@ def test_las_is_answered_as_las_and_as_a_coloured_cloud_in_full_precision(found,
         assert np.array_equal(after[axis], data[axis]) and np.array_equal(columns[axis], data[axis])
         assert columns[axis].dtype == np.float64
     assert np.asarray(after.classification).tolist() == [64, 65, 1]
-    assert read_codes(paths.classes) == ({64: "car", 65: "tree"}, 1)
+    assert read_codes(paths.classes) == ({64: "car", 65: "tree"}, 1, "map.las")

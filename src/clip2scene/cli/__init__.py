@@ -50,6 +50,11 @@ COMMANDS = {
         positional=("run",),
         described_in=("clip2scene.evaluation.evaluate:evaluate",),
     ),
+    "compare": Command(
+        f"{_HERE}:compare",
+        positional=("pred", "truth"),
+        described_in=("clip2scene.evaluation.compare:compare",),
+    ),
     "finetune": Command(
         f"{_HERE}:finetune",
         described_in=("clip2scene.training.finetune:Changes", f"{_TRAIN}:pretrain"),

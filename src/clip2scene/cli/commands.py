@@ -43,6 +43,42 @@ def evaluate(
         print(f"drew {path}")
 
 
+def compare(
+    pred: Path,
+    truth: Path,
+    *,
+    pred_classes: str | None = None,
+    truth_classes: str | None = None,
+    ignore: str = "",
+    field: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Compare two labelled files or folders: the table of evaluate, and a confusion matrix. No run is needed.
+
+    Args:
+        pred_classes: What numbers or words of PRED stand for: name of a class set, or a JSON or TOML file
+            (docs/words.md).
+        ignore: Numbers or classes of TRUTH that are not evaluated, separated by commas.
+    """
+    from clip2scene.evaluation.compare import compare as run_compare
+    from clip2scene.evaluation.metrics import confusion_table, table
+
+    found = run_compare(
+        pred,
+        truth,
+        pred_classes=pred_classes,
+        truth_classes=truth_classes,
+        ignore=[word.strip() for word in ignore.split(",") if word.strip()],
+        field=field,
+        out=out,
+        note=_note,
+    )
+    print(table(found.scores))
+    print(f"\nin percent of each true class:\n{confusion_table(found.scores['prediction'])}")
+    if out is not None:
+        print(f"wrote {out / 'compare.json'}\nwrote {out / 'confusion.png'}")
+
+
 def pretrain(
     recipe: Recipe,
     *,

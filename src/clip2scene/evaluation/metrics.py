@@ -193,6 +193,36 @@ def table(columns: Mapping[str, Scores], *, markdown: bool = False) -> str:
     return "\n".join(lines)
 
 
+def confusion_table(scores: Scores) -> str:
+    """Lay a confusion matrix out as text: in percent of the points of each true class.
+
+    Args:
+        scores: Whose matrix; classes that occur neither in the truth nor among the predictions are left out.
+
+    Returns:
+        A line for each true class, whose number heads the column of the same predicted class; last come
+        points without a prediction, where there are some, and the number of points.
+    """
+    counts = np.array(scores.confusion)
+    shown = np.flatnonzero(counts.sum(0) + counts.sum(1) + np.array(scores.unanswered)).tolist()
+    without = any(scores.unanswered)
+    heads = ["true \\ predicted", *(str(number + 1) for number in shown), *(["none"] * without), "points"]
+    rows = []
+    for row in shown:
+        cells = [*counts[row, shown].tolist(), *([scores.unanswered[row]] * without)]
+        total = sum(cells)
+        shares = ["-" if not total else "." if not cell else f"{100 * cell / total:.1f}" for cell in cells]
+        rows.append([f"{row + 1:2d} {scores.classes[row]}", *shares, f"{total:,}"])
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+        )
+        for cells in (heads, *rows)
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
 def _percent(fraction: float) -> str:
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 

@@ -1,11 +1,15 @@
 """LAS and LAZ files, which mappers write, read with suspicion by ``laspy``."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from clip2scene.datasets.clouds.table import Table
+from clip2scene.datasets.clouds.table import Columns, Table
 from clip2scene.io import in_a_sentence
 
 _MOST_PACKED = 64  # points in a byte of a compressed file
@@ -13,12 +17,12 @@ _SLACK_M = 0.1
 _FIELDS = ("intensity", "red", "green", "blue")
 
 
-def read_las(path: Path) -> Table:
-    """Read x, y, z in double precision, intensity and, where points have them, colours.
+@contextmanager
+def open_las(path: Path) -> Iterator[Any]:
+    """Open a LAS or LAZ file for reading with laspy, after it was looked at with suspicion.
 
     Raises:
-        ValueError: If laspy is not installed, the file is broken or truncated, or points of a compressed file
-            lie outside of the box that its header tells, as those of a damaged one do.
+        ValueError: If laspy is not installed, or the file is broken or truncated, be it found while reading.
     """
     try:
         import laspy
@@ -37,29 +41,62 @@ def read_las(path: Path) -> Table:
                 raise ValueError(f"truncated: {header.point_count} points in {room} bytes")
             if packed:
                 _check_chunks(path, header.offset_to_point_data, header.point_count)
-            content = reader.read()
-            columns = {axis: np.asarray(getattr(content, axis), dtype=np.float64) for axis in "xyz"}
-            known = set(content.point_format.dimension_names)
-            columns |= {name: np.asarray(content[name]) for name in _FIELDS if name in known}
-            extra = set(content.point_format.extra_dimension_names)
-            columns |= {name: np.asarray(content[name]) for name in sorted(extra - set(columns))}
-            columns = {name: column for name, column in columns.items() if column.ndim == 1}
-            low, high = header.mins, header.maxs
+            yield reader
     except Exception as error:  # laspy and its decompressors have many
         raise ValueError(f"{path} cannot be read as LAS ({in_a_sentence(error)}); restore it") from None
+
+
+def read_las(path: Path) -> Table:
+    """Read x, y, z in double precision, intensity and, where points have them, colours.
+
+    Raises:
+        ValueError: If laspy is not installed, the file is broken or truncated, or points of a compressed file
+            lie outside of the box that its header tells, as those of a damaged one do.
+    """
+    with open_las(path) as reader:
+        columns = las_columns(reader.read())
+        low, high = reader.header.mins, reader.header.maxs
+        packed = reader.header.are_points_compressed
+    note = outside_of_box(path, columns, low, high, packed=packed)
+    return Table(columns, () if note is None else (note,))
+
+
+def las_columns(content: Any) -> Columns:  # noqa: ANN401 - laspy's points
+    """Give x, y, z, intensity, colours and extra dimensions of some points."""
+    columns = {axis: np.asarray(getattr(content, axis), dtype=np.float64) for axis in "xyz"}
+    known = set(content.point_format.dimension_names)
+    columns |= {name: np.asarray(content[name]) for name in _FIELDS if name in known}
+    extra = set(content.point_format.extra_dimension_names)
+    columns |= {name: np.asarray(content[name]) for name in sorted(extra - set(columns))}
+    return {name: column for name, column in columns.items() if column.ndim == 1}
+
+
+def outside_of_box(
+    path: Path,
+    columns: Columns,
+    low: Float64[np.ndarray, " 3"],
+    high: Float64[np.ndarray, " 3"],
+    *,
+    packed: bool,
+) -> str | None:
+    """Say that points lie outside of the box that the header tells; None where all are inside.
+
+    Raises:
+        ValueError: If the file is compressed and its box is one: so are damaged files.
+    """
     inside = all(
         ((columns[axis] >= low[number] - _SLACK_M) & (columns[axis] <= high[number] + _SLACK_M)).all()
         for number, axis in enumerate("xyz")
     )
     if inside:
-        return Table(columns)
+        return None
     box = f"the box that its header tells, from {low.tolist()} to {high.tolist()}"
     if packed and (low < high).any():
         raise ValueError(
             f"{path} holds points outside of {box}, as a damaged compressed file does; restore it, or write "
             "the cloud as .npy"
         )
-    return Table(columns, (f"its points lie outside of {box}; they are taken as they are",))
+    return f"its points lie outside of {box}; they are taken as they are"
 
 
 def _check_chunks(path: Path, start: int, points: int) -> None:

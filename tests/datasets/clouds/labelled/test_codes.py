@@ -32,7 +32,7 @@ def test_more_words_than_las_has_numbers_are_refused(colours, point_format, most
 def test_the_table_comes_back_and_says_what_it_is_of(colours, tmp_path):
     path = tmp_path / "a.classes.json"
     las_codes(NAMES, colours, 6, Path("x.las")).write(path, "x.las")
-    assert read_codes(path) == ({64: "car", 65: "zebra", 66: "tree"}, 1)
+    assert read_codes(path) == ({64: "car", 65: "zebra", 66: "tree"}, 1, "x.las")
     told = read_json(path)
     assert (told["file"], told["field"]) == ("x.las", "classification")
     assert told["classes"][1] == {"id": 65, "name": "zebra", "colour": [0, 255, 0]}

@@ -21,16 +21,20 @@ from clip2scene.datasets.clouds.labelled.codes import (
     PointLabels,
     name_before,
 )
+from clip2scene.datasets.clouds.labelled.read import LABEL_SUFFIXES, FileLabels, read_file_labels
 from clip2scene.datasets.clouds.labelled.write import codes_for, labelled_path, write_labelled
 
 __all__ = [
     "CODES_SUFFIX",
+    "LABEL_SUFFIXES",
     "NO_LABEL",
+    "FileLabels",
     "LabelCodes",
     "PointLabels",
     "all_arrays",
     "codes_for",
     "labelled_path",
     "name_before",
+    "read_file_labels",
     "write_labelled",
 ]

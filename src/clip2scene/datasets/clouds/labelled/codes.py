@@ -83,8 +83,8 @@ class LabelCodes:
         write_json(path, {**told, "none": self.none, "classes": classes})
 
 
-def read_codes(path: Path) -> tuple[dict[int, str], int]:
-    """Read what :meth:`LabelCodes.write` wrote: the name of each number, and the number of no label.
+def read_codes(path: Path) -> tuple[dict[int, str], int, str]:
+    """Read what :meth:`LabelCodes.write` wrote: the name of each number, the number of no label, the file.
 
     Raises:
         ValueError: If the file is broken.
@@ -93,7 +93,8 @@ def read_codes(path: Path) -> tuple[dict[int, str], int]:
     try:
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError
-        return {int(row["id"]): str(row["name"]) for row in content["classes"]}, int(content["none"])
+        names = {int(row["id"]): str(row["name"]) for row in content["classes"]}
+        return names, int(content["none"]), str(content["file"])
     except (KeyError, TypeError, ValueError):
         raise ValueError(
             f"{path} is no table of labels as segment writes it, with format {_FORMAT}, version {_VERSION}, "
