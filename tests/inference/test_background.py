@@ -3,29 +3,32 @@
 import torch
 import torch.nn.functional as F
 
-from clip2scene.inference.background import background_of, only, together
+from clip2scene.inference.background import background_of, by_trained_names, only, together
 from clip2scene.types import Prompts
 
+COMMON = 2.0  # what all texts share, as an image-text model has them
 DIRECTIONS = {
-    "car": [1.0, 0.2, 0.0, 0.0],
-    "van": [0.95, 0.35, 0.0, 0.0],
-    "truck": [0.8, 0.6, 0.0, 0.0],
-    "tree": [0.0, 0.0, 1.0, 0.3],
-    "road": [0.0, 0.0, 0.2, 1.0],
-    "jeep": [1.0, 0.25, 0.05, 0.0],
-    "vehicle": [0.92, 0.42, 0.0, 0.0],
-    "teapot": [0.2, -1.0, 0.3, 0.3],
+    "car": [1.0, 0.0, 0.0, 0.0, 0.0],
+    "van": [0.9, 0.1, 0.0, 0.0, 0.1],
+    "truck": [0.5, 0.8, 0.0, 0.0, 0.0],
+    "tree": [0.0, 0.0, 1.0, 0.1, 0.0],
+    "bush": [0.0, 0.0, 0.8, 0.3, 0.0],
+    "road": [0.0, 0.0, 0.0, 1.0, 0.0],
+    "jeep": [0.9, 0.0, 0.0, 0.0, 0.4],
+    "vehicle": [0.9, 0.5, 0.0, 0.0, 0.0],
+    "hedge": [0.0, 0.0, 0.8, 0.35, 0.1],
+    "teapot": [0.1, 0.0, 0.1, 0.1, 1.0],
 }
 
 
 def prompts(**classes):
     names = [name for several in classes.values() for name in several]
     of_name = [number for number, several in enumerate(classes.values()) for _ in several]
-    rows = F.normalize(torch.tensor([DIRECTIONS[name] for name in names]), dim=1)
+    rows = F.normalize(torch.tensor([[*DIRECTIONS[name], COMMON] for name in names]), dim=1)
     return Prompts(tuple(classes), tuple(names), torch.tensor(of_name), rows)
 
 
-TRAINED = prompts(cars=["car", "van"], trucks=["truck"], trees=["tree"], roads=["road"])
+TRAINED = prompts(cars=["car", "van"], trucks=["truck"], plants=["tree", "bush"], roads=["road"])
 
 
 def left(*words):
@@ -34,7 +37,7 @@ def left(*words):
 
 
 def test_a_word_stands_for_the_class_that_has_it_or_one_like_it():
-    assert left("car") == left("van") == left("jeep") == ("trucks", "trees", "roads")
+    assert left("car") == left("van") == left("jeep") == ("trucks", "plants", "roads")
     assert left("tree") == ("cars", "trucks", "roads")
 
 
@@ -44,11 +47,45 @@ def test_a_word_that_is_embedded_anew_with_a_little_rounding_stands_for_its_own_
     for precision in ("highest", "medium"):
         torch.set_float32_matmul_precision(precision)
         found = background_of(Prompts(asked.classes, asked.names, asked.class_of_name, turned), TRAINED)
-        assert found.classes == ("cars", "trees", "roads")
+        assert found.classes == ("cars", "plants", "roads")
 
 
 def test_a_word_between_classes_stands_for_them_all():
-    assert left("vehicle") == ("trees", "roads")
+    assert left("vehicle") == ("plants", "roads")
+
+
+def names_of(*words, trained=TRAINED):
+    found = by_trained_names(prompts(**{word: [word] for word in words}), trained)
+    assert found.classes == words
+    assert torch.equal(found.embeddings, prompts(all=found.names).embeddings)
+    numbers = found.class_of_name.tolist()
+    return [
+        {name for name, its in zip(found.names, numbers, strict=True) if its == number}
+        for number in range(len(words))
+    ]
+
+
+def test_a_near_word_is_looked_for_by_the_names_of_the_classes_that_it_stands_for():
+    assert names_of("jeep", "road") == [{"car", "van"}, {"road"}]
+    assert names_of("vehicle") == [{"car", "van", "truck"}]
+
+
+def test_each_name_goes_to_the_nearest_word_and_a_word_without_one_keeps_its_own_direction():
+    assert names_of("car", "jeep") == [{"car", "van"}, {"jeep"}]
+    assert names_of("hedge", "tree") == [{"bush"}, {"tree"}]
+    assert names_of("teapot", "truck") == [{"teapot"}, {"truck"}]
+
+
+def test_a_word_with_several_names_keeps_them_where_it_stands_for_no_class():
+    asked = prompts(crockery=["teapot"], cars=["jeep", "van"])
+    found = by_trained_names(asked, TRAINED)
+    assert found.names == ("car", "van", "teapot") and found.class_of_name.tolist() == [1, 1, 0]
+
+
+def test_with_a_single_trained_class_its_own_name_alone_stands_for_it():
+    alone = prompts(cars=["car"])
+    assert names_of("car", trained=alone) == [{"car"}]
+    assert names_of("teapot", trained=alone) == [{"teapot"}]
 
 
 def test_a_word_that_is_like_no_class_leaves_all_in_the_background():

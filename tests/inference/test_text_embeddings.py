@@ -68,8 +68,8 @@ def test_a_table_of_numpys_with_names_beside_it_serves_too(tiny_run, robot, tmp_
     np.save(tmp_path / "words-small.npy", table.vectors.half().numpy())
     (tmp_path / "words-names.json").write_text(json.dumps([*WORDS[:2], "red car (automobile)"]))
     segmenter = Segmenter.load(robot, words=tmp_path / "words-small.npy")
-    segmenter.set_prompts(WORDS)
-    torch.testing.assert_close(segmenter.prompts.embeddings, table.vectors, atol=1e-3, rtol=0)
+    placed = segmenter.place_words(WORDS)
+    torch.testing.assert_close(placed.embeddings, table.vectors, atol=1e-3, rtol=0)
 
 
 def table(rows, space=""):

@@ -1,22 +1,32 @@
-"""Words for all that was not asked for, so that a point may be none of the words that were."""
+"""Asked words beside the classes that a student was trained with: which of them they stand for.
+
+A student learns what separates its classes, not where other words lie. So a word that stands for trained
+classes is looked for by their names, and the classes that no word stands for are the background, so that a
+point may be none of the asked words.
+"""
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+import torch.nn.functional as F
+from jaxtyping import Bool
 from torch import Tensor
 
 from clip2scene.types import Prompts
 
-_ROUNDING = 5e-3  # of cosines of a text that was embedded twice, where products are rounded to bfloat16
+_NEAR = 0.3  # cosine, of texts from which the classes' mean is taken off; unlike things have 0 to 0.26
+_ROUNDING = (
+    0.05  # of these cosines, of a text that was embedded twice, where products are rounded to bfloat16
+)
 
 
 def background_of(asked: Prompts, trained: Prompts) -> Prompts | None:
     """Choose the trained classes that no asked word stands for: a point that fits one of them best is none.
 
-    A word stands for a class if it is nearer to one of its names (cosine) than the class nearest to it among
-    the others is; and the class nearest of all to a word, if it is as near as a class usually is to the one
-    nearest to it. So "jeep" stands for a class car, and "vehicle" for cars, trucks and buses together.
+    A word stands for the class that is nearest to it, if it is near, and for every other near class to which
+    it is nearer than the class nearest to that one is. So "jeep" stands for a class car, and "vehicle" for
+    cars, trucks and buses together. Nearness is the cosine once the mean of the classes is taken off: all
+    texts are alike to an image-text model, and what is left says how.
 
     Args:
         asked: The words.
@@ -25,9 +35,38 @@ def background_of(asked: Prompts, trained: Prompts) -> Prompts | None:
     Returns:
         These classes with their names; None if the words stand for all of them.
     """
-    covered = _covered(asked.embeddings.double(), trained)
+    covered = _stand_for(asked, trained).any(0)
     kept = [number for number, mine in enumerate(covered.tolist()) if not mine]
     return only(trained, kept) if kept else None
+
+
+def by_trained_names(asked: Prompts, trained: Prompts) -> Prompts:
+    """Let asked words be looked for by the names of the trained classes that they stand for.
+
+    Each name of such a class goes to the word that is nearest to it (cosine) among those that stand for the
+    class. Words that get none, since they stand for no class or others are nearer, keep their own direction.
+
+    Args:
+        asked: The words; a class may have several.
+        trained: The classes that the student was trained with, in the same text space.
+
+    Returns:
+        The same classes with these names.
+    """
+    near = asked.embeddings.double() @ trained.embeddings.double().T
+    near = near.where(_stand_for(asked, trained)[:, trained.class_of_name], -torch.inf)
+    best, word = near.max(0)
+    taken = best > -torch.inf
+    holder = asked.class_of_name[word]
+    alone = ~torch.isin(asked.class_of_name, holder[taken])
+    names = [*_where(trained.names, taken), *_where(asked.names, alone)]
+    of_name = torch.cat([holder[taken], asked.class_of_name[alone]])
+    rows = torch.cat([trained.embeddings[taken], asked.embeddings[alone]])
+    return Prompts(asked.classes, tuple(names), of_name, rows)
+
+
+def _where(names: Sequence[str], kept: Bool[Tensor, " names"]) -> list[str]:
+    return [name for name, its in zip(names, kept.tolist(), strict=True) if its]
 
 
 def only(prompts: Prompts, kept: Sequence[int]) -> Prompts:
@@ -42,16 +81,20 @@ def only(prompts: Prompts, kept: Sequence[int]) -> Prompts:
     )
 
 
-def _covered(words: Float[Tensor, "words channels"], trained: Prompts) -> Bool[Tensor, " classes"]:
-    """Tell which trained classes a word stands for; in double precision, which no processor rounds."""
-    names = trained.embeddings.double()
+def _stand_for(asked: Prompts, trained: Prompts) -> Bool[Tensor, "words classes"]:
+    """Tell which trained classes each word stands for; in double precision, which no processor rounds."""
+    words, names = asked.embeddings.double(), trained.embeddings.double()
+    same = trained.best_name(words @ names.T) > 1 - _ROUNDING / 10
+    if len(trained.classes) == 1:  # which is its own mean
+        return same
+    centre = trained.class_directions().double().mean(0)
+    words, names = F.normalize(words - centre, dim=1), F.normalize(names - centre, dim=1)
     between = trained.best_name(names @ names.T)  # names x classes
     nearest = trained.best_name(between.T).fill_diagonal_(-1.0).amax(1)
     of_words = trained.best_name(words @ names.T)
-    covered = of_words > nearest + _ROUNDING
-    best, which = of_words.max(1)
-    covered[torch.arange(len(which)), which] |= best >= nearest.median() - _ROUNDING
-    return covered.any(0)
+    found = of_words > nearest + _ROUNDING
+    found[torch.arange(len(words)), of_words.argmax(1)] = True
+    return same | (found & (of_words >= _NEAR))
 
 
 def together(asked: Prompts, more: Prompts | None) -> Prompts:

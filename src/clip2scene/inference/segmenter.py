@@ -13,7 +13,7 @@ from torch import Tensor
 from clip2scene import build_teacher
 from clip2scene.classes.words import clean_words
 from clip2scene.geometry.ground import Ground
-from clip2scene.inference.background import background_of, only, together
+from clip2scene.inference.background import background_of, by_trained_names, only, together
 from clip2scene.inference.predict import predict
 from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
@@ -119,6 +119,9 @@ class Segmenter:
     def set_prompts(self, names: Sequence[str], *, background: Background = "trained") -> None:
         """Choose the words that points are labelled with from now on.
 
+        A word that stands for classes the student was trained with is looked for by their names
+        (:func:`clip2scene.inference.background.by_trained_names`).
+
         Args:
             names: At least one word or phrase, all different.
             background: What a point may be beside them; with "none", each gets the best of the words, however
@@ -132,15 +135,14 @@ class Segmenter:
         if isinstance(names, str):
             raise ValueError(f"expected a list of words, got the string {names!r}; write {[names]!r}")
         words = clean_words(names)
+        others = [] if background in ("trained", "none") else list(background)
+        placed = self.place_words(clean_words([*words, *others]))
+        named = by_trained_names(placed, self._trained)
+        self.prompts = only(named, range(len(words)))
         if background == "trained":
-            self.prompts = self.place_words(words)
-            self.background = background_of(self.prompts, self._trained)
-        elif background == "none":
-            self.prompts, self.background = self.place_words(words), None
+            self.background = background_of(placed, self._trained)
         else:
-            placed = self.place_words(clean_words([*words, *background]))
-            self.prompts = only(placed, range(len(words)))
-            self.background = only(placed, range(len(words), len(placed.classes)))
+            self.background = only(named, range(len(words), len(named.classes))) if others else None
 
     def segment(
         self,
