@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,11 @@ COMMANDS = {
         f"{_HERE}:segment",
         positional=("run", "clouds"),
         described_in=("clip2scene.inference.segment:segment_files",),
+    ),
+    "view": Command(
+        "clip2scene.viewer.view:view",
+        positional=("run", "clouds"),
+        fixed={"announce": partial(print, flush=True)},
     ),
     "export-labels": Command(
         "clip2scene.inference.export_kitti:export_labels",

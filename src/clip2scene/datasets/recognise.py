@@ -44,13 +44,13 @@ def check_layout(root: Path, layout: str) -> None:
         raise ValueError(f"{root} is a file, expected the folder of a data set{_converting(root)}")
     if not root.is_dir() or layout not in _MARKS or _MARKS[layout](root):
         return
-    if other := _layout_of(root):
+    if other := layout_of(root):
         raise ValueError(
             f"{root} looks like a data set in the layout {other}, expected {layout}: add --data.layout "
             f"{other}, or name another folder"
         )
     for near in (*root.resolve().parents[:2], *_below(root, 1)):
-        if other := _layout_of(near, but="rgbd"):
+        if other := layout_of(near, but="rgbd"):
             more = "" if other == layout else f", and add --data.layout {other}"
             raise ValueError(
                 f"{root} is no data set, but {near} looks like one in the layout {other}: name that "
@@ -60,9 +60,16 @@ def check_layout(root: Path, layout: str) -> None:
         raise ValueError(f"{root} holds a recording, expected a data set{_converting(root)}")
 
 
-def _layout_of(root: Path, but: str = "") -> str | None:
-    """Name the layout that a folder looks like."""
-    return next((name for name, fits in _MARKS.items() if name != but and fits(root)), None)
+def layout_of(root: Path, *, first: str = "", but: str = "") -> str | None:
+    """Name the layout that a folder looks like; None if it is like nothing known.
+
+    Args:
+        root: The folder.
+        first: The layout that is taken where the folder looks like several.
+        but: A layout that is left out.
+    """
+    names = sorted((name for name in _MARKS if name != but), key=lambda name: name != first)
+    return next((name for name in names if _MARKS[name](root)), None)
 
 
 def _converting(recording: Path) -> str:

@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clip2scene import build, build_teacher
+from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.mapping import ClassMapping, map_classes
 from clip2scene.config import Recipe
 from clip2scene.datasets.label_subset import LabelMask, Subset
@@ -113,7 +114,14 @@ class Run:
     @property
     def class_mapping(self) -> ClassMapping:
         """From the train ids of the prompt classes to those of the evaluation classes."""
-        classes = build.evaluation_classes(self.recipe.data, self.folder)
+        return self.mapping_to(build.evaluation_classes(self.recipe.data, self.folder))
+
+    def mapping_to(self, classes: ClassSet) -> ClassMapping:
+        """Map the prompt classes to the classes of any data set, train id to train id.
+
+        Raises:
+            ValueError: If ``prompts.json`` was changed, or it is not known what a prompt class is in these.
+        """
         prompted = build.prompt_classes(self.recipe.data, self.folder)
         of_prompted = map_classes(prompted, classes)
         foreign = [name for name in self.prompts.classes if name not in prompted.classes]

@@ -1,0 +1,44 @@
+"""What can be chosen on the page."""
+
+from dataclasses import dataclass
+
+CLASS, PHRASE, SCORE = "class", "phrase: cosine", "phrase: score among the classes"
+CONFIDENCE, EMBEDDING, ALIKE = "confidence", "embedding", "like the clicked point"
+INTENSITY, HEIGHT = "intensity", "height"
+TRUTH, ERROR, PSEUDO = "truth", "error", "teacher's pseudo-label"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A point that was clicked.
+
+    Attributes:
+        number: Of its sample.
+        point: Its number among the points of the scene that are shown.
+    """
+
+    number: int
+    point: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Everything that can be chosen on the page.
+
+    Attributes:
+        number: Of the sample.
+        mode: What points are coloured by, one of :data:`clip2scene.viewer.modes.MODES`.
+        phrase: What is looked for.
+        threshold: Share of a heat map's scale below which points are grey, 0..1.
+        hidden: Names of the legend's entries whose points are hidden.
+        runs: Numbers of the runs that are shown, side by side.
+        picked: The point that was clicked last.
+    """
+
+    number: int = 0
+    mode: str = CLASS
+    phrase: str = ""
+    threshold: float = 0.0
+    hidden: frozenset[str] = frozenset()
+    runs: tuple[int, ...] = (0,)
+    picked: Pick | None = None

@@ -1,0 +1,99 @@
+"""A picture: everything the page shows for what was chosen on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from clip2scene.viewer.choices import Choices, Pick
+from clip2scene.viewer.painting import Entry, Painting, Scale
+from clip2scene.viewer.picking import nearest_to_ray
+from clip2scene.viewer.scene import Scene
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One run's cloud in a picture.
+
+    Attributes:
+        run: Number of the run.
+        painting: Of all points of the scene, hidden ones too.
+        points: Numbers of the points that are not hidden.
+        positions: Theirs, in metres, in the cloud's own frame.
+        colours: Theirs.
+        offset: Where the origin of the cloud's frame is put, in metres.
+    """
+
+    run: int
+    painting: Painting
+    points: Int[Tensor, " visible"]
+    positions: Float[Tensor, "visible 3"]
+    colours: UInt8[Tensor, "visible 3"]
+    offset: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the legend: an :class:`~clip2scene.viewer.painting.Entry`, with the count of each run."""
+
+    name: str
+    colour: tuple[int, int, int]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the page shows.
+
+    Attributes:
+        choices: What it is a picture of.
+        scene: The sample.
+        layers: One a run.
+        legend: Lines of both runs together.
+        scale: Of a heat map; of the first run.
+        facts: Sentences on what is shown.
+        trouble: Why what was asked for is not to be had; empty if it is.
+    """
+
+    choices: Choices
+    scene: Scene
+    layers: tuple[Layer, ...]
+    legend: tuple[Line, ...]
+    scale: Scale | None
+    facts: tuple[str, ...]
+    trouble: str = ""
+
+    def pick(self, origin: Sequence[float], direction: Sequence[float]) -> Pick | None:
+        """Find the point under a click; None where it hits nothing.
+
+        Args:
+            origin: Of the click's ray, in metres.
+            direction: Of the ray.
+        """
+        start, ray = torch.tensor([*origin]), torch.tensor([*direction])
+        hits = []
+        for layer in self.layers:
+            own = start - torch.tensor(layer.offset)
+            found = nearest_to_ray(layer.positions, own.float(), ray.float())
+            if found is not None:
+                away = float((layer.positions[found] - own).norm())
+                hits.append((away, Pick(self.choices.number, int(layer.points[found]))))
+        return min(hits, key=lambda hit: hit[0])[1] if hits else None
+
+    def draw_over_image(self, view: int) -> Image.Image:
+        """Draw the points of the first run that is shown over a camera's image."""
+        layer = self.layers[0]
+        visible = torch.zeros(len(self.scene.shown), dtype=torch.bool)
+        visible[layer.points] = True
+        return self.scene.draw_over_image(view, layer.painting.colours, visible)
+
+
+def join_legends(legends: Sequence[Sequence[Entry]]) -> tuple[Line, ...]:
+    """Put the legends of several runs together: a line for each name, in the order of the first run's."""
+    colours = {each.name: each.colour for entries in reversed(legends) for each in entries}
+    names = dict.fromkeys(each.name for entries in legends for each in entries)
+    counts = [{each.name: each.count for each in entries} for entries in legends]
+    return tuple(Line(name, colours[name], tuple(each.get(name, 0) for each in counts)) for name in names)
