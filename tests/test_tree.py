@@ -19,6 +19,7 @@ ELSEWHERE = {
     "toytown/town/roadside.py": "its towns are looked at as a whole in town/test_world.py",
     "toytown/town/scenery.py": "its towns are looked at as a whole in town/test_world.py",
     "toytown/town/things.py": "its towns are looked at as a whole in town/test_world.py",
+    "viewer/choices.py": "it is names, which viewer/test_modes.py and viewer/test_session.py go through",
     "toytown/town/vehicles.py": "its towns are looked at as a whole in town/test_world.py",
 }
 """Modules without a test file of their name, and where they are tested instead."""

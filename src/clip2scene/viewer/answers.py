@@ -82,7 +82,7 @@ class Answerer:
             prompted, prompted.name, {name: by_name[name] for name in run.prompts.classes}
         )
         self.embed_phrase = cache(self._embed_phrase)
-        self._kept: OrderedDict[str, Answers] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, int], Answers] = OrderedDict()
         self._basis: tuple[Tensor, ...] | None = None
 
     @property
@@ -100,11 +100,11 @@ class Answerer:
         Raises:
             ValueError: If the cloud is not what the student takes, or too large for the memory.
         """
-        token = scene.sample.token
-        if token in self._kept:
-            self._kept.move_to_end(token)
-            return self._kept[token]
-        answers = self._kept[token] = self._ask(scene)
+        key = (scene.source.split, scene.sample.token, len(scene.shown))
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        answers = self._kept[key] = self._ask(scene)
         while sum(each.num_bytes for each in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
         return answers

@@ -12,7 +12,7 @@ import torch
 
 from clip2scene.viewer.choices import ALIKE, PHRASE, SCORE, Choices
 from clip2scene.viewer.modes import MODES
-from clip2scene.viewer.picture import Line, Picture
+from clip2scene.viewer.picture import Layer, Line, Picture
 from clip2scene.viewer.session import Session
 from clip2scene.viz.raster import GROUND, NO_LABEL, heat_colours
 
@@ -45,11 +45,12 @@ class Page:
         self._lock = threading.Lock()
         with redirect_stdout(io.StringIO()):  # its banner names no way through SSH
             self._server = viser.ViserServer(host=host, port=port, label="clip2scene", verbose=False)
-        self._layers: list[Any] = []
+        self._layers: dict[int, tuple[Layer, Any]] = {}
         self._legend: list[tuple[str, Any]] = []
         self._build()
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
+        threading.Thread(target=session.warm_up, daemon=True).start()
         self._changed.set()
 
     def stop(self) -> None:
@@ -57,7 +58,8 @@ class Page:
         self._stopped.set()
         self._changed.set()
         self._worker.join()
-        self._server.stop()
+        with redirect_stdout(io.StringIO()):
+            self._server.stop()
 
     # What is on the page
 
@@ -171,10 +173,10 @@ class Page:
         try:
             picture = self._session.picture(choices)
             about = self._session.describe(choices)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:  # torch's memory is a RuntimeError
             self._say(f"{error}")
             return
-        first = self._picture is None
+        framed = self._picture is not None and self._picture.choices.runs == choices.runs
         self._picture = picture
         with self._server.atomic():
             self._show_clouds(picture)
@@ -184,26 +186,35 @@ class Page:
             self._about_point.content = _listing(about) if about else "click a point"
             self._alike.disabled = choices.picked is None
             self._show_scale(picture)
-            if first:
+            if not framed:
                 self._look_from_above(picture)
         self._show_images(picture)
 
     def _show_clouds(self, picture: Picture) -> None:
-        for layer in self._layers:
-            layer.remove()
-        self._layers = [
-            self._server.scene.add_point_cloud(
-                f"/run{layer.run}",
-                layer.positions.numpy(),
-                layer.colours.numpy(),
-                point_size=float(self._size.value),
-                point_shape="rounded",
-                point_shading="flat",
-                precision="float32",
-                position=layer.offset,
-            )
-            for layer in picture.layers
-        ]
+        """Show the points of each run; where these are the same as before, their colours alone are sent."""
+        for run in {*self._layers} - {layer.run for layer in picture.layers}:
+            self._layers.pop(run)[1].remove()
+        for layer in picture.layers:
+            before = self._layers.get(layer.run)
+            if before is not None and torch.equal(before[0].positions, layer.positions):
+                cloud = before[1]
+                cloud.colors, cloud.position = layer.colours.numpy(), layer.offset
+            else:
+                cloud = self._add_cloud(layer)
+            self._layers[layer.run] = (layer, cloud)
+
+    def _add_cloud(self, layer: Layer) -> Any:  # noqa: ANN401
+        """Put a cloud into the scene, in place of what has its name."""
+        return self._server.scene.add_point_cloud(
+            f"/run{layer.run}",
+            layer.positions.numpy(),
+            layer.colours.numpy(),
+            point_size=float(self._size.value),
+            point_shape="rounded",
+            point_shading="flat",
+            precision="float32",
+            position=layer.offset,
+        )
 
     def _show_legend(self, legend: tuple[Line, ...], choices: Choices) -> None:
         """Give every line a button in its colour; a grey one is hidden."""
@@ -256,19 +267,25 @@ class Page:
                     self._images[name] = self._server.gui.add_image(drawn, label=name, jpeg_quality=85)
 
     def _resize(self) -> None:
-        for layer in self._layers:
-            layer.point_size = float(self._size.value)
+        for _, cloud in self._layers.values():
+            cloud.point_size = float(self._size.value)
 
     def _look_from_above(self, picture: Picture) -> None:
-        """Put the first view of every browser behind and above the sensor, or above a room."""
-        positions = picture.scene.positions
-        middle = positions.median(dim=0).values.tolist()
-        reach = float((positions - positions.median(dim=0).values).norm(dim=1).median())
-        camera = self._server.initial_camera
-        camera.position = (middle[0] - 2.2 * reach, middle[1], middle[2] + 1.8 * reach)
-        camera.look_at = tuple(middle)
-        for client in self._server.get_clients().values():
-            client.camera.position, client.camera.look_at = camera.position, camera.look_at
+        """Look at all clouds from behind and above: every browser, and those that come later."""
+        eye, target = _view_of(picture)
+        cameras: list[Any] = [client.camera for client in self._server.get_clients().values()]
+        for camera in (self._server.initial_camera, *cameras):
+            camera.position, camera.look_at = eye, target
+
+
+def _view_of(picture: Picture) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Choose the eye and what it looks at, in metres: back by what holds half of the points, or both."""
+    middle = picture.scene.positions.median(dim=0).values
+    reach = float((picture.scene.positions - middle).norm(dim=1).median())
+    beside = picture.layers[-1].offset[1]
+    x, y, z = middle.tolist()
+    reach, y = max(reach, 0.5 * abs(beside)), y + beside / 2
+    return (x - 2.2 * reach, y, z + 1.8 * reach), (x, y, z)
 
 
 def _status(picture: Picture) -> str:

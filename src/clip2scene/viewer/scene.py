@@ -15,7 +15,7 @@ from clip2scene.viewer.source import Source
 from clip2scene.viz.raster import camera_overlay
 
 IMAGE_WIDTH = 640
-"""Camera images that are wider are scaled down to this, in pixels."""
+"""Camera images that are wider are scaled down to this, in pixels; those not half as wide are enlarged."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class Scene:
         mine = (pairs.views == view) & visible[pairs.points]
         scale = image.shape[1] / self.sample.cameras[view].width
         pixels = (pairs.pixels[mine] + 0.5) * scale - 0.5  # integers are pixel centres
-        return camera_overlay(image, pixels, pairs.depths[mine], colours[pairs.points[mine]], min_width=1)
+        return camera_overlay(
+            image, pixels, pairs.depths[mine], colours[pairs.points[mine]], min_width=IMAGE_WIDTH // 2
+        )
 
 
 def read_scene(source: Source, number: int, *, most: int) -> Scene:

@@ -6,6 +6,7 @@ a sentence in the picture, never an exception.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 import torch
@@ -87,6 +88,15 @@ class Session:
         scale = layers[0].painting.scale
         facts += [*scene.notes, *self.source.notes]
         return Picture(choices, scene, tuple(layers), legend, scale, tuple(dict.fromkeys(facts)), trouble)
+
+    def warm_up(self) -> None:
+        """Open the text encoders, so that the first phrase is answered as fast as the others.
+
+        A run whose encoder cannot be opened says so when a phrase is typed.
+        """
+        for answerer in self.answerers:
+            with suppress(ValueError):
+                answerer.embed_phrase(answerer.run.prompts.names[0])
 
     def _remember(self, choices: Choices) -> None:
         """Keep a phrase that was found, to compare clicked points with."""

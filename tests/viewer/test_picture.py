@@ -1,0 +1,62 @@
+import numpy as np
+import torch
+
+from clip2scene.viewer.choices import HEIGHT, Choices, Pick
+from clip2scene.viewer.painting import Entry
+from clip2scene.viewer.picture import Line, join_legends
+from clip2scene.viewer.session import Session
+
+RED, BLUE = (200, 0, 0), (0, 0, 200)
+
+
+def click_on(picture, layer, place):
+    """Click on the point at this place of a layer, from above."""
+    target = layer.positions[place] + torch.tensor(layer.offset)
+    eye = target + torch.tensor([0.0, 0.0, 30.0])
+    return picture.pick(eye.tolist(), (target - eye).tolist())
+
+
+def test_a_click_finds_the_point_and_numbers_it_among_those_that_are_shown(session):
+    picture = session.picture(Choices(number=1))
+    layer = picture.layers[0]
+    highest = int(layer.positions[:, 2].argmax())
+    pick = click_on(picture, layer, highest)
+    assert pick == Pick(1, int(layer.points[highest]))
+    assert picture.pick((0.0, 0.0, 500.0), (0.0, 0.0, 1.0)) is None
+
+
+def test_hidden_points_cannot_be_clicked(session):
+    whole = session.picture(Choices())
+    layer = whole.layers[0]
+    number = int(layer.positions[:, 2].argmax())
+    name = layer.painting.entries[int(layer.painting.kinds[number])].name
+    rest = session.picture(Choices(hidden=frozenset({name})))
+    pick = click_on(rest, layer, number)
+    assert pick is None or layer.painting.entries[int(layer.painting.kinds[pick.point])].name != name
+
+
+def test_of_two_runs_side_by_side_each_can_be_clicked(source, answerer):
+    session = Session(source, [answerer, answerer])
+    picture = session.picture(Choices(runs=(0, 1)))
+    for layer in picture.layers:
+        highest = int(layer.positions[:, 2].argmax())
+        assert click_on(picture, layer, highest) == Pick(0, int(layer.points[highest]))
+
+
+def test_the_first_run_is_drawn_over_images_without_its_hidden_points(session):
+    whole = session.picture(Choices(mode=HEIGHT))
+    every = np.asarray(whole.draw_over_image(0), dtype=int)
+    names = frozenset(entry.name for entry in whole.layers[0].painting.entries)
+    nothing = np.asarray(session.picture(Choices(mode=HEIGHT, hidden=names)).draw_over_image(0), dtype=int)
+    assert (every != nothing).any()
+
+
+def test_legends_are_joined_by_name_with_the_counts_of_each_run():
+    first = (Entry("car", RED, 5), Entry("road", BLUE, 3))
+    second = (Entry("road", BLUE, 4), Entry("tree", RED, 2))
+    assert join_legends([first]) == (Line("car", RED, (5,)), Line("road", BLUE, (3,)))
+    assert join_legends([first, second]) == (
+        Line("car", RED, (5, 0)),
+        Line("road", BLUE, (3, 4)),
+        Line("tree", RED, (0, 2)),
+    )

@@ -1,0 +1,97 @@
+import builtins
+import socket
+import threading
+
+import pytest
+
+from clip2scene.viewer import view as module
+from clip2scene.viewer.view import address, open_session, require_free, require_viser, view
+
+
+def test_there_must_be_something_to_look_at_and_one_thing_alone(tiny_run, tiny_toytown, tmp_path):
+    with pytest.raises(ValueError, match="nothing to look at"):
+        open_session(tiny_run)
+    with pytest.raises(ValueError, match="both cloud files and --data-root"):
+        open_session(tiny_run, [tmp_path / "cloud.bin"], data_root=tiny_toytown)
+
+
+def test_a_session_has_the_split_and_the_runs_that_are_named(tiny_run, tiny_toytown):
+    session = open_session(tiny_run, data_root=tiny_toytown, split="train", against=tiny_run, most_points=300)
+    assert session.source.split == "train" and len(session.answerers) == 2
+    assert session.most_points == 300
+
+
+def test_a_second_run_of_other_classes_is_refused_before_any_data_are_opened(tiny_run, tmp_path):
+    import shutil
+
+    from clip2scene.inference.background import only
+    from clip2scene.runs.run import load_prompts, save_prompts
+
+    other = shutil.copytree(tiny_run, tmp_path / "other", ignore=shutil.ignore_patterns("carried"))
+    save_prompts(other, only(load_prompts(other), [0, 1, 2]))
+    with pytest.raises(ValueError, match="same classes"):
+        open_session(tiny_run, data_root=tmp_path / "nowhere", against=other)
+
+
+def test_the_address_names_the_way_through_ssh():
+    told = address("127.0.0.1", 8123)
+    assert "http://localhost:8123" in told and "ssh -L 8123:localhost:8123" in told
+    assert "ssh" not in address("192.168.0.7", 8123) and "http://192.168.0.7:8123" in address(
+        "192.168.0.7", 8123
+    )
+
+
+def test_a_port_in_use_is_told_before_anything_is_opened(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port} is in use.*--port"):
+            view(tmp_path / "no run", port=port)
+    require_free("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("port", [0, 70000])
+def test_a_port_that_is_none_is_refused(port):
+    with pytest.raises(ValueError, match="expected 1 to 65535"):
+        require_free("127.0.0.1", port)
+
+
+def test_a_host_of_another_machine_is_refused():
+    with pytest.raises(ValueError, match="cannot listen at 192.0.2.1"):
+        require_free("192.0.2.1", 8123)
+
+
+def test_without_viser_it_is_said_how_to_install_it(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "viser":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ValueError, match=r"pip install 'clip2scene\[viewer\]'"):
+        require_viser()
+
+
+def test_the_command_serves_until_it_is_interrupted(tiny_run, tiny_toytown, monkeypatch):
+    pytest.importorskip("viser")
+    made, told = [], []
+
+    class Page:
+        def __init__(self, session, *, host, port):
+            made.append((session, host, port))
+
+        def stop(self):
+            made.append("stopped")
+
+    class Interrupted(threading.Event().__class__):
+        def wait(self, timeout=None):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("clip2scene.viewer.page.Page", Page)
+    monkeypatch.setattr(module.threading, "Event", Interrupted)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    view(tiny_run, data_root=tiny_toytown, port=port, announce=told.append)
+    assert made[0][1:] == ("127.0.0.1", port) and made[1] == "stopped"
+    assert f"localhost:{port}" in told[0] and told[-1] == "closed the page"
