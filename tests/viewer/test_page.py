@@ -40,6 +40,17 @@ class Browser:
         image = Image.open(io.BytesIO(self.tab.screenshot(clip=self.box)))
         return np.asarray(image.convert("RGB"), dtype=int)
 
+    def settled(self):
+        """Wait until points are drawn and nothing changes any more, and give the picture."""
+
+        def look():
+            first = self.picture()
+            drawn = (abs(first - np.array(GROUND)).max(2) > 60).mean() > 0.002
+            time.sleep(0.3)
+            return first if drawn and not (abs(self.picture() - first) > 8).any() else None
+
+        return self.until(look, "no points are drawn")
+
     def unlike(self, before):
         """Wait until the scene is another, and give its picture."""
         return self.until(lambda: self.another(before), "the picture stays as it is")
@@ -119,21 +130,21 @@ def tab(browser):
         *((page._play, False), (page._runs, "first")),
     ):
         widget.value = value
+    time.sleep(0.5)  # what these changes call runs in threads of its own
     page._choose(**vars(Choices()))
     browser.until(lambda: page._picture.choices == Choices(), "the page does not begin anew")
     browser.says("manmade: ")
-    time.sleep(0.5)
     return browser
 
 
 def test_points_are_drawn_in_the_colours_of_the_legend(tab):
-    picture = tab.picture()
+    picture = tab.settled()
     for line in tab.page._picture.legend:
         assert (abs(picture - np.array(line.colour)).max(2) < 12).mean() > 0.0005, line.name
 
 
 def test_another_way_to_colour_changes_the_picture_the_legend_and_the_camera_images(tab):
-    before, image = tab.picture(), tab.image()
+    before, image = tab.settled(), tab.image()
     tab.choose("colour by", HEIGHT)
     tab.unlike(before)
     tab.says("at or above it: ")
@@ -141,7 +152,7 @@ def test_another_way_to_colour_changes_the_picture_the_legend_and_the_camera_ima
 
 
 def test_a_typed_phrase_is_looked_for_and_an_unknown_one_is_told(tab):
-    before = tab.picture()
+    before = tab.settled()
     tab.phrase("car")
     warm = tab.unlike(before)
     assert tab.page._picture.choices.mode == PHRASE
@@ -155,7 +166,7 @@ def test_a_typed_phrase_is_looked_for_and_an_unknown_one_is_told(tab):
 
 
 def test_a_class_is_hidden_and_shown_again_by_its_line_of_the_legend(tab):
-    before = tab.picture()
+    before = tab.settled()
     name = tab.page._picture.legend[0].name
     tab.tab.get_by_role("button", name=f"{name}: ").click()
     without = tab.unlike(before)
@@ -166,7 +177,7 @@ def test_a_class_is_hidden_and_shown_again_by_its_line_of_the_legend(tab):
 
 
 def test_a_clicked_point_is_described_and_more_like_it_are_found(tab):
-    before = tab.picture()
+    before = tab.settled()
     row, column = tab.most_filled(before)
     tab.tab.mouse.click(tab.box["x"] + int(column), tab.box["y"] + int(row))
     tab.says("nearest words")
@@ -178,7 +189,7 @@ def test_a_clicked_point_is_described_and_more_like_it_are_found(tab):
 
 
 def test_the_slider_and_play_show_other_samples(tab, source):
-    before = tab.picture()
+    before = tab.settled()
     tab.page._number.value = 1
     tab.says(source.tokens[1])
     second = tab.unlike(before)
@@ -189,7 +200,7 @@ def test_the_slider_and_play_show_other_samples(tab, source):
 
 
 def test_two_runs_stand_side_by_side(tab):
-    before = tab.picture()
+    before = tab.settled()
     tab.choose("run", "side by side")
     tab.unlike(before)
     tab.says(" | ")

@@ -124,9 +124,10 @@ class Page:
 
     def _type(self) -> None:
         """Look for what was typed; whoever types wants to see it."""
-        if self._choices.mode not in (PHRASE, SCORE):
+        phrase = self._phrase.value
+        if phrase.strip() and self._choices.mode not in (PHRASE, SCORE):
             self._choose_mode(PHRASE)
-        self._choose(phrase=self._phrase.value)
+        self._choose(phrase=phrase)
 
     def _choose_mode(self, mode: str) -> None:
         self._mode.value = mode
