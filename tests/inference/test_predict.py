@@ -221,3 +221,26 @@ def test_a_known_ground_levels_a_cloud_for_a_student_that_wants_it_level():
     expected = predict(make_student(), prompts, given).text_logits
     assert torch.allclose(predict(student, prompts, cloud, ground=plane).text_logits, expected, atol=1e-5)
     assert not torch.allclose(predict(student, prompts, cloud).text_logits, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("quality", ["low", "medium", "high"])
+def test_features_are_the_mean_over_the_turns_of_a_quality(quality):
+    cloud, prompts, student = make_cloud(), make_prompts((1, 2)), make_student()
+    student.inputs = InputOptions(turns=(10.0, 50.0))
+    turns = {"low": (22.5,), "medium": (10.0, 50.0), "high": (7.5, 22.5, 37.5, 52.5, 67.5, 82.5)}[quality]
+    alone = []
+    for degrees in turns:
+        student.inputs = InputOptions(turns=(degrees,))
+        alone.append(predict(student, prompts, cloud, with_embeddings=True).embeddings)
+    student.inputs = InputOptions(turns=(10.0, 50.0))
+    found = predict(student, prompts, cloud, with_embeddings=True, quality=quality)
+    torch.testing.assert_close(found.embeddings, torch.stack(alone).mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_said_before_superpoint_means_is_what_a_student_without_them_says():
+    cloud, prompts = make_cloud(), make_prompts((1, 2))
+    plain, smooth = (make_student(superpoint_mean=each) for each in (False, True))
+    found = predict(smooth, prompts, cloud, keep_raw=True)
+    assert torch.equal(found.raw.text_logits, predict(plain, prompts, cloud).text_logits)
+    assert not torch.equal(found.raw.text_logits, found.text_logits)
+    assert predict(smooth, prompts, cloud).raw is None

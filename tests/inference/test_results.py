@@ -61,10 +61,11 @@ def test_las_is_answered_as_las_and_as_a_coloured_cloud_in_full_precision(found,
     laspy = pytest.importorskip("laspy")
     data = laspy.create(point_format=7, file_version="1.4")
     data.header.offsets, data.header.scales = [4.5e5, 5.4e6, 0], [1e-4] * 3
-    data.x, data.y, data.z = [450001.1234, 450002.5, 450003], [5400000.0001, 5400001, 5400002], [1, 2, 3]
+    data.x, data.y = np.array([450001.1234, 450002.5, 450003]), np.array([5400000.0001, 5400001, 5400002])
+    data.z = np.array([1.0, 2, 3])
     data.write(tmp_path / "map.las")
     paths = write(tmp_path / "map.las", tmp_path / "out", found)
-    after, columns = laspy.read(paths.own), read_ply(paths.coloured)
+    after, columns, data = laspy.read(paths.own), read_ply(paths.coloured), laspy.read(tmp_path / "map.las")
     for axis in "xyz":
         assert np.array_equal(after[axis], data[axis]) and np.array_equal(columns[axis], data[axis])
         assert columns[axis].dtype == np.float64

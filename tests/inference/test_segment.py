@@ -184,21 +184,21 @@ def test_a_map_is_brought_to_the_ground_that_the_run_learnt_from(tiny_run, files
     assert not any("unlike" in note and "ground" in note for note in notes)
 
 
-def levelled(run, folder):
-    """A copy of a run whose student is given level clouds."""
+def changed(run, folder, **settings):
+    """A copy of a run with other settings of its student."""
     shutil.copytree(run, folder)
     recipe = read_json(folder / "recipe.json")
-    write_json(folder / "recipe.json", {**recipe, "student": {**recipe["student"], "level": True}})
+    write_json(folder / "recipe.json", {**recipe, "student": {**recipe["student"], **settings}})
     return folder
 
 
 def test_the_mount_takes_the_place_of_the_estimated_ground(tiny_run, files, tmp_path, monkeypatch):
-    run, given = levelled(tiny_run, tmp_path / "run"), []
+    run, given = changed(tiny_run, tmp_path / "run", level=True), []
     real = Segmenter.segment
     monkeypatch.setattr(
         Segmenter,
         "segment",
-        lambda self, cloud, *, ground, abstain: given.append(ground) or real(self, cloud, ground=ground),
+        lambda self, cloud, *, ground, **_: given.append(ground) or real(self, cloud, ground=ground),
     )
     mount = ground_of_mount(1.84)
     segment_files(run, files[:1], ["road", "tree"], tmp_path / "told", mount=mount, picture=False)
@@ -254,3 +254,26 @@ def test_a_cloud_is_not_written_over(tiny_run, files, tmp_path):
     write_ply(tmp_path / "sweep.ply", points[:, :3])
     with pytest.raises(ValueError, match=r"written over .*sweep.ply; name another folder by --out"):
         segment_files(tiny_run, [tmp_path / "sweep.ply"], ["road"], tmp_path, unlike="accept")
+
+
+def test_raw_labels_are_kept_in_every_format_and_a_quality_changes_scores(tiny_run, sample, tmp_path, call):
+    points = np.zeros(len(sample.cloud), [(name, "f4") for name in ("x", "y", "z", "intensity")])
+    for number, name in enumerate(points.dtype.names):
+        points[name] = torch.cat([sample.cloud.positions, sample.cloud.features], 1)[:, number]
+    np.save(tmp_path / "one.npy", points)
+    words = ("segment", tiny_run, tmp_path / "one.npy", "--prompts", "road,tree,car", "--no-picture")
+    scores = {}
+    for quality in ("low", "medium", "high"):
+        out = tmp_path / quality
+        code, _, err = call(*words, "--quality", quality, "--keep-raw", "--out", out)
+        assert code == 0, err
+        with np.load(out / "one.npz") as found:
+            raw, scores[quality] = found["raw_labels"], found["scores"]
+        answer = np.load(out / "one.npy")
+        assert np.array_equal(answer["label_raw"], np.where(raw < 0, NO_LABEL, raw))
+        segmenter = Segmenter.load(tiny_run)
+        segmenter.set_prompts(["road", "tree", "car"])
+        segmenter.student.superpoint_mean = False
+        expected = segmenter.segment(sample.cloud, quality=quality).labels.numpy()
+        assert np.mean(raw == expected) > 0.999  # a command multiplies with fewer digits
+    assert not np.array_equal(scores["low"], scores["high"])

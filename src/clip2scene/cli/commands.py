@@ -295,6 +295,8 @@ def segment(
     roll: float = 0.0,
     unlike: Literal["refuse", "accept"] = "refuse",
     picture: bool = True,
+    quality: Literal["low", "medium", "high"] = "medium",
+    keep_raw: bool = False,
 ) -> None:
     """Label clouds with any words; each is answered in its own format, with all of its fields.
 
@@ -339,6 +341,8 @@ def segment(
         unlike=unlike,
         note=_note,
         picture=picture,
+        quality=quality,
+        keep_raw=keep_raw,
     )
     for path in made:
         print(f"wrote {path}")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,18 @@ from clip2scene.student.inputs import prepare_cloud
 from clip2scene.student.model import Embedder
 from clip2scene.types import PointCloud, Prompts, Sample
 
+Quality = Literal["low", "medium", "high"]
+"""How much work a cloud is worth: one turn; what the run was made for; six turns."""
+
+TURNS: dict[Quality, tuple[float, ...] | None] = {
+    "low": (22.5,),
+    "medium": None,
+    "high": (7.5, 22.5, 37.5, 52.5, 67.5, 82.5),
+}
+"""Yaws, in degrees, at which a cloud is seen; None for the student's own. A quarter turn is another look at
+the same voxels, so these lie within one. Mirrored copies beside them cost twice as much, and gained nothing.
+"""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -35,11 +47,13 @@ class Prediction:
         text_logits: Logit of each class by the text head: that of the best of the class's names.
         classifier_logits: The same by the linear classifier; None for a student without.
         embeddings: Every point in the text space; None unless wanted.
+        raw: The same before superpoint means; None unless wanted.
     """
 
     text_logits: Float[Tensor, "points classes"]
     classifier_logits: Float[Tensor, "points trained"] | None = None
     embeddings: Float[Tensor, "points text"] | None = None
+    raw: "Prediction | None" = None
 
     @property
     def logits(self) -> Float[Tensor, "points classes"]:
@@ -55,6 +69,8 @@ def predict(
     *,
     ground: Ground | None = None,
     with_embeddings: bool = False,
+    quality: Quality = "medium",
+    keep_raw: bool = False,
 ) -> Prediction:
     """Predict every point of one cloud.
 
@@ -66,6 +82,8 @@ def predict(
         cloud: At least one point.
         ground: The plane of the ground where it is known; a student that needs it estimates it otherwise.
         with_embeddings: Whether the points' embeddings are wanted too; they take far more memory than logits.
+        quality: At how many turns the cloud is seen (:data:`TURNS`).
+        keep_raw: Whether what the network says before superpoint means is wanted too.
 
     Returns:
         Logits, in the order of the points, on the CPU.
@@ -74,7 +92,8 @@ def predict(
         ValueError: If the cloud is empty, or a position is not finite or too far away.
     """
     device = student.eval().head.weight.device
-    hidden = _features(student, prepare_cloud(cloud, student.inputs, ground=ground), device)
+    turns = TURNS[quality] or student.inputs.turns
+    hidden = _features(student, prepare_cloud(cloud, student.inputs, ground=ground), turns, device)
     superpoints = None
     if student.superpoint_mean:
         superpoints = find_superpoints(cloud.positions, viewpoint=student.viewpoint)
@@ -82,7 +101,9 @@ def predict(
     def vote(values: Float[Tensor, "points channels"]) -> Float[Tensor, "points channels"]:
         return values.cpu() if superpoints is None else average_within(superpoints, values.cpu())
 
-    name_logits = vote(student.compare(hidden, prompts.embeddings.to(device)))
+    of_names = student.compare(hidden, prompts.embeddings.to(device))
+    of_classes = None if student.classifier is None else student.classifier(hidden)
+    name_logits = vote(of_names)
     if not name_logits.isfinite().all():
         raise ValueError(
             "the student's logits are not finite; its features should be in the unit that it was trained on, "
@@ -90,12 +111,17 @@ def predict(
         )
     return Prediction(
         prompts.best_name(name_logits),
-        None if student.classifier is None else vote(student.classifier(hidden)),
+        None if of_classes is None else vote(of_classes),
         vote(student.embed(hidden)) if with_embeddings else None,
+        Prediction(prompts.best_name(of_names.cpu()), None if of_classes is None else of_classes.cpu())
+        if keep_raw
+        else None,
     )
 
 
-def _features(student: Embedder, given: PointCloud, device: torch.device) -> Float[Tensor, "points hidden"]:
+def _features(
+    student: Embedder, given: PointCloud, turns: Sequence[float], device: torch.device
+) -> Float[Tensor, "points hidden"]:
     """Give the backbone's features of each point, their mean over the turns at which the cloud is seen.
 
     Streets run along x and y, and walls along the borders of voxels; in training, where clouds are turned at
@@ -103,11 +129,12 @@ def _features(student: Embedder, given: PointCloud, device: torch.device) -> Flo
     """
     batch_of_point = torch.zeros(len(given), dtype=torch.long, device=device)
     positions, features = given.positions.to(device), given.features.to(device)
-    seen = [
-        student(turn_about_z(positions, degrees), features, batch_of_point)
-        for degrees in student.inputs.turns
-    ]
-    return seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
+    total: Float[Tensor, "points hidden"] | None = None
+    for degrees in turns:
+        seen = student(turn_about_z(positions, degrees), features, batch_of_point)
+        total = seen if total is None else total + seen
+    assert total is not None
+    return total if len(turns) == 1 else total / len(turns)
 
 
 def turn_about_z(positions: Float[Tensor, "points 3"], degrees: float) -> Float[Tensor, "points 3"]:

@@ -71,7 +71,8 @@ def write_results(
     if paths.own != paths.coloured:
         _write_coloured(paths.coloured, read, found)
     if paths.own is not None:
-        labels = PointLabels(found.labels.numpy(), found.scores.amax(1).numpy())
+        raw = None if found.raw_labels is None else found.raw_labels.numpy()
+        labels = PointLabels(found.labels.numpy(), found.scores.amax(1).numpy(), raw)
         write_labelled(cloud.path, paths.own, labels, codes)
     codes.write(paths.classes, (paths.own or paths.coloured).name)
 
@@ -83,6 +84,8 @@ def _write_numbers(path: Path, cloud: Path, found: Segmentation) -> None:
         "scores": found.scores.half().numpy(),
         "names": np.array(found.names),
     }
+    if found.raw_labels is not None:
+        added["raw_labels"] = found.raw_labels.numpy()
     given = all_arrays(cloud) if cloud.suffix.lower() == ".npz" else {}
     given = {name_before(name, given) if name in added else name: array for name, array in given.items()}
     with write_atomically(path) as temporary:

@@ -16,12 +16,12 @@ from clip2scene.geometry.remarks import Remark
 from clip2scene.inference.cloud_files import find_clouds, refuse_overwriting
 from clip2scene.inference.figures import draw_words, word_palette
 from clip2scene.inference.memory import check_memory
-from clip2scene.inference.predict import check_abstain
+from clip2scene.inference.predict import Quality, check_abstain
 from clip2scene.inference.results import ResultPaths, write_results
-from clip2scene.inference.segmenter import Background, Segmentation, Segmenter
+from clip2scene.inference.segmenter import Background, Segmenter
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
-from clip2scene.types import PointCloud, Sample
+from clip2scene.types import Sample
 from clip2scene.viz.raster import save_png
 
 MOST_DRAWN = 200_000
@@ -59,6 +59,8 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     unlike: Unlike = "refuse",
     note: Callable[[str], None] = _log.warning,
     picture: bool = True,
+    quality: Quality = "medium",
+    keep_raw: bool = False,
 ) -> list[Path]:
     """Label cloud files with any words.
 
@@ -85,9 +87,13 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
         note: Takes what was guessed, and what else a user should know; a sentence that begins with the file.
         picture: Whether each cloud is drawn from above.
+        quality: How much work a cloud is worth: low, medium (as the run was made for) or high; seen at one
+            turn, usually two, or six, for the mean.
+        keep_raw: Whether labels before superpoint means are kept too.
 
     Returns:
-        For each cloud ``NAME.npz`` (labels int64, -1 for none of the prompts; scores float16 in 0..1; names);
+        For each cloud ``NAME.npz`` (labels int64, -1 for none of the prompts; scores float16 in 0..1; names;
+        perhaps raw_labels);
         ``NAME.ply`` (points where the file has them, in its axes and unit and as precise, with colours and a
         field ``label``, 65535 for none); the cloud in its own format with all of its fields, a label and a
         score for each point, where the format has room for these
@@ -124,7 +130,12 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     written = []
     for each, paths in zip(found, results, strict=True):
         cloud = read(each.path, scale=scale)
-        labelled = _segment_file(segmenter, each.path, cloud.cloud, mount, abstain)
+        try:
+            labelled = segmenter.segment(
+                cloud.cloud, ground=mount, abstain=abstain, quality=quality, keep_raw=keep_raw
+            )
+        except (ValueError, MemoryError, RuntimeError) as error:
+            raise _in_a_sentence(error, each.path, len(cloud.cloud)) from None
         write_results(each, paths, cloud, labelled, codes[each.path])
         written += paths.written()
         if picture:
@@ -229,18 +240,14 @@ def _common_scale(spreads: Mapping[Path, Spread]) -> float | None:
     return sum(others, first).scale()
 
 
-def _segment_file(
-    segmenter: Segmenter, path: Path, cloud: PointCloud, mount: Ground | None, abstain: float
-) -> Segmentation:
-    """Label one cloud."""
-    try:
-        return segmenter.segment(cloud, ground=mount, abstain=abstain)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for the CPU's memory
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-            raise ValueError(
-                f"{path}: memory ran out while {len(cloud):,} points were labelled; cut the cloud into "
-                "pieces, or thin it"
-            ) from None
-        raise
+def _in_a_sentence(error: Exception, path: Path, points: int) -> Exception:
+    """Turn what went wrong with a cloud into a sentence that names it; what is no user's matter stays."""
+    if isinstance(error, ValueError):
+        return ValueError(f"{path}: {error}")
+    # torch has no class of its own for the CPU's memory
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+        return ValueError(
+            f"{path}: memory ran out while {points:,} points were labelled; cut the cloud into pieces, or "
+            "thin it"
+        )
+    return error

@@ -14,7 +14,7 @@ from clip2scene import build_teacher
 from clip2scene.classes.words import clean_words
 from clip2scene.geometry.ground import Ground
 from clip2scene.inference.background import background_of, by_trained_names, only, together
-from clip2scene.inference.predict import predict
+from clip2scene.inference.predict import Prediction, Quality, predict
 from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
@@ -41,12 +41,14 @@ class Segmentation:
             the background's.
         embeddings: Every point in the text space, to be compared with any text embedding by dot product; None
             unless wanted.
+        raw_labels: The labels before superpoint means; None unless wanted.
     """
 
     names: tuple[str, ...]
     labels: Int[Tensor, " points"]
     scores: Float[Tensor, "points names"]
     embeddings: Float[Tensor, "points channels"] | None = None
+    raw_labels: Int[Tensor, " points"] | None = None
 
 
 class Segmenter:
@@ -151,6 +153,8 @@ class Segmenter:
         ground: Ground | None = None,
         abstain: float = 0.0,
         with_embeddings: bool = False,
+        quality: Quality = "medium",
+        keep_raw: bool = False,
     ) -> Segmentation:
         """Label every point of a cloud.
 
@@ -162,6 +166,9 @@ class Segmenter:
             abstain: Points whose best score is below this, 0..1, get no word.
             with_embeddings: Whether the points' embeddings are wanted too; they take far more memory than
                 labels and scores.
+            quality: How much work the cloud is worth: ``low`` (seen at one turn), ``medium`` (as the run was
+                made for) or ``high`` (at six turns).
+            keep_raw: Whether the labels before superpoint means are wanted too.
 
         Raises:
             ValueError: If the cloud is empty, holds numbers that are not finite, or has other features.
@@ -174,14 +181,28 @@ class Segmenter:
             )
         if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
             raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
-        asked, count = self.prompts, len(self.prompts.classes)
-        compared = together(asked, self.background)
-        found = predict(self.student, compared, cloud, ground=ground, with_embeddings=with_embeddings)
-        logits = found.logits if asked is self._trained else found.text_logits
-        scores = (logits / self.temperature).softmax(1)
+        found = predict(
+            self.student,
+            together(self.prompts, self.background),
+            cloud,
+            ground=ground,
+            with_embeddings=with_embeddings,
+            quality=quality,
+            keep_raw=keep_raw,
+        )
+        labels, scores = self._decide(found, abstain)
+        raw = None if found.raw is None else self._decide(found.raw, abstain)[0]
+        return Segmentation(self.prompts.classes, labels, scores, found.embeddings, raw)
+
+    def _decide(
+        self, found: Prediction, abstain: float
+    ) -> tuple[Int[Tensor, " points"], Float[Tensor, "points names"]]:
+        """Choose each point's word, and give the scores of all."""
+        logits = found.logits if self.prompts is self._trained else found.text_logits
+        scores, count = (logits / self.temperature).softmax(1), len(self.prompts.classes)
         best, labels = scores.max(1)
         labels = torch.where((labels < count) & (best >= abstain), labels, IGNORE_LABEL)
-        return Segmentation(asked.classes, labels, scores[:, :count], found.embeddings)
+        return labels, scores[:, :count]
 
 
 def _refuse_words(run: Run) -> PlaceWords:
