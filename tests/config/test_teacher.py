@@ -14,6 +14,8 @@ from clip2scene.config import TeacherConfig
         {"least_score": 1.5, "kind": "label-maps"},
         {"attention": "sclip", "kind": "label-maps"},
         {"proxy": "dinov2", "kind": "label-maps"},
+        {"also": ("run", "run")},
+        {"also": ("",)},
         {"refine_pixels": 0},
         {"refine_pixels": 10**9},
         {"refine_rounds": 0},

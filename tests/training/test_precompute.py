@@ -8,9 +8,10 @@ import torch
 
 from clip2scene.config import TeacherConfig
 from clip2scene.evaluation.evaluate import evaluate
+from clip2scene.recipes import supervised
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.training import precompute
-from clip2scene.training.precompute import cache_teacher
+from clip2scene.training.precompute import cache_teacher, lift
 from clip2scene.training.train import pretrain
 
 
@@ -133,3 +134,16 @@ def test_label_maps_need_no_cache(tiny_recipe, tiny_toytown, tmp_path):
     with pytest.raises(ValueError, match="on disk already"):
         cache_teacher(maps, data_root=tiny_toytown, teacher_cache=tmp_path / "seen")
     assert not (tmp_path / "seen").exists()
+
+
+def test_lifting_alone_begins_a_run_that_pretraining_goes_on_with(tiny_recipe, tiny_toytown, tmp_path):
+    recipe = replace(tiny_recipe, steps=1)
+    lift(recipe, data_root=tiny_toytown, out=tmp_path / "run")
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.safetensors")}
+    assert any(path.parent.parent.name == "train" for path in stamps)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    pretrain(recipe, data_root=tiny_toytown, out=tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    with pytest.raises(ValueError, match="is trained on labels and has no teacher; name another"):
+        lift(supervised(recipe), data_root=tiny_toytown, out=tmp_path / "other")

@@ -41,6 +41,11 @@ COMMANDS = {
         ),
         fixed={"announce": print},
     ),
+    "lift": Command(
+        "clip2scene.training.precompute:lift",
+        say=lambda _, out, **__: f"lifted the teacher's pseudo-labels: {out}",
+        described_in=(f"{_TRAIN}:pretrain",),
+    ),
     "pretrain": Command(
         f"{_HERE}:pretrain",
         say=lambda _, out, recipe, **__: f"trained {recipe.name}: {out}",

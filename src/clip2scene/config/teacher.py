@@ -7,7 +7,7 @@ from clip2scene.config.checks import check_range, refuse
 
 LATER = (
     *("attention", "proxy", "class_table", "text_table", "least_score", "refine", "refine_pixels"),
-    *("refine_rounds", "refine_dilations", "refine_radius", "refine_epsilon", "refine_segments"),
+    *("refine_rounds", "refine_dilations", "refine_radius", "refine_epsilon", "refine_segments", "also"),
 )
 """Settings that came after there were runs; they name pseudo-labels only where on, so older are found."""
 
@@ -43,6 +43,9 @@ class TeacherConfig:
     """Whether each superpoint, a piece of the cloud that stands alone, gets one pseudo-label by vote."""
     consolidate: bool = False
     """Whether the pseudo-labels of a drive are voted on by place, over all its moments; needs poses."""
+    also: tuple[str, ...] = ()
+    """Folders of other runs on the same data whose teachers label the points too; what each says of a point
+    counts as far as it agrees with itself between cameras and over time."""
     place_size: float = 0.4
     """Edge of such a place, in metres."""
     least_share: float = 0.4
@@ -96,6 +99,8 @@ class TeacherConfig:
             refuse("--teacher.kind", "segmenter where a text table is set beside the teacher", self.kind)
         if self.kind == "segmenter" and not self.trained_on_2d_labels:
             refuse("--teacher.trained-on-2d-labels", "on for a segmenter: all that are read were", False)
+        if len(set(self.also)) != len(self.also) or not all(each.strip() for each in self.also):
+            refuse("--teacher.also", "folders of runs, each once", self.also)
         self._check_refinement()
 
     def _refuse_last_layer(self) -> None:

@@ -44,6 +44,12 @@ class Moment:
     drive_from_cloud: Float64[Tensor, "4 4"]
 
 
+def have_poses(dataset: Recorded) -> bool:
+    """Tell whether it is known of every sample where it was recorded."""
+    told = (dataset.timestamps(number) for number in range(len(dataset.tokens)))
+    return all(each is not None and each.world_from_cloud is not None for each in told)
+
+
 def find_drives(dataset: Recorded) -> dict[str, tuple[Moment, ...]]:
     """Find the drives of a split.
 
@@ -77,7 +83,7 @@ def _in_order(dataset: Recorded, moments: list[Moment]) -> tuple[Moment, ...]:
         token = dataset.tokens[moments[fault[0]].number]
         raise ValueError(
             f"sample {token} {fault[1]} --teacher.consolidate gathers votes by these poses: correct them, or "
-            "set --teacher.no-consolidate"
+            "set --teacher.no-consolidate and no --teacher.also"
         )
     first_from_world = invert_rigid(moments[0].drive_from_cloud)
     return tuple(

@@ -182,10 +182,10 @@ def gather_drive(
             lifted = load_lifted(path)
             own = scores(number, lifted)
             voters = own.any(1) & ~moving
-            votes.add(_in_drive(moment, lifted)[voters], own[voters])
+            votes.add(in_drive(moment, lifted)[voters], own[voters])
         for number, (moment, path, moving) in enumerate(zip(moments, paths, apart, strict=True)):
             lifted = load_lifted(path)
-            on_place = votes.at(_in_drive(moment, lifted))
+            on_place = votes.at(in_drive(moment, lifted))
             yield lifted, _shares(lifted, torch.where(moving[:, None], scores(number, lifted), on_place))
 
 
@@ -195,7 +195,7 @@ def _shares(lifted: LiftedSample, votes: Float[Tensor, "points columns"]) -> Flo
     return shares if lifted.superpoints is None else average_within(lifted.superpoints, shares)
 
 
-def _in_drive(moment: Moment, lifted: LiftedSample) -> Float64[Tensor, "points 3"]:
+def in_drive(moment: Moment, lifted: LiftedSample) -> Float64[Tensor, "points 3"]:
     """Bring a moment's points into the frame of its drive."""
     return transform_points(moment.drive_from_cloud, lifted.cloud.positions.double())
 
@@ -295,7 +295,7 @@ def _check_poses(shares: Sequence[Sequence[float]], names: Sequence[str]) -> Non
             f"moments see through {100 * sum(means) / len(means):.0f} % of all that stands there and "
             f"{100 * min(shares[worst]):.0f} % of this sample, expected at most "
             f"{100 * MOST_SEEN_THROUGH:.0f} %; correct the poses or the calibration between lidar and "
-            "vehicle, or set --teacher.no-consolidate"
+            "vehicle, or set --teacher.no-consolidate and no --teacher.also"
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clip2scene.io import hash_files, new_folder
 from clip2scene.runs.builtin import ASSET, BUILTIN
-from clip2scene.runs.folder import CONFIDENCE, LABELS, WORDS
+from clip2scene.runs.folder import CONFIDENCE, LABELS, TEACHERS, WORDS
 from clip2scene.runs.run import CHOSEN, Run, open_run
 from clip2scene.runs.training_clouds import CLOUDS
 
@@ -14,7 +14,7 @@ ABOUT = "about.json"
 
 DESCRIBING = (
     *("recipe.json", "prompts.json", "prompts.safetensors", "sources.json", CLOUDS),
-    *(LABELS, WORDS, CONFIDENCE, "classes.json", "calibration.json", ABOUT),
+    *(LABELS, WORDS, CONFIDENCE, TEACHERS, "classes.json", "calibration.json", ABOUT),
 )
 """All that a trained student needs beside its weights, as far as it is there."""
 

@@ -10,6 +10,7 @@ from clip2scene.build import Experiment
 from clip2scene.config import Recipe, to_dict
 from clip2scene.datasets import LOADERS
 from clip2scene.io import hash_files, write_atomically, write_json
+from clip2scene.runs.also import open_others
 from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.first_round import FirstRound
 from clip2scene.runs.folder import (
@@ -125,6 +126,8 @@ def _create(
     if first is not None:
         first.check(experiment)
     _check_words(recipe, start, experiment.prompts.classes)
+    if recipe.supervision == "label-free":
+        open_others(recipe.teacher.also, recipe, experiment.prompts)
     own_files = LOADERS[recipe.data.layout].own_files
     announce(
         out, ["prompts.json", "prompts.safetensors", "sources.json", LABELS, START, WORDS, CLOUDS, *own_files]
@@ -199,6 +202,7 @@ def _sources_of(
         text_space=getattr(space, "space", ""),
         proxy=resolve_weights(teacher.proxy),
         proxy_hash=build_teacher.hash_proxy(teacher),
+        also=tuple(str(Path(folder).resolve()) for folder in teacher.also),
         init=None if start is None else start.about(),
         second_round=None if first is None else first.about(),
         versions=versions(),

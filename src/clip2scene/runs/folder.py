@@ -8,7 +8,7 @@ from clip2scene.runs.run_files import read_recipe, read_run_json
 from clip2scene.runs.sources import Sources
 
 WORDS, LABELS, START = "words.safetensors", "labels.json", "start.safetensors"
-CONFIDENCE = "confidence.json"
+CONFIDENCE, TEACHERS = "confidence.json", "teachers.json"
 LABELS_USED = "seen_by_hash"
 """Part of ``labels.json``: samples whose labels were trained on, the name of each under its points' hash."""
 LIFTED = "carried"

@@ -14,12 +14,15 @@ from clip2scene.build import Experiment
 from clip2scene.config import Recipe, TeacherConfig, to_dict
 from clip2scene.config.teacher import LATER
 from clip2scene.datasets.dataset import count_images, stamp_files
-from clip2scene.datasets.drives import find_drives
+from clip2scene.datasets.drives import find_drives, have_poses
 from clip2scene.datasets.label_subset import Chosen
 from clip2scene.distill.consolidate import consolidate_split
+from clip2scene.distill.fuse import fuse_split
 from clip2scene.distill.lift import LiftOptions, lift_split
+from clip2scene.runs.also import open_others, trust_teachers
 from clip2scene.runs.folder import LIFTED
 from clip2scene.runs.run import Run
+from clip2scene.runs.trust import require_trust
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.class_table import read_class_table
@@ -27,13 +30,20 @@ from clip2scene.teacher.cost import cost_of
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.types import Samples
 
-CONSOLIDATION = ("consolidate", "place_size", "least_share")
+AFTERWARDS = ("consolidate", "place_size", "least_share", "also")
 """The teacher's settings that come after lifting: with others, samples need not be lifted anew."""
 
 _log = logging.getLogger(__name__)
 
 
-def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[str] = False) -> Experiment:
+def reopen(
+    run: Run,
+    data_root: Path,
+    *,
+    split: str,
+    labels: bool | Collection[str] = False,
+    named_by_user: bool = True,
+) -> Experiment:
     """Open a split for a run, and the teacher where it labels pixels there.
 
     To be evaluated, a student gets what it would get in use: the points of the keyframe alone, unless its
@@ -44,6 +54,7 @@ def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[s
         data_root: The data set.
         split: Which of its splits; "train" is trained on.
         labels: Whether to read labels, or those of which samples.
+        named_by_user: Whether the user names the run's teacher beside it where the run is trained.
 
     Raises:
         ValueError: If the data are unfit or have other classes, or the teacher or the backbone has changed.
@@ -63,13 +74,14 @@ def reopen(run: Run, data_root: Path, *, split: str, labels: bool | Collection[s
     with_teacher = label_free or (not training and count_images(dataset) > 0)
     with_backbone = training and recipe.loss.backbone is not None
     # The call that goes on with a run has named its teacher: check_folder compares them.
-    space = run.text_space(named_by_user=training) if with_teacher or with_backbone else None
+    named_by_user = named_by_user and training
+    space = run.text_space(named_by_user=named_by_user) if with_teacher or with_backbone else None
     teacher, backbone = None, None
     if with_teacher:
         assert space is not None
         weights = None
         if recipe.teacher.kind == "segmenter":
-            weights = run.teacher_weights(named_by_user=training)
+            weights = run.teacher_weights(named_by_user=named_by_user)
         teacher = build_teacher.build_teacher(_teacher_of(run), space, run.prompts, dataset, weights)
     if with_backbone:
         assert space is not None
@@ -122,7 +134,8 @@ def lift_run(
 ) -> list[Path]:
     """Lift the teacher's pseudo-labels from pixels onto the points of a split, or find them lifted already.
 
-    Those that are trained on are consolidated over their drives, if the recipe says so and all are asked for.
+    Those of several teachers are fused. Those that are trained on are consolidated over their drives, if the
+    recipe says so and all are asked for.
 
     Args:
         run: Whose.
@@ -136,8 +149,63 @@ def lift_run(
         A file a sample, with the train id of each target point.
 
     Raises:
-        ValueError: If a sample is bad, or consolidation lacks poses.
+        ValueError: If a sample is bad, teachers do not fit each other, or consolidation lacks poses.
     """
+    settings = run.recipe.teacher
+    trained_on = experiment.split == "train" and experiment.teacher is not None and tokens is None
+    drives = find_drives(experiment.dataset) if trained_on and settings.consolidate else {}
+    paths = _lift_teachers(run, experiment, into, teacher_cache, tokens)
+    if not drives:
+        return paths
+    options = build_teacher.consolidate_options(settings)
+    return consolidate_split(drives, paths, viewpoint=_viewpoint(experiment), options=options)
+
+
+def _viewpoint(experiment: Experiment) -> tuple[float, float, float]:
+    return experiment.dataset.viewpoint or (0.0, 0.0, 0.0)
+
+
+def _lift_teachers(
+    run: Run,
+    experiment: Experiment,
+    into: Path | None,
+    teacher_cache: Path | None,
+    tokens: Sequence[str] | None,
+) -> list[Path]:
+    """Lift the pseudo-labels of a run's own teacher and, where it has more, fuse them with the others'."""
+    own = _lift_own(run, experiment, into, teacher_cache, tokens)
+    if experiment.teacher is None or not run.recipe.teacher.also:
+        return own
+    training = experiment.split == "train"
+    if not training:
+        require_trust(run.folder, run.sources)
+    others = open_others(run.sources.also, run.recipe, run.prompts)
+    paths_of = [own]
+    for other in others:
+        opened = reopen(other, experiment.data_root, split=experiment.split, named_by_user=False)
+        opened = opened.to(experiment.device)
+        same = experiment.dataset.tokens if tokens is None else tokens
+        paths_of.append(_lift_teachers(other, opened, None, teacher_cache, same))
+    whole = tokens is None and have_poses(experiment.dataset)
+    weights = trust_teachers(
+        run,
+        others,
+        paths_of,
+        find_drives(experiment.dataset) if whole else {},
+        viewpoint=_viewpoint(experiment),
+        training=training and tokens is None,
+    )
+    return fuse_split(paths_of, weights, precision=run.recipe.teacher.precision)
+
+
+def _lift_own(
+    run: Run,
+    experiment: Experiment,
+    into: Path | None,
+    teacher_cache: Path | None,
+    tokens: Sequence[str] | None,
+) -> list[Path]:
+    """Lift the pseudo-labels of a run's own teacher."""
     teacher, announce = experiment.teacher, None
     samples = experiment.dataset if tokens is None else Chosen(experiment.dataset, tokens)
     if isinstance(teacher, MaskClip):
@@ -145,34 +213,24 @@ def lift_run(
         precision = run.recipe.teacher.precision
         teacher = CachedTeacher(teacher, run.sources.teacher_hash + run.sources.proxy_hash, cache, precision)
         announce = partial(_say_cost, teacher, samples)
-    training, settings = experiment.split == "train", run.recipe.teacher
-    consolidated = training and teacher is not None and settings.consolidate and tokens is None
-    drives = find_drives(experiment.dataset) if consolidated else {}
     options = LiftOptions(
         build.pairing_options(run.recipe.data),
         experiment.dataset.viewpoint,
-        settings.superpoint_vote,
-        run.recipe.keep if training else "classes",
-        settings.precision,
+        run.recipe.teacher.superpoint_vote,
+        run.recipe.keep if experiment.split == "train" else "classes",
+        run.recipe.teacher.precision,
         _sources(run, experiment),
         build_teacher.build_refinement(run.recipe.teacher),
     )
-    folder = (into or run.folder / LIFTED) / experiment.split
-    paths = lift_split(
+    return lift_split(
         samples,
         teacher,
         run.prompts,
-        folder,
+        (into or run.folder / LIFTED) / experiment.split,
         options=options,
         backbone=experiment.backbone,
         announce=announce,
         alone=experiment.device.type != "cpu",
-    )
-    if not consolidated:
-        return paths
-    viewpoint = experiment.dataset.viewpoint or (0.0, 0.0, 0.0)
-    return consolidate_split(
-        drives, paths, viewpoint=viewpoint, options=build_teacher.consolidate_options(settings)
     )
 
 
@@ -193,7 +251,7 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
         "teacher": {
             name: value
             for name, value in settings.items()
-            if name not in CONSOLIDATION and (name not in LATER or value != usual[name])
+            if name not in AFTERWARDS and (name not in LATER or value != usual[name])
         },
         "teacher_hash": run.sources.teacher_hash,
         "data_root": str(experiment.data_root.resolve()),

@@ -9,6 +9,7 @@
 ``clouds.json``         statistics of its training clouds, which others are compared with
 ``labels.json``         which labels it may use, and has used, if it is trained with labels
 ``start.safetensors``   the weights it began with, if they were trained before
+``teachers.json``       how far each of several teachers is trusted, if it has several
 ``confidence.json``     the temperature of its scores, fitted to its pseudo-labels
 ``chosen.safetensors``  its best checkpoint on the labels held out, if any are; ``choice.json`` says how good
 ``sources.json``        the teacher and the data: where they were, and their hashes

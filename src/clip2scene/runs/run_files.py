@@ -27,6 +27,7 @@ _SUBSET = _entries(
     }
 )
 _START = _entries({"sha256": _TEXT, "knows_words": _FLAG, "classes": _TEXTS})
+_SHARES = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}}
 _CALL = _entries({"command": _TEXT, "workers": _WHOLE, "seconds": {"type": "number"}})
 _CHANNELS = {"type": "integer", "minimum": 0, "maximum": 65536}
 _SCHEMAS: dict[str, Any] = {
@@ -47,9 +48,11 @@ _SCHEMAS: dict[str, Any] = {
             "seal": _TEXT,
             "proxy": _TEXT,
             "proxy_hash": _TEXT,
+            "also": _TEXTS,
         },
     ),
     "choice.json": _each({"type": "number"}),
+    "teachers.json": _entries({"teachers": {"type": "array", "items": _entries({"weights": _SHARES})}}),
     "confidence.json": _entries({"temperature": {"type": "number", "minimum": 0.01, "maximum": 100}}),
     "metrics.json": _entries({"split": _TEXT, "columns": _each(_SCORES)}, classes=_TEXTS),
     "done.json": _entries({"minutes": _PERHAPS, "machine": _TEXT, "versions": _each(_TEXT), "date": _TEXT}),

@@ -23,11 +23,12 @@ class Sources:
         backbone_hash: Of that backbone's files; empty if they are the teacher's.
         proxy: Folder of the second model of a ProxyCLIP teacher; None if there is none.
         proxy_hash: Of its files.
+        also: Folders of the runs whose teachers label the points too.
         init: What the run began with; None from chance. ``start`` in the file.
         second_round: The run whose student made its pseudo-labels; None if the teacher did.
         versions: Of the software.
         inputs: Hash of names, sizes and times of the data's files, as they were; empty if not known.
-        seal: Says that this user's runs may open ``teacher_weights`` and ``proxy`` (see
+        seal: Says that this user's runs may open ``teacher_weights``, ``proxy`` and ``also`` (see
             :mod:`clip2scene.runs.trust`).
     """
 
@@ -41,6 +42,7 @@ class Sources:
     backbone_hash: str = ""
     proxy: str | None = None
     proxy_hash: str = ""
+    also: tuple[str, ...] = ()
     init: dict[str, Any] | None = None
     second_round: dict[str, Any] | None = None
     versions: dict[str, Any] = field(default_factory=dict)
@@ -49,8 +51,8 @@ class Sources:
 
     @property
     def models_elsewhere(self) -> tuple[str, ...]:
-        """The models outside of the run's folder that its teacher is made of."""
-        return tuple(each for each in (self.teacher_weights, self.proxy) if each is not None)
+        """The models, and other runs, outside of the run's folder that its teacher is made of."""
+        return tuple(each for each in (self.teacher_weights, self.proxy, *self.also) if each is not None)
 
     @property
     def began_with_words(self) -> bool:
@@ -67,6 +69,8 @@ class Sources:
             del values["backbone_hash"]
         if self.proxy is None:
             del values["proxy_hash"]
+        if not self.also:
+            del values["also"]
         if self.init is not None:
             values["start"] = values.pop("init")
         write_json(folder / "sources.json", values)
@@ -81,4 +85,5 @@ class Sources:
         found = read_run_json(folder / "sources.json")
         known = {each.name for each in fields(cls)}
         values = {("init" if name == "start" else name): value for name, value in found.items()}
+        values["also"] = tuple(values.get("also", ()))
         return cls(**{name: value for name, value in values.items() if name in known})

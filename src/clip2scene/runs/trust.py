@@ -70,7 +70,8 @@ def trust_run(run: Path) -> str:
 def _spell(sources: Sources) -> str:
     """Name the models that are asked for."""
     named = {"model": sources.teacher_weights, "proxy": sources.proxy}
-    return " and ".join(f"its teacher's {what} {where!r}" for what, where in named.items() if where)
+    spelt = [f"its teacher's {what} {where!r}" for what, where in named.items() if where]
+    return " and ".join([*spelt, *(f"the teacher of run {where!r}" for where in sources.also)])
 
 
 def _seal(sources: Sources, key: bytes) -> str:
@@ -78,6 +79,8 @@ def _seal(sources: Sources, key: bytes) -> str:
     named = f"{sources.teacher_weights}\n{sources.teacher_hash}"
     if sources.proxy is not None:
         named += f"\n{sources.proxy}\n{sources.proxy_hash}"
+    if sources.also:
+        named += "\n" + "\n".join(["also", *sources.also])
     return hmac.new(key, named.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 

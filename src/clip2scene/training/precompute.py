@@ -1,4 +1,4 @@
-"""Precomputing the teacher: its features of every image of a data set, ahead of any training, once."""
+"""Precomputing the teacher, ahead of any training: its features of images, or its pseudo-labels of points."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,10 @@ import torch
 
 from clip2scene import build, build_teacher
 from clip2scene.config import Recipe
-from clip2scene.parallel import check_device, parallel_for, progress_bar
+from clip2scene.parallel import check_device, file_lock, parallel_for, progress_bar
+from clip2scene.runs.create import create_or_resume
+from clip2scene.runs.folder import LOCK
+from clip2scene.runs.reopen import lift_run
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.cost import time_image
@@ -90,6 +93,45 @@ def cache_teacher(
     alone = place.type != "cpu"
     parallel_for(work, range(len(dataset.tokens)), title="teacher features", unit="sample", alone=alone)
     return estimate
+
+
+def lift(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None = None,
+    teacher_cache: Path | None = None,
+    device: str = "cpu",
+) -> Path:
+    """Lift a teacher's pseudo-labels onto the points of the train split; train nothing.
+
+    The folder is a run that was begun: others fuse its teacher with theirs (--teacher.also), and pretrain
+    with the same recipe goes on with it.
+
+    Args:
+        recipe: The teacher, and what the data set is.
+        data_root: The data set; its labels are not opened.
+        out: Folder of the run.
+        teacher_weights: As :func:`clip2scene.training.train.pretrain` takes them.
+        teacher_cache: Folder of the teacher's features of each image.
+        device: Where the teacher computes, as torch names it. Only cpu has been tested.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: If the recipe is trained on labels, or the data, the teacher or the folder is unfit.
+    """
+    if recipe.supervision != "label-free":
+        raise ValueError(f"recipe {recipe.name!r} is trained on labels and has no teacher; name another")
+    place = check_device(device)
+    with file_lock(out / LOCK, wait=False):
+        run, experiment = create_or_resume(
+            recipe, data_root=data_root, out=out, teacher_weights=teacher_weights
+        )
+        lift_run(run, experiment.to(place), teacher_cache=teacher_cache)
+    return out
 
 
 def _embed_sample(dataset: Samples, teacher: CachedTeacher, number: int) -> None:
