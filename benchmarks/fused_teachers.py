@@ -9,6 +9,7 @@ percent: mIoU and accuracy of the labels as they are and after the superpoints' 
 """
 
 import argparse
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -81,9 +82,13 @@ def main() -> None:
     lifted = [[load_lifted(path) for path in paths] for paths in paths_of]
     for run, samples in zip(runs, lifted, strict=True):
         print(f"| {run.folder.name} | {score(samples, truth, classes)} |", flush=True)
-    for name, each in (("fused", weights), ("fused, all weights 0.8", torch.full_like(weights, 0.8))):
-        fused = [load_lifted(path) for path in fuse_split(paths_of, each)]
-        print(f"| {name} | {score(fused, truth, classes)} |", flush=True)
+    pairs = list(itertools.combinations(range(len(runs)), 2))
+    for chosen in (pairs if len(runs) > 2 else []) + [tuple(range(len(runs)))]:
+        some_paths, rows = [paths_of[number] for number in chosen], list(chosen)
+        name = " + ".join(runs[number].folder.name for number in chosen)
+        for how, each in (("fused", weights), ("fused, trusted alike", torch.full_like(weights, 0.8))):
+            fused = [load_lifted(path) for path in fuse_split(some_paths, each[rows])]
+            print(f"| {how}: {name} | {score(fused, truth, classes)} |", flush=True)
     print("\n| weight of | " + " | ".join(classes) + " |\n|---|" + "---:|" * len(classes))
     for run, row in zip(runs, weights.tolist(), strict=True):
         print(f"| {run.folder.name} | " + " | ".join(f"{each:.2f}" for each in row) + " |")

@@ -6,7 +6,7 @@ import torch
 from tests.teachers import CLASSES, noise, points_with_classes, teacher_with
 
 from clip2scene.distill.agreement import between_cameras
-from clip2scene.distill.fuse import check_alike, fuse, fuse_split, shares_of
+from clip2scene.distill.fuse import check_alike, fuse, fuse_split
 from clip2scene.distill.lifted import LiftedSample, TeacherFeatures, load_lifted, save_lifted
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Pairs, PointCloud
@@ -39,7 +39,7 @@ def test_noise_changes_next_to_nothing():
     assert right(fused) > right(one) - 0.01
     agrees = one.pair_logits.argmax(1).view(2, -1).diff(dim=0)[0] == 0  # else a grain of noise decides
     changed = fused.teacher_labels() != one.teacher_labels()
-    assert agrees.float().mean() > 0.5 and not changed[agrees].any()
+    assert agrees.float().mean() > 0.5 and changed[agrees].float().mean() < 0.002
     weightless = torch.stack([weights_of(one)[0], torch.zeros(CLASSES)])
     assert torch.equal(fuse([one, two], weightless).teacher_labels(), one.teacher_labels())
 
@@ -57,28 +57,27 @@ def test_the_same_teacher_twice_gives_its_labels_back(tmp_path):
             summed = torch.zeros(len(TRUTH), CLASSES).index_add_(0, stored.pair_points, stored.pair_logits)
             top = summed.topk(2).values
             clear = top[:, 0] - top[:, 1] > 1e-4  # ties may go either way
+            found = load_lifted(tmp_path / "b.safetensors").teacher_labels()
+            clear &= found >= 0  # a class that no view says on its own is trusted by none
             assert clear.float().mean() > 0.5
-            assert torch.equal(load_lifted(tmp_path / "b.safetensors").teacher_labels()[clear], labels[clear])
+            assert torch.equal(found[clear], labels[clear])
 
 
 def cloud_of(points):
     return PointCloud(torch.arange(points).float()[:, None].expand(-1, 3), torch.zeros(points, 1))
 
 
-def test_a_point_gets_the_product_of_discounted_shares():
+def test_a_point_gets_the_product_of_discounted_votes():
     one = LiftedSample(cloud_of(3), torch.tensor([0, 0]), torch.tensor([[0.02, 0.0], [0.0, 0.01]]), None)
     two = LiftedSample(cloud_of(3), torch.tensor([0, 1]), torch.tensor([[0.0, 0.03], [0.01, 0.0]]), None)
-    weights = torch.tensor([[0.8, 0.1], [0.3, 0.6]])
-    fused = fuse([one, two], weights)
+    fused = fuse([one, two], torch.tensor([[0.8, 0.1], [0.3, 0.6]]))
     assert fused.pair_points.tolist() == [0, 1]
-    mean = torch.tensor([1.0, 0.5]).softmax(0)  # logits of 0.01 and 0.005, a hundredfold
-    discounted = 0.8 * mean + 0.2 / 2
-    other = 0.6 * torch.tensor([0.0, 3.0]).softmax(0) + 0.4 / 2
-    shares = discounted * other / (discounted * other).sum()
-    torch.testing.assert_close((100 * fused.pair_logits[0]).softmax(0), shares)
-    alone = 0.3 * torch.tensor([1.0, 0.0]).softmax(0) + 0.7 / 2
-    torch.testing.assert_close((100 * fused.pair_logits[1]).softmax(0), alone)
-    assert fused.teacher_labels().tolist() == [int(shares.argmax()), 0, -1]
+    votes = torch.tensor([0.4 + 0.6 / 2, 0.6 / 2]) * torch.tensor([0.4 / 2, 0.6 + 0.4 / 2])  # a view of two
+    torch.testing.assert_close((100 * fused.pair_logits[0]).softmax(0), votes / votes.sum())
+    torch.testing.assert_close((100 * fused.pair_logits[1]).softmax(0), torch.tensor([0.65, 0.35]))
+    assert fused.teacher_labels().tolist() == [1, 0, -1]
+    certain = fuse([two, two], torch.ones(2, 2))
+    assert certain.pair_logits.isfinite().all() and certain.teacher_labels().tolist() == [1, 0, -1]
 
 
 def test_points_of_a_teacher_without_any_trust_stay_without_a_label():
@@ -98,13 +97,6 @@ def test_a_teacher_with_features_keeps_its_pairs():
     fused = fuse([one, two], torch.tensor([[0.5, 0.5], [0.9, 0.9]]))
     assert fused.pair_points.tolist() == [0, 0, 1] and fused.teacher_features is one.teacher_features
     assert fused.pair_logits.argmax(1).tolist() == [1, 1, 0]
-
-
-def test_shares_are_those_of_the_mean_over_cameras():
-    sample = LiftedSample(cloud_of(2), torch.tensor([0, 0]), torch.tensor([[0.02, 0.0], [0.0, 0.01]]), None)
-    said, shares = shares_of(sample)
-    assert said.tolist() == [True, False]
-    torch.testing.assert_close(shares[0], torch.tensor([1.0, 0.5]).softmax(0))
 
 
 @pytest.fixture

@@ -34,6 +34,11 @@ def save(model, folder, size):
             torch.nn.init.normal_(each.weight, std=5.0)
         torch.nn.init.normal_(model.class_predictor.weight, std=1.0)
         torch.nn.init.zeros_(model.class_predictor.bias)
+    elif model.config.model_type == "oneformer":
+        module = model.model.transformer_module
+        torch.nn.init.normal_(module.queries_embedder.weight, std=5.0)
+        torch.nn.init.normal_(module.decoder.class_embed.weight, std=2.0)
+        torch.nn.init.zeros_(module.decoder.class_embed.bias)
     model.eval().save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps({**COLOURS, "size": size}))
     return folder
@@ -224,6 +229,7 @@ def test_a_size_must_be_one(tmp_path, size):
 def test_sizes_are_read_in_all_their_forms(tmp_path):
     forms = {"512": ((512, 512), 0, 0), '{"height": 3, "width": 4}': ((3, 4), 0, 0)}
     forms |= {'{"shortest_edge": 300, "longest_edge": 400}': (None, 300, 400), "null": (None, 800, 1600)}
+    forms |= {'{"shortest_edge": 640, "longest_edge": null}': (None, 640, 1333)}
     for text, expected in forms.items():
         (tmp_path / "preprocessor_config.json").write_text(f'{{"size": {text}}}')
         assert read_size(tmp_path) == expected

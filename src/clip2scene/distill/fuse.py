@@ -1,9 +1,10 @@
 """Several teachers at once: their pseudo-labels are fused on the points, each as far as it can be trusted.
 
-Each teacher gives a point shares of the classes, the softmax of its logits' mean over cameras. They are drawn
-towards "any class" by how far the class that it says is to be trusted (discounting, Shafer 1976), and then
-multiplied (the logarithmic opinion pool): what nobody can be trusted in has no say, and two that may err
-outdo one that hardly does only together.
+Each teacher says one class of a point. That is drawn towards "any class" by how far the class is to be
+trusted when it says it, and by how many of its views say so (discounting, Shafer 1976), and what teachers say
+is multiplied (the logarithmic opinion pool): what nobody can be trusted in has no say, and two that may err
+outdo one that hardly does only together. How sure a teacher is by its own scores is passed over: teachers
+differ in what they call sure, and it is no measure of how often they are right.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene.distill.lifted import LiftedSample, load_lifted, save_lifted
@@ -22,6 +23,9 @@ from clip2scene.io import read_json, write_json
 from clip2scene.parallel import file_lock, parallel_for
 from clip2scene.teacher.cache import Precision
 from clip2scene.teacher.maskclip import INVERSE_TEMPERATURE
+
+LEAST = 1e-4
+"""Share that every class keeps, however far another is trusted, so that its logarithm is a number."""
 
 FORMAT = 1
 """Of the files of fused pseudo-labels; to be raised whenever other code would make others."""
@@ -125,10 +129,12 @@ def fuse(samples: Sequence[LiftedSample], weights: Float[Tensor, "teachers class
     """
     fused = torch.zeros(len(samples[0].cloud), weights.shape[1])
     for sample, trust in zip(samples, weights, strict=True):
-        said, shares = shares_of(sample)
-        trusted = trust[shares.argmax(1)][:, None]
-        discounted = trusted * shares + (1 - trusted) / shares.shape[1]
-        fused += torch.where(said[:, None], discounted.log(), 0.0)
+        labels = sample.teacher_labels()
+        said = (labels >= 0).nonzero()[:, 0]
+        trusted = (trust[labels.clamp(min=0)] * _share_of_views(sample, labels))[said]
+        others = (1 - trusted) / weights.shape[1]
+        fused[said] += others.clamp(min=LEAST).log()[:, None]
+        fused[said, labels[said]] += (trusted + others).log() - others.clamp(min=LEAST).log()
     fused = (fused - fused.amax(1, keepdim=True)) / INVERSE_TEMPERATURE
     first = samples[0]
     if first.teacher_features is not None:
@@ -137,9 +143,8 @@ def fuse(samples: Sequence[LiftedSample], weights: Float[Tensor, "teachers class
     return replace(first, pair_points=points, pair_logits=fused[points])
 
 
-def shares_of(sample: LiftedSample) -> tuple[Bool[Tensor, " points"], Float[Tensor, "points classes"]]:
-    """Give which points a teacher labels, and the softmax of its logits' mean over cameras there."""
-    logits = torch.zeros(len(sample.cloud), sample.pair_logits.shape[1])
-    logits.index_add_(0, sample.pair_points, sample.pair_logits)
-    counts = torch.bincount(sample.pair_points, minlength=len(sample.cloud))
-    return counts > 0, (INVERSE_TEMPERATURE * logits / counts.clamp(min=1)[:, None]).softmax(1)
+def _share_of_views(sample: LiftedSample, labels: Int[Tensor, " points"]) -> Float[Tensor, " points"]:
+    """Tell how many of a point's views say its label, 0..1; zero where there is none."""
+    agrees = (sample.pair_logits.argmax(1) == labels[sample.pair_points]).float()
+    views = torch.bincount(sample.pair_points, minlength=len(labels)).clamp(min=1)
+    return torch.zeros(len(labels)).index_add_(0, sample.pair_points, agrees) / views

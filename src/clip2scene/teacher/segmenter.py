@@ -1,6 +1,6 @@
-"""2D segmenters as teachers, from a folder of transformers: SegFormer, Mask2Former, CLIPSeg.
+"""2D segmenters as teachers, from a folder of transformers: SegFormer, Mask2Former, OneFormer, EoMT, CLIPSeg.
 
-All three were trained with 2D masks, so what they teach is not label-free. Images are prepared here, after
+All were trained with 2D masks, so what they teach is not label-free. Images are prepared here, after
 the folder's ``preprocessor_config.json``: the library's own processors may need packages that are not here.
 """
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -18,15 +17,25 @@ from clip2scene.classes.words import is_text
 from clip2scene.io import read_json
 from clip2scene.teacher.clip.folder import find_folder, read_normalisation
 from clip2scene.teacher.clip.load import resize
-from clip2scene.teacher.clip.tokenizer import open_folder_tokenizer
-from clip2scene.teacher.prompts import refuse_alike
 from clip2scene.teacher.score_maps import ScoreMaps, merge_scores
+from clip2scene.teacher.segmenter_scores import (
+    ClipSegScores,
+    EomtScores,
+    Mask2FormerScores,
+    Scores,
+    SegFormerScores,
+    embed_words,
+    tokenize_task,
+)
 from clip2scene.teacher.vision_model import load_vision_model
 from clip2scene.types import Sample
 
 CLOSED = {
     "segformer": "SegformerForSemanticSegmentation",
     "mask2former": "Mask2FormerForUniversalSegmentation",
+    "oneformer": "OneFormerForUniversalSegmentation",
+    "eomt": "EomtForUniversalSegmentation",
+    "eomt_dinov3": "EomtDinov3ForUniversalSegmentation",
 }
 """Networks with a fixed list of classes, by the type that their config names."""
 
@@ -39,9 +48,6 @@ CELL = 32
 
 _MOST_CLASSES = 4096
 _MOST_PIXELS = 8192  # of a side
-_TEXTS_AT_ONCE = 8
-
-Scores = Float[Tensor, "sources rows cols"]
 Score = Callable[[Float[Tensor, "1 3 height width"]], Scores]
 
 
@@ -132,10 +138,11 @@ def load_segmenter(
     """Load a segmenter from a folder of transformers, or from the hub (``hf:owner/name``).
 
     Args:
-        source: Holds config, safetensors and ``preprocessor_config.json``; of CLIPSeg a tokenizer too.
+        source: Holds config, safetensors and ``preprocessor_config.json``; of CLIPSeg and OneFormer a
+            tokenizer too.
         words: What CLIPSeg is prompted with; the others have classes of their own.
         working_size: Height and width that images are resized to, in pixels, rounded to multiples of 32;
-            None does as the folder says. CLIPSeg's size is its own.
+            None does as the folder says. The sizes of CLIPSeg and EoMT are their own.
 
     Raises:
         ValueError: If it is no such folder, config and weights do not fit each other, or the class names are
@@ -154,16 +161,31 @@ def load_segmenter(
     if kind in PROMPTED:
         model: Any = load_vision_model(folder, content, PROMPTED[kind])
         square = min(size) if size is not None else model.config.vision_config.image_size
-        score: Score = ClipSegScores(model, _prompt(folder, model, words))
+        score: Score = ClipSegScores(model, embed_words(folder, model, words))
         return ImageSegmenter(score, tuple(words), False, mean, std, (square, square))
     names = read_class_names(content, folder / "config.json")
+    content = {**content, "is_training": False}  # or OneFormer drops out at random
     model = load_vision_model(folder, content, CLOSED[kind], names=names)
-    score = SegFormerScores(model) if kind == "segformer" else Mask2FormerScores(model)
+    if kind.startswith("eomt"):
+        side = _side_of_square(model.config.image_size, folder)
+        return ImageSegmenter(EomtScores(model), names, True, mean, std, None, side, _MOST_PIXELS * side)
+    task = tokenize_task(folder, model) if kind == "oneformer" else None
+    score = SegFormerScores(model) if kind == "segformer" else Mask2FormerScores(model, task)
     if working_size is not None:
         size = working_size
     if size is not None:
         size = (max(1, round(size[0] / CELL)) * CELL, max(1, round(size[1] / CELL)) * CELL)
     return ImageSegmenter(score, names, True, mean, std, size, shorter, longer)
+
+
+def _side_of_square(side: object, folder: Path) -> int:
+    """Refuse squares whose side is no multiple of a cell's."""
+    if not isinstance(side, int) or not CELL <= side <= _MOST_PIXELS or side % CELL:
+        raise ValueError(
+            f"{folder}/config.json gives {side!r:.80} as image_size, expected a multiple of {CELL} pixels, "
+            f"at most {_MOST_PIXELS}; take the file from the model"
+        )
+    return side
 
 
 def read_class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
@@ -203,9 +225,9 @@ def read_size(folder: Path) -> tuple[tuple[int, int] | None, int, int]:
     if size is None:
         size = {}
     names = ("height", "width", "shortest_edge", "longest_edge")
-    values = (
-        {name: size[name] for name in names if name in size} if isinstance(size, dict) else {"size": size}
-    )
+    values: dict[str, Any] = {"size": size}
+    if isinstance(size, dict):
+        values = {name: size[name] for name in names if size.get(name) is not None}
     if not all(type(each) is int and 1 <= each <= _MOST_PIXELS for each in values.values()):
         raise ValueError(
             f"{path} gives {size!r:.80} as size; expected height and width, or shortest_edge, of 1 to "
@@ -215,74 +237,3 @@ def read_size(folder: Path) -> tuple[tuple[int, int] | None, int, int]:
         return (values["height"], values["width"]), 0, 0
     shorter = values.get("shortest_edge", 800)
     return None, shorter, values.get("longest_edge", max(1333, 2 * shorter))
-
-
-@dataclass(frozen=True)
-class SegFormerScores:
-    """The forward pass of SegFormer: shares of one, on a grid of a quarter of the image's sides."""
-
-    model: Any
-
-    def __call__(self, pixels: Float[Tensor, "1 3 height width"]) -> Scores:
-        """Score normalised pixels."""
-        return self.model(pixel_values=pixels).logits[0].softmax(0)
-
-
-@dataclass(frozen=True)
-class Mask2FormerScores:
-    """The forward pass of Mask2Former: masks weighted by their class probabilities.
-
-    This is semantic inference (MaskFormer, Cheng et al. 2021, Sec. 3.4). Several masks may overlap, so that a
-    cell's scores add up to more than one: such a cell is divided by its sum.
-    """
-
-    model: Any
-
-    def __call__(self, pixels: Float[Tensor, "1 3 height width"]) -> Scores:
-        """Score normalised pixels."""
-        out = self.model(pixel_values=pixels)
-        classes = out.class_queries_logits[0].softmax(-1)[:, :-1]  # the last one is "no object"
-        scores = torch.einsum("qc,qrk->crk", classes, out.masks_queries_logits[0].sigmoid())
-        return scores / scores.sum(0).clamp(min=1)
-
-
-@dataclass(frozen=True)
-class ClipSegScores:
-    """The forward pass of CLIPSeg (Lüddecke and Ecker, CVPR 2022): a sigmoid for each text.
-
-    The image is encoded once; the decoder runs once for each text.
-    """
-
-    model: Any
-    prompts: Float[Tensor, "texts channels"]
-
-    def __call__(self, pixels: Float[Tensor, "1 3 height width"]) -> Scores:
-        """Score normalised pixels of a square image."""
-        seen = self.model.clip.vision_model(
-            pixel_values=pixels, output_hidden_states=True, interpolate_pos_encoding=True
-        ).hidden_states
-        layers = [seen[number + 1] for number in self.model.config.extract_layers]
-        found = []
-        for some in self.prompts.split(_TEXTS_AT_ONCE):
-            out = self.model.decoder([each.expand(len(some), -1, -1) for each in layers], some).logits
-            found.append(out.reshape(len(some), *pixels.shape[-2:]).sigmoid())
-        return torch.cat(found)
-
-
-@torch.no_grad()
-def _prompt(folder: Path, model: Any, words: Sequence[str]) -> Float[Tensor, "texts channels"]:  # noqa: ANN401
-    """Embed words; CLIPSeg reads them with CLIP's tokenizer.
-
-    Raises:
-        ValueError: If two are the same to it, as where the tokenizer is of another model.
-    """
-    from transformers import CLIPConfig  # late: slow to import
-
-    text = model.config.text_config
-    reader = open_folder_tokenizer(
-        folder, CLIPConfig(), length=text.max_position_embeddings, num_tokens=text.vocab_size
-    )
-    tokens = reader.tokenize(list(words))
-    prompts = model.get_conditional_embeddings(batch_size=len(words), input_ids=tokens)
-    refuse_alike(words, F.normalize(prompts, dim=1))
-    return prompts

@@ -106,6 +106,8 @@ def _open_config(content: object) -> Any:  # noqa: ANN401 - every model has a co
     for name, value in given.items():
         if isinstance(value, Mapping) and isinstance(getattr(usual, name), PreTrainedConfig):
             given[name] = _open_config(value)
+        elif isinstance(value, Mapping) and isinstance(getattr(usual, name), Mapping):
+            _check_value(name, list(value.values()))  # such as those of rotary positions
         else:
             _check_value(name, value)
     return own(**given)
@@ -171,5 +173,5 @@ def _misfit(folder: Path, names: set[str]) -> _MisfitError:
 
 
 def _unused(name: str) -> bool:
-    """Tell what has no part in a feature map: a pooling head, the mask token."""
-    return name.startswith("pooler.") or name.endswith("mask_token")
+    """Tell what has no part in a forward pass: a pooling head, the mask token, the loss."""
+    return name.startswith(("pooler.", "criterion.")) or name.endswith("mask_token")
