@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clip2scene import build_teacher
+from clip2scene import build, build_teacher
 from clip2scene.classes.tables import PANDASET, TOYTOWN, ClassSet
 from clip2scene.config import (
     TeacherConfig,
@@ -140,3 +140,21 @@ def test_the_small_clip_is_the_teacher_when_no_other_is_named():
     torch.testing.assert_close(prompts.embeddings.norm(dim=1), torch.ones(2))
     with pytest.raises(ValueError, match="zeppelin"):
         build_teacher.place_words(TeacherConfig(), space, ["car", "zeppelin"])
+
+
+def test_a_segmenter_of_boxes_gets_the_model_that_draws_their_masks(tiny_toytown, monkeypatch):
+    asked = {}
+
+    def load(source, words, **settings):
+        asked.update(source=source, words=words, **settings)
+        raise ValueError("it was asked for")
+
+    monkeypatch.setattr(build_teacher, "load_segmenter", load)
+    settings = TeacherConfig(kind="segmenter", trained_on_2d_labels=True, proxy="sam2")
+    dataset = build.open_dataset(DataConfig(classes="toytown"), tiny_toytown, split="val")
+    space = build_teacher.open_text_space(settings, None, TOYTOWN)
+    prompts = build_teacher.build_prompts(settings, space, TOYTOWN)
+    with pytest.raises(ValueError, match="it was asked for"):
+        build_teacher.build_teacher(settings, space, prompts, dataset, "owlv2")
+    words = [name for names in TOYTOWN.prompts for name in names]
+    assert asked == {"source": "owlv2", "words": words, "working_size": None, "masks": "sam2"}

@@ -165,7 +165,7 @@ def _build_segmenter(
         )
     table = build_class_table(teacher, space, prompts, class_set)
     words = [name for names in class_set.prompts for name in names]
-    segmenter = load_segmenter(weights, words, working_size=teacher.working_size)
+    segmenter = load_segmenter(weights, words, working_size=teacher.working_size, masks=teacher.proxy)
     _warn_of_lost(table, segmenter.names)
     class_of_source = table.train_ids(segmenter.names)
     return SegmenterTeacher(segmenter, class_of_source, prompts.embeddings, teacher.least_score)

@@ -43,6 +43,7 @@ def test_what_is_for_scores_alone_is_refused_elsewhere(setting):
 
 def test_a_segmenter_saw_2d_labels_and_says_so():
     assert TeacherConfig(kind="segmenter", trained_on_2d_labels=True, text_table="words.safetensors")
+    assert TeacherConfig(kind="segmenter", trained_on_2d_labels=True, proxy="sam2")
     with pytest.raises(ValueError, match="--teacher.trained-on-2d-labels must be on for a segmenter"):
         TeacherConfig(kind="segmenter")
     with pytest.raises(ValueError, match="--teacher.kind must be segmenter where a text table is set"):

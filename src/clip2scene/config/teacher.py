@@ -34,7 +34,8 @@ class TeacherConfig:
     """Which cells gather from which in the model's last layer: none from another (maskclip), as in sclip,
     clearclip or naclip (CLIP's ViTs), or from like cells (cells; CLIP's ResNets and the small model)."""
     proxy: str | None = None
-    """Folder of a vision model (DINOv2, DINOv3 and others) by whose features cells gather (ProxyCLIP)."""
+    """Folder of a second model: a vision model (DINOv2, DINOv3 and others) by whose features cells gather
+    (ProxyCLIP), or for a segmenter that finds boxes (OWLv2) the SAM 2 that draws their masks."""
     key_smoothing: float = 0.0
     """Cells whose best score (0..1) is below this take over the scores of cells with like keys; 0 is off."""
     prompt_denoising: float = 0.0
@@ -107,7 +108,7 @@ class TeacherConfig:
         """Refuse what is about the last layer of a model where there is none."""
         if self.attention != "maskclip":
             refuse("--teacher.attention", f"maskclip with --teacher.kind {self.kind}", self.attention)
-        if self.proxy is not None:
+        if self.proxy is not None and self.kind != "segmenter":
             refuse("--teacher.proxy", f"left out with --teacher.kind {self.kind}", self.proxy)
 
     def _check_refinement(self) -> None:

@@ -1,4 +1,4 @@
-"""2D segmenters as teachers, from a folder of transformers: SegFormer, Mask2Former, OneFormer, EoMT, CLIPSeg.
+"""2D segmenters as teachers, from a folder of transformers: SegFormer and others.
 
 All were trained with 2D masks, so what they teach is not label-free. Images are prepared here, after
 the folder's ``preprocessor_config.json``: the library's own processors may need packages that are not here.
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clip2scene.classes.words import is_text
 from clip2scene.io import read_json
+from clip2scene.teacher.boxes import DETECTOR, BoxSegmenter, load_box_segmenter
 from clip2scene.teacher.clip.folder import find_folder, read_normalisation
 from clip2scene.teacher.clip.load import resize
 from clip2scene.teacher.score_maps import ScoreMaps, merge_scores
@@ -112,7 +113,7 @@ class SegmenterTeacher:
         least_score: As :class:`~clip2scene.teacher.score_maps.ScoreMaps` has it.
     """
 
-    segmenter: ImageSegmenter
+    segmenter: ImageSegmenter | BoxSegmenter
     class_of_source: Int[Tensor, " sources"]
     embeddings: Float[Tensor, "classes text"]
     least_score: float = 0.0
@@ -133,16 +134,21 @@ class SegmenterTeacher:
 
 
 def load_segmenter(
-    source: str | Path, words: Sequence[str], *, working_size: tuple[int, int] | None = None
-) -> ImageSegmenter:
+    source: str | Path,
+    words: Sequence[str],
+    *,
+    working_size: tuple[int, int] | None = None,
+    masks: str | None = None,
+) -> ImageSegmenter | BoxSegmenter:
     """Load a segmenter from a folder of transformers, or from the hub (``hf:owner/name``).
 
     Args:
         source: Holds config, safetensors and ``preprocessor_config.json``; of CLIPSeg and OneFormer a
             tokenizer too.
-        words: What CLIPSeg is prompted with; the others have classes of their own.
+        words: What CLIPSeg and OWLv2 are prompted with; the others have classes of their own.
         working_size: Height and width that images are resized to, in pixels, rounded to multiples of 32;
-            None does as the folder says. The sizes of CLIPSeg and EoMT are their own.
+            None does as the folder says. The sizes of CLIPSeg, EoMT and OWLv2 are their own.
+        masks: Folder of the SAM 2 that draws masks of OWLv2's boxes; None for what has masks of its own.
 
     Raises:
         ValueError: If it is no such folder, config and weights do not fit each other, or the class names are
@@ -151,10 +157,19 @@ def load_segmenter(
     folder = find_folder(source)
     content = read_json(folder / "config.json")
     kind = content.get("model_type") if isinstance(content, dict) else None
+    if kind == DETECTOR and masks is not None:
+        return load_box_segmenter(folder, masks, words)
+    if kind == DETECTOR or masks is not None:
+        named = "no model is named" if masks is None else f"{masks} is named"
+        raise ValueError(
+            f"{folder} holds a model of type {kind!r:.80}, and {named} for its masks; boxes of an OWLv2 need "
+            "a SAM 2, --teacher.proxy FOLDER, and segmenters none"
+        )
     if not isinstance(kind, str) or kind not in CLOSED | PROMPTED:
         raise ValueError(
             f"{folder}/config.json describes a model of type {kind!r:.80}; expected a segmenter: "
-            f"{', '.join(CLOSED | PROMPTED)}. Others can teach by files of scores (docs/teachers.md)"
+            f"{', '.join(CLOSED | PROMPTED)}, {DETECTOR}. Others can teach by files of scores "
+            "(docs/teachers.md)"
         )
     mean, std = read_normalisation(folder, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     size, shorter, longer = read_size(folder)
