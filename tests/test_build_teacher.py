@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from clip2scene import build, build_teacher
 from clip2scene.classes.tables import PANDASET, TOYTOWN, ClassSet
 from clip2scene.config import (
+    DataConfig,
     TeacherConfig,
 )
 from clip2scene.teacher.clip.load import Clip
