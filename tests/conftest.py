@@ -101,9 +101,9 @@ def tiny_recipe():
     It takes clouds as they are, so that tests see what its mount does to it.
     """
     from clip2scene.config import AugmentConfig
-    from clip2scene.recipes import toytown
+    from clip2scene.recipes import SMALL_TEACHER, toytown
 
-    recipe = toytown()
+    recipe = replace(toytown(), teacher=SMALL_TEACHER)
     student = replace(recipe.student, width=0.25, voxel_size=0.5, level=False, turns=(0.0,))
     data, augment = replace(recipe.data, sweeps=1), AugmentConfig(scale=0.05)
     return replace(recipe, data=data, student=student, augment=augment, steps=6)

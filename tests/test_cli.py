@@ -25,6 +25,7 @@ SMALL = (  # as the fixture tiny_recipe has it, but for the steps
     *("--steps", "2", "--data.sweeps", "1", "--student.width", "0.25", "--student.voxel-size", "0.5"),
     *("--student.no-level", "--student.turns", "0.0", "--augment.mix", "none"),
     *("--augment.thin-rings", "0.0", "--augment.drop-intensity", "0.0"),
+    *("--teacher.attention", "maskclip", "--teacher.refine", "none", "--teacher.no-consolidate"),
 )
 
 

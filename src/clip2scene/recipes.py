@@ -24,6 +24,11 @@ SLOWED = 0.2
 AVERAGE = 0.99
 """Decay of the EMA of the weights that fine-tuning evaluates, where the recipe has none."""
 
+SMALL_TEACHER = TeacherConfig(
+    scales=NEAR_AND_FAR, window=64, window_overlap=0.0, superpoint_vote=True, templates="toytown"
+)
+"""The small CLIP through windows, at three scales; its answers are voted on within superpoints."""
+
 
 def toytown() -> Recipe:
     """Train on the embedded world without labels, in minutes on two cores.
@@ -34,9 +39,7 @@ def toytown() -> Recipe:
     return Recipe(
         name="toytown",
         data=DataConfig(classes="toytown", sweeps=2),
-        teacher=TeacherConfig(
-            scales=NEAR_AND_FAR, window=64, window_overlap=0.0, superpoint_vote=True, templates="toytown"
-        ),
+        teacher=replace(SMALL_TEACHER, attention="cells", refine="pamr", consolidate=True),
         student=StudentConfig(
             network="minkunet14a",
             width=0.5,
@@ -69,6 +72,7 @@ def toytown_general() -> Recipe:
         toytown(),
         name="toytown-general",
         data=DataConfig(classes="toytown", sweeps=1),
+        teacher=SMALL_TEACHER,
         student=replace(toytown().student, height="ground", intensity="quantile"),
         augment=AugmentConfig(
             scale=0.1,

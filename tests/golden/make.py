@@ -49,7 +49,8 @@ GOLDEN = Path(__file__).resolve().parent
 TOWN = ("--scenes", 2, "--val-scenes", 1, "--keyframes", 1, "--sweeps", 3, "--seed", 3, "--workers", 1)
 
 _ONE_LOOK = ("--teacher.scales", "1.0")  # a third of the time
-_AS_IT_WAS = (  # the recipe levels and changes its clouds since
+_AS_IT_WAS = (  # the recipe levels and changes its clouds since, and its teacher's answers
+    *("--teacher.attention", "maskclip", "--teacher.refine", "none", "--teacher.no-consolidate"),
     *("--student.no-level", "--student.turns", 0.0),
     *("--augment.thin-rings", 0.0, "--augment.drop-intensity", 0.0, "--augment.mix", "none"),
 )

@@ -23,10 +23,11 @@ def plain(recipe: Recipe) -> Recipe:
     the recipe's own.
     """
     balance = recipe.loss.class_balance if recipe.loss.form == "point-cross-entropy" else 0.0
+    as_read: dict[str, Any] = {"attention": "maskclip", "proxy": None, "refine": "none", "consolidate": False}
     return replace(
         recipe,
         data=replace(recipe.data, sweeps=1, merge_sweeps=False, words="own"),
-        teacher=replace(recipe.teacher, superpoint_vote=False, window=None, window_overlap=0.5),
+        teacher=replace(recipe.teacher, superpoint_vote=False, window=None, window_overlap=0.5, **as_read),
         student=replace(recipe.student, superpoint_mean=False, level=False, turns=(0.0,)),
         augment=AugmentConfig(recipe.augment.rotate, recipe.augment.flip, recipe.augment.scale),
         loss=replace(LossConfig(), class_balance=balance),
@@ -151,6 +152,9 @@ def additions_table(recipe: Recipe) -> AblationTable:
         _variant("recipe", recipe),
         _variant("without the vote", _change(recipe, teacher={"superpoint_vote": False})),
         _variant("without windows", _change(recipe, teacher={"window": None})),
+        _variant("without like cells", _change(recipe, teacher={"attention": "maskclip"})),
+        _variant("without refinement", _change(recipe, teacher={"refine": "none"})),
+        _variant("without consolidation", _change(recipe, teacher={"consolidate": False})),
         _variant("without settling", _change(recipe, student={"superpoint_mean": False})),
         _variant("without height", _change(recipe, student={"height": "none"})),
         _variant("without levelling", _change(recipe, student={"level": False})),
