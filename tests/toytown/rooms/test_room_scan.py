@@ -190,7 +190,8 @@ def test_rooms_are_made_learnt_and_judged_from_the_command_line(call, tiny_rooms
     assert call("make-toytown", "--layout", "scannet", "--out", tmp_path / "rooms", *few)[0] == 0
     assert len(ScanNet(tmp_path / "rooms")[0].cameras) == 1
     small = ("--steps", 2, "--student.width", 0.25, "--student.voxel-size", 0.5)
-    data = ("--data.layout", "scannet", "--data.words", "scannet", "--data.classes", "own")
+    scans = ("--data.layout", "scannet", "--teacher.no-consolidate")
+    data = (*scans, "--data.words", "scannet", "--data.classes", "own")
     frames = ("--data.min-depth", 0.3, "--data.frame-step", 3, "--data.views", 2)
     out = ("--data-root", tiny_rooms, "--out", tmp_path / "run")
     code, said, err = call("pretrain", "toytown", "--data.sweeps", 1, *data, *frames, *small, *out)
