@@ -86,9 +86,8 @@ def main() -> None:
     for chosen in (pairs if len(runs) > 2 else []) + [tuple(range(len(runs)))]:
         some_paths, rows = [paths_of[number] for number in chosen], list(chosen)
         name = " + ".join(runs[number].folder.name for number in chosen)
-        for how, each in (("fused", weights), ("fused, trusted alike", torch.full_like(weights, 0.8))):
-            fused = [load_lifted(path) for path in fuse_split(some_paths, each[rows])]
-            print(f"| {how}: {name} | {score(fused, truth, classes)} |", flush=True)
+        fused = [load_lifted(path) for path in fuse_split(some_paths, weights[rows])]
+        print(f"| fused: {name} | {score(fused, truth, classes)} |", flush=True)
     print("\n| weight of | " + " | ".join(classes) + " |\n|---|" + "---:|" * len(classes))
     for run, row in zip(runs, weights.tolist(), strict=True):
         print(f"| {run.folder.name} | " + " | ".join(f"{each:.2f}" for each in row) + " |")
