@@ -1,12 +1,12 @@
 """Measure the pseudo-labels of a second round against the truth, without training anything on them.
 
-    python benchmarks/second_round.py RUN --data-root TOWN [--shares 0.3 0.5 ...] [--consolidate]
+    python benchmarks/second_round.py RUN --data-root TOWN [--leads 0 0.1 ...] [--consolidate]
 
 RUN is a finished label-free run of data with labels; files of the second round are written beside its
 pseudo-labels. Rows are the teacher's pseudo-labels of the train split as they were lifted and as they are
-trained on, then those of a second round by the share of each class on which the student is sure; with share
-1, they are the student's alone. Columns are those of benchmarks/consolidation.py, on all labelled points of
-the keyframes; labels are read for that alone. With --consolidate, teacher and student vote over drives.
+trained on, then those of a second round by the lead that the student must have. Columns are those of
+benchmarks/consolidation.py, on all labelled points of the keyframes; labels are read for that alone. With
+--consolidate, teacher and student vote over drives.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+    parser.add_argument("--leads", type=float, nargs="+", default=[0.0, 0.1, 0.2, 0.4])
     parser.add_argument("--consolidate", action="store_true")
     parser.add_argument("--by-class", action="store_true", help="print the IoU of each class, too")
     arguments = parser.parse_args()
@@ -63,8 +63,8 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|---:|---:|")
     row("lifted", paths, LiftedSample.teacher_labels)
     row("the teacher's", paths, LiftedSample.teacher_targets)
-    for share in arguments.shares:
-        own = replace(recipe.self_training, sure_share=share)
+    for lead in arguments.leads:
+        own = replace(recipe.self_training, lead=lead)
         began = time.process_time()
         found = second_round(
             first,
@@ -73,7 +73,7 @@ def main() -> None:
             device=torch.device("cpu"),
         )
         seconds = time.process_time() - began
-        row(f"second round, share {share} ({seconds:.0f} s)", found, LiftedSample.teacher_targets)
+        row(f"second round, lead {lead} ({seconds:.0f} s)", found, LiftedSample.teacher_targets)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from clip2scene.config import (
 )
 from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.lift import PairingOptions
-from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, SLidR, StCR
+from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, ReverseCE, SLidR, StCR
 from clip2scene.distill.losses.scr import class_weights
 from clip2scene.student.inputs import prepare_cloud
 from clip2scene.types import PointCloud
@@ -52,6 +52,10 @@ def test_terms_are_added_and_left_out_by_their_weights():
     )
     consistency = ConsistencyConfig(weight=1.0, form="released-code", temperature=0.5)
     assert terms_of(consistency=consistency) == (SCR(), StCR("released-code", temperature=0.5))
+    noisy = LossConfig(generalised=0.7, reverse=0.4, weight=0.5)
+    assert terms_of(loss=noisy) == (SCR(weight=0.5, q=0.7), ReverseCE(0.2))
+    scr, reverse = terms_of(loss=LossConfig(reverse=1.0, class_balance=1.0))
+    assert scr.class_weights is reverse.class_weights is not None
     tuned = {"supervision": "labels", "tuning": TuningConfig(keep_words=0.1)}
     assert terms_of(**tuned) == (SCR(name="supervised"), KeepText(0.1))
 

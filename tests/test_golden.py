@@ -63,7 +63,7 @@ def with_todays_names(recipe):
     later = {  # whatever came since is off where nothing is said
         "teacher": json.loads(json.dumps(vars(clip2scene.TeacherConfig()))),
         "loss": {"bounded": False},
-        "self_training": {"sure_share": 0.5},
+        "self_training": {"lead": 0.1},
     }
     recipe = {**recipe, **parts}
     return {**recipe, **{part: {**values, **recipe[part]} for part, values in later.items()}}

@@ -22,7 +22,18 @@ from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.items import ItemOptions
 from clip2scene.distill.lift import PairingOptions, Teacher
-from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, Objective, SLidR, StCR, Term
+from clip2scene.distill.losses.objective import (
+    KL,
+    PPKT,
+    SCR,
+    KeepText,
+    Lovasz,
+    Objective,
+    ReverseCE,
+    SLidR,
+    StCR,
+    Term,
+)
 from clip2scene.distill.losses.scr import class_weights
 from clip2scene.io import read_json, write_json
 from clip2scene.student import NETWORKS
@@ -232,6 +243,7 @@ def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objec
         "kl-divergence": KL(loss.kl_temperature),
     }
     terms: list[Term] = []
+    weights = class_weights(histogram, loss.class_balance) if loss.class_balance else None
     if loss.form in rivals:
         terms.append(rivals[loss.form])
     if loss.weight and (loss.form not in rivals or loss.backbone is not None):
@@ -240,12 +252,15 @@ def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objec
                 "class-infonce" if loss.form == "class-infonce" else "point-cross-entropy",
                 loss.weight,
                 loss.temperature,
-                class_weights(histogram, loss.class_balance) if loss.class_balance else None,
+                weights,
                 detached=loss.form in rivals,  # beside a rival, SCR trains the text head alone
                 bounded=loss.bounded,
+                q=loss.generalised,
                 name="scr" if recipe.supervision == "label-free" else "supervised",
             )
         )
+    if loss.reverse * loss.weight:
+        terms.append(ReverseCE(loss.reverse * loss.weight, weights))
     if loss.lovasz * loss.weight:
         terms.append(Lovasz(loss.lovasz * loss.weight))
     if consistency.weight:

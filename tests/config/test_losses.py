@@ -13,11 +13,15 @@ from clip2scene.config import ConsistencyConfig, LossConfig, SelfTrainingConfig
         (LossConfig, {"bounded": True}),
         (LossConfig, {"lovasz": 1.0, "form": "kl-divergence"}),
         (LossConfig, {"backbone": "own"}),
+        (LossConfig, {"generalised": 1.1}),
+        (LossConfig, {"generalised": 0.5, "form": "class-infonce"}),
+        (LossConfig, {"reverse": 0.5, "form": "pixel-infonce"}),
         (ConsistencyConfig, {"pairs": 0}),
         (ConsistencyConfig, {"cell_size": 0.0}),
         (ConsistencyConfig, {"weight": -1.0}),
         (SelfTrainingConfig, {"probability": 1.5}),
         (SelfTrainingConfig, {"confidence": -0.1}),
+        (SelfTrainingConfig, {"lead": 1.5}),
     ],
 )
 def test_a_bad_value_is_refused_when_it_is_given(kind, wrong):

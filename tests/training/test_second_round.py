@@ -79,7 +79,7 @@ def test_predictions_become_targets_of_points_that_no_camera_sees_too(first, lif
     unseen = ~teacher.visible() & (teacher.voted_labels() < 0)
     assert unseen.any() and (own.consolidated[unseen] >= 0).any()  # a camera is not needed
     assert (own.consolidated == teacher.voted_labels())[teacher.visible()].float().mean() > 0.2
-    none = replace(experiment.recipe, self_training=replace(experiment.recipe.self_training, sure_share=0.0))
+    none = replace(experiment.recipe, self_training=replace(experiment.recipe.self_training, lead=1.0))
     kept = second_round(first, replace(experiment, recipe=none), paths, device=CPU)
     assert torch.equal(load_lifted(kept[0]).consolidated, teacher.voted_labels())
 
@@ -119,12 +119,15 @@ def test_a_second_round_is_trained_on_them_and_goes_on_as_if_it_had_never_stoppe
 
 def test_drives_are_gathered_where_the_recipe_consolidates(first, lifted, tiny_recipe):
     experiment, paths = lifted
-    teacher = replace(tiny_recipe.teacher, consolidate=True)
-    found = second_round(
-        first, replace(experiment, recipe=replace(tiny_recipe, teacher=teacher)), paths, device=CPU
-    )
-    assert found != second_round(first, experiment, paths, device=CPU)
-    assert len(list(paths[0].parent.glob("gathered-*/*.safetensors"))) == len(paths) == 2
+    recipe = replace(tiny_recipe, teacher=replace(tiny_recipe.teacher, consolidate=True))
+    together = replace(experiment, recipe=recipe)
+    consolidated = lift_run(replace(first.run, recipe=recipe), together, into=paths[0].parents[2])
+    assert consolidated != paths
+    found = second_round(first, together, consolidated, device=CPU)
+    assert len(list(paths[0].parent.glob("consolidated-*/gathered-*/*.safetensors"))) == len(paths) == 2
+    before, after = (load_lifted(each[0]).consolidated for each in (consolidated, found))
+    assert (before == after).any() and (before != after).any()
+    assert torch.equal(load_lifted(found[0]).visible(), load_lifted(paths[0]).visible())
 
 
 def test_the_command_takes_a_run_and_refuses_the_packages_own(call, tiny_run, tiny_toytown, tmp_path):

@@ -99,7 +99,7 @@ def pretrain(
             learning rate stays; for a trained backbone, finetune takes a fifth (--optimiser.learning-rate).
             Without it, the student begins from chance.
         second_round: Folder of a label-free run that was trained on these data and classes. Where its student
-            is sure of a training cloud, its label takes the teacher's place (--self-training.sure-share).
+            is surer of a training cloud than the teacher, its label counts (--self-training.lead).
     """
     from clip2scene.runs.first_round import first_round_of
     from clip2scene.runs.init_weights import init_weights_of

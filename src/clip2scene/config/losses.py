@@ -40,6 +40,12 @@ class LossConfig:
     """Power in 0..1 by which rare classes weigh more; 0 counts every point alike."""
     lovasz: float = 0.0
     """Weight of an added Lovasz-softmax term, 0 to leave it out."""
+    generalised: float = 0.0
+    """q in 0..1 of the generalised cross-entropy, for noisy labels: a target that the network holds to be
+    unlikely counts for less. 0 is the plain one, 1 half the mean absolute error; published: 0.7."""
+    reverse: float = 0.0
+    """Weight of an added reverse cross-entropy, which makes the cross-entropy symmetric, for noisy labels; 0
+    leaves it out; published: 0.1 to 1."""
 
     def __post_init__(self) -> None:
         check_range("--loss.weight", self.weight, least=0)
@@ -57,6 +63,11 @@ class LossConfig:
             refuse("--loss.bounded", f"left out with {self.form}: it is for class-infonce", self.bounded)
         if self.backbone is not None and self.form not in ("pixel-infonce", "superpixel-infonce"):
             refuse("--loss.backbone", f"left out with {self.form}: it is for the rivals", self.backbone)
+        check_range("--loss.generalised", self.generalised, least=0, most=1)
+        check_range("--loss.reverse", self.reverse, least=0)
+        for name in ("generalised", "reverse"):
+            if getattr(self, name) and self.form != "point-cross-entropy":
+                refuse(f"--loss.{name}", f"0 with {self.form}: it is a cross-entropy's", getattr(self, name))
         if self.lovasz and not self.over_classes:
             refuse("--loss.lovasz", f"0 with {self.form}, which has no classes", self.lovasz)
 
@@ -110,15 +121,16 @@ class SelfTrainingConfig:
     unseen: bool = False
     """Whether points without a pseudo-label are trained on self-training predictions too; the released code
     computes that term and throws it away."""
-    sure_share: float = 0.5
-    """For a second round (pretrain --second-round): share in 0..1 of the points of each class, the surest
-    first, whose pseudo-labels are the first round's; the others keep the teacher's."""
+    lead: float = 0.1
+    """For a second round (pretrain --second-round): by how much the first round's student must be surer of a
+    point than the teacher, for its label to count; each by its rank, 0..1, among all points that it gives
+    that class. 0 asks for no lead, 1 leaves the teacher's labels as they are."""
 
     def __post_init__(self) -> None:
         check_range("--self-training.probability", self.probability, least=0, most=1)
         check_range("--self-training.start", self.start, least=0, most=1)
         check_range("--self-training.confidence", self.confidence, least=0, most=1)
-        check_range("--self-training.sure-share", self.sure_share, least=0, most=1)
+        check_range("--self-training.lead", self.lead, least=0, most=1)
 
     @property
     def is_on(self) -> bool:

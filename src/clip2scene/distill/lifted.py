@@ -213,6 +213,12 @@ def save_consolidated(path: Path, labels: Int[Tensor, " points"]) -> None:
     save_checksummed(path, {"consolidated": labels.short()})
 
 
+def own_file(path: Path) -> Path:
+    """Find a sample's own file: ``path``, or the one that pseudo-labels in a folder beside it belong to."""
+    own = path.parents[1] / path.name
+    return own_file(own) if own.exists() else path
+
+
 def load_lifted(path: Path) -> LiftedSample:
     """Read what :func:`save_lifted` wrote, as float32 and int64.
 

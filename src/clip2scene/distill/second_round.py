@@ -1,10 +1,12 @@
 """The second round: what a trained student says of its own training clouds becomes the next pseudo-label.
 
 A student's predictions are averaged over copies of a cloud, and where drives are consolidated over the
-moments of the drive. Of the points that it gives a class, the surest share takes the student's label; all
-others keep the teacher's, if they have one. The share is one of each class by itself (class-balanced
-self-training, Zou et al., ECCV 2018), so that a rare class, of which no network is ever as sure as of the
-road, keeps its part. Published relatives: LOSC (consolidation over time and augmentations), GGSD, SAS.
+moments of the drive. Student and teacher then compete for each point, and the surer one labels it. How sure
+one is, is counted by ranks: which share of all the points that it gives that class it is surer of. So scores
+of different scales can be compared, and a rare class, of which no network is ever as sure as of the road,
+keeps its part (as in class-balanced self-training, Zou et al., ECCV 2018, where each class has a threshold of
+its own). A point without a label of the teacher's gets the student's. Published relatives: LOSC
+(consolidation over time and augmentations), GGSD, SAS.
 
 Labels are made once, by a network that has stopped learning, so no prediction is made surer by having been
 a target; in switchable self-training (:mod:`clip2scene.distill.self_training`) the network in training
@@ -13,7 +15,7 @@ predicts its own targets.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -25,10 +27,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene.datasets.drives import Moment
-from clip2scene.distill.consolidate import gather_drive, hash_poses
-from clip2scene.distill.lifted import LiftedSample, load_lifted, save_consolidated
+from clip2scene.distill.consolidate import gather_drive, hash_poses, scores_of
+from clip2scene.distill.lifted import LiftedSample, load_lifted, own_file, save_consolidated
 from clip2scene.io import load_checksummed, save_checksummed
 from clip2scene.parallel import file_lock, parallel_for, progress_bar
+from clip2scene.types import IGNORE_LABEL
 
 FORMAT = 1
 """Of the files of a second round; to be raised whenever other code would make others."""
@@ -37,10 +40,10 @@ _DOUBTS = 0x3C00 + 1  # numbers of float16 from 0 to 1, in the order of their bi
 
 
 class Predictions(NamedTuple):
-    """What a student says of a cloud.
+    """What a student, or the teacher, says of a cloud.
 
     Attributes:
-        labels: Train id of the best class of each point.
+        labels: Train id of the class of each point; ``IGNORE_LABEL`` where the teacher has none.
         doubts: 1 less the score of that class, 0..1, in the precision of float16.
     """
 
@@ -51,50 +54,67 @@ class Predictions(NamedTuple):
 def predictions_of(scores: Float[Tensor, "points classes"]) -> Predictions:
     """Take the best class of each point; its scores add up to 1 at most."""
     best, labels = scores.max(1)
-    return Predictions(labels, (1 - best).clamp(0, 1).half().float())
+    return Predictions(labels, _round(1 - best))
 
 
-def find_limits(predictions: Iterable[Predictions], classes: int, share: float) -> Float[Tensor, " classes"]:
-    """Find how much doubt a point of each class may have to be among the surest share of the class.
+def teacher_of(lifted: LiftedSample) -> Predictions:
+    """Take the teacher's pseudo-labels; doubts are by its scores of the moment, 1 where it saw nothing."""
+    labels = lifted.voted_labels() if lifted.consolidated is None else lifted.consolidated
+    scores = scores_of(lifted)
+    own = scores.gather(1, labels.clamp(min=0)[:, None])[:, 0]
+    return Predictions(labels, _round(1 - own / scores.sum(1).clamp(min=torch.finfo(scores.dtype).tiny)))
 
-    Points are counted by doubt, and never sorted, so memory does not grow with their number.
+
+def _round(doubts: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
+    return doubts.clamp(0, 1).half().float()
+
+
+class Ranks:
+    """How sure of a class one is, among all the points that one gives the class.
+
+    Points are counted by doubt and never sorted, so memory does not grow with their number.
 
     Args:
-        predictions: Of all clouds.
         classes: Number of classes.
-        share: Which share of each class's points is sure, 0..1.
-
-    Returns:
-        The least limits that leave at least that share, in 0..1; -1 (nothing is sure) where nothing is of a
-        class, or the share is 0.
     """
-    counts = torch.zeros(classes, _DOUBTS, dtype=torch.long)
-    for labels, doubts in predictions:
-        cells = labels * _DOUBTS + doubts.half().view(torch.int16).long()
-        counts += torch.bincount(cells, minlength=classes * _DOUBTS).view(classes, _DOUBTS)
-    upto = counts.cumsum(1)
-    wanted = (share * upto[:, -1:].double()).ceil()
-    first = (upto >= wanted).int().argmax(1)
-    limits = first.short().view(torch.float16).float()
-    return torch.where(wanted[:, 0] > 0, limits, -1.0)
+
+    def __init__(self, classes: int) -> None:
+        self._counts = torch.zeros(classes, _DOUBTS, dtype=torch.long)
+
+    def add(self, predictions: Predictions) -> None:
+        """Count the points of a cloud that have a label."""
+        cells = self._cells(predictions)[predictions.labels != IGNORE_LABEL]
+        self._counts += torch.bincount(cells, minlength=self._counts.numel()).view_as(self._counts)
+
+    def of(self, predictions: Predictions) -> Float[Tensor, " points"]:
+        """Give the share of points of its class that are surer than each, ties by half; 1 without a label."""
+        upto = self._counts.cumsum(1).double()
+        shares = (upto - self._counts / 2) / upto[:, -1:].clamp(min=1)
+        found = shares.flatten()[self._cells(predictions)]
+        return torch.where(predictions.labels == IGNORE_LABEL, 1.0, found).float()
+
+    @staticmethod
+    def _cells(predictions: Predictions) -> Int[Tensor, " points"]:
+        """Number class and doubt; those of float16 are in the order of their bits."""
+        return predictions.labels.clamp(min=0) * _DOUBTS + predictions.doubts.half().view(torch.int16).long()
 
 
 def relabel(
-    lifted: LiftedSample, predictions: Predictions, limits: Float[Tensor, " classes"]
+    student: Predictions, teacher: Predictions, ranks: tuple[Ranks, Ranks], lead: float
 ) -> Int[Tensor, " points"]:
-    """Give each point the student's label where it is sure, else the teacher's, if there is one.
+    """Give each point the label of the one that is surer.
 
     Args:
-        lifted: The sample with the teacher's labels: consolidated, or voted on within superpoints.
-        predictions: The student's.
-        limits: Most doubt of each class (:func:`find_limits`).
+        student: What the student says.
+        teacher: What the teacher says.
+        ranks: Of student and teacher, over all clouds.
+        lead: By how much the student's rank must be ahead; 1 leaves the teacher's labels as they are.
 
     Returns:
-        Train ids; ``IGNORE_LABEL`` where neither has a label.
+        Train ids; ``IGNORE_LABEL`` where the teacher has no label and the student's rank is behind 1 - lead.
     """
-    teacher = lifted.voted_labels() if lifted.consolidated is None else lifted.consolidated
-    sure = predictions.doubts <= limits[predictions.labels]
-    return torch.where(sure, predictions.labels, teacher)
+    ahead = ranks[0].of(student) + lead < ranks[1].of(teacher)
+    return torch.where(ahead, student.labels, teacher.labels)
 
 
 @dataclass(frozen=True)
@@ -102,14 +122,14 @@ class SecondRoundOptions:
     """How the pseudo-labels of a second round are made.
 
     Attributes:
-        share: Share of each class's points on which the student is taken to be sure, 0..1.
+        lead: By how much the student must be surer than the teacher (:func:`relabel`), 0..1.
         about: Names the student and how it predicts, as plain values: with others, files are made anew.
         drives: The drives of the split, over whose moments predictions are averaged; none leaves each alone.
         viewpoint: Where the lidar stands in the clouds' frame, in metres.
         place_size: Edge of the places that moments vote on, in metres.
     """
 
-    share: float
+    lead: float = 0.1
     about: Mapping[str, Any] = field(default_factory=dict)
     drives: Mapping[str, Sequence[Moment]] = field(default_factory=dict)
     viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -141,7 +161,8 @@ def second_round_split(
         ValueError: If a file is damaged, the student fails on a cloud, or poses contradict the clouds.
     """
     key = {"format": FORMAT, **options.about}
-    predicted = _files(paths, "predictions", key)
+    own = [own_file(path) for path in paths]
+    predicted = _files(own, "predictions", key)
     drives = [moments for moments in options.drives.values() if len(moments) > 1]
     gathered = list(predicted)
     if drives:
@@ -149,22 +170,24 @@ def second_round_split(
         on_places = _files(paths, "gathered", key)
         for moment in chain.from_iterable(drives):
             gathered[moment.number] = on_places[moment.number]
-    found = _files(paths, "second", {**key, "share": options.share})
+    found = _files(paths, "second", {**key, "lead": options.lead})
     with file_lock(found[0].parent / "lock"):
         if all(path.exists() for path in found):
             return found
-        _make(predicted, partial(_predict, paths, predicted, student), title="predict", alone=alone)
+        _make(predicted, partial(_predict, own, predicted, student), title="predict", alone=alone)
         incomplete = [
             number
             for number, moments in enumerate(drives)
             if not all(gathered[moment.number].exists() for moment in moments)
         ]
-        gather = partial(_gather, drives, paths, predicted, gathered, options)
+        gather = partial(_gather, drives, own, predicted, gathered, options)
         parallel_for(gather, incomplete, title="gather", unit="drive")
         classes = load_lifted(paths[0]).pair_logits.shape[1]
-        bar = progress_bar(gathered, desc="how sure", unit="sample")
-        limits = find_limits(map(_load, bar), classes, options.share)
-        _make(found, partial(_relabel, paths, gathered, found, limits), title="relabel")
+        ranks = Ranks(classes), Ranks(classes)
+        for number in progress_bar(range(len(paths)), desc="rank", unit="sample"):
+            ranks[0].add(_load(gathered[number]))
+            ranks[1].add(teacher_of(load_lifted(paths[number])))
+        _make(found, partial(_relabel, paths, gathered, found, ranks, options.lead), title="relabel")
     return found
 
 
@@ -219,11 +242,13 @@ def _relabel(
     paths: Sequence[Path],
     gathered: Sequence[Path],
     found: Sequence[Path],
-    limits: Float[Tensor, " classes"],
+    ranks: tuple[Ranks, Ranks],
+    lead: float,
     number: int,
 ) -> None:
     """Write the labels of a sample."""
-    save_consolidated(found[number], relabel(load_lifted(paths[number]), _load(gathered[number]), limits))
+    teacher = teacher_of(load_lifted(paths[number]))
+    save_consolidated(found[number], relabel(_load(gathered[number]), teacher, ranks, lead))
 
 
 def _save(path: Path, predictions: Predictions) -> None:

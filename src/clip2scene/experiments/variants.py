@@ -147,7 +147,7 @@ def rivals_table(recipe: Recipe) -> AblationTable:
 
 
 def additions_table(recipe: Recipe) -> AblationTable:
-    """What we add to the paper, taken away one at a time from the recipe as it is."""
+    """What we add to the paper, taken away one at a time; and losses for noisy labels, put in."""
     variants = (
         _variant("recipe", recipe),
         _variant("without the vote", _change(recipe, teacher={"superpoint_vote": False})),
@@ -164,6 +164,10 @@ def additions_table(recipe: Recipe) -> AblationTable:
         _variant("always intensity", _change(recipe, augment={"drop_intensity": 0.0})),
         _variant("without balance", _change(recipe, loss={"class_balance": 0.0})),
         _variant("one scale", _change(recipe, teacher={"scales": (1.0,)})),
+        _variant("generalised, q 0.3", _change(recipe, loss={"generalised": 0.3}), None, "put in"),
+        _variant("generalised, q 0.7", _change(recipe, loss={"generalised": 0.7}), None, "put in"),
+        _variant("symmetric, 0.1", _change(recipe, loss={"reverse": 0.1}), None, "put in"),
+        _variant("symmetric, 1", _change(recipe, loss={"reverse": 1.0}), None, "put in"),
     )
     return AblationTable("additions", "Our additions", "recipe", variants)
 

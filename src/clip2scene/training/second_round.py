@@ -42,7 +42,7 @@ def second_round(
     recipe, dataset = experiment.recipe, experiment.dataset
     about = {"student": first.sha256, "turns": TURNS}
     options = SecondRoundOptions(
-        recipe.self_training.sure_share,
+        recipe.self_training.lead,
         about,
         find_drives(dataset) if recipe.teacher.consolidate else {},
         dataset.viewpoint or (0.0, 0.0, 0.0),

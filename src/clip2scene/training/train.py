@@ -91,7 +91,7 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
             same network and inputs; its text head only where the text space is the same. The recipe's
             learning rate stays; fine-tuning takes a fifth of it for a trained backbone.
         first: The run of the first round (:func:`clip2scene.runs.first_round.first_round_of`): where its
-            student is sure of a training cloud, its label takes the teacher's place.
+            student is surer of a training cloud than the teacher, its label counts.
         teacher_weights: Folder of a CLIP or SigLIP model, hf:owner/name on the Hugging Face hub, a .pt of
             OpenAI's, or the file of text embeddings that label maps need. Without it, the small model in the
             package.

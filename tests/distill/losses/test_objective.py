@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import nn
 
 from clip2scene.distill.batch import Batch, PixelTargets, Superpixels
-from clip2scene.distill.losses import consistency, contrast, scr
+from clip2scene.distill.losses import consistency, contrast, robust, scr
 from clip2scene.distill.losses.objective import (
     KL,
     PPKT,
@@ -15,6 +15,7 @@ from clip2scene.distill.losses.objective import (
     KeepText,
     Lovasz,
     Objective,
+    ReverseCE,
     SLidR,
     StCR,
     StepInputs,
@@ -92,6 +93,10 @@ def test_semantic_consistency_is_the_loss_of_its_form_on_the_targets():
     assert SCR("class-infonce", temperature=0.3)(step) == scr.class_infonce(logits, targets, temperature=0.3)
     bounded = scr.class_infonce(logits, targets, bounded=True)
     assert SCR("class-infonce", bounded=True)(step) == bounded != scr.class_infonce(logits, targets)
+    given = {"class_weights": weights}
+    generalised = robust.generalised_cross_entropy(logits, targets, q=0.7, **given)
+    assert SCR(weight=0.5, q=0.7, **given)(step) == 0.5 * generalised
+    assert ReverseCE(0.5, **given)(step) == 0.5 * robust.reverse_cross_entropy(logits, targets, **given)
     assert Lovasz(2.0)(step) == 2 * scr.lovasz_softmax(logits, targets)
 
 
@@ -139,7 +144,16 @@ def test_consistency_projects_points_and_pixels_by_heads_of_its_own(own_head):
 
 @pytest.mark.parametrize(
     "term",
-    [SCR(), SCR("class-infonce"), Lovasz(), StCR(), StCR("released-code"), KeepText()],
+    [
+        SCR(),
+        SCR("class-infonce"),
+        SCR(q=0.7),
+        ReverseCE(),
+        Lovasz(),
+        StCR(),
+        StCR("released-code"),
+        KeepText(),
+    ],
     ids=lambda term: f"{term.name} {getattr(term, 'form', '')}".strip(),
 )
 def test_a_weight_is_a_factor_on_its_term(term):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from clip2scene.distill.batch import Batch, PixelTargets
 from clip2scene.distill.losses.consistency import Guard, packed_consistency, spatial_temporal_consistency
 from clip2scene.distill.losses.contrast import kl_divergence, pixel_point_infonce, superpixel_infonce
+from clip2scene.distill.losses.robust import generalised_cross_entropy, reverse_cross_entropy
 from clip2scene.distill.losses.scr import class_infonce, lovasz_softmax, point_cross_entropy
 from clip2scene.student.model import Embedder
 from clip2scene.types import Prompts
@@ -99,6 +100,7 @@ class SCR:
         class_weights: Of the cross-entropy; None counts every point alike.
         detached: Whether a stop-gradient keeps the term from the backbone, so that it trains the head alone.
         bounded: Whether the InfoNCE has positives in its denominator too (Eq. 1 has not).
+        q: Of the generalised cross-entropy, which 0 makes the plain one.
         name: Key in the log.
     """
 
@@ -108,6 +110,7 @@ class SCR:
     class_weights: Float[Tensor, " classes"] | None = None
     detached: bool = False
     bounded: bool = False
+    q: float = 0.0
     name: str = "scr"
 
     def __call__(self, step: StepInputs) -> Float[Tensor, ""]:
@@ -118,7 +121,25 @@ class SCR:
             value = class_infonce(logits, targets, temperature=self.temperature, bounded=self.bounded)
             return self.weight * value
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        if self.q:
+            value = generalised_cross_entropy(logits, targets, q=self.q, class_weights=weights)
+            return self.weight * value
         return self.weight * point_cross_entropy(logits, targets, class_weights=weights)
+
+
+@dataclass(frozen=True)
+class ReverseCE:
+    """Reverse cross-entropy (Wang et al. 2019); beside the cross-entropy of SCR, it makes that symmetric."""
+
+    weight: float = 1.0
+    class_weights: Float[Tensor, " classes"] | None = None
+    name: str = "rce"
+
+    def __call__(self, step: StepInputs) -> Float[Tensor, ""]:
+        """Compare class probabilities with the targets."""
+        logits = step.logits
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        return self.weight * reverse_cross_entropy(logits, step.batch.targets, class_weights=weights)
 
 
 @dataclass(frozen=True)

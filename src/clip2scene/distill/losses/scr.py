@@ -45,7 +45,7 @@ def class_infonce(
     """
     if not temperature > 0:
         raise ValueError(f"the temperature must be positive, got {temperature}")
-    logits, labels = _labelled(logits, labels)
+    logits, labels = labelled(logits, labels)
     positive = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
     usable = positive.any(0) & ~positive.all(0)
     if not usable.any():
@@ -80,7 +80,7 @@ def point_cross_entropy(
     Raises:
         ValueError: If a label is no train id of these logits.
     """
-    logits, labels = _labelled(logits, labels)
+    logits, labels = labelled(logits, labels)
     total = F.cross_entropy(logits, labels.long(), weight=class_weights, reduction="sum")
     if class_weights is None:
         return total / max(len(labels), 1)
@@ -107,7 +107,7 @@ def lovasz_softmax(
     Raises:
         ValueError: If a label is no train id of these logits.
     """
-    logits, labels = _labelled(logits, labels)
+    logits, labels = labelled(logits, labels)
     if len(labels) == 0:
         return logits.sum() * 0.0
     present = labels.unique()
@@ -151,7 +151,7 @@ def class_weights(label_histogram: Int[Tensor, " classes"], power: float = 0.5) 
     return (raw * counts.sum() / (raw * counts).sum()).float()
 
 
-def _labelled(
+def labelled(
     logits: Float[Tensor, "points classes"], labels: Int[Tensor, " points"]
 ) -> tuple[Float[Tensor, "labelled classes"], Int[Tensor, " labelled"]]:
     """Drop ignored points, and refuse labels that are no column of ``logits``."""
