@@ -6,6 +6,7 @@ from clip2scene.viewer.painting import (
     ABOVE,
     BELOW,
     NOTHING,
+    POINTS,
     paint_classes,
     paint_colours,
     paint_errors,
@@ -52,7 +53,7 @@ def test_heat_goes_from_the_low_end_of_its_scale_to_the_high_one():
     assert (painting.scale.low, painting.scale.high, painting.scale.unit) == (0.0, 1.0, "score")
     brightness = painting.colours.float().mean(1).tolist()
     assert brightness == sorted(brightness) and brightness[0] < brightness[2]
-    assert counts(painting) == {ABOVE: 3}
+    assert counts(painting) == {POINTS: 3}
 
 
 def test_below_the_threshold_points_are_grey_and_can_be_hidden():
@@ -78,7 +79,7 @@ def test_a_scale_that_is_fitted_passes_outliers_over():
 def test_points_of_one_value_have_a_scale_too(values):
     painting = paint_heat(values)
     assert painting.scale.low == 3 and painting.scale.high == 4
-    assert counts(painting) == {ABOVE: len(values)}
+    assert counts(painting) == {POINTS: len(values)}
 
 
 def test_colours_of_their_own_stay_and_what_is_not_to_be_had_is_grey():

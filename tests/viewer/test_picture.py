@@ -25,6 +25,16 @@ def test_a_click_finds_the_point_and_numbers_it_among_those_that_are_shown(sessi
     assert picture.pick((0.0, 0.0, 500.0), (0.0, 0.0, 1.0)) is None
 
 
+def test_the_clicked_point_is_marked_in_every_cloud_of_its_sample(source, answerer):
+    session = Session(source, [answerer, answerer])
+    picture = session.picture(Choices(runs=(0, 1), picked=Pick(0, 7)))
+    place = picture.scene.positions[7]
+    expected = torch.stack([place, place + torch.tensor(picture.layers[1].offset)])
+    torch.testing.assert_close(torch.tensor(picture.marks), expected)
+    assert session.picture(Choices(number=1, picked=Pick(0, 7))).marks == ()
+    assert session.picture(Choices()).marks == ()
+
+
 def test_hidden_points_cannot_be_clicked(session):
     whole = session.picture(Choices())
     layer = whole.layers[0]

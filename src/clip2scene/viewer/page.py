@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import redirect_stdout
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from clip2scene.viewer.choices import ALIKE, PHRASE, SCORE, Choices
 from clip2scene.viewer.modes import MODES
 from clip2scene.viewer.picture import Layer, Line, Picture
 from clip2scene.viewer.session import Session
-from clip2scene.viz.raster import GROUND, NO_LABEL, heat_colours
+from clip2scene.viz.raster import GROUND, NO_LABEL, TEXT, heat_colours
 
 _SETTLED_S = 0.15
 """A picture is begun when nothing has changed for so long: a typed phrase, not each of its letters."""
 _CAMERAS_WIDE = 380
 """Width of the panel of camera images, in pixels."""
+_MARK_M = 0.15
+"""Radius of the ball around a clicked point, in metres."""
 _FRAME_S = 0.5
 """While samples are played, each stays for at least so long."""
 
@@ -46,6 +49,7 @@ class Page:
         with redirect_stdout(io.StringIO()):  # its banner names no way through SSH
             self._server = viser.ViserServer(host=host, port=port, label="clip2scene", verbose=False)
         self._layers: dict[int, tuple[Layer, Any]] = {}
+        self._marks: list[Any] = []
         self._legend: list[tuple[str, Any]] = []
         self._build()
         self._worker = threading.Thread(target=self._work, daemon=True)
@@ -70,12 +74,12 @@ class Page:
         gui.main_panel.dock_right()
         scene.set_up_direction("+z")
         scene.set_background_image(np.full((2, 2, 3), GROUND, dtype=np.uint8))
-        self._status = gui.add_markdown("reading the first sample")
+        self._status = gui.add_html(_text("reading the first sample"))
         self._build_samples(gui)
         self._build_colours(gui)
         self._legend_folder = gui.add_folder("Legend")
         with gui.add_folder("Point"):
-            self._about_point = gui.add_markdown("click a point")
+            self._about_point = gui.add_html(_text("click a point"))
             self._alike = gui.add_button("more like this", disabled=True)
             self._alike.on_click(lambda _: self._choose_mode(ALIKE))
         with gui.add_folder("Drawing", expand_by_default=False):
@@ -109,7 +113,7 @@ class Page:
             self._mode = gui.add_dropdown("colour by", MODES)
             self._phrase = gui.add_text("phrase", "")
             self._threshold = gui.add_slider("threshold", 0.0, 1.0, 0.01, 0.0)
-            self._trouble = gui.add_markdown("", visible=False)
+            self._trouble = gui.add_html("", visible=False)
             self._scale = gui.add_html("", visible=False)
         self._mode.on_update(lambda _: self._choose(mode=self._mode.value, hidden=frozenset()))
         self._phrase.on_update(lambda _: self._type())
@@ -181,10 +185,11 @@ class Page:
         self._picture = picture
         with self._server.atomic():
             self._show_clouds(picture)
+            self._show_marks(picture)
             self._show_legend(picture.legend, choices)
             self._say(picture.trouble)
             self._status.content = _status(picture)
-            self._about_point.content = _listing(about) if about else "click a point"
+            self._about_point.content = _listing(about) if about else _text("click a point")
             self._alike.disabled = choices.picked is None
             self._show_scale(picture)
             if not framed:
@@ -203,6 +208,17 @@ class Page:
             else:
                 cloud = self._add_cloud(layer)
             self._layers[layer.run] = (layer, cloud)
+
+    def _show_marks(self, picture: Picture) -> None:
+        """Put a ball around the clicked point in every cloud that has it."""
+        for mark in self._marks:
+            mark.remove()
+        self._marks = [
+            self._server.scene.add_icosphere(
+                f"/mark{number}", radius=_MARK_M, color=TEXT, opacity=0.6, position=place
+            )
+            for number, place in enumerate(picture.marks)
+        ]
 
     def _add_cloud(self, layer: Layer) -> Any:  # noqa: ANN401
         """Put a cloud into the scene, in place of what has its name."""
@@ -236,7 +252,7 @@ class Page:
         return button
 
     def _say(self, trouble: str) -> None:
-        self._trouble.content = f"**{trouble}**"
+        self._trouble.content = _text(f"<b>{escape(trouble)}</b>")
         self._trouble.visible = bool(trouble)
 
     def _show_scale(self, picture: Picture) -> None:
@@ -290,13 +306,29 @@ def _view_of(picture: Picture) -> tuple[tuple[float, float, float], tuple[float,
 
 
 def _status(picture: Picture) -> str:
+    """Name the sample, and list what is to be said of it."""
     count = len(picture.scene.shown)
-    lines = [f"**{picture.scene.sample.token}**, {count:,} points", *(f"- {each}" for each in picture.facts)]
-    return "\n".join(lines)
+    facts = "".join(f"<li>{escape(each)}</li>" for each in picture.facts)
+    name = escape(picture.scene.sample.token)
+    return _text(
+        f'<b style="overflow-wrap:anywhere">{name}</b>, {count:,} points'
+        f'<ul style="margin:4px 0;padding-left:18px">{facts}</ul>'
+    )
 
 
 def _listing(told: list[tuple[str, str]]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {what} | {words} |" for what, words in told)])
+    """List what is known of a point, a line each."""
+    rows = "".join(
+        f'<tr style="vertical-align:top"><td style="padding-right:10px">{escape(what)}</td>'
+        f"<td>{escape(words)}</td></tr>"
+        for what, words in told
+    )
+    return _text(f"<table>{rows}</table>")
+
+
+def _text(html: str) -> str:
+    """Set text as the page's labels are set. What comes from outside is escaped before."""
+    return f'<div style="font-size:13px;line-height:1.45;padding:4px 14px">{html}</div>'
 
 
 def _scale_html(low: float, high: float, unit: str) -> str:

@@ -19,7 +19,7 @@ from clip2scene.viz.raster import (
 )
 
 NOTHING = "no label"
-BELOW, ABOVE = "below the threshold", "at or above it"
+POINTS, BELOW, ABOVE = "points", "below the threshold", "at or above it"
 _ENDS = 0.005  # of the points lie beyond each end of a scale that is fitted to them
 
 
@@ -109,7 +109,7 @@ def paint_heat(
     colours = heat_colours(values, low=low, high=high)
     colours[~hot] = torch.tensor(NO_LABEL, dtype=torch.uint8)
     top = heat_colours(torch.tensor([0.6]))[0].tolist()
-    names: dict[str, Colour] = {ABOVE: (top[0], top[1], top[2]), BELOW: NO_LABEL}
+    names: dict[str, Colour] = {ABOVE if threshold > 0 else POINTS: (top[0], top[1], top[2]), BELOW: NO_LABEL}
     painted = _painting(colours, (~hot).long(), names)
     return Painting(painted.colours, painted.entries, painted.kinds, Scale(low, high, unit))
 
@@ -117,7 +117,7 @@ def paint_heat(
 def paint_colours(colours: UInt8[Tensor, "points 3"]) -> Painting:
     """Paint points in colours that have no legend."""
     return Painting(
-        colours, (Entry("points", (200, 200, 200), len(colours)),), torch.zeros(len(colours)).long()
+        colours, (Entry(POINTS, (200, 200, 200), len(colours)),), torch.zeros(len(colours)).long()
     )
 
 

@@ -66,6 +66,16 @@ class Picture:
     facts: tuple[str, ...]
     trouble: str = ""
 
+    @property
+    def marks(self) -> tuple[tuple[float, float, float], ...]:
+        """Say where the clicked point lies in each cloud, in metres; nowhere if it is another sample's."""
+        pick = self.choices.picked
+        if pick is None or pick.number != self.choices.number:
+            return ()
+        x, y, z = self.scene.positions[pick.point].tolist()
+        offsets = [layer.offset for layer in self.layers]
+        return tuple((x + along, y + across, z + up) for along, across, up in offsets)
+
     def pick(self, origin: Sequence[float], direction: Sequence[float]) -> Pick | None:
         """Find the point under a click; None where it hits nothing.
 
