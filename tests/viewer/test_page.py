@@ -4,6 +4,7 @@ import io
 import shutil
 import socket
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -39,6 +40,13 @@ class Browser:
         """The scene as it is seen, without the panels."""
         image = Image.open(io.BytesIO(self.tab.screenshot(clip=self.box)))
         return np.asarray(image.convert("RGB"), dtype=int)
+
+    def close_warning(self):
+        """Close what the page says of drawing in software: it would hide points, and go by itself later."""
+        warning = self.tab.get_by_role("alert")
+        with suppress(playwright.TimeoutError):  # where a GPU draws, nothing is said
+            warning.get_by_role("button").click(timeout=10_000)
+        self.until(lambda: warning.count() == 0, "the warning stays")
 
     def settled(self):
         """Wait until points are drawn and nothing changes any more, and give the picture."""
@@ -115,6 +123,7 @@ def browser(source, answerer):
             found = Browser(tab, page)
             found.says("labelled points right")
             found.says("driveable surface")
+            found.close_warning()
             yield found
             chromium.close()
     finally:
