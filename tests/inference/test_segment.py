@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from clip2scene.datasets.clouds import CloudOptions, read_ply
+from clip2scene.datasets.clouds import CloudOptions, las, read_ply
 from clip2scene.datasets.clouds.labelled import NO_LABEL
+from clip2scene.datasets.clouds.labelled import las as labelled_las
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.geometry.mount import ground_of_mount
-from clip2scene.inference import memory
+from clip2scene.inference import memory, segment
 from clip2scene.inference.figures import word_colours, word_palette
 from clip2scene.inference.segment import picture_sample, segment_files
 from clip2scene.inference.segmenter import Segmenter
@@ -277,3 +278,42 @@ def test_raw_labels_are_kept_in_every_format_and_a_quality_changes_scores(tiny_r
         expected = segmenter.segment(sample.cloud, quality=quality).labels.numpy()
         assert np.mean(raw == expected) > 0.999  # a command multiplies with fewer digits
     assert not np.array_equal(scores["low"], scores["high"])
+
+
+def test_a_large_las_file_is_read_in_pieces_and_labelled_as_one_in_memory(
+    tiny_run, sample, tmp_path, monkeypatch
+):
+    laspy = pytest.importorskip("laspy")
+    data = laspy.create(point_format=6, file_version="1.4")
+    data.header.scales, data.header.offsets = [1e-4] * 3, [4.5e5, 5.4e6, 0]
+    data.x, data.y, data.z = (sample.cloud.positions.double().numpy() + [4.5e5, 5.4e6, 0]).T
+    data.intensity = (sample.cloud.features[:, 0] * 65535).round().numpy()
+    data.write(tmp_path / "map.laz")
+    given = (tiny_run, [tmp_path / "map.laz"], ["road", "tree"])
+    options = {"unlike": "accept", "note": print, "options": CloudOptions(intensity_max=65535.0)}
+    segment_files(*given, tmp_path / "whole", **options, tile=0.0)
+    for module in (las, labelled_las):
+        monkeypatch.setattr(module, "CHUNK", 3000)
+    monkeypatch.setattr(segment, "MOST_KEPT", 9000)  # so every second point is looked at first
+    made = segment_files(*given, tmp_path / "tiles", **options)
+    assert made == [tmp_path / "tiles" / f"map{kind}" for kind in (".laz", ".classes.json", ".png")]
+    assert sorted((tmp_path / "tiles").iterdir()) == sorted(made)
+    whole, tiles = (laspy.read(tmp_path / name / "map.laz") for name in ("whole", "tiles"))
+    assert np.array_equal(whole.xyz, tiles.xyz) and np.array_equal(whole.intensity, tiles.intensity)
+    assert len(np.unique(whole.classification)) > 1
+    # their origins, medians of all and of every second point, lie some centimetres apart, and so do voxels
+    assert np.mean(np.asarray(whole.classification) == np.asarray(tiles.classification)) > 0.9
+
+
+def test_a_cloud_too_large_for_the_memory_is_cut_into_tiles(tiny_run, files, tmp_path, monkeypatch):
+    segment_files(tiny_run, files[:1], ["road", "tree"], tmp_path / "whole", picture=False)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1e5)
+    monkeypatch.setattr(segment, "MOST_POINTS", 1000)
+    made = segment_files(tiny_run, files[:1], ["road", "tree"], tmp_path / "tiles")
+    assert [path.name for path in made] == ["one.label", "one.classes.json", "one.png"]
+    whole, tiles = (np.fromfile(tmp_path / name / "one.label", "<u4") for name in ("whole", "tiles"))
+    assert np.mean(whole == tiles) > 0.99
+    with pytest.raises(ValueError, match=r"one\.npy: labelling .* words needs about"):
+        segment_files(tiny_run, files[:1], ["road"], tmp_path / "none", tile=0.0)
+    with pytest.raises(ValueError, match="--tile is -1, expected the edge"):
+        segment_files(tiny_run, files[:1], ["road"], tmp_path / "none", tile=-1.0)

@@ -297,6 +297,7 @@ def segment(
     picture: bool = True,
     quality: Literal["low", "medium", "high"] = "medium",
     keep_raw: bool = False,
+    tile: float | None = None,
 ) -> None:
     """Label clouds with any words; each is answered in its own format, with all of its fields.
 
@@ -343,6 +344,7 @@ def segment(
         picture=picture,
         quality=quality,
         keep_raw=keep_raw,
+        tile=tile,
     )
     for path in made:
         print(f"wrote {path}")

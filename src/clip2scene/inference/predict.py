@@ -91,12 +91,46 @@ def predict(
     Raises:
         ValueError: If the cloud is empty, or a position is not finite or too far away.
     """
+    given = prepare_cloud(cloud, student.inputs, ground=ground)
+    return predict_prepared(
+        student,
+        prompts,
+        given,
+        cloud.positions,
+        with_embeddings=with_embeddings,
+        quality=quality,
+        keep_raw=keep_raw,
+    )
+
+
+@torch.inference_mode()
+def predict_prepared(
+    student: Embedder,
+    prompts: Prompts,
+    given: PointCloud,
+    positions: Float[Tensor, "points 3"],
+    *,
+    with_embeddings: bool = False,
+    quality: Quality = "medium",
+    keep_raw: bool = False,
+) -> Prediction:
+    """Predict points that were made into what the student is given; :func:`predict` has the rest.
+
+    Args:
+        student: A trained network.
+        prompts: The names to compare with.
+        given: What :func:`~clip2scene.student.inputs.prepare_cloud` gives.
+        positions: The points as they were before, in which superpoints are found.
+        with_embeddings: Whether the points' embeddings are wanted too.
+        quality: At how many turns the cloud is seen.
+        keep_raw: Whether what the network says before superpoint means is wanted too.
+    """
     device = student.eval().head.weight.device
     turns = TURNS[quality] or student.inputs.turns
-    hidden = _features(student, prepare_cloud(cloud, student.inputs, ground=ground), turns, device)
+    hidden = _features(student, given, turns, device)
     superpoints = None
     if student.superpoint_mean:
-        superpoints = find_superpoints(cloud.positions, viewpoint=student.viewpoint)
+        superpoints = find_superpoints(positions, viewpoint=student.viewpoint)
 
     def vote(values: Float[Tensor, "points channels"]) -> Float[Tensor, "points channels"]:
         return values.cpu() if superpoints is None else average_within(superpoints, values.cpu())

@@ -1,10 +1,12 @@
 """What is written of a labelled cloud: its own format, plain numbers, and a coloured cloud."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from clip2scene.datasets.clouds import CloudFile, write_ply
 from clip2scene.datasets.clouds.labelled import (
@@ -20,6 +22,7 @@ from clip2scene.datasets.clouds.labelled import (
 from clip2scene.inference.cloud_files import NamedCloud
 from clip2scene.inference.figures import word_palette
 from clip2scene.inference.segmenter import Segmentation
+from clip2scene.inference.tiles import TiledLabels
 from clip2scene.io import write_atomically
 
 
@@ -69,12 +72,29 @@ def write_results(
     """
     _write_numbers(paths.numbers, cloud.path, found)
     if paths.own != paths.coloured:
-        _write_coloured(paths.coloured, read, found)
+        _write_coloured(paths.coloured, read, found.names, found.labels)
     if paths.own is not None:
         raw = None if found.raw_labels is None else found.raw_labels.numpy()
         labels = PointLabels(found.labels.numpy(), found.scores.amax(1).numpy(), raw)
-        write_labelled(cloud.path, paths.own, labels, codes)
+        write_labelled(cloud.path, paths.own, labels, codes, points=len(found.labels))
     codes.write(paths.classes, (paths.own or paths.coloured).name)
+
+
+def write_tiled(
+    cloud: NamedCloud, paths: ResultPaths, read: CloudFile, found: TiledLabels, codes: LabelCodes
+) -> list[Path]:
+    """Write the labels of a cloud that was labelled tile by tile; :func:`write_results` has the arguments.
+
+    Returns:
+        The cloud in its own format, or coloured where that has no room for labels; and the JSON of classes.
+    """
+    if paths.own is not None:
+        write_labelled(cloud.path, paths.own, found, codes, points=len(found))
+    else:
+        labels = torch.from_numpy(found.part(0, len(found)).labels)
+        _write_coloured(paths.coloured, read, codes.names, labels)
+    codes.write(paths.classes, (paths.own or paths.coloured).name)
+    return [paths.own or paths.coloured, paths.classes]
 
 
 def _write_numbers(path: Path, cloud: Path, found: Segmentation) -> None:
@@ -92,9 +112,10 @@ def _write_numbers(path: Path, cloud: Path, found: Segmentation) -> None:
         np.savez_compressed(temporary, **{**given, **added})  # type: ignore[arg-type]
 
 
-def _write_coloured(path: Path, read: CloudFile, found: Segmentation) -> None:
+def _write_coloured(
+    path: Path, read: CloudFile, names: Sequence[str], labels: Int[torch.Tensor, " points"]
+) -> None:
     """Write the points where the file has them, in the colours of their words."""
-    names, labels = found.names, found.labels
     write_ply(
         path,
         read.positions,

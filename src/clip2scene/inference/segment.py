@@ -1,24 +1,28 @@
 """Labelling people's own cloud files with any words."""
 
 import logging
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 
 from clip2scene.datasets import LOADERS
 from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread
-from clip2scene.datasets.clouds.labelled import codes_for
+from clip2scene.datasets.clouds.labelled import LabelCodes, codes_for
 from clip2scene.geometry.ground import Ground
 from clip2scene.geometry.remarks import Remark
-from clip2scene.inference.cloud_files import find_clouds, refuse_overwriting
+from clip2scene.inference.cloud_files import NamedCloud, find_clouds, refuse_overwriting
 from clip2scene.inference.figures import draw_words, word_palette
 from clip2scene.inference.memory import check_memory
 from clip2scene.inference.predict import Quality, check_abstain
-from clip2scene.inference.results import ResultPaths, write_results
+from clip2scene.inference.results import ResultPaths, write_results, write_tiled
 from clip2scene.inference.segmenter import Background, Segmenter
+from clip2scene.inference.tiles import MOST_KEPT, MOST_POINTS, TileOptions, label_tiles, pieces_of
+from clip2scene.io import PARTIAL
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
 from clip2scene.types import Sample
@@ -38,11 +42,13 @@ class _Look:
         spread: Of its intensities.
         notes: What is to be said of how it was read.
         remarks: In what it is unlike the training clouds.
+        in_tiles: Whether it is labelled tile by tile.
     """
 
     spread: Spread | None
     notes: tuple[str, ...]
     remarks: Sequence[Remark] = ()
+    in_tiles: bool = False
 
 
 def segment_files(  # noqa: PLR0913 - what a user may ask of the command
@@ -61,6 +67,7 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     picture: bool = True,
     quality: Quality = "medium",
     keep_raw: bool = False,
+    tile: float | None = None,
 ) -> list[Path]:
     """Label cloud files with any words.
 
@@ -90,6 +97,8 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         quality: How much work a cloud is worth: low, medium (as the run was made for) or high; seen at one
             turn, usually two, or six, for the mean.
         keep_raw: Whether labels before superpoint means are kept too.
+        tile: Edge of the tiles in metres that clouds are cut into, 0 for none; by default only those that are
+            too large for the memory are, and LAS files of more than a million points, read in pieces.
 
     Returns:
         For each cloud ``NAME.npz`` (labels int64, -1 for none of the prompts; scores float16 in 0..1; names;
@@ -100,6 +109,9 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         (:mod:`clip2scene.datasets.clouds.labelled`); ``NAME.classes.json``, the number and colour of each
         prompt there; and ``NAME.png``, the picture.
 
+        Of a cloud that was cut into tiles, there is neither ``NAME.npz`` nor a coloured cloud beside one in
+        its own format.
+
     Raises:
         ValueError: If the run, a cloud or a prompt is unfit, no cloud is named, two have the same name, a
             result would be written over a cloud, one is not in the unit, axes or frame of the training
@@ -107,6 +119,9 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     """
     found = find_clouds(clouds, out, note)
     check_abstain(abstain)
+    if tile is not None and not 0 <= tile < float("inf"):
+        raise ValueError(f"--tile is {tile:g}, expected the edge of a tile in metres, or 0 for none")
+    cut = TileOptions(tile or None, quality=quality, abstain=abstain, keep_raw=keep_raw)
     opened = open_run(run)
     loader = LOADERS[opened.recipe.data.layout]
     check = CloudCheck(opened.folder, mount_known=mount is not None, note=note, unlike=unlike)
@@ -114,7 +129,8 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
         options = replace(options, ground=mount.height)
     if check.trained is not None and options.ground is None:
         options = replace(options, ground=check.trained.quantiles.get("ground_height", (None, None))[1])
-    read = partial(loader.cloud_reader(opened.folder), asked=options)
+    most = None if tile == 0 else MOST_KEPT
+    read = partial(loader.cloud_reader(opened.folder), asked=options, most=most)
     segmenter = Segmenter.of_run(opened, words=words)
     segmenter.set_prompts(prompts, background=background)
     if mount is not None and not segmenter.student.inputs.needs_ground:
@@ -122,7 +138,7 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
             f"the student of {run} takes clouds as they are, whatever the mount; leave --height, --pitch and "
             "--roll out, and bring the clouds to the training clouds' frame"
         )
-    scale = _check_files([each.path for each in found], read, segmenter, check)
+    scale, in_tiles = _check_files([each.path for each in found], read, segmenter, check, tile)
     names = segmenter.prompts.classes
     codes = {each.path: codes_for(each.path, names, word_palette(len(names)).numpy()) for each in found}
     results = [ResultPaths.of(each, out) for each in found]
@@ -131,20 +147,45 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
     for each, paths in zip(found, results, strict=True):
         cloud = read(each.path, scale=scale)
         try:
-            labelled = segmenter.segment(
-                cloud.cloud, ground=mount, abstain=abstain, quality=quality, keep_raw=keep_raw
-            )
+            if each.path in in_tiles:
+                labels, positions, made = _label_in_tiles(
+                    segmenter, each, paths, cloud, codes[each.path], cut, mount
+                )
+            else:
+                labelled = segmenter.segment(
+                    cloud.cloud, ground=mount, abstain=abstain, quality=quality, keep_raw=keep_raw
+                )
+                write_results(each, paths, cloud, labelled, codes[each.path])
+                labels, positions, made = labelled.labels, cloud.cloud.positions, paths.written()
         except (ValueError, MemoryError, RuntimeError) as error:
             raise _in_a_sentence(error, each.path, len(cloud.cloud)) from None
-        write_results(each, paths, cloud, labelled, codes[each.path])
-        written += paths.written()
+        written += made
         if picture:
-            step = -(-len(labelled.labels) // MOST_DRAWN)
-            shown, labels = cloud.cloud.positions[::step], labelled.labels[::step]
-            drawn = draw_words(each.stem.name, shown, labels, labelled.names, indoors=loader.indoors)
+            step = -(-len(labels) // MOST_DRAWN)
+            drawn = draw_words(
+                each.stem.name, positions[::step], labels[::step], names, indoors=loader.indoors
+            )
             save_png(paths.picture, drawn)
             written.append(paths.picture)
     return written
+
+
+def _label_in_tiles(  # noqa: PLR0913 - what one cloud is labelled with
+    segmenter: Segmenter,
+    cloud: NamedCloud,
+    paths: ResultPaths,
+    read: CloudFile,
+    codes: LabelCodes,
+    options: TileOptions,
+    mount: Ground | None,
+) -> tuple[Int[torch.Tensor, " some"], Float[torch.Tensor, "some 3"], list[Path]]:
+    """Label a cloud tile by tile, and write it; give labels of some points, where they are, and the files."""
+    paths.classes.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=paths.classes.parent) as folder:
+        pieces = read.pieces or pieces_of(read.cloud)
+        found = label_tiles(segmenter, pieces, read.cloud, Path(folder), options, ground=mount)
+        written = write_tiled(cloud, paths, read, found, codes)
+        return found.some(), read.cloud.positions, written
 
 
 def picture_sample(run: Run, sample: Sample, words: Sequence[str]) -> Path:
@@ -176,20 +217,23 @@ def _check_files(
     read: Callable[..., CloudFile],
     segmenter: Segmenter,
     check: CloudCheck,
-) -> float | None:
+    tile: float | None,
+) -> tuple[float | None, set[Path]]:
     """Read every file once, say what is to be said, and give the one scale of their intensities.
 
     Returns:
-        The intensity that becomes 1 where that has to be guessed; None where no file needs it.
+        The intensity that becomes 1 where that has to be guessed, None where no file needs it; and the files
+        that are labelled tile by tile.
 
     Raises:
         ValueError: If a file is unfit or to be refused, or some intensities are shares and others counts.
     """
-    looks = {path: _look(path, read, segmenter, check) for path in paths}
+    look_at = partial(_look, segmenter=segmenter, check=check, tile=tile)
+    looks = {path: look_at(path, read) for path in paths}
     scale = _common_scale({path: look.spread for path, look in looks.items() if look.spread is not None})
     if scale is not None:
         others = [path for path, look in looks.items() if look.spread and look.spread.scale() != scale]
-        looks |= {path: _look(path, partial(read, scale=scale), segmenter, check) for path in others}
+        looks |= {path: look_at(path, partial(read, scale=scale)) for path in others}
     said: dict[str, list[Path]] = {}
     unlike: dict[str, list[tuple[Path, Remark]]] = {}
     for path, look in looks.items():
@@ -201,7 +245,7 @@ def _check_files(
         check.note(f"{_named(whose)}: {sentence}")
     for alike in unlike.values():
         check.tell(_named([path for path, _ in alike]), alike[0][1])
-    return scale
+    return scale, {path for path, look in looks.items() if look.in_tiles}
 
 
 def _named(paths: Sequence[Path]) -> str:
@@ -209,18 +253,25 @@ def _named(paths: Sequence[Path]) -> str:
     return f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
 
 
-def _look(path: Path, read: Callable[..., CloudFile], segmenter: Segmenter, check: CloudCheck) -> _Look:
+def _look(
+    path: Path, read: Callable[..., CloudFile], segmenter: Segmenter, check: CloudCheck, tile: float | None
+) -> _Look:
     """Read a file, and learn what is needed before the first cloud is labelled."""
     cloud = read(path)
     remarks = check.remarks(cloud.cloud)
     if not cloud.cloud.features.any():  # which the reader has told
         remarks = [each for each in remarks if each.kind != "intensity"]
-    if not check.refuses(remarks):  # what is wrong with a cloud goes before how much memory it needs
+    in_tiles = bool(tile) or cloud.pieces is not None
+    if not in_tiles and not check.refuses(
+        remarks
+    ):  # what is wrong with a cloud goes before the memory it needs
         try:
             check_memory(segmenter.student, cloud.cloud, segmenter.num_compared)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-    return _Look(cloud.spread, cloud.notes, remarks)
+            if tile == 0 or len(cloud.cloud) <= MOST_POINTS:
+                raise ValueError(f"{path}: {error}") from None
+            in_tiles = True
+    return _Look(cloud.spread, cloud.notes, remarks, in_tiles)
 
 
 def _common_scale(spreads: Mapping[Path, Spread]) -> float | None:

@@ -14,9 +14,10 @@ from clip2scene import build_teacher
 from clip2scene.classes.words import clean_words
 from clip2scene.geometry.ground import Ground
 from clip2scene.inference.background import background_of, by_trained_names, only, together
-from clip2scene.inference.predict import Prediction, Quality, predict
+from clip2scene.inference.predict import Prediction, Quality, predict_prepared
 from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
+from clip2scene.student.inputs import prepare_cloud
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.text_table import TextTable
 from clip2scene.types import IGNORE_LABEL, PointCloud, Prompts
@@ -181,11 +182,41 @@ class Segmenter:
             )
         if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
             raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
-        found = predict(
+        given = prepare_cloud(cloud, self.student.inputs, ground=ground)
+        return self.segment_prepared(
+            given,
+            cloud.positions,
+            abstain=abstain,
+            with_embeddings=with_embeddings,
+            quality=quality,
+            keep_raw=keep_raw,
+        )
+
+    def segment_prepared(
+        self,
+        given: PointCloud,
+        positions: Float[Tensor, "points 3"],
+        *,
+        abstain: float = 0.0,
+        with_embeddings: bool = False,
+        quality: Quality = "medium",
+        keep_raw: bool = False,
+    ) -> Segmentation:
+        """Label points that were made into what the student is given; :meth:`segment` has the rest.
+
+        Args:
+            given: What :func:`~clip2scene.student.inputs.prepare_cloud` gives.
+            positions: The points as they were before.
+            abstain: Points whose best score is below this, 0..1, get no word.
+            with_embeddings: Whether the points' embeddings are wanted too.
+            quality: How much work the cloud is worth.
+            keep_raw: Whether the labels before superpoint means are wanted too.
+        """
+        found = predict_prepared(
             self.student,
             together(self.prompts, self.background),
-            cloud,
-            ground=ground,
+            given,
+            positions,
             with_embeddings=with_embeddings,
             quality=quality,
             keep_raw=keep_raw,

@@ -12,6 +12,9 @@ from jaxtyping import Float64
 from clip2scene.datasets.clouds.table import Columns, Table
 from clip2scene.io import in_a_sentence
 
+CHUNK = 1_000_000
+"""Points of a file that are in memory at once, where it is read in pieces."""
+
 _MOST_PACKED = 64  # points in a byte of a compressed file
 _SLACK_M = 0.1
 _FIELDS = ("intensity", "red", "green", "blue")
@@ -59,6 +62,28 @@ def read_las(path: Path) -> Table:
         packed = reader.header.are_points_compressed
     note = outside_of_box(path, columns, low, high, packed=packed)
     return Table(columns, () if note is None else (note,))
+
+
+def iterate_las(path: Path) -> Iterator[Columns]:
+    """Read what :func:`read_las` reads, :data:`CHUNK` points at a time, with its errors."""
+    with open_las(path) as reader:
+        for points in reader.chunk_iterator(CHUNK):
+            yield las_columns(points)
+
+
+def read_las_pieces(path: Path, step: int) -> Table:
+    """Read each ``step``-th point of what :func:`read_las` reads; all are looked at."""
+    with open_las(path) as reader:
+        low, high, packed = reader.header.mins, reader.header.maxs, reader.header.are_points_compressed
+    kept: list[Columns] = []
+    notes: dict[str, None] = {}
+    at = 0
+    for columns in iterate_las(path):
+        note = outside_of_box(path, columns, low, high, packed=packed)
+        notes |= {} if note is None else {note: None}
+        kept.append({name: column[-at % step :: step] for name, column in columns.items()})
+        at += len(columns["x"])
+    return Table({name: np.concatenate([each[name] for each in kept]) for name in kept[0]}, tuple(notes))
 
 
 def las_columns(content: Any) -> Columns:  # noqa: ANN401 - laspy's points

@@ -1,7 +1,8 @@
 """From a cloud file of any format to a point cloud in the student's frame, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from clip2scene.datasets.clouds.arrays import read_bin, read_feather, read_npy, read_npz
 from clip2scene.datasets.clouds.e57 import read_e57
 from clip2scene.datasets.clouds.intensity import MOST_BEYOND, Spread, find_intensity, say_taken
-from clip2scene.datasets.clouds.las import read_las
+from clip2scene.datasets.clouds.las import iterate_las, open_las, read_las, read_las_pieces
 from clip2scene.datasets.clouds.options import METRES, CloudOptions, Unit, turn_from
 from clip2scene.datasets.clouds.pcd import read_pcd
 from clip2scene.datasets.clouds.ply import read_ply
@@ -66,6 +67,8 @@ class CloudFile:
             that is a map's.
         spread: Of the intensities as the file has them; None where their scale is known, or there are none.
         notes: What a user should know of how the file was read.
+        pieces: Goes through all points as ``cloud`` has them, a million at a time, where ``cloud`` and
+            ``positions`` are only some of them.
     """
 
     cloud: PointCloud
@@ -73,6 +76,7 @@ class CloudFile:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     spread: Spread | None = None
     notes: tuple[str, ...] = ()
+    pieces: Callable[[], Iterator[PointCloud]] | None = None
 
 
 def read_cloud(
@@ -120,6 +124,7 @@ def read_cloud_file(
     usual: CloudOptions = CloudOptions(),  # noqa: B008 - frozen
     *,
     scale: float | None = None,
+    most: int | None = None,
 ) -> CloudFile:
     """Read a cloud, and keep what leads back to its file's frame.
 
@@ -129,27 +134,58 @@ def read_cloud_file(
         usual: What holds for the clouds that a run was trained on; nuScenes' own files have their own.
         scale: The intensity that becomes 1 where a guess would be needed; it lets several files be read in
             one unit (:attr:`CloudFile.spread`).
+        most: Points of a LAS file that are read at once, evenly chosen of a larger one
+            (:attr:`CloudFile.pieces`); None reads all.
 
     Raises:
         ValueError: As :func:`read_cloud`.
     """
     path = Path(path)
-    table = _read_table(path, asked.columns)
     own = path.name.lower().endswith(".pcd.bin")
     options = asked.over(_OF_NUSCENES if own else usual)
+    of_las = path.suffix.lower() in (".las", ".laz")
+    step = 1 if most is None or not of_las else -(-_count_las(path) // most)
+    table = _read_table(path, asked.columns) if step == 1 else read_las_pieces(path, step)
     positions = _positions(path, table.columns)
-    metres, origin, notes = _to_metres(path, positions, options)
+    placement, notes = _place(path, positions, options)
+    told_by = _told_by(asked, own)
+    features, spread, told = _features(path, table.columns, options, told_by, scale)
+    cloud = PointCloud(torch.from_numpy(placement(positions)), torch.from_numpy(features))
+    pieces = None
+    if step > 1:
+        known = scale if spread is None or scale is not None else spread.scale()
+        pieces = partial(_pieces, path, options, placement, told_by, known)
+    said = (*table.notes, *notes, *told)
+    return CloudFile(cloud, torch.from_numpy(positions), placement.origin, spread, said, pieces)
+
+
+def _count_las(path: Path) -> int:
+    """Count the points of a LAS file, by its header."""
+    _check_file(path)
+    with open_las(path) as reader:
+        return int(reader.header.point_count)
+
+
+def _pieces(
+    path: Path, options: CloudOptions, placement: "_Placement", told_by: str, scale: float | None
+) -> Iterator[PointCloud]:
+    """Read a LAS file a million points at a time."""
+    for columns in iterate_las(path):
+        features, _, _ = _features(path, columns, options, told_by, scale)
+        yield PointCloud(torch.from_numpy(placement(_positions(path, columns))), torch.from_numpy(features))
+
+
+def _features(
+    path: Path, columns: Columns, options: CloudOptions, told_by: str, scale: float | None
+) -> tuple[Float32[np.ndarray, "points channels"], Spread | None, list[str]]:
+    """Give intensities in 0..1, or colours; the spread of the file's, and what is to be said of them."""
     if options.colours:
-        features, spread = _colours(path, table.columns), None
-    else:
-        raw, found = _raw_intensity(path, table.columns, options.intensity)
-        notes += found
-        features, spread = np.zeros((len(metres), 1), np.float32), None
-        if raw is not None:
-            features, spread, told = _in_unit(path, raw, options.intensity_max, _told_by(asked, own), scale)
-            notes += told
-    cloud = PointCloud(torch.from_numpy(metres), torch.from_numpy(features))
-    return CloudFile(cloud, torch.from_numpy(positions), origin, spread, (*table.notes, *notes))
+        return _colours(path, columns), None, []
+    raw, found = _raw_intensity(path, columns, options.intensity)
+    if raw is None:
+        return np.zeros((len(next(iter(columns.values()))), 1), np.float32), None, found
+    features, spread, told = _in_unit(path, raw, options.intensity_max, told_by, scale)
+    return features, spread, [*found, *told]
 
 
 def _told_by(asked: CloudOptions, of_nuscenes: bool) -> str:
@@ -164,15 +200,20 @@ def _told_by(asked: CloudOptions, of_nuscenes: bool) -> str:
     )
 
 
-def _read_table(path: Path, columns: tuple[str, ...] | None) -> Table:
-    """Read the columns of a file, at least one point."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+def _check_file(path: Path) -> None:
+    """Refuse what is no cloud file by its name, or holds nothing."""
+    if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path} has an unknown suffix, expected one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise ValueError(f"{path} is missing or no file; check its name")
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty; restore it")
+
+
+def _read_table(path: Path, columns: tuple[str, ...] | None) -> Table:
+    """Read the columns of a file, at least one point."""
+    suffix = path.suffix.lower()
+    _check_file(path)
     if suffix in _UNNAMED:
         table = _UNNAMED[suffix](path, columns)
     elif columns is None:
@@ -206,13 +247,38 @@ def _positions(path: Path, columns: Columns) -> Shaped[np.ndarray, "points 3"]:
     return positions
 
 
-def _to_metres(
+@dataclass(frozen=True)
+class _Placement:
+    """How positions of a file become metres: forward, left and up, from an origin.
+
+    Attributes:
+        options: Unit and axes.
+        origin: In metres, turned.
+    """
+
+    options: CloudOptions
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def turned(self, positions: Shaped[np.ndarray, "points 3"]) -> Shaped[np.ndarray, "points 3"]:
+        """Bring positions to metres, and to forward, left and up, as precise as they are."""
+        options = self.options
+        metres = positions * METRES[options.unit] if options.unit not in (None, "m") else positions
+        if options.axes is not None and options.axes.upper() != "FLU":
+            metres = metres @ turn_from(options.axes, "axes").T.astype(metres.dtype)
+        return metres
+
+    def __call__(self, positions: Shaped[np.ndarray, "points 3"]) -> Float32[np.ndarray, "points 3"]:
+        metres = self.turned(positions)
+        if not any(self.origin):
+            return metres.astype(np.float32)
+        return (metres.astype(np.float64) - np.array(self.origin)).astype(np.float32)
+
+
+def _place(
     path: Path, positions: Shaped[np.ndarray, "points 3"], options: CloudOptions
-) -> tuple[Float32[np.ndarray, "points 3"], tuple[float, float, float], list[str]]:
-    """Bring positions to metres, to forward, left and up, and, from a map's frame, to their own origin."""
-    metres = positions * METRES[options.unit] if options.unit not in (None, "m") else positions
-    if options.axes is not None and options.axes.upper() != "FLU":
-        metres = metres @ turn_from(options.axes, "axes").T.astype(metres.dtype)
+) -> tuple[_Placement, list[str]]:
+    """Find how positions are brought to metres, and, from a map's frame, to their own origin."""
+    metres = _Placement(options).turned(positions)
     low, high = metres.min(axis=0).astype(np.float64), metres.max(axis=0).astype(np.float64)
     apart, farthest = float((high - low).max()), float(max(-low.min(), high.max()))
     if apart > FARTHEST_M or farthest > _FARTHEST_MAP_M:
@@ -223,7 +289,7 @@ def _to_metres(
         )
     away = np.maximum(np.maximum(low, -high), 0)  # from the origin to the box
     if np.linalg.norm(away) <= OFF_ORIGIN_M:
-        return metres.astype(np.float32), (0.0, 0.0, 0.0), []
+        return _Placement(options), []
     origin = np.array([*np.median(metres[:, :2], axis=0), 0.0])
     lowest = float(np.quantile(metres[:, 2], 0.02))
     ground = USUAL_GROUND_M if options.ground is None else options.ground
@@ -233,8 +299,7 @@ def _to_metres(
         f"its coordinates are a map's, {np.linalg.norm(away) / 1000:.3g} km off their origin; it is labelled "
         f"as seen from {', '.join(f'{number:.2f}' for number in origin)}"
     )
-    moved = (metres.astype(np.float64) - origin).astype(np.float32)
-    return moved, (float(origin[0]), float(origin[1]), float(origin[2])), [note]
+    return _Placement(options, (float(origin[0]), float(origin[1]), float(origin[2]))), [note]
 
 
 def _raw_intensity(

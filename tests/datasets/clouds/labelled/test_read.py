@@ -32,7 +32,7 @@ def test_what_is_written_in_a_format_is_read_from_it_with_its_names(labels, colo
     for cloud in clouds(tmp_path):
         out = labelled_path(cloud, tmp_path / cloud.suffix, "a")
         codes = codes_for(cloud, NAMES, colours)
-        write_labelled(cloud, out, labels, codes)
+        write_labelled(cloud, out, labels, codes, points=7)
         codes.write(out.with_name("a.classes.json"), out.name)
         found = read_file_labels(out)
         assert found.ids.tolist() == codes.of(labels.labels).tolist(), cloud
@@ -46,7 +46,7 @@ def test_a_table_beside_that_is_of_another_file_is_passed_over(labels, colours, 
     (tmp_path / "a.bin").write_bytes(bytes(7 * 16))
     out = tmp_path / "a.label"
     codes = codes_for(tmp_path / "a.bin", NAMES, colours)
-    write_labelled(tmp_path / "a.bin", out, labels, codes)
+    write_labelled(tmp_path / "a.bin", out, labels, codes, points=7)
     codes.write(tmp_path / "a.classes.json", "a.las")
     assert read_file_labels(out).names is None
 

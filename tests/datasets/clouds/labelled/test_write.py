@@ -24,7 +24,7 @@ def test_records_are_answered_as_records(labels, colours, tmp_path):
     out = labelled_path(path, tmp_path / "out", "b")
     assert out == tmp_path / "out" / "b.npy"
     codes = codes_for(path, ("car", "zebra", "tree"), colours)
-    write_labelled(path, out, labels, codes)
+    write_labelled(path, out, labels, codes, points=7)
     assert np.load(out)["label"].tolist() == codes.of(labels.labels).tolist()
 
 
@@ -33,7 +33,7 @@ def test_a_raw_cloud_gets_its_labels_in_a_file_beside(labels, colours, tmp_path)
     path.write_bytes(bytes(7 * 16))
     codes = codes_for(path, ("car", "zebra", "tree"), colours)
     out = labelled_path(path, tmp_path / "out", "a")
-    write_labelled(path, out, labels, codes)
+    write_labelled(path, out, labels, codes, points=7)
     assert [each.name for each in (tmp_path / "out").iterdir()] == ["a.label"]
     assert (
         np.fromfile(out, "<u4").tolist() == codes.of(labels.labels).tolist() == [10, 0, 70, 301, 301, 10, 0]

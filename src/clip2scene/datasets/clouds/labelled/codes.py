@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
@@ -46,6 +46,18 @@ class PointLabels:
         """Give those of the points from ``start`` up to ``stop``."""
         raw = None if self.raw is None else self.raw[start:stop]
         return PointLabels(self.labels[start:stop], self.confidence[start:stop], raw)
+
+
+@runtime_checkable
+class LabelSource(Protocol):
+    """Labels that are taken in the order of the points, from beginning to end."""
+
+    @property
+    def raw(self) -> object:
+        """Something else than None if there are labels before smoothing."""
+
+    def part(self, start: int, stop: int) -> PointLabels:
+        """Give those of the points from ``start`` up to ``stop``."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from clip2scene.datasets.clouds.labelled.codes import LabelCodes, PointLabels, name_before
+from clip2scene.datasets.clouds.labelled.codes import LabelCodes, LabelSource, PointLabels, name_before
+from clip2scene.datasets.clouds.las import CHUNK
 from clip2scene.io import write_atomically
-
-CHUNK = 1_000_000
-"""Points of a file that are in memory at once."""
 
 _OF_COPC = "copc"  # records that say where points lie in the file, which is another one here
 
@@ -23,7 +21,7 @@ def point_format_of(path: Path) -> int:
         return int(reader.header.point_format.id)
 
 
-def write_las(cloud: Path, path: Path, labels: PointLabels, codes: LabelCodes) -> None:
+def write_las(cloud: Path, path: Path, labels: LabelSource, codes: LabelCodes) -> None:
     """Write a LAS or LAZ file with labels.
 
     Scales, offsets, the stored integers of the coordinates, every other dimension and all variable length

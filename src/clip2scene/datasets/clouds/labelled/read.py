@@ -11,8 +11,7 @@ from jaxtyping import Int64
 from clip2scene.datasets.checks import read_records
 from clip2scene.datasets.clouds.arrays import read_feather
 from clip2scene.datasets.clouds.labelled.codes import CODES_SUFFIX, read_codes
-from clip2scene.datasets.clouds.labelled.las import CHUNK
-from clip2scene.datasets.clouds.las import open_las
+from clip2scene.datasets.clouds.las import CHUNK, open_las
 from clip2scene.datasets.clouds.pcd import read_pcd
 from clip2scene.datasets.clouds.ply import MAX_HEADER, read_ply
 from clip2scene.datasets.clouds.table import Columns, plain_name

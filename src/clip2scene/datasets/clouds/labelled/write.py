@@ -14,6 +14,7 @@ from clip2scene.datasets.clouds.labelled.arrays import (
 )
 from clip2scene.datasets.clouds.labelled.codes import (
     LabelCodes,
+    LabelSource,
     PointLabels,
     kitti_codes,
     las_codes,
@@ -24,8 +25,8 @@ from clip2scene.datasets.clouds.labelled.pcd import write_pcd
 from clip2scene.datasets.clouds.labelled.ply import can_label_ply, write_labelled_ply
 from clip2scene.datasets.clouds.labelled.text import write_text
 
+_OF_LAS = (".las", ".laz")
 _WRITERS: dict[str, Callable[[Path, Path, PointLabels, LabelCodes], None]] = {
-    **dict.fromkeys((".las", ".laz"), write_las),
     **dict.fromkeys((".txt", ".xyz", ".csv", ".pts"), write_text),
     ".pcd": write_pcd,
     ".ply": write_labelled_ply,
@@ -50,9 +51,9 @@ def labelled_path(cloud: Path, folder: Path, stem: str) -> Path | None:
         return folder / f"{stem}.label"
     if suffix == ".ply" and not can_label_ply(cloud):
         return None
-    if suffix in (".las", ".laz"):
+    if suffix in _OF_LAS:
         stem = stem.removesuffix(".copc")  # which the answer is not
-    return folder / f"{stem}{cloud.suffix}" if suffix in _WRITERS else None
+    return folder / f"{stem}{cloud.suffix}" if suffix in (*_WRITERS, *_OF_LAS) else None
 
 
 def codes_for(
@@ -64,14 +65,14 @@ def codes_for(
         ValueError: If the format has too few numbers.
     """
     suffix = cloud.suffix.lower()
-    if suffix in (".las", ".laz"):
+    if suffix in _OF_LAS:
         return las_codes(names, colours, point_format_of(cloud), cloud)
     if suffix == ".bin" or (suffix == ".npy" and not has_records(cloud)):
         return kitti_codes(names, colours)
     return plain_codes(names, colours)
 
 
-def write_labelled(cloud: Path, path: Path, labels: PointLabels, codes: LabelCodes) -> None:
+def write_labelled(cloud: Path, path: Path, labels: LabelSource, codes: LabelCodes, *, points: int) -> None:
     """Write a cloud as its file has it, with a label and a score for each point.
 
     A field of the file that has the name of one that is added is kept under another
@@ -82,11 +83,15 @@ def write_labelled(cloud: Path, path: Path, labels: PointLabels, codes: LabelCod
         path: The file to write (:func:`labelled_path`); not ``cloud`` itself.
         labels: Of each of its points, in its order.
         codes: The number of each class (:func:`codes_for`).
+        points: How many points there are; of a LAS file, labels are taken piece by piece.
 
     Raises:
         ValueError: If the cloud cannot be read any more.
     """
-    if path.suffix == ".label":
-        write_label_file(path, labels, codes)
+    suffix = cloud.suffix.lower()
+    if suffix in _OF_LAS:
+        write_las(cloud, path, labels, codes)
+    elif path.suffix == ".label":
+        write_label_file(path, labels.part(0, points), codes)
     else:
-        _WRITERS[cloud.suffix.lower()](cloud, path, labels, codes)
+        _WRITERS[suffix](cloud, path, labels.part(0, points), codes)
