@@ -2,8 +2,8 @@
 
 ``python benchmarks/large_clouds.py --millions 1.1 10``. A file is a grid of squares of 60 m, each the middle
 of a sweep of toytown, repeated with 2 cm of noise to 500 points a square metre; point format 6, 30 bytes a
-point. Each is labelled by ``builtin`` with four words in a process of its own, on one thread; its peak is told;
-first comes one of 50,000 points, which is read and labelled at once.
+point. Each is labelled by ``builtin`` with four words in a process of its own, on one thread; first
+comes one of 50,000 points, which is read and labelled at once.
 """
 
 import argparse
