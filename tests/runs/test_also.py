@@ -27,11 +27,13 @@ def with_teacher(recipe, **settings):
 def other(tiny_recipe, tiny_toytown, tmp_path_factory):
     """A run whose teacher reads the last layer otherwise; nothing was trained."""
     folder = tmp_path_factory.mktemp("other") / "run"
-    return lift_alone(with_teacher(tiny_recipe, attention="cells"), data_root=tiny_toytown, out=folder)
+    plain = with_teacher(tiny_recipe, attention="maskclip", refine="none")
+    return lift_alone(plain, data_root=tiny_toytown, out=folder)
 
 
-def begin(recipe, other, data_root, out):
-    return create_or_resume(with_teacher(recipe, also=(str(other),)), data_root=data_root, out=out)
+def begin(recipe, other, data_root, out, *, consolidate=False):
+    recipe = with_teacher(recipe, also=(str(other),), attention="cells", consolidate=consolidate)
+    return create_or_resume(recipe, data_root=data_root, out=out)
 
 
 def test_pseudo_labels_of_two_runs_are_fused_by_weights_that_the_run_keeps(
@@ -45,7 +47,8 @@ def test_pseudo_labels_of_two_runs_are_fused_by_weights_that_the_run_keeps(
     weights = torch.tensor([each["weights"] for each in kept["teachers"]])
     assert weights.shape == (2, len(run.prompts.classes)) and 0.2 < weights.mean() < 1
     assert {path.parent.parent.parent for path in paths} == {run.folder / "carried" / "train"}
-    theirs = open_run(other)
+    assert not torch.allclose(weights[0], weights[1], atol=0.01)
+    theirs = replace(open_run(other), recipe=with_teacher(open_run(other).recipe, consolidate=False))
     found = [load_lifted(paths[0]).teacher_labels()]
     found.append(load_lifted(paths[0].parents[1] / paths[0].name).teacher_labels())
     found.append(load_lifted(lift(theirs, tiny_toytown, split="train")[0]).teacher_labels())
@@ -55,6 +58,9 @@ def test_pseudo_labels_of_two_runs_are_fused_by_weights_that_the_run_keeps(
     assert (found[0] == found[1])[agreed].float().mean() > 0.97
     again, experiment = begin(tiny_recipe, other, tiny_toytown, tmp_path / "run")
     assert lift_run(again, experiment) == paths
+    packed = replace(run, sources=replace(run.sources, also=()))
+    assert lift(packed, tiny_toytown, split="val")[0].parents[1] == run.folder / "carried" / "val"
+    assert "was packed without its other teachers" in caplog.text
     for teacher in kept["teachers"]:  # on other splits nothing is measured
         teacher["weights"] = [0.0] * len(run.prompts.classes)
     write_json(run.folder / "teachers.json", kept)
@@ -65,8 +71,7 @@ def test_pseudo_labels_of_two_runs_are_fused_by_weights_that_the_run_keeps(
 
 
 def test_what_was_fused_is_consolidated(tiny_recipe, tiny_toytown, other, tmp_path):
-    recipe = with_teacher(tiny_recipe, consolidate=True)
-    run, experiment = begin(recipe, other, tiny_toytown, tmp_path / "run")
+    run, experiment = begin(tiny_recipe, other, tiny_toytown, tmp_path / "run", consolidate=True)
     path = lift_run(run, experiment)[0]
     assert path.parent.parent.name.startswith("fused-") and path.parent.name.startswith("consolidated-")
     assert load_lifted(path).consolidated is not None

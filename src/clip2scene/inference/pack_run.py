@@ -98,7 +98,7 @@ def _without_places(run: Run) -> Sources:
         None if each is None else {**each, "origin": Path(each["origin"]).name}
         for each in (sources.init, sources.second_round)
     )
-    return replace(sources, data_root="", inputs="", seal="", init=init, second_round=first)
+    return replace(sources, data_root="", inputs="", seal="", also=(), init=init, second_round=first)
 
 
 @torch.inference_mode()

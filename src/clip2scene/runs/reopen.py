@@ -176,6 +176,9 @@ def _lift_teachers(
     own = _lift_own(run, experiment, into, teacher_cache, tokens)
     if experiment.teacher is None or not run.recipe.teacher.also:
         return own
+    if not run.sources.also:
+        _log.warning("note: %s was packed without its other teachers; its own labels alone", run.folder)
+        return own
     training = experiment.split == "train"
     if not training:
         require_trust(run.folder, run.sources)
