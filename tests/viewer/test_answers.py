@@ -32,7 +32,7 @@ def test_labels_and_scores_are_those_of_the_segmenter_though_few_points_are_show
 
 
 def test_a_phrase_is_scored_as_segment_scores_it(opened, answerer, scene, answers):
-    for phrase in ("car", "tree"):
+    for phrase in ("car", "tree", "lorry", "lamp"):
         segmenter = Segmenter.of_run(opened)
         segmenter.set_prompts([phrase])
         expected = segmenter.segment(scene.sample.cloud).scores[scene.shown, 0]

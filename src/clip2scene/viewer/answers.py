@@ -15,7 +15,7 @@ from clip2scene.classes.class_set import ClassSet, keep_classes
 from clip2scene.classes.mapping import ClassMapping
 from clip2scene.classes.words import clean_words
 from clip2scene.distill.lifted import load_lifted
-from clip2scene.inference.background import background_of
+from clip2scene.inference.background import background_of, by_trained_names
 from clip2scene.inference.memory import check_memory
 from clip2scene.inference.predict import predict
 from clip2scene.inference.segmenter import Segmenter
@@ -164,12 +164,16 @@ class Answerer:
         return self.segmenter.place_words(clean_words([phrase]))
 
     def similarity(self, answers: Answers, phrase: str) -> Float[Tensor, " points"]:
-        """Give the cosine of each point and a phrase, -1..1.
+        """Give the cosine of each point and a phrase, -1..1: of the best of the names that it is looked for by.
+
+        These are those of the run's classes that it stands for, or its own direction
+        (:func:`clip2scene.inference.background.by_trained_names`).
 
         Raises:
             ValueError: As :meth:`embed_phrase`.
         """
-        return answers.cosines(self.embed_phrase(phrase).embeddings[0])
+        names = by_trained_names(self.embed_phrase(phrase), self.run.prompts)
+        return torch.stack([answers.cosines(each) for each in names.embeddings]).amax(0)
 
     def phrase_scores(self, answers: Answers, phrase: str) -> Float[Tensor, " points"]:
         """Give the score of a phrase among the classes that it does not stand for, 0..1.
@@ -184,7 +188,7 @@ class Answerer:
         background = background_of(asked, self.run.prompts)
         others = () if background is None else background.classes
         columns = [self.run.prompts.classes.index(name) for name in others]
-        logit = answers.cosines(asked.embeddings[0]) * answers.lengths
+        logit = self.similarity(answers, phrase) * answers.lengths
         logits = torch.cat([logit[:, None], answers.text_logits[:, columns]], dim=1)
         return (logits / self.segmenter.temperature).softmax(1)[:, 0]
 
