@@ -95,3 +95,17 @@ def test_the_command_serves_until_it_is_interrupted(tiny_run, tiny_toytown, monk
     view(tiny_run, data_root=tiny_toytown, port=port, announce=told.append)
     assert made[0][1:] == ("127.0.0.1", port) and made[1] == "stopped"
     assert f"localhost:{port}" in told[0] and told[-1] == "closed the page"
+
+
+def test_on_the_command_line_a_mistake_ends_in_one_sentence(call, tiny_run, tmp_path):
+    pytest.importorskip("viser")
+    (tmp_path / "cloud.npy").write_bytes(b"no cloud")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for words, said in (
+        ((), "nothing to look at: name a data set by --data-root"),
+        ((tmp_path / "cloud.npy",), "cloud.npy"),
+        (("--data-root", tmp_path / "nowhere"), "nowhere"),
+    ):
+        code, _, err = call("view", tiny_run, *words, "--port", port)
+        assert code == 1 and err.count("clip2scene: ") == 1 and said in err.splitlines()[-1]

@@ -114,7 +114,7 @@ class Answerer:
         channels, wanted = scene.cloud.features.shape[1], self.segmenter.in_channels
         if channels != wanted:
             raise ValueError(
-                f"{self.run.folder} was trained on {wanted} channels of features, but "
+                f"{self.name} was trained on {wanted} channels of features, but "
                 f"{scene.sample.token} has {channels} (one is an intensity, three are colours); "
                 "name data of the kind it was trained on"
             )
@@ -151,7 +151,7 @@ class Answerer:
         """
         if not self.run.knows_words:
             raise ValueError(
-                f"{self.run.folder} was trained on labels alone, and its text head never was, so its "
+                f"{self.name} was trained on labels alone, and its text head never was, so its "
                 "embeddings mean nothing; look at its classes, or at a label-free run"
             )
 

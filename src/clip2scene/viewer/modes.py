@@ -139,7 +139,7 @@ def _by_error(asked: Asked) -> Painting:
 def _by_pseudo_label(asked: Asked) -> Painting:
     labels = _require(
         asked.answers.pseudo_labels,
-        f"{asked.answerer.run.folder} keeps no pseudo-labels of {asked.scene.sample.token}: its training "
+        f"{asked.answerer.name} keeps no pseudo-labels of {asked.scene.sample.token}: its training "
         "makes those of the split train, clip2scene evaluate those of the split that it names",
     )
     return paint_classes(labels, asked.answerer.class_set)

@@ -73,7 +73,7 @@ def open_split(run: Run, data_root: Path, split: str) -> Source:
         dataset, labels = opened(labels=True), True
     except MissingLabelsError as error:
         dataset, labels = opened(), False
-        notes.append(f"no true labels: {error}")
+        notes.append(f"no true labels: {str(error).partition(';')[0]}")
     if not dataset.tokens:
         raise ValueError(f"split {split!r} of {data_root} has no sample to look at; name another --split")
     return Source(

@@ -72,6 +72,7 @@ def view(  # noqa: PLR0913 - what a user may ask of the command
         most_points=most_points,
         options=options,
     )
+    session.scene(0)  # what cannot be read is told here, not on the page
     from clip2scene.viewer.page import Page
 
     page = Page(session, host=host, port=port)
