@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -5,7 +7,7 @@ from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.inference import pack_run as packing
 from clip2scene.inference.pack_run import pack_run
 from clip2scene.inference.segmenter import Segmenter
-from clip2scene.io import read_json
+from clip2scene.io import read_json, write_json
 from clip2scene.runs.checkpoint import load_checkpoint
 from clip2scene.runs.run import open_run
 
@@ -49,6 +51,18 @@ def test_it_says_nothing_of_the_machine(packed, tiny_run):
     assert (sources.data_root, sources.inputs, sources.seal) == ("", "", "")
     assert sources.teacher_hash == open_run(tiny_run).sources.teacher_hash
     assert not any(str(tiny_run.parent) in path.read_text() for path in out.glob("*.json"))
+
+
+def test_a_run_with_further_teachers_is_packed_without_their_folders(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    recipe, sources = read_json(run / "recipe.json"), read_json(run / "sources.json")
+    recipe["teacher"]["also"] = ["/home/me/other"]
+    write_json(run / "recipe.json", recipe)
+    write_json(run / "sources.json", {**sources, "also": ["/home/me/other"]})
+    pack_run(run, tmp_path / "out")
+    packed = open_run(tmp_path / "out")
+    assert packed.recipe.teacher.also == ("other",) and packed.sources.also == ()
+    packed.student()
 
 
 def test_without_clouds_to_measure_on_the_weights_stay_as_they_are(tiny_run, tmp_path):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from clip2scene import build
-from clip2scene.config import to_dict
+from clip2scene.config import Recipe, to_dict
 from clip2scene.distill.lift import gather_sweeps
 from clip2scene.inference.predict import open_split, predict_labels
 from clip2scene.io import new_folder, read_text, write_json
@@ -75,8 +75,10 @@ def pack_run(
             if (opened.folder / name).exists():
                 shutil.copyfile(opened.folder / name, folder / name)
         sources.write(folder)
+        recipe = _naming_no_folders(opened.recipe)
+        write_json(folder / "recipe.json", to_dict(recipe))
         write_json(folder / ABOUT, about)
-        kept = Checkpoint(dict(weights), opened.recipe.steps, to_dict(opened.recipe), versions())
+        kept = Checkpoint(dict(weights), opened.recipe.steps, to_dict(recipe), versions())
         save_checkpoint(folder / "checkpoint.safetensors", kept)
         _check(folder, opened)
     return about
@@ -99,6 +101,12 @@ def _without_places(run: Run) -> Sources:
         for each in (sources.init, sources.second_round)
     )
     return replace(sources, data_root="", inputs="", seal="", also=(), init=init, second_round=first)
+
+
+def _naming_no_folders(recipe: Recipe) -> Recipe:
+    """Name the runs of a recipe's other teachers by the last part of their paths."""
+    names = dict.fromkeys(Path(each).name for each in recipe.teacher.also)
+    return replace(recipe, teacher=replace(recipe.teacher, also=tuple(names)))
 
 
 @torch.inference_mode()

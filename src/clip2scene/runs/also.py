@@ -107,7 +107,7 @@ def trust_teachers(
     if training:
         names = [str(run.folder), *(str(other.folder) for other in others)]
         teachers = [
-            {"run": name, "weights": row.tolist(), "compared": each.said.round().int().tolist()}
+            {"run": Path(name).name, "weights": row.tolist(), "compared": each.said.round().int().tolist()}
             for name, row, each in zip(names, weights, measured, strict=True)
         ]
         write_json(path, {"classes": list(classes), "teachers": teachers})
