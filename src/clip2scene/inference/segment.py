@@ -262,9 +262,8 @@ def _look(
     if not cloud.cloud.features.any():  # which the reader has told
         remarks = [each for each in remarks if each.kind != "intensity"]
     in_tiles = bool(tile) or cloud.pieces is not None
-    if not in_tiles and not check.refuses(
-        remarks
-    ):  # what is wrong with a cloud goes before the memory it needs
+    # What is wrong with a cloud goes before the memory it needs.
+    if not in_tiles and not check.refuses(remarks):
         try:
             check_memory(segmenter.student, cloud.cloud, segmenter.num_compared)
         except ValueError as error:

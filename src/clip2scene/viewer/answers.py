@@ -164,7 +164,7 @@ class Answerer:
         return self.segmenter.place_words(clean_words([phrase]))
 
     def similarity(self, answers: Answers, phrase: str) -> Float[Tensor, " points"]:
-        """Give the cosine of each point and a phrase, -1..1: of the best of the names that it is looked for by.
+        """Give the cosine of each point and a phrase, -1..1: of the best name that it is looked for by.
 
         These are those of the run's classes that it stands for, or its own direction
         (:func:`clip2scene.inference.background.by_trained_names`).
