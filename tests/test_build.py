@@ -17,7 +17,17 @@ from clip2scene.config import (
 )
 from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.lift import PairingOptions
-from clip2scene.distill.losses.objective import KL, PPKT, SCR, KeepText, Lovasz, ReverseCE, SLidR, StCR
+from clip2scene.distill.losses.objective import (
+    KL,
+    PPKT,
+    SCR,
+    KeepText,
+    Lovasz,
+    ReverseCE,
+    Similarity,
+    SLidR,
+    StCR,
+)
 from clip2scene.distill.losses.scr import class_weights
 from clip2scene.student.inputs import prepare_cloud
 from clip2scene.types import PointCloud
@@ -56,6 +66,7 @@ def test_terms_are_added_and_left_out_by_their_weights():
     assert terms_of(loss=noisy) == (SCR(weight=0.5, q=0.7), ReverseCE(0.2))
     scr, reverse = terms_of(loss=LossConfig(reverse=1.0, class_balance=1.0))
     assert scr.class_weights is reverse.class_weights is not None
+    assert terms_of(loss=LossConfig(similarity=0.3)) == (SCR(), Similarity(0.3))
     tuned = {"supervision": "labels", "tuning": TuningConfig(keep_words=0.1)}
     assert terms_of(**tuned) == (SCR(name="supervised"), KeepText(0.1))
 
@@ -69,6 +80,18 @@ def test_ppkt_contrasts_4096_pairs_a_step(batch_size, each):
     options = options_of(loss=LossConfig(form="pixel-infonce"), batch_size=batch_size)
     assert (options.pairs, options.cell_size) == (each, None)
     assert options_of().pairs is None
+
+
+def test_feature_similarity_has_pairs_of_its_own_or_those_of_consistency():
+    similar = LossConfig(similarity=1.0)
+    assert options_of(loss=similar, batch_size=4).pairs == 1024
+    options = options_of(loss=similar, consistency=ConsistencyConfig(weight=1.0), batch_size=4)
+    assert options.pairs is None and options.cell_pairs == 4096
+    recipe = Recipe(name="any", loss=similar)
+    assert recipe.keep == "maps" and Recipe(name="any").keep == "classes"
+    student = build.build_student(recipe, in_channels=1, text_channels=7)
+    assert student.similarity(torch.zeros(2, student.head.in_features)).shape == (2, 7)
+    assert build.build_student(Recipe(name="any"), in_channels=1, text_channels=7).similarity is None
 
 
 def test_items_have_the_cells_of_consistency_and_their_share_of_its_pairs():

@@ -62,7 +62,7 @@ def with_todays_names(recipe):
     }
     later = {  # whatever came since is off where nothing is said
         "teacher": json.loads(json.dumps(vars(clip2scene.TeacherConfig()))),
-        "loss": {"bounded": False, "generalised": 0.0, "reverse": 0.0},
+        "loss": {"bounded": False, "generalised": 0.0, "reverse": 0.0, "similarity": 0.0},
         "self_training": {"lead": 0.1},
     }
     recipe = {**recipe, **parts}

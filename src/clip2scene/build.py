@@ -30,6 +30,7 @@ from clip2scene.distill.losses.objective import (
     Lovasz,
     Objective,
     ReverseCE,
+    Similarity,
     SLidR,
     StCR,
     Term,
@@ -38,7 +39,7 @@ from clip2scene.distill.losses.scr import class_weights
 from clip2scene.io import read_json, write_json
 from clip2scene.student import NETWORKS
 from clip2scene.student.inputs import InputOptions
-from clip2scene.student.model import Embedder, ProjectionHeads
+from clip2scene.student.model import Embedder, ProjectionHeads, similarity_head
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.clip.load import Clip
 from clip2scene.teacher.maskclip import MaskClip
@@ -54,7 +55,7 @@ CONTRAST_CHANNELS = 64
 """Channels of the space in which PPKT and SLidR compare points with a backbone's pixels (SLidR: 64)."""
 
 PPKT_PAIRS = 4096
-"""Pixel-point pairs in PPKT's InfoNCE of a step, an equal share of each sample's."""
+"""Pixel-point pairs of a step in PPKT's InfoNCE, or in the feature similarity; as many of each sample."""
 
 _LARGE = 1024  # channels of a ViT-L
 
@@ -165,9 +166,10 @@ def item_options(recipe: Recipe) -> ItemOptions:
     """Say what a training item holds: true labels, or pixel-point pairs drawn for PPKT, in cells for StCR."""
     consistency, augment = recipe.consistency, recipe.augment
     with_cells = recipe.loss.form != "pixel-infonce" and consistency.weight > 0
+    of_pairs = recipe.loss.form == "pixel-infonce" or (recipe.loss.similarity > 0 and not with_cells)
     return ItemOptions(
         from_labels=recipe.supervision == "labels",
-        pairs=PPKT_PAIRS // recipe.batch_size if recipe.loss.form == "pixel-infonce" else None,
+        pairs=PPKT_PAIRS // recipe.batch_size if of_pairs else None,
         cell_size=consistency.cell_size if with_cells else None,
         cell_pairs=None if consistency.pairs is None else max(1, consistency.pairs // recipe.batch_size),
         inputs=input_options(recipe),
@@ -217,7 +219,7 @@ def build_student(
         local = ProjectionHeads(backbone.out_channels, text_channels, text_channels)  # type: ignore[arg-type]
     elif pixel_channels is not None:
         local = ProjectionHeads(backbone.out_channels, pixel_channels, CONTRAST_CHANNELS)  # type: ignore[arg-type]
-    return Embedder(
+    embedder = Embedder(
         backbone,
         text_channels,
         cosine_temperature=temperature,
@@ -227,6 +229,9 @@ def build_student(
         local=local,
         num_classes=num_classes if recipe.tuning.head == "classifier" else None,
     )
+    if loss.similarity:
+        embedder.similarity = similarity_head(embedder.head.in_features, text_channels)
+    return embedder
 
 
 def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objective:
@@ -263,6 +268,8 @@ def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objec
         terms.append(ReverseCE(loss.reverse * loss.weight, weights))
     if loss.lovasz * loss.weight:
         terms.append(Lovasz(loss.lovasz * loss.weight))
+    if loss.similarity:
+        terms.append(Similarity(loss.similarity))
     if consistency.weight:
         form, weight, temperature = consistency.form, consistency.weight, consistency.temperature
         terms.append(StCR(form, weight, temperature, consistency.guard, own_head=loss.weight > 0))

@@ -211,7 +211,7 @@ def supervised(recipe: Recipe) -> Recipe:
         name=f"{recipe.name}-supervised",
         supervision="labels",
         data=replace(recipe.data, words="own", sweeps=recipe.data.sweeps if recipe.data.merge_sweeps else 1),
-        loss=recipe.loss if classes else LossConfig(),
+        loss=replace(recipe.loss, generalised=0.0, reverse=0.0, similarity=0.0) if classes else LossConfig(),
         consistency=ConsistencyConfig(),
         self_training=SelfTrainingConfig(),
         steps=recipe.steps * sweeps,

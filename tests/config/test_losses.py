@@ -15,6 +15,8 @@ from clip2scene.config import ConsistencyConfig, LossConfig, SelfTrainingConfig
         (LossConfig, {"backbone": "own"}),
         (LossConfig, {"generalised": 1.1}),
         (LossConfig, {"generalised": 0.5, "form": "class-infonce"}),
+        (LossConfig, {"similarity": -1.0}),
+        (LossConfig, {"similarity": 1.0, "form": "superpixel-infonce", "backbone": "own"}),
         (LossConfig, {"reverse": 0.5, "form": "pixel-infonce"}),
         (ConsistencyConfig, {"pairs": 0}),
         (ConsistencyConfig, {"cell_size": 0.0}),

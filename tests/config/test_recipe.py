@@ -48,6 +48,14 @@ def test_a_recipe_needs_steps():
         ),
         ({"supervision": "labels", "consistency": ConsistencyConfig(weight=1.0)}, "0 to train on labels"),
         (
+            {"supervision": "labels", "loss": LossConfig(similarity=1.0)},
+            "--loss.similarity must be 0 to train",
+        ),
+        (
+            {"teacher": TeacherConfig(kind="label-maps"), "loss": LossConfig(similarity=1.0)},
+            "--loss.similarity must be 0: label maps have no features",
+        ),
+        (
             {"supervision": "labels", "data": DataConfig(words="all")},
             "--data.words must be own to train on labels",
         ),

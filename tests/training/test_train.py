@@ -21,7 +21,8 @@ from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.evaluation.evaluate import evaluate_samples
 from clip2scene.parallel import prefetch
 from clip2scene.runs.checkpoint import load_checkpoint, previous_path
-from clip2scene.runs.run import Run, save_prompts
+from clip2scene.runs.init_weights import init_weights_of
+from clip2scene.runs.run import Run, load_prompts, save_prompts
 from clip2scene.runs.sources import Sources
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.maskclip import DenseEmbeddings
@@ -391,3 +392,13 @@ def test_labels_of_one_class_teach_nothing_and_that_is_said(trees, wanted, caplo
     caplog.clear()
     train.check_classes({"car": 9, "tree": 1}, held_out, LabelsConfig(absent="allow"))
     assert not caplog.text
+
+
+def test_points_are_drawn_to_the_features_of_their_pixels(tiny_recipe, tiny_toytown, tmp_path):
+    recipe = replace(tiny_recipe, loss=replace(tiny_recipe.loss, similarity=0.5), steps=12)
+    folder = train.pretrain(recipe, data_root=tiny_toytown, out=tmp_path / "run")
+    values = [json.loads(line)["similarity"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert 0 < sum(values[-3:]) < sum(values[:3])
+    run = Run(folder, recipe, load_prompts(folder), Sources.read(folder))
+    assert run.student().similarity is not None
+    assert not any(name.startswith("similarity") for name in init_weights_of(folder).weights)

@@ -46,6 +46,9 @@ class LossConfig:
     reverse: float = 0.0
     """Weight of an added reverse cross-entropy, which makes the cross-entropy symmetric, for noisy labels; 0
     leaves it out; published: 0.1 to 1."""
+    similarity: float = 0.0
+    """Weight of an added feature similarity: 1 less the cosine of a point's feature, through an MLP head, and
+    the teacher's embedding of its pixel (ScaLR, CleverDistiller); 0 leaves it out."""
 
     def __post_init__(self) -> None:
         check_range("--loss.weight", self.weight, least=0)
@@ -65,6 +68,9 @@ class LossConfig:
             refuse("--loss.backbone", f"left out with {self.form}: it is for the rivals", self.backbone)
         check_range("--loss.generalised", self.generalised, least=0, most=1)
         check_range("--loss.reverse", self.reverse, least=0)
+        check_range("--loss.similarity", self.similarity, least=0)
+        if self.similarity and not (self.over_classes and self.backbone is None):
+            refuse("--loss.similarity", f"0 with {self.form}, which compares features", self.similarity)
         for name in ("generalised", "reverse"):
             if getattr(self, name) and self.form != "point-cross-entropy":
                 refuse(f"--loss.{name}", f"0 with {self.form}: it is a cross-entropy's", getattr(self, name))

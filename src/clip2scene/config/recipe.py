@@ -98,12 +98,12 @@ class Recipe:
             refuse("--loss.form", "point-cross-entropy or class-infonce to train on labels", self.loss.form)
         if self.data.words != "own":
             refuse("--data.words", "own to train on labels, which are of the data's classes", self.data.words)
-        if self.consistency.weight:
-            refuse(
-                "--consistency.weight",
-                "0 to train on labels, which uses no pixels",
-                self.consistency.weight,
-            )
+        for name, weight in (
+            ("--consistency.weight", self.consistency.weight),
+            ("--loss.similarity", self.loss.similarity),
+        ):
+            if weight:
+                refuse(name, "0 to train on labels, which uses no pixels", weight)
         if self.self_training.is_on:
             refuse("--self-training.probability", "0 to train on labels", self.self_training.probability)
 
@@ -113,6 +113,8 @@ class Recipe:
             refuse(
                 "--loss.backbone", "a vision model's folder: label maps have no features", self.loss.backbone
             )
+        if self.loss.similarity:
+            refuse("--loss.similarity", "0: label maps have no features", self.loss.similarity)
         if self.loss.backbone == "own":
             refuse(
                 "--loss.backbone",
@@ -128,7 +130,8 @@ class Recipe:
         if self.loss.form == "superpixel-infonce":
             return "superpixels"
         fused = self.consistency.weight > 0 and self.consistency.form == "paper"
-        return "maps" if fused or self.loss.form == "pixel-infonce" else "classes"
+        with_features = fused or self.loss.form == "pixel-infonce" or self.loss.similarity > 0
+        return "maps" if with_features else "classes"
 
 
 EARLIER_NAMES: dict[tuple[type, str], str] = {

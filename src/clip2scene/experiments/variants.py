@@ -147,7 +147,7 @@ def rivals_table(recipe: Recipe) -> AblationTable:
 
 
 def additions_table(recipe: Recipe) -> AblationTable:
-    """What we add to the paper, taken away one at a time; and losses for noisy labels, put in."""
+    """What we add to the paper, taken away one at a time; and losses from elsewhere, put in."""
     variants = (
         _variant("recipe", recipe),
         _variant("without the vote", _change(recipe, teacher={"superpoint_vote": False})),
@@ -168,6 +168,7 @@ def additions_table(recipe: Recipe) -> AblationTable:
         _variant("generalised, q 0.7", _change(recipe, loss={"generalised": 0.7}), None, "put in"),
         _variant("symmetric, 0.1", _change(recipe, loss={"reverse": 0.1}), None, "put in"),
         _variant("symmetric, 1", _change(recipe, loss={"reverse": 1.0}), None, "put in"),
+        _variant("feature similarity", _change(recipe, loss={"similarity": 1.0}), None, "put in"),
     )
     return AblationTable("additions", "Our additions", "recipe", variants)
 

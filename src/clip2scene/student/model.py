@@ -27,8 +27,15 @@ class ProjectionHeads(nn.Module):
             nn.init.zeros_(self.pixels.bias)
 
 
+def similarity_head(point_channels: int, channels: int) -> nn.Module:
+    """Make an MLP of two layers, for a loss that compares points with pixels in the space of the latter."""
+    return nn.Sequential(nn.Linear(point_channels, channels), nn.GELU(), nn.Linear(channels, channels))
+
+
 class Embedder(nn.Module):
     """Embed every point in the text space of the teacher (paper, Sec. 3.2).
+
+    ``similarity`` is None, or a head (:func:`similarity_head`) that is used in training only.
 
     Args:
         backbone: A network of this package: ``backbone(positions, features, batch_of_point)`` gives
@@ -66,6 +73,7 @@ class Embedder(nn.Module):
         self.superpoint_mean = superpoint_mean
         self.viewpoint = viewpoint
         self.local = local
+        self.similarity: nn.Module | None = None
         self.classifier = None if num_classes is None else nn.Linear(self.head.in_features, num_classes)
 
     def forward(

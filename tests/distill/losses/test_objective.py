@@ -16,6 +16,7 @@ from clip2scene.distill.losses.objective import (
     Lovasz,
     Objective,
     ReverseCE,
+    Similarity,
     SLidR,
     StCR,
     StepInputs,
@@ -188,6 +189,23 @@ def test_rivals_contrast_in_the_text_space_or_in_that_of_their_heads():
     assert PPKT()(step) == contrast.pixel_point_infonce(points, heads.pixels(step.pixels.embeddings))
     means = nn.functional.normalize(heads.pixels(regions.embeddings), dim=1)
     assert SLidR()(step) == contrast.superpixel_infonce(points, regions.of_pair, means)
+
+
+def test_similarity_is_the_mean_of_one_less_the_cosine_and_trains_head_and_backbone():
+    step = make_step()
+    step.student.similarity = nn.Sequential(nn.Linear(CHANNELS, 8), nn.GELU(), nn.Linear(8, CHANNELS))
+    found = Similarity(0.5)(step)
+    points = step.student.similarity(step.point_features[::2]).detach()
+    cosines = [
+        float(point @ pixel / (point.norm() * pixel.norm()))
+        for point, pixel in zip(points, step.pixels.embeddings, strict=True)
+    ]
+    assert found.item() == pytest.approx(0.5 * (1 - sum(cosines) / len(cosines)), abs=1e-6)
+    found.backward()
+    assert step.student.backbone.layer.weight.grad.any() and step.student.similarity[0].weight.grad.any()
+    assert step.student.head.weight.grad is None
+    none = PixelTargets(torch.zeros(0).long(), torch.zeros(0, CLASSES), torch.zeros(0, CHANNELS))
+    assert Similarity()(replace(step, batch=replace(step.batch, pixels=none))) == 0
 
 
 def test_the_kl_baseline_compares_class_logits_at_the_pairs():

@@ -233,6 +233,21 @@ class SLidR:
 
 
 @dataclass(frozen=True)
+class Similarity:
+    """Similarity of features without contrast, through an MLP head (ScaLR, CleverDistiller)."""
+
+    weight: float = 1.0
+    name: str = "similarity"
+
+    def __call__(self, step: StepInputs) -> Float[Tensor, ""]:
+        """Average 1 - cosine (0..2) of each pair's point with its pixel; zero without pairs."""
+        head, pixels = step.student.similarity, step.pixels.embeddings
+        assert head is not None and pixels is not None
+        cosines = nn.functional.cosine_similarity(head(step.pair_features), pixels, dim=1)
+        return self.weight * (1 - cosines).sum() / max(len(cosines), 1)
+
+
+@dataclass(frozen=True)
 class KL:
     """KL divergence, 0 or more, from the teacher's class distribution (CLIP2Scene, Table 3, baseline)."""
 
