@@ -136,7 +136,7 @@ def tab(browser):
     page = browser.page
     for widget, value in (
         *((page._mode, CLASS), (page._phrase, ""), (page._threshold, 0.0), (page._number, 0)),
-        *((page._play, False), (page._runs, "first")),
+        *((page._play, False), (page._runs, "first"), (page._drawn, page._session.most_points)),
     ):
         widget.value = value
     time.sleep(0.5)  # what these changes call runs in threads of its own
@@ -183,6 +183,15 @@ def test_a_class_is_hidden_and_shown_again_by_its_line_of_the_legend(tab):
     tab.tab.get_by_role("button", name=f"{name}: ").click()
     tab.unlike(without)
     tab.until(lambda: tab.another(before) is None, "the class does not come back")
+
+
+def test_fewer_points_are_drawn_where_the_browser_is_slow(tab):
+    before = tab.settled()
+    tab.page._drawn.value = 2000
+    after = tab.unlike(before)
+    tab.says("2,000 of these points are drawn")
+    filled = [(abs(each - np.array(GROUND)).max(2) > 60).mean() for each in (before, after)]
+    assert filled[1] < 0.8 * filled[0]
 
 
 def test_a_clicked_point_is_described_and_more_like_it_are_found(tab):

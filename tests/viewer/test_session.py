@@ -67,6 +67,18 @@ def test_too_many_points_are_thinned(source, answerer):
         Session(source, [answerer], most_points=0)
 
 
+def test_fewer_points_can_be_drawn_than_are_counted(session):
+    whole = session.picture(Choices())
+    few, more = (session.picture(Choices(drawn=count)) for count in (300, 600))
+    assert (len(few.layers[0].points), len(more.layers[0].points)) == (300, 600)
+    assert torch.isin(few.layers[0].points, more.layers[0].points).all(), "points come and go one by one"
+    assert few.legend == whole.legend and any("300 of these points are drawn" in fact for fact in few.facts)
+    name = whole.legend[0].name
+    rest = session.picture(Choices(drawn=300, hidden=frozenset({name})))
+    assert torch.isin(rest.layers[0].points, few.layers[0].points).all(), "a hidden class makes no room"
+    assert len(session.picture(Choices(drawn=10**9)).layers[0].points) == len(whole.layers[0].points)
+
+
 def test_two_runs_stand_side_by_side_and_do_not_overlap(source, answerer):
     session = Session(source, [answerer, answerer])
     first, second = session.picture(Choices(runs=(0, 1))).layers

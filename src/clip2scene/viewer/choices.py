@@ -33,6 +33,7 @@ class Choices:
         hidden: Names of the legend's entries whose points are hidden.
         runs: Numbers of the runs that are shown, side by side.
         picked: The point that was clicked last.
+        drawn: Points that are drawn at most, for a browser that draws slowly; None draws all that are shown.
     """
 
     number: int = 0
@@ -42,3 +43,4 @@ class Choices:
     hidden: frozenset[str] = frozenset()
     runs: tuple[int, ...] = (0,)
     picked: Pick | None = None
+    drawn: int | None = None

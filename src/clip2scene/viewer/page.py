@@ -85,6 +85,10 @@ class Page:
         with gui.add_folder("Drawing", expand_by_default=False):
             self._size = gui.add_slider("point size, m", 0.01, 0.5, 0.01, 0.06)
             self._size.on_update(lambda _: self._resize())
+            most = self._session.most_points
+            step = max(1, most // 100)
+            self._drawn = gui.add_slider("points drawn", step, most, step, most)
+            self._drawn.on_update(lambda _: self._choose(drawn=int(self._drawn.value)))
         self._cameras = gui.add_panel(visible=False)
         self._camera_tab = self._cameras.add_tab("Cameras")
         self._images: dict[str, Any] = {}

@@ -21,7 +21,7 @@ class Layer:
     Attributes:
         run: Number of the run.
         painting: Of all points of the scene, hidden ones too.
-        points: Numbers of the points that are not hidden.
+        points: Numbers of the points that are drawn: those that are not hidden, or a part of them.
         positions: Theirs, in metres, in the cloud's own frame.
         colours: Theirs.
         offset: Where the origin of the cloud's frame is put, in metres.

@@ -52,6 +52,11 @@ class Scene:
         return None if self.sample.labels is None else self.sample.labels[self.shown]
 
     @cached_property
+    def ranks(self) -> Int[Tensor, " shown"]:
+        """Rank the points at random, the same each time: the first ones stand for all where few are drawn."""
+        return torch.randperm(len(self.shown), generator=torch.Generator().manual_seed(1))
+
+    @cached_property
     def pairs(self) -> Pairs:
         """Pair the points that are shown with pixels; all points of the sample may occlude them."""
         found = find_pairs(self.sample.cloud.positions, self.sample, self.source.pairing)

@@ -72,7 +72,10 @@ class Session:
                 self._remember(choices)
             except ValueError as error:
                 painting, trouble = paint_nothing(len(scene.shown)), f"{error}"
-            points = painting.visible(choices.hidden).nonzero()[:, 0]
+            visible = painting.visible(choices.hidden)
+            if choices.drawn is not None:
+                visible &= scene.ranks < choices.drawn
+            points = visible.nonzero()[:, 0]
             layers.append(
                 Layer(
                     run,
@@ -86,6 +89,8 @@ class Session:
             facts += _facts(asked)
         legend = join_legends([layer.painting.entries for layer in layers])
         scale = layers[0].painting.scale
+        if choices.drawn is not None and choices.drawn < len(scene.shown):
+            facts.append(f"{choices.drawn:,} of these points are drawn, and counted all the same")
         facts += [*scene.notes, *self.source.notes]
         return Picture(choices, scene, tuple(layers), legend, scale, tuple(dict.fromkeys(facts)), trouble)
 
