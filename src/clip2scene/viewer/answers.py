@@ -195,7 +195,7 @@ class Answerer:
     def nearest_words(
         self, answers: Answers, point: int, phrases: tuple[str, ...] = ()
     ) -> list[tuple[str, float]]:
-        """Rank words by their cosine with a point: the names of the run's classes, its own table, phrases.
+        """Rank words by their cosine with a point: the names of the run's classes, and phrases.
 
         Args:
             answers: For the scene.
