@@ -5,15 +5,17 @@ import shutil
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
+from clip2scene.classes.tables import TOYTOWN
 from clip2scene.viewer.choices import ALIKE, CLASS, HEIGHT, PHRASE, Choices
 from clip2scene.viewer.session import Session
-from clip2scene.viz.raster import GROUND
+from clip2scene.viz.raster import GROUND, class_entries
 
 pytest.importorskip("viser", reason="the page needs viser")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
@@ -58,6 +60,10 @@ class Browser:
             return first if drawn and not (abs(self.picture() - first) > 8).any() else None
 
         return self.until(look, "no points are drawn")
+
+    def sees(self, colour):
+        """Whether something in the scene has this colour."""
+        return bool((abs(self.picture() - np.array(colour)).max(2) < 12).mean() > 0.0005)
 
     def unlike(self, before):
         """Wait until the scene is another, and give its picture."""
@@ -143,13 +149,14 @@ def tab(browser):
     page._choose(**vars(Choices()))
     browser.until(lambda: page._picture.choices == Choices(), "the page does not begin anew")
     browser.says("manmade: ")
+    for line in page._picture.legend:
+        browser.until(partial(browser.sees, line.colour), f"{line.name} is not drawn")
     return browser
 
 
-def test_points_are_drawn_in_the_colours_of_the_legend(tab):
-    picture = tab.settled()
-    for line in tab.page._picture.legend:
-        assert (abs(picture - np.array(line.colour)).max(2) < 12).mean() > 0.0005, line.name
+def test_points_are_drawn_in_the_colours_of_the_legend_and_in_no_others(tab):
+    seen = [colour for colour in class_entries(TOYTOWN).values() if tab.sees(colour)]
+    assert {line.colour for line in tab.page._picture.legend} == {*seen}
 
 
 def test_another_way_to_colour_changes_the_picture_the_legend_and_the_camera_images(tab):
@@ -175,14 +182,12 @@ def test_a_typed_phrase_is_looked_for_and_an_unknown_one_is_told(tab):
 
 
 def test_a_class_is_hidden_and_shown_again_by_its_line_of_the_legend(tab):
-    before = tab.settled()
-    name = tab.page._picture.legend[0].name
-    tab.tab.get_by_role("button", name=f"{name}: ").click()
-    without = tab.unlike(before)
+    line = tab.page._picture.legend[0]
+    tab.tab.get_by_role("button", name=f"{line.name}: ").click()
+    tab.until(lambda: not tab.sees(line.colour), "the class stays")
     tab.says("(hidden)")
-    tab.tab.get_by_role("button", name=f"{name}: ").click()
-    tab.unlike(without)
-    tab.until(lambda: tab.another(before) is None, "the class does not come back")
+    tab.tab.get_by_role("button", name=f"{line.name}: ").click()
+    tab.until(lambda: tab.sees(line.colour), "the class does not come back")
 
 
 def test_fewer_points_are_drawn_where_the_browser_is_slow(tab):
