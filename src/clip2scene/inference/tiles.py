@@ -26,7 +26,7 @@ from clip2scene.types import PointCloud
 
 MARGIN_M = 10.0
 """How far around a tile points are looked at with it."""
-MOST_POINTS = 500_000
+MOST_POINTS = 1_000_000
 """Points of a tile and its margin, where the size of tiles is chosen by the cloud."""
 
 MOST_KEPT = 1_000_000
