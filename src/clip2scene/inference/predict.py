@@ -92,15 +92,7 @@ def predict(
         ValueError: If the cloud is empty, or a position is not finite or too far away.
     """
     given = prepare_cloud(cloud, student.inputs, ground=ground)
-    return predict_prepared(
-        student,
-        prompts,
-        given,
-        cloud.positions,
-        with_embeddings=with_embeddings,
-        quality=quality,
-        keep_raw=keep_raw,
-    )
+    return _predict(student, prompts, given, cloud.positions, with_embeddings, quality, keep_raw)
 
 
 @torch.inference_mode()
@@ -125,6 +117,19 @@ def predict_prepared(
         quality: At how many turns the cloud is seen.
         keep_raw: Whether what the network says before superpoint means is wanted too.
     """
+    return _predict(student, prompts, given, positions, with_embeddings, quality, keep_raw)
+
+
+def _predict(  # noqa: PLR0913 - what the two above are asked for
+    student: Embedder,
+    prompts: Prompts,
+    given: PointCloud,
+    positions: Float[Tensor, "points 3"],
+    with_embeddings: bool,
+    quality: Quality,
+    keep_raw: bool,
+) -> Prediction:
+    """Predict points, whatever torch's mode is."""
     device = student.eval().head.weight.device
     turns = TURNS[quality] or student.inputs.turns
     hidden = _features(student, given, turns, device)

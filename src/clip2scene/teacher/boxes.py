@@ -1,7 +1,7 @@
 """Boxes that become masks: OWLv2 finds what words name, SAM 2 draws its outline.
 
 Both were trained with labels of images (boxes, masks), so what they teach is not label-free. Images are
-prepared here: the library's processor for SAM 2 needs torchvision.
+prepared here: the library's processor for SAM 2 needs a package more.
 """
 
 from collections.abc import Sequence
