@@ -46,9 +46,13 @@ def test_a_table_may_be_toml(tmp_path):
     assert found[252] == "car" == found["van"]
     with pytest.raises(ValueError, match="broken TOML"):
         open_class_map(written(tmp_path, "car = [", "classes.toml"))
+    with pytest.raises(ValueError, match="broken TOML"):
+        open_class_map(written(tmp_path, f"car = {'[' * 100_000}", "classes.toml"))
 
 
-@pytest.mark.parametrize("content", [[1], {"car": 1.5}, {"car": True}, {"car": [1], "bus": [1]}, "{"])
+@pytest.mark.parametrize(
+    "content", [[1], {"car": 1.5}, {"car": True}, {"car": [1], "bus": [1]}, {"0-4000000000": "car"}, "{"]
+)
 def test_a_broken_table_is_refused_in_a_sentence(tmp_path, content):
     with pytest.raises(ValueError, match="classes.json"):
         open_class_map(written(tmp_path, content))

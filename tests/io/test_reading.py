@@ -6,6 +6,7 @@ import pytest
 
 from clip2scene.io import (
     hash_files,
+    read_all_arrays,
     read_array,
     read_arrays,
     read_json,
@@ -65,6 +66,27 @@ def test_what_is_no_plain_file_is_refused_and_not_waited_for(tmp_path, read):
             read(tmp_path / name)
 
 
+def test_all_arrays_of_an_archive_but_pickles_are_read(tmp_path):
+    given = {"xyz": np.ones((2, 3)), "flags": np.array([True, False]), "names": np.array(["a", "b"])}
+    np.savez(tmp_path / "a.npz", odd=np.array([{}], dtype=object), **given)
+    found = read_all_arrays(tmp_path / "a.npz")
+    assert found.keys() == {"xyz", "names", "flags"}
+    assert all(np.array_equal(found[name], given[name]) for name in given)
+    (tmp_path / "b.npz").write_bytes(b"PK no archive")
+    with pytest.raises(ValueError, match="b.npz cannot be read"):
+        read_all_arrays(tmp_path / "b.npz")
+
+
+def test_many_arrays_that_each_are_small_are_refused_for_their_sum(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", **{f"part{number}": np.zeros(1000) for number in range(50)})
+    size = (tmp_path / "a.npz").stat().st_size
+    monkeypatch.setattr("clip2scene.io.reading._ALWAYS_UNPACKED", 10_000)
+    monkeypatch.setattr("clip2scene.io.reading._MOST_RATIO", 300_000 // size)
+    assert read_arrays(tmp_path / "a.npz", ("part7",))["part7"].shape == (1000,)
+    with pytest.raises(ValueError, match=r"a.npz cannot be read \(its"):
+        read_all_arrays(tmp_path / "a.npz")
+
+
 def test_an_archive_that_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("x.npy", "w") as entry:
@@ -77,6 +99,8 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path
     monkeypatch.setattr("clip2scene.io.reading._parse_entry", lambda *_: np.zeros(1))
     with pytest.raises(ValueError, match=r"bomb.npz cannot be read \(its 0.3 MB would unpack to 0.3 GB"):
         read_arrays(tmp_path / "bomb.npz", ("y",), perhaps=("x",))
+    with pytest.raises(ValueError, match=r"bomb.npz cannot be read \(its 0.3 MB would unpack to 0.3 GB"):
+        read_all_arrays(tmp_path / "bomb.npz")
     assert read_arrays(tmp_path / "bomb.npz", ("y",))["y"].tolist() == [0]  # the other part is not unpacked
 
 

@@ -106,14 +106,19 @@ def consolidate_split(
         for moment in moments if len(moments) > 1 else ():
             found[moment.number] = folder / paths[moment.number].name
     with file_lock(folder / "lock"):
-        missing = [
-            drive
-            for drive, moments in enumerate(moments_of)
-            if not all(found[moment.number].exists() for moment in moments)
-        ]
+        missing = incomplete_drives(moments_of, found)
         work = partial(_consolidate_drive, moments_of, paths, found, viewpoint, options)
         parallel_for(work, missing, title="consolidate", unit="drive")
     return found
+
+
+def incomplete_drives(drives: Sequence[Sequence[Moment]], files: Sequence[Path]) -> list[int]:
+    """List the drives of which a moment's file is missing."""
+    return [
+        number
+        for number, moments in enumerate(drives)
+        if not all(files[moment.number].exists() for moment in moments)
+    ]
 
 
 def hash_poses(drives: Mapping[str, Sequence[Moment]]) -> str:

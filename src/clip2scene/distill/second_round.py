@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene.datasets.drives import Moment
-from clip2scene.distill.consolidate import gather_drive, hash_poses, scores_of
+from clip2scene.distill.consolidate import gather_drive, hash_poses, incomplete_drives, scores_of
 from clip2scene.distill.lifted import LiftedSample, load_lifted, own_file, save_consolidated
 from clip2scene.io import load_checksummed, save_checksummed
 from clip2scene.parallel import file_lock, parallel_for, progress_bar
@@ -175,13 +175,8 @@ def second_round_split(
         if all(path.exists() for path in found):
             return found
         _make(predicted, partial(_predict, own, predicted, student), title="predict", alone=alone)
-        incomplete = [
-            number
-            for number, moments in enumerate(drives)
-            if not all(gathered[moment.number].exists() for moment in moments)
-        ]
         gather = partial(_gather, drives, own, predicted, gathered, options)
-        parallel_for(gather, incomplete, title="gather", unit="drive")
+        parallel_for(gather, incomplete_drives(drives, gathered), title="gather", unit="drive")
         classes = load_lifted(paths[0]).pair_logits.shape[1]
         ranks = Ranks(classes), Ranks(classes)
         for number in progress_bar(range(len(paths)), desc="rank", unit="sample"):

@@ -85,7 +85,7 @@ def _read_toml(path: Path) -> Any:  # noqa: ANN401 - whatever TOML can hold
         raise ValueError(f"{path}: TOML is read with Python 3.11 or newer; write it as .json") from None
     try:
         return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # the latter: nested beyond all measure
         raise ValueError(f"{path} is broken TOML ({error}); correct it") from None
 
 
@@ -126,11 +126,17 @@ def _entries(content: Any) -> Iterator[tuple[str, list[Key]]]:  # noqa: ANN401
     for key, value in content.items():
         if isinstance(value, str):
             numbers = re.fullmatch(r"(-?\d+)(?:-(\d+))?", key)
-            first = int(numbers[1]) if numbers else 0
-            yield value, list(range(first, int(numbers[2] or first) + 1)) if numbers else [key]
+            yield value, _numbers(int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else [key]
         else:
             members = value if isinstance(value, list) else [value]
             yield key, [each if isinstance(each, str) else _whole(each) for each in members]
+
+
+def _numbers(first: int, last: int) -> list[Key]:
+    """List numbers; refuse more than a label of 16 bits has."""
+    if last - first >= 1 << 16:
+        raise ValueError(f"{first} to {last} are more numbers than labels have")
+    return list(range(first, last + 1))
 
 
 def _whole(value: Any) -> int:  # noqa: ANN401

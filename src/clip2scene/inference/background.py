@@ -15,9 +15,8 @@ from torch import Tensor
 from clip2scene.types import Prompts
 
 _NEAR = 0.3  # cosine, of texts from which the classes' mean is taken off; unlike things have 0 to 0.26
-_ROUNDING = (
-    0.05  # of these cosines, of a text that was embedded twice, where products are rounded to bfloat16
-)
+# Products rounded to bfloat16 move a text that is embedded twice: its cosines, and those of what is left.
+_SAME, _ROUNDING = 1 - 5e-3, 0.05
 
 
 def background_of(asked: Prompts, trained: Prompts) -> Prompts | None:
@@ -84,7 +83,7 @@ def only(prompts: Prompts, kept: Sequence[int]) -> Prompts:
 def _stand_for(asked: Prompts, trained: Prompts) -> Bool[Tensor, "words classes"]:
     """Tell which trained classes each word stands for; in double precision, which no processor rounds."""
     words, names = asked.embeddings.double(), trained.embeddings.double()
-    same = trained.best_name(words @ names.T) > 1 - _ROUNDING / 10
+    same = trained.best_name(words @ names.T) > _SAME
     if len(trained.classes) == 1:  # which is its own mean
         return same
     centre = trained.class_directions().double().mean(0)

@@ -14,7 +14,6 @@ from clip2scene.datasets.clouds.labelled import (
     NO_LABEL,
     LabelCodes,
     PointLabels,
-    all_arrays,
     labelled_path,
     name_before,
     write_labelled,
@@ -23,7 +22,7 @@ from clip2scene.inference.cloud_files import NamedCloud
 from clip2scene.inference.figures import word_palette
 from clip2scene.inference.segmenter import Segmentation
 from clip2scene.inference.tiles import TiledLabels
-from clip2scene.io import write_atomically
+from clip2scene.io import read_all_arrays, write_atomically
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _write_numbers(path: Path, cloud: Path, found: Segmentation) -> None:
     }
     if found.raw_labels is not None:
         added["raw_labels"] = found.raw_labels.numpy()
-    given = all_arrays(cloud) if cloud.suffix.lower() == ".npz" else {}
+    given = read_all_arrays(cloud) if cloud.suffix.lower() == ".npz" else {}
     given = {name_before(name, given) if name in added else name: array for name, array in given.items()}
     with write_atomically(path) as temporary:
         np.savez_compressed(temporary, **{**given, **added})  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from clip2scene.io.reading import (
     hash_files,
     in_a_sentence,
+    read_all_arrays,
     read_array,
     read_arrays,
     read_json,
@@ -23,6 +24,7 @@ __all__ = [
     "load_checksummed",
     "new_folder",
     "read_array",
+    "read_all_arrays",
     "read_arrays",
     "read_json",
     "read_text",

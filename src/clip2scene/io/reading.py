@@ -7,6 +7,7 @@ import math
 import stat
 import zipfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,6 @@ def read_arrays(
     *,
     perhaps: Sequence[str] = (),
     texts: Sequence[str] = (),
-    numbers: str = "fiu",
 ) -> dict[str, np.ndarray]:
     """Read named arrays from an ``.npz`` file, in their shape and dtype, never a pickle.
 
@@ -118,7 +118,6 @@ def read_arrays(
         names: Arrays of numbers that must be there.
         perhaps: Arrays of numbers that may be.
         texts: Arrays of texts that must be there.
-        numbers: Kinds of NumPy's types that count as numbers.
 
     Raises:
         ValueError: If the file is missing or broken, lacks an array, one holds something else, or they would
@@ -127,7 +126,7 @@ def read_arrays(
     size = regular_file(path).stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+            entries = _entries(archive)
             chosen = {name: entries[name] for name in (*names, *texts, *perhaps) if name in entries}
             _refuse_bomb(size, sum(each.file_size for each in chosen.values()))
             arrays = {name: _parse_entry(archive, each) for name, each in chosen.items()}
@@ -138,10 +137,36 @@ def read_arrays(
     if lacking:
         raise ValueError(f"{path} lacks an array ({', '.join(lacking)}); expected {', '.join(wanted)}")
     for name, array in arrays.items():
-        kinds, what = ("U", "texts") if name in texts else (numbers, "numbers")
+        kinds, what = ("U", "texts") if name in texts else ("fiu", "numbers")
         if array.dtype.kind not in kinds:
             raise ValueError(f"array {name} of {path} should hold {what}, got {array.dtype}; write it anew")
     return arrays
+
+
+def read_all_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read every array of numbers, truth values or texts of an ``.npz`` file; what else it holds is left out.
+
+    Raises:
+        ValueError: If the file is missing or broken, or would unpack to far more than data compress to; this
+            is found out before anything is unpacked.
+    """
+    size = regular_file(path).stat().st_size
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = _entries(archive)
+            _refuse_bomb(size, sum(each.file_size for each in entries.values()))
+            for name, each in entries.items():
+                with suppress(ValueError):  # a pickle, or no array at all
+                    arrays[name] = _parse_entry(archive, each)
+    except Exception as error:  # whatever zip archives fail with
+        raise ValueError(f"{path} cannot be read ({in_a_sentence(error)}); restore it") from None
+    return {name: array for name, array in arrays.items() if array.dtype.kind in "fiubcU"}
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Give the entries by the names of their arrays."""
+    return {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
 
 
 def _refuse_bomb(packed: int, unpacked: int) -> None:

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from clip2scene.datasets.clouds.labelled.arrays import (
-    all_arrays,
     has_records,
     write_feather,
     write_label_file,
@@ -51,11 +50,3 @@ def test_a_feather_table_keeps_its_columns_and_what_it_says_of_itself(labels, co
     assert after.schema.metadata[b"crs"] == b"EPSG:25832"
     assert after["label"].to_pylist() == codes.of(labels.labels).tolist()
     np.testing.assert_array_equal(after["confidence"], labels.confidence)
-
-
-def test_all_arrays_of_an_archive_but_pickles_are_read(tmp_path):
-    given = {"xyz": np.ones((2, 3)), "flags": np.array([True, False]), "names": np.array(["a", "b"])}
-    np.savez(tmp_path / "a.npz", odd=np.array([{}], dtype=object), **given)
-    found = all_arrays(tmp_path / "a.npz")
-    assert found.keys() == {"xyz", "names", "flags"}
-    assert all(np.array_equal(found[name], given[name]) for name in given)

@@ -54,7 +54,7 @@ def test_a_table_beside_that_is_of_another_file_is_passed_over(labels, colours, 
 def test_labels_of_benchmarks_are_read(tmp_path):
     np.array([10 | 7 << 16, 40], "<u4").tofile(tmp_path / "a.label")
     np.array([17, 24], "u1").tofile(tmp_path / "b_lidarseg.bin")
-    (tmp_path / "scene.txt").write_text("3\n40\n")
+    (tmp_path / "scene.txt").write_text("3\n\n40\n")
     np.save(tmp_path / "a.npy", np.array([1, 2], "u1"))
     np.savez(tmp_path / "a.npz", labels=[1, -1], names=["x", "car"])
     for name, ids in {
@@ -78,6 +78,10 @@ def test_a_coloured_cloud_says_in_its_header_what_its_labels_mean(tmp_path):
     write_ply(tmp_path / "a.ply", torch.zeros(2, 3), labels=torch.tensor([1, 65535]), comments=comments)
     found = read_file_labels(tmp_path / "a.ply")
     assert (found.names, found.none) == ({0: "car", 1: "Straße"}, 65535)
+    whole = (tmp_path / "a.ply").read_bytes()
+    (tmp_path / "b.ply").write_bytes(whole.replace(b"is car", rb"is \xZZ"))
+    with pytest.raises(ValueError, match=r"b.ply names a label in a damaged comment"):
+        read_file_labels(tmp_path / "b.ply")
 
 
 def test_what_holds_no_labels_is_refused_in_a_sentence(tmp_path):

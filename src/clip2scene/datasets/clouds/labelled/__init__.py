@@ -13,7 +13,6 @@ lets it, and adds two numbers a point: the label and its score.
 ``.npz`` is answered by what ``segment`` writes in any case. ``.ptx`` and ``.e57`` have no room for labels.
 """
 
-from clip2scene.datasets.clouds.labelled.arrays import all_arrays
 from clip2scene.datasets.clouds.labelled.codes import (
     CODES_SUFFIX,
     NO_LABEL,
@@ -31,7 +30,6 @@ __all__ = [
     "FileLabels",
     "LabelCodes",
     "PointLabels",
-    "all_arrays",
     "codes_for",
     "labelled_path",
     "name_before",

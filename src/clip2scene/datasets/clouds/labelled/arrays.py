@@ -1,14 +1,12 @@
 """Records of NumPy, tables of Arrow, and labels in a file of their own."""
 
-import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from clip2scene.datasets.clouds.labelled.codes import LabelCodes, PointLabels, name_before
 from clip2scene.datasets.clouds.labelled.pcd import fields_of
-from clip2scene.io import read_array, read_arrays, write_atomically
+from clip2scene.io import read_array, write_atomically
 
 
 def write_label_file(path: Path, labels: PointLabels, codes: LabelCodes) -> None:
@@ -51,14 +49,3 @@ def write_feather(cloud: Path, path: Path, labels: PointLabels, codes: LabelCode
         table = table.append_column(name, pyarrow.array(each))
     with write_atomically(path) as temporary:
         feather.write_feather(table.replace_schema_metadata(about), str(temporary))
-
-
-def all_arrays(cloud: Path) -> dict[str, np.ndarray]:
-    """Read every array of numbers or texts of an ``.npz`` file; pickles are passed over."""
-    with zipfile.ZipFile(cloud) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-    found: dict[str, np.ndarray] = {}
-    for name in names:
-        with suppress(ValueError):
-            found |= read_arrays(cloud, (name,), numbers="fiubcU")
-    return found

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -152,22 +153,26 @@ def _of_columns(path: Path, field: str | None) -> np.ndarray:
 
 def _lone_column(path: Path) -> np.ndarray | None:
     """Read a text of one whole number a line, as ScanNet's benchmark has it; None if it is another."""
-    words = read_plain_text(path).split("\n")
-    if not re.fullmatch(r"\s*-?\d+\s*", words[0]):
+    text = read_plain_text(path)
+    if not re.fullmatch(r"\s*-?\d+\s*", text.partition("\n")[0]):
         return None
     try:
-        return np.array([int(word) for word in words if word.strip()])
+        numbers = np.loadtxt(StringIO(text), dtype=np.int64, comments=None, ndmin=2)
     except ValueError:
         return None
+    return numbers[:, 0] if numbers.shape[1] == 1 else None
 
 
 def _told_in_header(path: Path) -> tuple[dict[int, str] | None, int | None]:
     """Read what a coloured cloud of ``segment`` says in its comments."""
     with path.open("rb") as file:
         head = file.read(MAX_HEADER).partition(b"end_header")[0].decode("ascii", "replace")
-    told = dict(re.findall(r"^comment label (\d+) is (.+?)\r?$", head, re.MULTILINE))
+    told = dict(re.findall(r"^comment label (\d{1,9}) is (.+?)\r?$", head, re.MULTILINE))
     none = [int(number) for number, name in told.items() if name == "none of these"]
     if not none:
         return None, None
     names = [(int(number), name) for number, name in told.items() if int(number) not in none]
-    return {number: name.encode().decode("unicode_escape") for number, name in names}, none[0]
+    try:
+        return {number: name.encode().decode("unicode_escape") for number, name in names}, none[0]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} names a label in a damaged comment ({error.reason}); restore it") from None
