@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -31,10 +33,14 @@ def write(path, out, found):
 def test_an_archive_of_arrays_keeps_its_own_beside_labels_and_scores(found, tmp_path):
     given = {"xyz": np.eye(3), "labels": np.array([7, 8, 9]), "when": np.array(["a", "b", "c"])}
     np.savez(tmp_path / "a.npz", **given)
+    np.save(tmp_path / "file.npy", np.arange(2))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.write(tmp_path / "file.npy", "file.npy")  # a name that savez does not take
     paths = write(tmp_path / "a.npz", tmp_path / "out", found)
     with np.load(paths.numbers) as arrays:
         assert np.array_equal(arrays["xyz"], given["xyz"])
         assert np.array_equal(arrays["when"], given["when"])
+        assert arrays["file"].tolist() == [0, 1]
         assert np.array_equal(arrays["labels_before"], given["labels"])
         assert arrays["labels"].tolist() == [0, 1, -1] and arrays["names"].tolist() == list(NAMES)
         assert np.array_equal(arrays["scores"], found.scores.half())

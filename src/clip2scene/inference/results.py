@@ -1,5 +1,6 @@
 """What is written of a labelled cloud: its own format, plain numbers, and a coloured cloud."""
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +108,13 @@ def _write_numbers(path: Path, cloud: Path, found: Segmentation) -> None:
         added["raw_labels"] = found.raw_labels.numpy()
     given = read_all_arrays(cloud) if cloud.suffix.lower() == ".npz" else {}
     given = {name_before(name, given) if name in added else name: array for name, array in given.items()}
-    with write_atomically(path) as temporary:
-        np.savez_compressed(temporary, **{**given, **added})  # type: ignore[arg-type]
+    with (
+        write_atomically(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name, array in {**given, **added}.items():  # savez takes no array of the name "file"
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def _write_coloured(
