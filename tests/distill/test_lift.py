@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from clip2scene.distill.lift import LiftOptions, PairingOptions, find_pairs, gather_sweeps, lift_split
-from clip2scene.distill.lifted import hash_clouds, hash_points, load_lifted
+from clip2scene.distill.lifted import hash_clouds, load_lifted
+from clip2scene.io import hash_points
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.teacher.pamr import PixelAdaptive

@@ -8,11 +8,11 @@ from clip2scene.distill.lifted import (
     LiftedSample,
     TeacherFeatures,
     hash_clouds,
-    hash_points,
     load_lifted,
     save_consolidated,
     save_lifted,
 )
+from clip2scene.io import hash_points
 from clip2scene.teacher.maskclip import DenseEmbeddings
 from clip2scene.types import Pairs, PointCloud
 

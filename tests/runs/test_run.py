@@ -8,10 +8,10 @@ import torch
 from clip2scene.build_teacher import SMALL_CLIP
 from clip2scene.config import Recipe, TuningConfig
 from clip2scene.datasets.label_subset import choose
-from clip2scene.distill.lifted import LiftedSample, hash_points, save_lifted
+from clip2scene.distill.lifted import LiftedSample, save_lifted
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.inference.segmenter import Segmenter
-from clip2scene.io import read_json, write_json
+from clip2scene.io import hash_points, read_json, write_json
 from clip2scene.runs.checkpoint import load_checkpoint, save_checkpoint
 from clip2scene.runs.init_weights import init_weights_of
 from clip2scene.runs.run import Run, load_prompts, open_run, save_prompts

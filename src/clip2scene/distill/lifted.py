@@ -1,6 +1,5 @@
 """One sample with its teacher's pseudo-labels, in memory and in its file."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from clip2scene.distill.batch import PixelTargets, Superpixels, TrainItem
 from clip2scene.geometry.superpoints import vote
-from clip2scene.io import load_checksummed, regular_file, save_checksummed
+from clip2scene.io import hash_points, load_checksummed, regular_file, save_checksummed
 from clip2scene.teacher.cache import Precision, to_bytes
 from clip2scene.teacher.maskclip import INVERSE_TEMPERATURE, DenseEmbeddings, cells_read
 from clip2scene.types import Pairs, PointCloud
@@ -160,15 +159,6 @@ def save_lifted(path: Path, lifted: LiftedSample, *, precision: Precision = "flo
     if lifted.teacher_features is not None:
         tensors |= _tensors_of(lifted.teacher_features, precision)
     save_checksummed(path, tensors)
-
-
-def hash_points(keyframe: Float[Tensor, "points 3"]) -> str:
-    """Hash the positions of a keyframe, so that it is known again wherever its data set lies.
-
-    Names are not enough: ``000000`` is in many drives, and one cloud may lie in two data sets. A cloud whose
-    points were turned, rounded or put in another order is another one.
-    """
-    return hashlib.sha256(keyframe.contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def hash_clouds(paths: Iterable[Path]) -> dict[str, str]:

@@ -17,9 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip2scene.datasets import Dataset
-from clip2scene.distill.lifted import hash_points
 from clip2scene.inference.predict import open_split, predict_split
-from clip2scene.io import read_json, write_json
+from clip2scene.io import hash_points, read_json, write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 

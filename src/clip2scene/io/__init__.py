@@ -11,7 +11,7 @@ from clip2scene.io.reading import (
     regular_file,
     without_repeats,
 )
-from clip2scene.io.tensors import fingerprint, load_checksummed, save_checksummed, sort_header
+from clip2scene.io.tensors import fingerprint, hash_points, load_checksummed, save_checksummed, sort_header
 from clip2scene.io.torch_files import check_plain_tensors, read_torch
 from clip2scene.io.writing import PARTIAL, new_folder, telling_of_a_full_disk, write_atomically, write_json
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_plain_tensors",
     "fingerprint",
     "hash_files",
+    "hash_points",
     "in_a_sentence",
     "load_checksummed",
     "new_folder",

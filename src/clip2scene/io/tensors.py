@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -73,6 +74,15 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def hash_points(keyframe: Float[Tensor, "points 3"]) -> str:
+    """Hash the positions of a keyframe, so that it is known again wherever its data set lies.
+
+    Names are not enough: ``000000`` is in many drives, and one cloud may lie in two data sets. A cloud whose
+    points were turned, rounded or put in another order is another one.
+    """
+    return hashlib.sha256(keyframe.contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -217,7 +217,7 @@ class Run:
     def labels_used(self) -> dict[str, str]:
         """Name the samples whose labels it, or what it began with, was trained on, by their points' hashes.
 
-        See :func:`clip2scene.distill.lifted.hash_points`.
+        See :func:`clip2scene.io.hash_points`.
         """
         path = self.folder / LABELS
         labels = read_run_json(path) if path.exists() else {}
