@@ -82,9 +82,13 @@ FAULTS = {
         lambda d: d.changed("/points", lens(is_bigendian=True)),
         r"/points: a cloud is big-endian",
     ),
-    "distorted": (
-        lambda d: d.changed("/front/camera_info", lens(d=np.array([0.1, 0, 0, 0, 0]))),
-        r"/front/camera_info: the images are distorted .*image_rect",
+    "distorted in an unknown way": (
+        lambda d: d.changed("/front/camera_info", lens(distortion_model="fov", d=np.array([0.9]))),
+        r"/front/camera_info: unknown distortion model 'fov', expected one of .*image_rect",
+    ),
+    "too few coefficients": (
+        lambda d: d.changed("/front/camera_info", lens(d=np.array([0.1, 0.1]))),
+        r"/front/camera_info: distortion plumb_bob has the coefficients .* expected 4 or 5 finite numbers",
     ),
     "recalibrated": (
         lambda d: d.changed("/front/camera_info", lens(k=np.eye(3).reshape(-1)), 2),

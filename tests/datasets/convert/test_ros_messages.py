@@ -6,6 +6,7 @@ import pytest
 from tests.ros_bags import STORE, cloud_message, compressed_message, image_message, info_message
 
 from clip2scene.datasets.convert.ros_messages import read_lens, read_picture, read_points
+from clip2scene.geometry.distortion import Distortion
 
 FORMATS = {1: "<b", 2: "<B", 3: "<h", 4: "<H", 5: "<i", 6: "<I", 7: "<f", 8: "<d"}
 
@@ -126,8 +127,12 @@ def test_rectified_images_are_described_by_p_and_r():
     lens = read_lens(info, "/info", rectified=True)
     assert lens.intrinsics.tolist() == p[:, :3].tolist()
     assert lens.camera_from_optical[:3, :3].tolist() == r.tolist()
-    with pytest.raises(ValueError, match="distorted"):
+    assert lens.distortion is None
+    with pytest.raises(ValueError, match="/info: distortion plumb_bob .* or name the topic of the rectified"):
         read_lens(info, "/info", rectified=False)
+    raw = read_lens(replace(info, d=np.array([0.1, 0.2, 0, 0, 0])), "/info", rectified=False)
+    assert raw.intrinsics.tolist() == k.tolist()
+    assert raw.distortion == Distortion("plumb_bob", (0.1, 0.2, 0, 0, 0))
     plain = read_lens(replace(info, d=np.zeros(5)), "/info", rectified=False)
     assert (
         plain.intrinsics.tolist() == k.tolist() and plain.camera_from_optical.tolist() == np.eye(4).tolist()

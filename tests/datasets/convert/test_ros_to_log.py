@@ -10,7 +10,9 @@ from tests.ros_bags import LEADS_US, RIG, START_US, SWEEPS_US, toytown_drive, wr
 
 from clip2scene.classes.tables import NUSCENES
 from clip2scene.datasets.convert.ros_to_log import Wanted, convert_bag
+from clip2scene.datasets.drive_log.files import read_calibration
 from clip2scene.datasets.drive_log.loader import DriveLog
+from clip2scene.geometry.distortion import Distortion
 from clip2scene.geometry.projection import project_points
 from clip2scene.toytown.sensors import ego_from_lidar
 
@@ -105,3 +107,27 @@ def test_a_bag_says_which_field_is_the_intensity(tmp_path, drive):
     renamed = convert_bag(write_bag(tmp_path / "renamed", drive.changed("/points", rename)), tmp_path / "two")
     said = "the clouds' intensity is taken from reflectivity, not from signal"
     assert [note for note in renamed.notes if "intensity" in note] == [said]
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers"),
+    [
+        ("plumb_bob", [-0.2, 0.05, 0.001, 0.0, 0.0]),
+        ("rational_polynomial", [0.1, -0.2, 0.0, 0.0, 0.0, 0.3, -0.1, 0.0]),
+        ("equidistant", [0.02, 0.0, 0.0, 0.0]),
+    ],
+)
+def test_the_distortion_of_a_camera_is_carried_over(tmp_path, drive, model, numbers):
+    raw = drive.changed(
+        "/front/camera_info",
+        lambda message: replace(message, distortion_model=model, d=np.array(numbers)),
+    )
+    made = convert_bag(write_bag(tmp_path / "bag", raw), tmp_path / "log")
+    said = f"images of /front/image_raw are distorted ({model}), and undistorted when they are read"
+    assert said in made.notes
+    views = read_calibration(tmp_path / "log" / "calibration.json").views
+    assert list(views) == ["front"]
+    assert views["front"].raw.distortion == Distortion(model, tuple(numbers))
+    assert np.array_equal(views["front"].raw.matrix, RIG["front"].intrinsics)
+    sample = opened(tmp_path / "log")[0]
+    assert sample.read_image(0).shape[:2] == (sample.cameras[0].height, sample.cameras[0].width)

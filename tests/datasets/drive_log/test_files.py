@@ -74,7 +74,33 @@ FAULTS = {
         "front: intrinsics are",
     ),
     "negative focal length": (entry(intrinsics=[[-30, 0, 15], [0, 30, 11], [0, 0, 1]]), "positive fx and fy"),
-    "distorted": (entry(distortion=[0.1, 0, 0, 0, 0]), r"undistort them \(with OpenCV: cv2.undistort\)"),
+    "distorted without a model": (
+        entry(distortion=[0.1, 0, 0, 0, 0]),
+        "front: a distortion without its model, expected distortion_model to be one of plumb_bob, rational_p",
+    ),
+    "unknown distortion": (
+        entry(distortion_model="fov", distortion=[0.9]),
+        r'distortion_model should be one of plumb_bob, rational_polynomial, equidistant, got "fov"',
+    ),
+    "distortion cut": (
+        entry(distortion_model="rational_polynomial", distortion=[0.1, 0, 0, 0, 0]),
+        r"front: distortion rational_polynomial has the coefficients .*, expected 8 finite numbers",
+    ),
+    "a fisheye's model alone": (
+        entry(distortion_model="equidistant"),
+        r"front: distortion equidistant has the coefficients \[\], expected 4 finite numbers",
+    ),
+    "distortion that leaves nothing": (
+        entry(distortion_model="plumb_bob", distortion=[-90, 0, 0, 0, 0]),
+        r"front: distortion plumb_bob \[-90.0, .* can be undone on \d+ % of the image's width",
+    ),
+    "distorted image of another size": (
+        lambda log: (
+            entry(distortion_model="plumb_bob", distortion=[-0.2, 0, 0, 0, 0])(log),
+            Image.new("RGB", (31, 24)).save(log / "images" / "front" / "a.png"),
+        ),
+        "sample a: image .* is 31x24, expected 32x24",
+    ),
     "width in words": (entry(width="32"), 'width should be of type integer, got "32"'),
     "no width": (entry(width=0), "width should be at least 1, got 0"),
     "camera above the folder": (entry(name="../front"), r"cameras\[0\].name should match"),

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.datasets.drive_log.conftest import CAMERA_FROM_LIDAR, NAMES, calibration, points, write
 
+from clip2scene.classes.tables import NUSCENES
 from clip2scene.datasets.dataset import count_images
 from clip2scene.datasets.drive_log.files import HEADER
 from clip2scene.datasets.drive_log.loader import DriveLog
 from clip2scene.doctor.timing import find_places
+from clip2scene.geometry.distortion import Distortion, RawCamera, straight_view
 from clip2scene.geometry.projection import invert_rigid, project_points
 from clip2scene.types import IGNORE_LABEL
 
@@ -246,3 +249,43 @@ def test_a_gap_in_time_makes_another_drive_whose_places_are_others(log):
     between = text.format("1100001").replace("c.5,", ",600000,1,0,0,1,0,0,0\nc.5,")
     write(log, "poses.csv", between)  # known all the way, so one drive
     assert len({DriveLog(log).timestamps(number).drive for number in range(3)}) == 1
+
+
+def distort(log, **lens):
+    content = calibration()
+    content["cameras"][0] |= lens
+    write(log, "calibration.json", content)
+
+
+@pytest.mark.parametrize(
+    ("model", "coefficients"),
+    [
+        ("plumb_bob", [-0.3, 0.1, 0.001, -0.001, 0]),
+        ("plumb_bob", [-0.3, 0.1, 0, 0]),
+        ("rational_polynomial", [0.2, -0.1, 0, 0, 0, 0.3, 0, 0]),
+        ("equidistant", [0.01, 0, 0, 0]),
+    ],
+)
+def test_distorted_images_are_undistorted_when_they_are_read(log, model, coefficients):
+    distort(log, distortion_model=model, distortion=coefficients)
+    sample = DriveLog(log, labels=False, class_set=NUSCENES)[0]
+    (camera,) = sample.cameras
+    assert sample.read_image(0).shape == (camera.height, camera.width, 3)
+    raw = RawCamera((30, 0, 15.5, 30, 11.5), 32, 24, Distortion(model, tuple(coefficients)))
+    view = straight_view(raw)
+    assert (camera.width, camera.height) == (view.width, view.height) != (32, 24)
+    assert torch.equal(camera.intrinsics, view.intrinsics.float())
+    drawn = np.zeros((24, 32, 3), np.uint8)
+    drawn[:, 16:] = 200  # right of the axis, in both
+    Image.fromarray(drawn).save(log / "images" / "front" / "a.png")
+    seen = sample.read_image(0)[..., 0]
+    middle = round(view.centre[0])
+    assert seen[:, : middle - 2].max() == 0 and seen[:, middle + 3 :].min() == 200
+    with pytest.raises(ValueError, match="images of front in .* are distorted, and class maps with them"):
+        DriveLog(log).label_map_path("a", 0)
+
+
+def test_a_distortion_of_zeros_is_none(log):
+    distort(log, distortion_model="plumb_bob", distortion=[0, 0, 0, 0, 0])
+    (camera,) = DriveLog(log)[0].cameras
+    assert (camera.width, camera.height) == (32, 24)

@@ -14,6 +14,7 @@ from clip2scene.datasets.drive_log.writer import (
     write_image_times,
     write_poses,
 )
+from clip2scene.geometry.distortion import Distortion
 from clip2scene.types import Camera
 
 INTRINSICS = torch.tensor([[50.0, 0, 40], [0, 50, 30], [0, 0, 1]])
@@ -33,7 +34,7 @@ def test_calibration_poses_and_times_come_back_as_they_were_written(tmp_path):
     rng = np.random.RandomState(0)
     poses = {time_us: random_pose(rng) for time_us in (300_000, 100_000, 200_000)}
     times = {("front", "b"): 210_000, ("front", "a"): 90_000}
-    write_calibration(tmp_path, {"axes": "FLU", "intensity_max": 255}, [FRONT])
+    write_calibration(tmp_path / "calibration.json", {"axes": "FLU", "intensity_max": 255}, [FRONT])
     write_poses(tmp_path, poses, {100_000: "a", 300_000: "b"})
     write_image_times(tmp_path, times)
     found = read_calibration(tmp_path / "calibration.json")
@@ -55,8 +56,16 @@ def test_a_log_takes_its_name_only_when_it_is_whole(tmp_path):
     with new_log(tmp_path / "log") as log:
         write_cloud(log, "a", points, np.abs(points[:, 0]) / 10)
         write_image(log, "front", "a", ".png", b"no picture yet")
-        write_calibration(log, {}, [FRONT])
+        write_calibration(log / "calibration.json", {}, [FRONT])
     dataset = DriveLog(tmp_path / "log", labels=False, class_set=NUSCENES)
     assert dataset.tokens == ("a",) and dataset.has_image("a")
     assert (tmp_path / "log" / "images" / "front" / "a.png").read_bytes() == b"no picture yet"
     np.testing.assert_array_equal(np.load(tmp_path / "log" / "lidar" / "a.npy")[:, :3], points)
+
+
+def test_a_distortion_comes_back_as_it_was_written(tmp_path):
+    lens = Distortion("equidistant", (0.1, 0.0, 0.0, -0.01))
+    write_calibration(tmp_path / "calibration.json", {}, [FRONT], {"front": lens})
+    found = read_calibration(tmp_path / "calibration.json")
+    assert found.views["front"].raw.distortion == lens
+    assert found.views["front"].raw.matrix.tolist() == INTRINSICS.tolist()

@@ -100,7 +100,7 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
         if source.labels is not None:
             write_json(log / "classes.json", class_set_to_json(SEMANTIC_KITTI))
         lidar = {"axes": "FLU", "intensity_max": 1, "vehicle_reach_m": max(VEHICLE_REACH_M)}
-        write_calibration(log, lidar, [camera] if camera else [])
+        write_calibration(log / "calibration.json", lidar, [camera] if camera else [])
         if poses:
             first = invert_rigid(poses[source.times_us[0]])
             relative = {time_us: first @ pose for time_us, pose in poses.items()}

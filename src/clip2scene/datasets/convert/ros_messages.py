@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clip2scene.datasets.clouds import find_axes, find_intensity
 from clip2scene.datasets.convert.ros_bag import Message
+from clip2scene.geometry.distortion import Distortion, read_distortion
 from clip2scene.geometry.projection import check_rigid
 from clip2scene.images import read_colours, suffix_of
 
@@ -54,12 +55,14 @@ class Lens:
         height: In pixels.
         intrinsics: For these images.
         camera_from_optical: From the frame that the message names; they differ where images are rectified.
+        distortion: What the lens does to these images; None where nothing.
     """
 
     width: int
     height: int
     intrinsics: Float[Tensor, "3 3"]
     camera_from_optical: Float[Tensor, "4 4"]
+    distortion: Distortion | None = None
 
 
 def stamp_us(message: Message, topic: str) -> int:
@@ -165,8 +168,8 @@ def read_lens(message: Message, topic: str, *, rectified: bool) -> Lens:
         rectified: Whether ``p`` and ``r`` describe the images, not ``k`` and ``d``.
 
     Raises:
-        ValueError: If the images are distorted, cut or binned, belong to the right camera of a stereo pair,
-            or the numbers are no calibration.
+        ValueError: If the images are cut or binned, distorted in an unknown way, belong to the right camera
+            of a stereo pair, or the numbers are no calibration.
     """
     width, height = int(message.width), int(message.height)
     roi = message.roi
@@ -176,7 +179,7 @@ def read_lens(message: Message, topic: str, *, rectified: bool) -> Lens:
             f"{topic}: the images are binned or cut out of larger ones, which is not supported; record whole "
             "images"
         )
-    motion = torch.eye(4, dtype=torch.float64)
+    motion, distortion = torch.eye(4, dtype=torch.float64), None
     if rectified:
         projection = torch.from_numpy(np.array(message.p, dtype=np.float64).reshape(3, 4))
         intrinsics = projection[:, :3]
@@ -188,19 +191,20 @@ def read_lens(message: Message, topic: str, *, rectified: bool) -> Lens:
             )
     else:
         intrinsics = torch.from_numpy(np.array(message.k, dtype=np.float64).reshape(3, 3))
-        if np.any(np.asarray(message.d, dtype=np.float64) != 0):
+        try:
+            distortion = read_distortion(str(message.distortion_model), message.d)
+        except ValueError as error:
             raise ValueError(
-                f"{topic}: the images are distorted ({message.distortion_model}, d = "
-                f"{[float(number) for number in message.d]}), which a drive log cannot hold; name the topic "
-                "of the rectified images (image_rect, made by image_proc)"
-            )
+                f"{topic}: {error} - or name the topic of the rectified images (image_rect, made by "
+                "image_proc)"
+            ) from None
     check_rigid(motion, f"r of {topic}")
     if not (width > 0 and height > 0 and intrinsics.isfinite().all() and intrinsics.diagonal().min() > 0):
         raise ValueError(
             f"{topic}: a camera of {width}x{height} with intrinsics {intrinsics.tolist()} is not calibrated; "
             "calibrate it"
         )
-    return Lens(width, height, intrinsics, motion)
+    return Lens(width, height, intrinsics, motion, distortion)
 
 
 def _compressed(content: bytes, form: str, topic: str) -> Picture:

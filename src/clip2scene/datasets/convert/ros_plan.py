@@ -14,6 +14,7 @@ from clip2scene.datasets.convert.ros_messages import Lens, frame_name, read_lens
 from clip2scene.datasets.convert.ros_topics import Topics, Wanted, choose_topics
 from clip2scene.datasets.drive_log.files import check_axes
 from clip2scene.datasets.moments import spans_fault
+from clip2scene.geometry.distortion import Distortion
 from clip2scene.geometry.projection import check_rigid
 from clip2scene.parallel import progress_bar
 from clip2scene.types import Camera
@@ -32,6 +33,7 @@ class Stream:
         names: The cloud's name by the moment of each message to be written.
         cloud_times_us: Of an image, its cloud's moment by its own.
         camera: Of a camera, how it sees, from the clouds' frame.
+        distortion: Of a camera, what its lens does to the images; None where they are undistorted.
     """
 
     topic: str
@@ -40,6 +42,7 @@ class Stream:
     names: dict[int, str] = field(default_factory=dict, repr=False)
     cloud_times_us: dict[int, int] = field(default_factory=dict, repr=False)
     camera: Camera | None = None
+    distortion: Distortion | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,20 @@ def plan_log(bag: Bag, wanted: Wanted, most_apart_us: int) -> Plan:
     for topic, info in topics.images.items():
         stream = Stream(topic, found.frames[topic], found.times_us[topic])
         mine = nearest_clouds(clouds.times_us, stream.times_us, most_apart_us)
-        camera = _camera(topic, stream.frame, _lens(topic, info, found), tree, lidar)
+        lens = _lens(topic, info, found)
+        camera = _camera(topic, stream.frame, lens, tree, lidar)
         named = {time_us: names[cloud_us] for time_us, cloud_us in mine.items()}
-        images.append(replace(stream, names=named, cloud_times_us=mine, camera=camera))
+        images.append(
+            replace(stream, names=named, cloud_times_us=mine, camera=camera, distortion=lens.distortion)
+        )
     ego, pose, told = _ego_motion(topics, found, tree, lidar, wanted)
     ego_from_lidar = tree.fixed(ego, lidar)
     notes = [f"clouds of {topics.clouds} in the frame {lidar}", *told, *topics.notes]
+    notes += [
+        f"images of {each.topic} are distorted ({each.distortion.model}), and undistorted when they are read"
+        for each in images
+        if each.distortion
+    ]
     notes += _check_clocks(bag, clouds, images, found, has_poses=pose is not None)
     axes = wanted.axes or nearest_axes(ego_from_lidar)
     return Plan(clouds, tuple(images), ego_from_lidar, axes, pose, tuple(notes))

@@ -106,7 +106,11 @@ def _write_small_files(bag: Bag, plan: Plan, log: Path, written: _Written) -> No
         "intensity_max": intensity_max(written.spreads),
         "ego_from_lidar": plan.ego_from_lidar.tolist(),
     }
-    write_calibration(log, lidar, [stream.camera for stream in plan.images if stream.camera])
+    distortions = {
+        each.camera.name: each.distortion for each in plan.images if each.camera and each.distortion
+    }
+    cameras = [each.camera for each in plan.images if each.camera]
+    write_calibration(log / "calibration.json", lidar, cameras, distortions)
     if plan.world_from_ego is not None:
         write_poses(log, written.poses, written.names)
         write_image_times(log, written.image_times)

@@ -7,7 +7,7 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,13 @@ from torch import Tensor
 from clip2scene.datasets.checks import check_middle, check_name
 from clip2scene.datasets.clouds import turn_from
 from clip2scene.datasets.moments import rate_fault, way_fault
+from clip2scene.geometry.distortion import (
+    COEFFICIENTS,
+    RawCamera,
+    StraightView,
+    read_distortion,
+    straight_view,
+)
 from clip2scene.geometry.projection import check_intrinsics, check_rigid, invert_rigid, rigid_from_quaternion
 from clip2scene.geometry.trajectory import MOST_GAP_US, Trajectory
 from clip2scene.io import read_json
@@ -45,12 +52,14 @@ class Calibration:
     """What ``calibration.json`` says, with everything in the clouds' frame: x forward, y left, z up.
 
     Attributes:
-        cameras: With the extrinsics of a vehicle that stands still, in float64.
+        cameras: With the extrinsics of a vehicle that stands still, in float64. Those whose images are
+            distorted are the pinhole cameras that these are brought to.
         cloud_from_lidar: Turns points as the files have them.
         ego_from_cloud: Where the lidar stands in the frame of the poses.
         intensity_max: What is 1 in a cloud.
         vehicle_reach_m: Points of earlier sweeps this near lie on the vehicle.
         axes: Where x, y and z of the files point, as three letters.
+        views: How the images of the cameras that are distorted are undistorted, by name.
     """
 
     cameras: tuple[Camera, ...]
@@ -59,6 +68,7 @@ class Calibration:
     intensity_max: float
     vehicle_reach_m: float
     axes: str = "FLU"
+    views: Mapping[str, StraightView] = field(default_factory=dict)
 
 
 def read_checked(path: Path) -> dict[str, Any]:
@@ -84,7 +94,7 @@ def read_calibration(path: Path) -> Calibration:
 
     Raises:
         ValueError: If it is not as described, a motion is not rigid, intrinsics are no pinhole camera's,
-            images are distorted, a camera is listed twice, or the lidar's axes are mirrored.
+            a distortion cannot be undone, a camera is listed twice, or the lidar's axes are mirrored.
     """
     content = read_checked(path)
     lidar = content.get("lidar", {})
@@ -93,20 +103,21 @@ def read_calibration(path: Path) -> Calibration:
     ego_from_lidar = torch.eye(4, dtype=torch.float64)
     if "ego_from_lidar" in lidar:
         ego_from_lidar = _motion(lidar["ego_from_lidar"], f"{path}: lidar.ego_from_lidar")
-    cameras = tuple(
+    found = [
         _camera(entry, lidar_from_cloud, f"{path}: cameras[{number}], {entry['name']}")
         for number, entry in enumerate(content["cameras"])
-    )
-    names = [camera.name for camera in cameras]
+    ]
+    names = [camera.name for camera, _ in found]
     if len(set(names)) < len(names):
         raise ValueError(f"{path} lists a camera twice: {', '.join(names)}; give each a name of its own")
     return Calibration(
-        cameras=cameras,
+        cameras=tuple(camera for camera, _ in found),
         cloud_from_lidar=cloud_from_lidar,
         ego_from_cloud=ego_from_lidar @ lidar_from_cloud,
         intensity_max=float(lidar.get("intensity_max", 1)),
         vehicle_reach_m=float(lidar.get("vehicle_reach_m", 1)),
         axes=lidar.get("axes", "FLU"),
+        views={camera.name: view for camera, view in found if view is not None},
     )
 
 
@@ -277,15 +288,34 @@ def _turn(axes: str, what: str) -> Float[Tensor, "4 4"]:
     return turn
 
 
-def _camera(entry: Mapping[str, Any], lidar_from_cloud: Float[Tensor, "4 4"], what: str) -> Camera:
-    """Build a camera as it stands on the vehicle."""
-    if any(entry.get("distortion", ())):
-        raise ValueError(
-            f"{what}: its images are distorted, which a pinhole camera cannot follow; undistort them (with "
-            "OpenCV: cv2.undistort) and write the new intrinsics, without distortion"
-        )
+def _camera(
+    entry: Mapping[str, Any], lidar_from_cloud: Float[Tensor, "4 4"], what: str
+) -> tuple[Camera, StraightView | None]:
+    """Build a camera as it stands on the vehicle, and how its images are undistorted, if they are."""
     intrinsics = torch.tensor(entry["intrinsics"], dtype=torch.float64)
     check_intrinsics(intrinsics, what)
-    check_middle(intrinsics, (entry["width"], entry["height"]), what, of=what)
-    motion = _motion(entry["camera_from_lidar"], f"{what}: camera_from_lidar")
-    return Camera(entry["name"], intrinsics, motion @ lidar_from_cloud, entry["width"], entry["height"])
+    width, height = entry["width"], entry["height"]
+    check_middle(intrinsics, (width, height), what, of=what)
+    motion = _motion(entry["camera_from_lidar"], f"{what}: camera_from_lidar") @ lidar_from_cloud
+    view = _view(entry, what)
+    if view is not None:
+        intrinsics, width, height = view.intrinsics, view.width, view.height
+    return Camera(entry["name"], intrinsics, motion, width, height), view
+
+
+def _view(entry: Mapping[str, Any], what: str) -> StraightView | None:
+    """Say how a camera's images are undistorted; None where they need not be."""
+    numbers, model = entry.get("distortion", ()), entry.get("distortion_model", "")
+    if any(numbers) and not model:
+        raise ValueError(
+            f"{what}: a distortion without its model, expected distortion_model to be one of "
+            f"{', '.join(COEFFICIENTS)}; add it, or undistort the images and write the new intrinsics"
+        )
+    (fx, skew, cx), (_, fy, cy), _ = entry["intrinsics"]
+    try:
+        distortion = read_distortion(model, numbers)
+        if distortion is None:
+            return None
+        return straight_view(RawCamera((fx, skew, cx, fy, cy), entry["width"], entry["height"], distortion))
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None

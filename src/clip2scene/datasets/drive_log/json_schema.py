@@ -12,6 +12,7 @@ from jsonschema.validators import extend
 
 _EXPECTED = {
     **{"type": "be of type {}", "oneOf": "be of type {}", "const": "be {}", "pattern": "match {}"},
+    "enum": "be one of {}",
     **{"minimum": "be at least {}", "maximum": "be at most {}", "exclusiveMinimum": "be above {}"},
     **{"minItems": "have at least {} entries", "maxItems": "have at most {} entries"},
 }
@@ -57,6 +58,8 @@ def _say(error: ValidationError) -> str:
         limit = " or ".join(choice["type"] for choice in limit)
     elif error.validator == "const":
         limit = json.dumps(limit)
+    elif error.validator == "enum":
+        limit = ", ".join(limit)
     shown = json.dumps(len(got) if error.validator.endswith("Items") else got)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return f"{where} should {_EXPECTED[error.validator].format(limit)}, got {shown}"

@@ -77,8 +77,9 @@ class DriveLog:
     """Clouds of own recordings, in the order of time, or of their names where there are no poses.
 
     A cloud is turned so that x points forward, y left and z up; the one feature channel is the intensity,
-    0..1. A sample has a camera for each image of its name. Where ``images.csv`` tells when images were taken,
-    the way the vehicle drove between cloud and image is in the camera's extrinsics.
+    0..1. A sample has a camera for each image of its name; distorted images are undistorted when they are
+    read, and their cameras are the pinhole cameras of that. Where ``images.csv`` tells when images were
+    taken, the way the vehicle drove between cloud and image is in the camera's extrinsics.
 
     Attributes:
         class_set: What the labels mean, or which classes are prompted.
@@ -211,8 +212,18 @@ class DriveLog:
 
         Returns:
             ``semantic_maps/CAMERA/NAME.png`` below the root.
+
+        Raises:
+            ValueError: If the images of that camera are distorted: a map of one is distorted too, or made of
+                an image that is not on the disk.
         """
-        return self.root / "semantic_maps" / self._camera_at(token, view).name / f"{token}.png"
+        camera = self._camera_at(token, view).name
+        if camera in self._calibration.views:
+            raise ValueError(
+                f"the images of {camera} in {self.root} are distorted, and class maps with them; expected "
+                "undistorted images for this teacher: undistort images and maps, and write the new intrinsics"
+            )
+        return self.root / "semantic_maps" / camera / f"{token}.png"
 
     def _with_image(self, names: Sequence[str], split: str | None) -> tuple[str, ...]:
         """Leave out the clouds that have no image."""
@@ -277,7 +288,10 @@ class DriveLog:
     def _read_image(self, name: str, view: int) -> UInt8[Tensor, "height width 3"]:
         try:
             camera = self._camera_at(name, view)
-            return read_image(self._images[camera.name][name], camera.width, camera.height)
+            path, straight = self._images[camera.name][name], self._calibration.views.get(camera.name)
+            if straight is None:
+                return read_image(path, camera.width, camera.height)
+            return straight.straighten(read_image(path, straight.raw.width, straight.raw.height))
         except ValueError as error:
             raise ValueError(f"sample {name}: {error}") from None
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.datasets.drive_log.files import HEADER, IMAGE_TIMES, POSES
+from clip2scene.geometry.distortion import Distortion
 from clip2scene.io import new_folder, write_json
 from clip2scene.types import Camera
 
@@ -64,25 +66,30 @@ def write_image(log: Path, camera: str, name: str, suffix: str, content: bytes) 
     path.write_bytes(content)
 
 
-def write_calibration(log: Path, lidar: Mapping[str, Any], cameras: Sequence[Camera]) -> None:
+def write_calibration(
+    path: Path,
+    lidar: Mapping[str, Any],
+    cameras: Sequence[Camera],
+    distortions: Mapping[str, Distortion] = MappingProxyType({}),
+) -> None:
     """Write ``calibration.json``.
 
     Args:
-        log: The log's folder.
+        path: The file.
         lidar: Its entry ``lidar``.
-        cameras: With ``camera_from_lidar`` from the clouds' frame as their files have it.
+        cameras: As the images are on disk, with ``camera_from_lidar`` from the clouds' frame as their files
+            have it.
+        distortions: Of the cameras whose images are distorted, by name.
     """
-    rows = [
-        {
-            "name": camera.name,
-            "width": camera.width,
-            "height": camera.height,
-            "intrinsics": camera.intrinsics.tolist(),
-            "camera_from_lidar": camera.camera_from_lidar.tolist(),
-        }
-        for camera in cameras
-    ]
-    write_json(log / "calibration.json", HEADER | {"lidar": dict(lidar), "cameras": rows})
+    rows = []
+    for camera in cameras:
+        row: dict[str, Any] = {"name": camera.name, "width": camera.width, "height": camera.height}
+        row["intrinsics"] = camera.intrinsics.tolist()
+        if camera.name in distortions:
+            distortion = distortions[camera.name]
+            row |= {"distortion_model": distortion.model, "distortion": list(distortion.coefficients)}
+        rows.append(row | {"camera_from_lidar": camera.camera_from_lidar.tolist()})
+    write_json(path, HEADER | {"lidar": dict(lidar), "cameras": rows})
 
 
 def write_poses(log: Path, poses: Mapping[int, Float[Tensor, "4 4"]], names: Mapping[int, str]) -> None:
