@@ -1,4 +1,4 @@
-"""Writes small ROS 2 bags with the library rosbags: a drive through the embedded world, and its truth."""
+"""Writes small bags of ROS 2 and ROS 1 with the library rosbags: a drive in the embedded world, its truth."""
 
 import io
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from clip2scene.toytown.sensors import camera_rig, ego_from_lidar, lidar_sweep, render_camera
 from clip2scene.toytown.town.world import build_town
 
+rosbag1 = pytest.importorskip("rosbags.rosbag1")
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 typesys = pytest.importorskip("rosbags.typesys")
 
@@ -241,3 +242,38 @@ def write_bag(path, drive, *, storage="mcap", compress=False):
             content = STORE.serialize_cdr(message, message.__msgtype__)
             writer.write(connections[topic], 1000 * time_us, content)
     return path
+
+
+def write_ros1_bag(path, drive, *, compression=None, transforms="tf2_msgs/msg/TFMessage"):
+    """Write a drive as a bag of ROS 1; return the file."""
+    store = typesys.get_typestore(typesys.Stores.ROS1_NOETIC)
+    definition = "geometry_msgs/TransformStamped[] transforms\n"
+    store.register(typesys.get_types_from_msg(definition, transforms))
+    writer = rosbag1.Writer(path)
+    if compression is not None:
+        writer.set_compression(rosbag1.Writer.CompressionFormat[compression])
+    with writer:
+        connections = {}
+        for topic, time_us, message in sorted(drive.messages, key=lambda each: each[1]):
+            name = message.__msgtype__.replace("tf2_msgs/msg/TFMessage", transforms)
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, name, typestore=store)
+            content = store.serialize_ros1(_as_ros1(message, store, name), name)
+            writer.write(connections[topic], 1000 * time_us, content)
+    return path
+
+
+def _as_ros1(value, store, name=None):
+    """Make a message of ROS 2 one of ROS 1: headers count, and a CameraInfo shouts."""
+    if isinstance(value, list):
+        return [_as_ros1(each, store) for each in value]
+    if not hasattr(value, "__msgtype__"):
+        return value
+    kind = store.types[name or value.__msgtype__]
+    fields = {field: _as_ros1(getattr(value, field), store) for field in value.__dataclass_fields__}
+    fields.pop("__msgtype__")
+    if kind.__msgtype__ == "std_msgs/msg/Header":
+        fields["seq"] = 3
+    if kind.__msgtype__ == "sensor_msgs/msg/CameraInfo":
+        fields = {field.upper() if field in "dkrp" else field: each for field, each in fields.items()}
+    return kind(**fields)

@@ -73,7 +73,7 @@ def layout_of(root: Path, *, first: str = "", but: str = "") -> str | None:
 
 
 def _converting(recording: Path) -> str:
-    return f"; clip2scene convert-recording {recording} --out log makes one of a ROS 2 bag"
+    return f"; clip2scene convert-recording {recording} --out log makes one of a ROS bag"
 
 
 def _below(root: Path, depth: int) -> Iterator[Path]:

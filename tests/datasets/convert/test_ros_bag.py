@@ -4,9 +4,11 @@ import pytest
 from tests.datasets.convert.conftest import convert
 from tests.ros_bags import (
     STORE,
+    rosbag1,
     rosbag2,
     typesys,
     write_bag,
+    write_ros1_bag,
 )
 
 from clip2scene.datasets.convert.ros_bag import open_bag
@@ -21,7 +23,7 @@ def test_a_truncated_file_is_refused(storage, left, drive, tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: int(left * len(content))])
     for name in (bag, path):
-        with pytest.raises(ValueError, match="cannot be read as a ROS 2 bag"):
+        with pytest.raises(ValueError, match="cannot be read as a bag of ROS"):
             convert_bag(name, tmp_path / "log")
     assert [path.name for path in tmp_path.iterdir()] == ["bag"]
 
@@ -30,12 +32,14 @@ def test_what_is_no_bag_is_told_so(drive, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.txt").write_text("nothing")
     (tmp_path / "one.bag").write_bytes(b"#ROSBAG V2.0\nE\0\0\0")
+    (tmp_path / "older.bag").write_bytes(b"#ROSBAG V1.2\nE\0\0\0")
     for name, words in {
         "folder": "no metadata.yaml",
         "nope": "is missing",
-        "file.txt": r"file.txt is no recording of ROS 2: it begins with b'nothing', expected an .mcap",
-        "one.bag": r"of ROS 1, .* \(rosbags-convert --src .*one.bag --dst bag\), and then that",
-        "": r"is a recording of ROS 1, expected one of ROS 2; convert it",
+        "file.txt": r"file.txt is no recording of ROS: it begins with b'nothing', expected an .mcap",
+        "one.bag": r"one.bag cannot be read as a bag of ROS .*rosbag reindex",
+        "older.bag": r"older.bag cannot be read as a bag of ROS .*version",
+        "": r"holds no metadata.yaml.*; name one of its bags of ROS 1, such as older.bag instead",
     }.items():
         with pytest.raises(ValueError, match=words):
             convert_bag(tmp_path / name, tmp_path / "log")
@@ -83,6 +87,42 @@ def test_single_files_and_compressed_messages_are_read_like_folders(drive, tmp_p
         "calibration.json",
     ):
         assert len({(tmp_path / log / name).read_bytes() for log in ("log", "log2", "log3")}) == 1
+
+
+@pytest.mark.parametrize("compression", [None, "BZ2", "LZ4"])
+def test_a_bag_of_ros_1_holds_what_one_of_ros_2_does(drive, tmp_path, compression):
+    made = convert_bag(write_bag(tmp_path / "bag", drive), tmp_path / "log2")
+    old = convert_bag(write_ros1_bag(tmp_path / "one.bag", drive, compression=compression), tmp_path / "log1")
+    assert old == made and (made.clouds, made.images) == (3, 6)
+    files = sorted(path.relative_to(tmp_path / "log2") for path in (tmp_path / "log2").rglob("*.*"))
+    assert len(files) == 12
+    for name in files:
+        assert (tmp_path / "log1" / name).read_bytes() == (tmp_path / "log2" / name).read_bytes()
+
+
+@pytest.mark.parametrize("left", [0.002, 0.3, 0.97])
+def test_a_truncated_bag_of_ros_1_is_refused(drive, tmp_path, left):
+    path = write_ros1_bag(tmp_path / "one.bag", drive)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content))])
+    with pytest.raises(ValueError, match="one.bag cannot be read as a bag of ROS"):
+        convert_bag(path, tmp_path / "log")
+    assert [each.name for each in tmp_path.iterdir()] == ["one.bag"]
+
+
+def test_definitions_of_its_own_are_refused_in_a_bag_of_ros_1_too(tmp_path):
+    with rosbag1.Writer(tmp_path / "odd.bag") as writer:
+        connection = writer.add_connection(
+            "/points", "sensor_msgs/msg/PointCloud2", msgdef="int8 x\n", md5sum="0" * 32
+        )
+        writer.write(connection, 1, b"\1")
+    with pytest.raises(ValueError, match="defines sensor_msgs/msg/PointCloud2 of /points in a way of its"):
+        convert_bag(tmp_path / "odd.bag", tmp_path / "log")
+
+
+def test_transforms_have_an_older_name_in_ros_1(drive, tmp_path):
+    bag = write_ros1_bag(tmp_path / "one.bag", drive, transforms="tf/msg/tfMessage")
+    assert convert_bag(bag, tmp_path / "log").images == 6
 
 
 def test_every_distribution_of_ros_has_the_same_messages(tmp_path):

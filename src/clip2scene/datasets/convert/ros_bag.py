@@ -1,15 +1,17 @@
-"""Recordings of ROS 2: a bag's folder, or one of its files, ``.mcap`` or ``.db3``.
+"""Recordings of ROS 2: a bag's folder, or one of its files, ``.mcap`` or ``.db3``; and of ROS 1: ``.bag``.
 
 Bags come from strangers. The library rosbags can build readers out of the message definitions that a bag
 carries, by writing and running Python code; that is never done here. Messages are read by the standard
 definitions, which come with the library, and a bag whose own definitions differ is refused.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from clip2scene.io import regular_file
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -19,6 +21,12 @@ ODOMETRY, POSE = "nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseStamped"
 
 KINDS = (CLOUD, IMAGE, COMPRESSED_IMAGE, CAMERA_INFO, TRANSFORMS, ODOMETRY, POSE)
 """The message types that are read."""
+
+_OLD_NAMES = {"tf/msg/tfMessage": TRANSFORMS}
+"""What ROS 1 called some of them before; they hold the same."""
+
+_TRANSFORMS_MD5 = "94810edda583a504dfda3829e70d7eec"
+"""Of ROS 1's definition, which the library does not carry."""
 
 Message = Any
 """A message, whose fields have the names of its definition."""
@@ -33,14 +41,14 @@ class Bag:
         kinds: Message type of each topic.
         counts: How many messages each topic has.
         reader: Of the library.
-        store: Standard message definitions, of the library.
+        parse: Makes a message of its bytes, by the standard definition of a type.
     """
 
     path: Path
     kinds: dict[str, str]
     counts: dict[str, int]
     reader: Any = field(repr=False)
-    store: Any = field(repr=False)
+    parse: Callable[[bytes, str], Message] = field(repr=False)
 
     def of_kind(self, *kinds: str) -> list[str]:
         """List the topics of some message types that have messages."""
@@ -66,7 +74,7 @@ class Bag:
             return
         try:
             for connection, _, content in self.reader.messages(connections):
-                yield connection.topic, self.store.deserialize_cdr(content, connection.msgtype)
+                yield connection.topic, self.parse(content, self.kinds[connection.topic])
         except Exception as error:  # the library, its decompressors and its database have many
             raise _broken(self.path, error) from None
 
@@ -76,7 +84,8 @@ def open_bag(path: Path) -> Iterator[Bag]:
     """Open a bag and list its topics.
 
     Args:
-        path: A bag's folder, which holds ``metadata.yaml``, or an ``.mcap`` or ``.db3`` file.
+        path: A bag's folder, which holds ``metadata.yaml``, or an ``.mcap``, ``.db3`` or (ROS 1) ``.bag``
+            file.
 
     Yields:
         The bag.
@@ -86,61 +95,80 @@ def open_bag(path: Path) -> Iterator[Bag]:
             message type in a way of its own.
     """
     try:
-        from rosbags.rosbag2 import Reader
-        from rosbags.typesys import Stores, get_typestore
+        from rosbags.rosbag1 import Reader as Ros1Reader
+        from rosbags.rosbag2 import Reader as Ros2Reader
     except ImportError:
         raise ValueError(f"{path} needs rosbags; install clip2scene[ros]") from None
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path} is missing; check its name")
-    _check_kind(path)
-    if path.is_dir() and not (path / "metadata.yaml").is_file():
-        raise ValueError(
-            f"{path} holds no metadata.yaml, so it is no whole ROS 2 bag; name its .mcap or .db3 file instead"
-        )
-    reader = None
+    old = _is_ros1(path)
+    reader: Any = None
     try:
-        reader = Reader(path)
+        reader = (Ros1Reader if old else Ros2Reader)(path)
         reader.open()
         topics = [(each.topic, each.msgtype, each.msgcount, each.digest) for each in reader.connections]
     except Exception as error:  # as above
-        if reader is not None and reader.is_open:
+        if reader is not None and getattr(reader, "is_open", False):
             reader.close()
         raise _broken(path, error) from None
-    store, kinds, counts = get_typestore(Stores.ROS2_HUMBLE), dict[str, str](), dict[str, int]()
+    parse, digests = _definitions(old=old)
+    kinds, counts = dict[str, str](), dict[str, int]()
     try:
         for topic, kind, count, digest in topics:
+            kind = _OLD_NAMES.get(kind, kind)
             if kinds.setdefault(topic, kind) != kind:
                 raise ValueError(f"{path} has messages of two types in {topic}: {kinds[topic]} and {kind}")
-            if kind in KINDS and digest and digest != store.hash_rihs01(kind):
+            if kind in KINDS and digest and digest != digests[kind]:
                 raise ValueError(f"{path} defines {kind} of {topic} in a way of its own, which is not read")
             counts[topic] = counts.get(topic, 0) + count
-        yield Bag(path, kinds, counts, reader, store)
+        yield Bag(path, kinds, counts, reader, parse)
     finally:
         reader.close()
 
 
-def _check_kind(path: Path) -> None:
-    """Refuse a recording of ROS 1, and a file of another kind, by what it begins with.
+def _definitions(*, old: bool) -> tuple[Callable[[bytes, str], Message], dict[str, str]]:
+    """Give what makes messages of bytes by the standard definitions, and the digests of these.
+
+    Messages of ROS 1 are turned into those of ROS 2, whose fields have lower-case names.
+    """
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    if not old:
+        return store.deserialize_cdr, {kind: store.hash_rihs01(kind) for kind in KINDS}
+    noetic = get_typestore(Stores.ROS1_NOETIC)
+    digests = {kind: noetic.generate_msgdef(kind)[1] for kind in KINDS if kind != TRANSFORMS}
+
+    def parse(content: bytes, kind: str) -> Message:
+        return store.deserialize_cdr(store.ros1_to_cdr(content, kind), kind)
+
+    return parse, digests | {TRANSFORMS: _TRANSFORMS_MD5}
+
+
+def _is_ros1(path: Path) -> bool:
+    """Tell a recording of ROS 1 from one of ROS 2 by what it begins with.
 
     Raises:
-        ValueError: If it is one.
+        ValueError: If it is neither, or a folder that holds no bag of ROS 2.
     """
-    files = [path] if path.is_file() else sorted(file for file in path.glob("*.bag") if file.is_file())
-    head = b""
-    if files:
-        with files[0].open("rb") as stream:
-            head = stream.read(16)
-    if head.startswith(b"#ROSBAG V"):
+    if path.is_dir():
+        if not (path / "metadata.yaml").is_file():
+            bags = sorted(file.name for file in path.glob("*.bag") if file.is_file())
+            raise ValueError(
+                f"{path} holds no metadata.yaml, so it is no whole ROS 2 bag; name "
+                + (f"one of its bags of ROS 1, such as {bags[0]}" if bags else "its .mcap or .db3 file")
+                + " instead"
+            )
+        return False
+    with regular_file(path).open("rb") as stream:
+        head = stream.read(16)
+    if head and not head.startswith((b"#ROSBAG V", b"\x89MCAP0\r\n", b"SQLite format 3\0")):
         raise ValueError(
-            f"{path} is a recording of ROS 1, expected one of ROS 2; convert it (rosbags-convert --src "
-            f"{files[0]} --dst bag), and then that"
+            f"{path} is no recording of ROS: it begins with {head[:8]!r}, expected an .mcap or .db3 file, "
+            "or their folder, or a .bag of ROS 1; name that"
         )
-    if path.is_file() and head and not head.startswith((b"\x89MCAP0\r\n", b"SQLite format 3\0")):
-        raise ValueError(
-            f"{path} is no recording of ROS 2: it begins with {head[:8]!r}, expected an .mcap or .db3 file, "
-            "or their folder; name that"
-        )
+    return head.startswith(b"#ROSBAG V")
 
 
 def _broken(path: Path, error: Exception) -> ValueError:
@@ -149,6 +177,6 @@ def _broken(path: Path, error: Exception) -> ValueError:
     if "rofile is not ros2" in why:
         return ValueError(f"{path} is an MCAP file of ROS 1 or another system; only ROS 2's are read")
     return ValueError(
-        f"{path} cannot be read as a ROS 2 bag ({why[:200]}); it may be cut short: restore it, or repair it "
-        "(ros2 bag reindex, mcap recover)"
+        f"{path} cannot be read as a bag of ROS ({why[:200]}); it may be cut short: restore it, or repair it "
+        "(ros2 bag reindex, mcap recover; rosbag reindex for ROS 1)"
     )

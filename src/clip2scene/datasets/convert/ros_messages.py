@@ -1,4 +1,4 @@
-"""Messages of ROS 2 sensors as arrays: clouds, images and camera calibrations."""
+"""Messages of ROS sensors as arrays: clouds, images and camera calibrations."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""What of a ROS 2 recording goes where in a drive log: clouds, images, frames and poses."""
+"""What of a ROS recording goes where in a drive log: clouds, images, frames and poses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Recordings of ROS 2 become drive logs.
+"""Recordings of ROS become drive logs.
 
 A bag is read twice: first for moments, frames and calibrations, then for clouds and images. Only one message
 is held at a time.
@@ -62,7 +62,7 @@ def convert_bag(
     wanted: Wanted = Wanted(),  # noqa: B008 - frozen
     most_apart_ms: float = MOST_APART_MS,
 ) -> Converted:
-    """Turn a ROS 2 bag into a drive log.
+    """Turn a bag of ROS 2 or ROS 1 into a drive log.
 
     A cloud stays in its sensor's frame. Each image goes to the cloud nearest in time, and a cloud takes one
     image of each camera: the nearest. Poses at the moments of clouds and images are written to ``poses.csv``;
@@ -70,7 +70,7 @@ def convert_bag(
     intensity is not, and those exactly at the sensor are dropped and counted.
 
     Args:
-        path: The bag's folder, or its ``.mcap`` or ``.db3`` file.
+        path: The bag's folder, or its ``.mcap``, ``.db3`` or ``.bag`` file.
         out: New folder for the log; it appears when it is whole.
         wanted: Topics and frames, where they cannot be chosen for you.
         most_apart_ms: The farthest that an image may be from its cloud, in milliseconds.

@@ -1,4 +1,4 @@
-"""Which topics of a ROS 2 recording are used: chosen by the user, or where there is no doubt."""
+"""Which topics of a ROS recording are used: chosen by the user, or where there is no doubt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
