@@ -116,6 +116,11 @@ COMMANDS = {
         "clip2scene.datasets.convert.pandaset_pickles:convert_pandaset",
         say=lambda _, out, **__: f"wrote {out}",
     ),
+    "import-calibration": Command(
+        f"{_HERE}:import_calibration",
+        positional=("calibration",),
+        described_in=("clip2scene.datasets.rigs.import_rig:import_calibration",),
+    ),
     "convert-recording": Command(
         f"{_HERE}:convert_recording",
         positional=("recording",),

@@ -502,12 +502,12 @@ def convert_recording(
     axes: str | None = None,
     most_apart_ms: float = 50.0,
 ) -> None:
-    """Turn a recording into a drive log: a ROS 2 bag, an MCAP file of one, or a drive in KITTI's layouts.
+    """Turn a recording into a drive log: a bag of ROS 2 or 1, an MCAP file, or a drive in KITTI's layouts.
 
     All options but --out are for bags; topics and frames need naming only where the choice is in doubt.
 
     Args:
-        recording: A bag's folder, an .mcap or .db3 file; or a sequence of SemanticKITTI, or a drive of
+        recording: A bag's folder, an .mcap, .db3 or .bag file; or a sequence of SemanticKITTI, or a drive of
             KITTI's raw recordings.
         out: New folder for the drive log.
         list_topics: Print what a bag holds, and write nothing.
@@ -536,6 +536,34 @@ def convert_recording(
     for note in made.notes:
         print(note)
     print(f"wrote {made.clouds} clouds and {made.images} images to {out}")
+
+
+def import_calibration(
+    calibration: Path,
+    *,
+    out: Path,
+    form: Annotated[
+        Literal["kitti", "ros", "kalibr", "colmap", "nerfstudio", "argoverse2"] | None,
+        tyro.conf.arg(name="from"),
+    ] = None,
+    reference_from_lidar: str | None = None,
+    size: tuple[int, int] | None = None,
+    axes: str = "FLU",
+) -> None:
+    """Turn a calibration of KITTI, ROS, Kalibr, COLMAP, nerfstudio or Argoverse 2 into a drive log's.
+
+    Args:
+        calibration: KITTI's calib.txt or a day's folder of its raw recordings, a camera_info of ROS as YAML,
+            Kalibr's camchain.yaml, COLMAP's folder of cameras and images, nerfstudio's transforms.json, or
+            Argoverse 2's folder calibration.
+    """
+    from clip2scene.datasets.rigs.import_rig import import_calibration as run_import
+
+    for note in run_import(
+        calibration, out=out, form=form, reference_from_lidar=reference_from_lidar, size=size, axes=axes
+    ):
+        print(note)
+    print(f"wrote {out}")
 
 
 def pretrain_clip(out: Path, *, steps: int = 8000, seed: int = 0) -> None:

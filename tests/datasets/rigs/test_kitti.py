@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+from tests.datasets.rigs.conftest import parallel_rig, write_kitti
+
+from clip2scene.datasets.kitti.raw import read_raw_calibration
+from clip2scene.datasets.rigs.kitti import read_kitti
+
+
+def test_a_day_of_the_raw_recordings_tells_its_sizes(tmp_path):
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    rows = {
+        "R_rect_00": np.eye(3),
+        "P_rect_02": np.array([[700.0, 0, 620, 42], [0, 700, 187, 0], [0, 0, 1, 0]]),
+    }
+    rows |= {"S_rect_02": np.array([1242.0, 375]), "K_02": np.eye(3)}
+    lines = [f"{name}: " + " ".join(f"{each:.9e}" for each in row.reshape(-1)) for name, row in rows.items()]
+    (tmp_path / "calib_cam_to_cam.txt").write_text(
+        "calib_time: 09-Jan-2012 13:57:47\n" + "\n".join(lines) + "\n"
+    )
+    lidar = {"R": turn, "T": rng.normal(size=3)}
+    lines = [f"{name}: " + " ".join(f"{each:.9e}" for each in row.reshape(-1)) for name, row in lidar.items()]
+    (tmp_path / "calib_velo_to_cam.txt").write_text("\n".join(lines) + "\n")
+    (camera,) = read_kitti(tmp_path, None).cameras
+    assert (camera.name, camera.width, camera.height) == ("image_02", 1242, 375)
+    loader = read_raw_calibration(tmp_path, with_imu=False)
+    torch.testing.assert_close(camera.camera_from_reference, loader.camera_from_lidar)
+    torch.testing.assert_close(camera.intrinsics, loader.intrinsics)
+
+
+def test_what_is_missing_is_told(tmp_path):
+    path = write_kitti(tmp_path / "calib.txt", parallel_rig())
+    with pytest.raises(ValueError, match="does not tell the size of the images; add it, such as --size"):
+        read_kitti(path, None)
+    path.write_text(path.read_text().replace("Tr:", "Other:"))
+    with pytest.raises(ValueError, match="lacks Tr"):
+        read_kitti(path, (1242, 375))
+    path.write_text("Tr: 1 0 0 0 0 1 0 0 0 0 1 0\n")
+    with pytest.raises(ValueError, match="no camera"):
+        read_kitti(path, (1242, 375))
