@@ -7,7 +7,7 @@ DATA = nuscenes
 # Threads that wait should sleep: on a busy machine, spinning ones cost many times the work.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: demo test check bench
+.PHONY: demo test check docs bench
 demo: $(READY)  ## the whole path on the embedded world, into demo/; DATA=scannet and others into demo-scannet/
 	$(VENV)/bin/clip2scene demo --data $(DATA)
 
@@ -16,6 +16,9 @@ test: $(READY)  ## the whole test suite
 
 check: $(READY)  ## format, lint, layers, types
 	$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/lint-imports --no-cache && $(VENV)/bin/mypy
+
+docs: $(READY)  ## the documentation as a site that needs no network, into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 bench: $(READY)  ## speed of the sparse engine
 	$(PY) benchmarks/sparse_engine.py

@@ -80,7 +80,7 @@ class CloudFile:
 
 
 def read_cloud(
-    path: Path,
+    path: Path | str,
     *,
     axes: str | None = None,
     unit: Unit | None = None,
@@ -115,7 +115,7 @@ def read_cloud(
     options = CloudOptions(
         axes=axes, unit=unit, intensity=intensity, intensity_max=intensity_max, columns=columns
     )
-    return read_cloud_file(path, options).cloud
+    return read_cloud_file(Path(path), options).cloud
 
 
 def read_cloud_file(

@@ -147,8 +147,8 @@ class SemanticKitti:
 
         Raises:
             ValueError: If a sequence, label file or calibration is missing or wrong, the split is unknown or
-            empty, images are needed and there is none, the poses are not one for each cloud, or no sample has
-            as many sweeps.
+                empty, images are needed and there is none, the poses are not one for each cloud, or no sample
+                has as many sweeps.
         """
         check_sweeps(sweeps)
         self.root = Path(root)

@@ -111,7 +111,7 @@ class NuScenes:
 
         Raises:
             ValueError: If a table is missing or inconsistent, a calibration is wrong, the split is unknown or
-            empty, or no keyframe has as many sweeps.
+                empty, or no keyframe has as many sweeps.
         """
         check_sweeps(sweeps)
         self.root = Path(root)

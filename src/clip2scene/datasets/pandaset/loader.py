@@ -108,7 +108,7 @@ class PandaSet:
 
         Raises:
             ValueError: If an argument is unknown, a calibration file is missing or wrong, a frame is missing,
-            or no frame has as many sweeps.
+                or no frame has as many sweeps.
         """
         check_sweeps(sweeps)
         if sensor not in _SENSORS:
