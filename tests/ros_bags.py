@@ -185,7 +185,7 @@ def toytown_drive():
         sweep = sweeps[time_us] = lidar_sweep(town, at_us / 1e6, rng, azimuth_steps=90)
         x, y, z = sweep.positions.T
         columns = {"y": (0, 7, y), "z": (4, 7, z), "x": (8, 7, x), "intensity": (14, 7, sweep.intensity)}
-        columns |= {"ring": (18, 4, np.zeros(len(x))), "time": (20, 8, np.linspace(0, 0.1, len(x)))}
+        columns |= {"ring": (18, 4, np.zeros(len(x))), "time": (20, 8, np.zeros(len(x)))}
         messages.append(("/points", time_us + 30_000, cloud_message(time_us, columns)))
         timestamps.add(time_us)
         for name, camera in RIG.items():

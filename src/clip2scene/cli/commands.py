@@ -501,10 +501,12 @@ def convert_recording(
     world_frame: str | None = None,
     axes: str | None = None,
     most_apart_ms: float = 50.0,
+    deskew: Literal["auto", "off"] = "auto",
 ) -> None:
     """Turn a recording into a drive log: a bag of ROS 2 or 1, an MCAP file, or a drive in KITTI's layouts.
 
-    All options but --out are for bags; topics and frames need naming only where the choice is in doubt.
+    All options but --out and --poses kiss-icp are for bags; topics and frames need naming only where the
+    choice is in doubt.
 
     Args:
         recording: A bag's folder, an .mcap, .db3 or .bag file; or a sequence of SemanticKITTI, or a drive of
@@ -513,6 +515,7 @@ def convert_recording(
         list_topics: Print what a bag holds, and write nothing.
     """
     from clip2scene.datasets.convert.kitti_to_log import convert_kitti, is_kitti
+    from clip2scene.datasets.convert.lidar_odometry import SOURCE
     from clip2scene.datasets.convert.ros_bag import open_bag
     from clip2scene.datasets.convert.ros_to_log import Wanted, convert_bag
 
@@ -526,9 +529,9 @@ def convert_recording(
         )
     wanted = Wanted(clouds, images, camera_infos, poses, ego_frame, world_frame, axes)
     if not is_kitti(recording):
-        made = convert_bag(recording, out, wanted=wanted, most_apart_ms=most_apart_ms)
-    elif wanted == Wanted():
-        made = convert_kitti(recording, out)
+        made = convert_bag(recording, out, wanted=wanted, most_apart_ms=most_apart_ms, deskew=deskew)
+    elif wanted in (Wanted(), Wanted(poses=SOURCE)):
+        made = convert_kitti(recording, out, odometry=poses == SOURCE)
     else:
         raise ValueError(
             f"{recording} is in a layout of KITTI's, which has neither topics nor frames to choose"

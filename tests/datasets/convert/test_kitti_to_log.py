@@ -23,6 +23,17 @@ def sequence(tiny_kitti):
     return sorted((tiny_kitti / "sequences").iterdir())[0]
 
 
+def test_poses_may_be_estimated_from_the_clouds(copied, tmp_path):
+    pytest.importorskip("kiss_icp")
+    (copied / "poses.txt").unlink()
+    made = convert_kitti(copied, tmp_path / "log", odometry=True)
+    assert not any("no poses" in note for note in made.notes)
+    assert f"poses by KISS-ICP, of {made.clouds} clouds as they were recorded" in made.notes
+    places = [DriveLog(tmp_path / "log").timestamps(number).world_from_cloud for number in range(made.clouds)]
+    assert torch.equal(places[0], torch.eye(4, dtype=torch.float64))
+    assert not torch.equal(places[1], places[0])
+
+
 @pytest.fixture
 def copied(sequence, tmp_path):
     return shutil.copytree(sequence, tmp_path / "00")

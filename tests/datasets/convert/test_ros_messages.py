@@ -40,30 +40,32 @@ def test_any_layout_of_fields_is_read(number, height):
         "y": (26, number, rng.integers(1, 100, 12)),
     }
     message = cloud_message(5_000_000, columns, step=41, height=height, padding=7 if height > 1 else 0)
-    positions, intensity, dropped = read_points(message, "/points")
+    points = read_points(message, "/points")
     slow = slow_points(message).astype(np.float32)
-    assert np.array_equal(np.column_stack([positions, intensity]), slow) and not dropped
+    assert np.array_equal(np.column_stack([points.positions, points.intensity]), slow)
+    assert not points.dropped and points.offsets_us is None
 
 
 def test_points_that_are_no_points_are_dropped_and_counted():
     x = np.array([1, np.nan, 0, np.inf, 0, 3.0])
     columns = {"x": (0, 7, x), "y": (4, 7, [0, 0, 0, 0, -0.0, 0]), "z": (8, 7, [0, 0, 0, 0, 2, 0])}
     columns["intensity"] = (12, 7, [5, 1, 1, 1, 2, -3])
-    positions, intensity, dropped = read_points(cloud_message(1, columns), "/points")
-    assert positions.tolist() == [[1, 0, 0], [0, 0, 2], [3, 0, 0]]
-    assert intensity.tolist() == [5, 2, 0] and dropped == 3
+    points = read_points(cloud_message(1, columns), "/points")
+    assert points.positions.tolist() == [[1, 0, 0], [0, 0, 2], [3, 0, 0]]
+    assert points.intensity.tolist() == [5, 2, 0] and points.dropped == 3
     for strange in (np.nan, np.inf, -np.inf):
         columns["intensity"] = (12, 7, [strange, 1, 1, 1, 2, strange])
-        positions, intensity, dropped = read_points(cloud_message(1, columns), "/points")
-        assert positions.tolist() == [[0, 0, 2]] and intensity.tolist() == [2] and dropped == 5
+        points = read_points(cloud_message(1, columns), "/points")
+        assert points.positions.tolist() == [[0, 0, 2]] and points.intensity.tolist() == [2]
+        assert points.dropped == 5
     columns["intensity"] = (12, 7, np.ones(6))
     columns["x"] = (0, 8, [1e300, 1, 1, 1, 1, 1])  # more than float32 holds
     columns["y"], columns["z"] = (8, 7, np.zeros(6)), (16, 7, np.zeros(6))
-    assert read_points(cloud_message(1, columns), "/points")[2] == 1
+    assert read_points(cloud_message(1, columns), "/points").dropped == 1
     nothing = replace(cloud_message(1, columns), width=0, point_step=0, row_step=0, fields=[], data=x[:0])
-    assert [len(part) for part in read_points(nothing, "/points")[:2]] == [0, 0]
+    assert len(read_points(nothing, "/points").positions) == 0
     del columns["intensity"]
-    assert read_points(cloud_message(1, columns), "/points")[1].tolist() == [0] * 5
+    assert read_points(cloud_message(1, columns), "/points").intensity.tolist() == [0] * 5
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """ROS 2 bags of the embedded world become drive logs that hold the world exactly."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,14 @@ from tests import ros_bags
 from tests.ros_bags import LEADS_US, RIG, START_US, SWEEPS_US, toytown_drive, write_bag
 
 from clip2scene.classes.tables import NUSCENES
+from clip2scene.datasets.convert import ros_to_log
+from clip2scene.datasets.convert.ros_messages import stamp_us
 from clip2scene.datasets.convert.ros_to_log import Wanted, convert_bag
 from clip2scene.datasets.drive_log.files import read_calibration
 from clip2scene.datasets.drive_log.loader import DriveLog
 from clip2scene.geometry.distortion import Distortion
 from clip2scene.geometry.projection import project_points
+from clip2scene.geometry.trajectory import Trajectory
 from clip2scene.toytown.sensors import ego_from_lidar
 
 VIEWS = ("front", "rear")
@@ -131,3 +135,86 @@ def test_the_distortion_of_a_camera_is_carried_over(tmp_path, drive, model, numb
     assert np.array_equal(views["front"].raw.matrix, RIG["front"].intrinsics)
     sample = opened(tmp_path / "log")[0]
     assert sample.read_image(0).shape[:2] == (sample.cameras[0].height, sample.cameras[0].width)
+
+
+def skewed(drive, field, values_of):
+    """Let the lidar measure points that stand still, each at a moment of its own, from where it was."""
+    rng = np.random.default_rng(0)
+    world = rng.uniform([-30, -30, 0], [30, 30, 5], (400, 3))
+    truths = {}
+
+    def change(message):
+        stamp = stamp_us(message, "/points")
+        offsets = np.sort(rng.uniform(-40_000, 40_000, 400).round())
+        lidar = [drive.world_from_ego(stamp + offset) @ ego_from_lidar() for offset in offsets]
+        points = np.array(
+            [(np.linalg.inv(pose) @ [*point, 1])[:3] for pose, point in zip(lidar, world, strict=True)]
+        )
+        still = np.linalg.inv(drive.world_from_ego(stamp) @ ego_from_lidar())
+        truths[stamp] = world @ still[:3, :3].T + still[:3, 3]
+        name, number, values = field, *values_of(stamp, offsets)
+        columns = {axis: (4 * place, 7, points[:, place]) for place, axis in enumerate("xyz")}
+        return ros_bags.cloud_message(stamp, columns | {name: (16, number, values)})
+
+    return drive.changed("/points", change), truths
+
+
+@pytest.mark.parametrize(
+    ("field", "values_of"),
+    [
+        ("time", lambda stamp, offsets: (7, offsets / 1e6)),
+        ("timestamp", lambda stamp, offsets: (8, (stamp + offsets) / 1e6)),
+    ],
+)
+def test_clouds_whose_points_tell_their_moments_are_deskewed(tmp_path, drive, field, values_of):
+    recorded, truths = skewed(drive, field, values_of)
+    bag = write_bag(tmp_path / "bag", recorded)
+    made = convert_bag(bag, tmp_path / "log")
+    assert "3 clouds are deskewed by their points' moments" in made.notes
+    assert any(re.fullmatch(r"deskewing moved points by up to 0\.\d\d m .*", note) for note in made.notes)
+    convert_bag(bag, tmp_path / "left", deskew="off")
+    for straight, left, stamp in zip(
+        opened(tmp_path / "log"), opened(tmp_path / "left"), sorted(truths), strict=True
+    ):
+        truth = truths[stamp]
+        assert np.abs(straight.cloud.positions.numpy() - truth).max() < 0.01
+        assert np.abs(left.cloud.positions.numpy() - truth).max() > 0.15
+
+
+def test_clouds_are_left_as_they_are_where_moments_or_poses_are_missing(tmp_path, drive):
+    recorded, _ = skewed(drive, "time", lambda stamp, offsets: (7, offsets / 1e6))
+    bag = write_bag(tmp_path / "bag", recorded)
+    made = convert_bag(bag, tmp_path / "log", wanted=Wanted(poses="none"))
+    assert not any("deskew" in note for note in made.notes)
+    plain = convert_bag(write_bag(tmp_path / "plain", drive), tmp_path / "log2")
+    said = "3 clouds are not deskewed, as their points tell no moments (or those of no sweep)"
+    assert said in plain.notes
+
+
+@pytest.mark.parametrize("axes", ["FLU", "RFU"])
+def test_poses_are_estimated_where_none_were_recorded(tmp_path, drive, axes, monkeypatch):
+    """The estimate itself is tested elsewhere; here it is the truth, in the frame of upright clouds."""
+    world_from_lidar = {
+        START_US + at_us: drive.world_from_ego(START_US + at_us) @ ego_from_lidar() for at_us in SWEEPS_US
+    }
+    turn = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]) if axes == "RFU" else np.eye(3)
+    seen = {}
+
+    def estimate(clouds, name):
+        seen.update(clouds)
+        upright = np.eye(4)
+        upright[:3, :3] = turn.T
+        poses = np.array([world_from_lidar[time_us] @ upright for time_us in seen])
+        return Trajectory(tuple(seen), torch.from_numpy(poses), name)
+
+    monkeypatch.setattr(ros_to_log, "estimate_poses", estimate)
+    bag = write_bag(tmp_path / "bag", drive.without("/odometry", "/tf"))
+    made = convert_bag(bag, tmp_path / "log", wanted=Wanted(poses="kiss-icp", axes=axes))
+    assert "poses by KISS-ICP, of 3 clouds as they were recorded" in made.notes
+    for at_us in SWEEPS_US:
+        expected = drive.sweeps[START_US + at_us].positions @ turn.T
+        assert np.allclose(seen[START_US + at_us], expected, atol=1e-5), "x forward, y left, z up"
+    assert len(opened(tmp_path / "log", sweeps=3)[2].sweeps) == 2
+    times = opened(tmp_path / "log").timestamps(1)
+    pose = times.world_from_cloud.numpy()[:3, 3]
+    assert np.allclose(pose, world_from_lidar[START_US + SWEEPS_US[1]][:3, 3], atol=1e-6)

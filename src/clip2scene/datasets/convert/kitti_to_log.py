@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI
 from clip2scene.datasets.checks import list_images, read_image
+from clip2scene.datasets.convert.lidar_odometry import estimate_poses
 from clip2scene.datasets.drive_log.classes import class_set_to_json
 from clip2scene.datasets.drive_log.files import check_drive, read_poses
 from clip2scene.datasets.drive_log.writer import Converted, new_log, write_calibration, write_poses
@@ -65,7 +66,7 @@ def is_kitti(folder: Path) -> bool:
     return (folder / "velodyne").is_dir() or (folder / "velodyne_points").is_dir()
 
 
-def convert_kitti(folder: Path, out: Path) -> Converted:
+def convert_kitti(folder: Path, out: Path, *, odometry: bool = False) -> Converted:
     """Turn one drive into a drive log; clouds, images and labels are copied byte for byte.
 
     The lidar is the frame of the poses, whose world is the first cloud's frame. Images count as taken when
@@ -76,6 +77,7 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
             ``labels/``, ``poses.txt``, ``times.txt``), or a drive of KITTI's raw recordings
             (``velodyne_points/``, ``image_02/``, ``oxts/``, below a day with its calibration).
         out: New folder for the log; it appears when it is whole.
+        odometry: Whether poses are estimated from the clouds, whatever the recording tells.
 
     Raises:
         ValueError: If a file is missing or broken, or images differ in size.
@@ -89,6 +91,7 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
     camera: Camera | None = None
     poses = {}
     with new_log(out) as log:
+        source = _with_odometry(source, folder) if odometry else source
         for name, time_us in progress_bar(
             list(zip(source.names, source.times_us, strict=True)), desc=folder.name, unit="cloud"
         ):
@@ -107,6 +110,24 @@ def convert_kitti(folder: Path, out: Path) -> Converted:
             write_poses(log, relative, dict(zip(source.times_us, source.names, strict=True)))
             check_drive(folder, *read_poses(log / "poses.csv"))
     return Converted(len(source.names), len(source.images.keys() & frozenset(source.names)), source.notes)
+
+
+def _with_odometry(source: _Source, folder: Path) -> _Source:
+    """Take the poses that the clouds tell by themselves."""
+    clouds = (
+        (time_us, read_velodyne(source.clouds / f"{name}.bin").positions.numpy())
+        for name, time_us in progress_bar(
+            list(zip(source.names, source.times_us, strict=True)), desc="odometry", unit="cloud"
+        )
+    )
+    way = estimate_poses(clouds, str(folder))
+    pose_of = dict(zip(source.names, way.poses, strict=True))
+    notes = tuple(note for note in source.notes if "so no poses" not in note)
+    return replace(
+        source,
+        world_from_lidar=lambda name: pose_of[name],
+        notes=(*notes, f"poses by KISS-ICP, of {len(source.names)} clouds as they were recorded"),
+    )
 
 
 def _copy_cloud(source: _Source, name: str, log: Path) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Float64, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
 from clip2scene.datasets.clouds import find_axes, find_intensity
+from clip2scene.datasets.convert.point_times import find_time, offsets_us
 from clip2scene.datasets.convert.ros_bag import Message
 from clip2scene.geometry.distortion import Distortion, read_distortion
 from clip2scene.geometry.projection import check_rigid
@@ -83,15 +84,27 @@ def frame_name(name: str) -> str:
     return name.removeprefix("/")
 
 
-def read_points(
-    message: Message, topic: str
-) -> tuple[Float32[np.ndarray, "points 3"], Float32[np.ndarray, " points"], int]:
-    """Read a ``PointCloud2``, whatever the order, types and gaps of its fields.
+@dataclass(frozen=True)
+class Points:
+    """What a ``PointCloud2`` holds.
 
-    Returns:
-        Positions as they are; intensities as they are, 0 where the cloud has none or a negative one; and how
-        many points were dropped because they or their intensities are not finite, or because they lie exactly
-        at the sensor, which is how drivers write beams without an echo.
+    Attributes:
+        positions: As they are, in metres.
+        intensity: As it is, 0 where the cloud has none or a negative one.
+        dropped: How many points were left out because they or their intensities are not finite, or because
+            they lie exactly at the sensor, which is how drivers write beams without an echo.
+        offsets_us: How long after the message's stamp each was measured, in microseconds; None where that is
+            not told.
+    """
+
+    positions: Float32[np.ndarray, "points 3"]
+    intensity: Float32[np.ndarray, " points"]
+    dropped: int = 0
+    offsets_us: Float64[np.ndarray, " points"] | None = None
+
+
+def read_points(message: Message, topic: str) -> Points:
+    """Read a ``PointCloud2``, whatever the order, types and gaps of its fields.
 
     Raises:
         ValueError: If it is big-endian, has no x, y or z, or its sizes do not fit together.
@@ -99,18 +112,25 @@ def read_points(
     if message.is_bigendian:
         raise ValueError(f"{topic}: a cloud is big-endian, expected little-endian; record it anew")
     if not message.width * message.height:
-        return np.zeros((0, 3), np.float32), np.zeros(0, np.float32), 0
+        return Points(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
     fields = [each.name for each in message.fields]
     axes, found = find_axes(fields), find_intensity(fields)[:1]
-    columns = _columns(message, (*(axes.get(axis, axis) for axis in "xyz"), *found), topic)
+    time = find_time(fields)
+    names = (*(axes.get(axis, axis) for axis in "xyz"), *found)
+    records = _columns(message, names if time is None else (*names, time), topic)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is dropped
+        columns = np.stack([records[number].astype(np.float32) for number in range(len(names))], axis=1)
     kept = np.isfinite(columns).all(1) & (columns[:, :3] != 0).any(1)
     columns = columns[kept]
     intensity = columns[:, 3].clip(min=0) if found else np.zeros(len(columns), np.float32)
-    return columns[:, :3], intensity, int((~kept).sum())
+    offsets = None
+    if time is not None:
+        offsets = offsets_us(records[-1][kept].astype(np.float64), stamp_us(message, topic))
+    return Points(columns[:, :3], intensity, int((~kept).sum()), offsets)
 
 
-def _columns(message: Message, names: tuple[str, ...], topic: str) -> Float32[np.ndarray, "points columns"]:
-    """Read some fields of a cloud as columns."""
+def _columns(message: Message, names: tuple[str, ...], topic: str) -> list[Shaped[np.ndarray, " points"]]:
+    """Read some fields of a cloud, in their own types."""
     fields = {each.name: each for each in message.fields}
     lacking = [axis for axis in names if axis not in fields]
     if lacking:
@@ -141,8 +161,7 @@ def _columns(message: Message, names: tuple[str, ...], topic: str) -> Float32[np
     )
     points = content[: row * height].reshape(height, row)[:, : width * step]
     records = np.frombuffer(np.ascontiguousarray(points), dtype=dtype)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is dropped
-        return np.stack([records[name].astype(np.float32) for name in records.dtype.names or ()], axis=1)
+    return [records[name] for name in records.dtype.names or ()]
 
 
 def read_picture(message: Message, topic: str) -> Picture:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from clip2scene.datasets.checks import check_name
+from clip2scene.datasets.convert.lidar_odometry import SOURCE
 from clip2scene.datasets.convert.ros_bag import TRANSFORMS, Bag, Message
 from clip2scene.datasets.convert.ros_frames import FrameTree, PoseLog, TransformLog, nearest_axes
 from clip2scene.datasets.convert.ros_messages import Lens, frame_name, read_lens, stamp_us
@@ -297,11 +298,13 @@ def _ego_motion(
     topics: Topics, found: _Found, tree: FrameTree, lidar: str, wanted: Wanted
 ) -> tuple[str, Callable[[int], Float[Tensor, "4 4"]] | None, list[str]]:
     """Choose the vehicle's frame and where its poses come from: a topic of poses, transforms, or nowhere."""
-    if wanted.world_frame is not None and (topics.poses is not None or wanted.poses == "none"):
+    if wanted.world_frame is not None and (topics.poses is not None or wanted.poses in ("none", SOURCE)):
         raise ValueError(
             f"world_frame {wanted.world_frame} goes with poses of transforms, but they are those of "
-            f"{topics.poses or 'none'}; leave it out, or ask for poses: tf"
+            f"{topics.poses or wanted.poses}; leave it out, or ask for poses: tf"
         )
+    if wanted.poses == SOURCE:
+        return wanted.ego_frame or _vehicle(tree, lidar), None, []
     if topics.poses is not None:
         world, child = found.pose_frames or ("", "")
         ego = wanted.ego_frame or child or _vehicle(tree, lidar)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clip2scene.datasets.convert.lidar_odometry import SOURCE
 from clip2scene.datasets.convert.ros_bag import (
     CAMERA_INFO,
     CLOUD,
@@ -23,7 +24,8 @@ class Wanted:
         clouds: Topic of the clouds.
         images: Topics of images, one for each camera; none means every camera that has a calibration.
         camera_infos: Topics of their calibrations, in the same order; none means ``camera_info`` beside each.
-        poses: Topic of poses; ``tf`` for transforms, ``none`` for no poses.
+        poses: Topic of poses; ``tf`` for transforms, ``kiss-icp`` to estimate them from the clouds,
+            ``none`` for no poses.
         ego_frame: The vehicle's frame.
         world_frame: The frame that transforms are followed up to; by default the first that the vehicle
             moves in.
@@ -82,7 +84,7 @@ def choose_topics(bag: Bag, wanted: Wanted) -> Topics:
     else:
         images = _all_cameras(bag, notes)
     poses = None
-    if wanted.poses not in ("tf", "none"):
+    if wanted.poses not in ("tf", "none", SOURCE):
         poses = _poses(bag, wanted.poses)
     return Topics(clouds, images, poses, tuple(notes))
 
