@@ -97,6 +97,16 @@ COMMANDS = {
         positional=("run", "clouds"),
         fixed={"announce": partial(print, flush=True)},
     ),
+    "export": Command(
+        f"{_HERE}:export",
+        positional=("run",),
+        described_in=("clip2scene.handover.frames:open_labelled",),
+    ),
+    "import-labels": Command(
+        f"{_HERE}:import_labels",
+        positional=("labels",),
+        described_in=("clip2scene.handover.import_labels:import_labels",),
+    ),
     "export-labels": Command(
         "clip2scene.inference.export_kitti:export_labels",
         say=lambda paths, out, **_: f"wrote {len(paths)} label files to {out / 'sequences'}",

@@ -11,6 +11,11 @@ from clip2scene.config import DataConfig, LabelsConfig, Layout, Network, Recipe,
 from clip2scene.datasets.clouds import Unit
 from clip2scene.recipes import USUAL_TUNING, named
 
+Tool = Literal["segments", "supervisely", "labelcloud", "point-labeler", "las"]
+"""Tools whose labels ``import-labels`` reads."""
+Target = Literal[Tool, "rrd", "mcap", "semantic-kitti", "lidarseg"]
+"""What ``export`` writes: the names of :data:`clip2scene.handover.formats.FORMATS`, and two benchmarks'."""
+
 
 def evaluate(
     run: Path,
@@ -348,6 +353,78 @@ def segment(
     )
     for path in made:
         print(f"wrote {path}")
+
+
+def export(
+    run: Path | None = None,
+    *,
+    data_root: Path,
+    to: Target,
+    out: Path,
+    split: str = "val",
+    scenes: tuple[str, ...] = (),
+    abstain: float = 0.0,
+    images: bool = True,
+    unlike: Literal["refuse", "accept"] = "refuse",
+) -> None:
+    """Hand the labels of a split to a tool: a run's predictions, or, without a run, those of the data set.
+
+    Args:
+        run: The run's folder, or builtin; none takes the labels that lie in the data set.
+        to: The tool or format (docs/handover.md). semantic-kitti and lidarseg are predictions for benchmarks,
+            which evaluate the split test: as export-labels and export-lidarseg write them, in raw ids.
+        out: A new folder.
+        scenes: Which scenes; all if none is named. Not for benchmarks.
+        abstain: Points whose best score is below this, 0..1, are left without a label.
+        images: Whether images are handed over, by formats that hold them.
+    """
+    from clip2scene.handover.export import export_split
+    from clip2scene.handover.frames import open_labelled
+    from clip2scene.inference.export_kitti import export_labels
+    from clip2scene.inference.export_lidarseg import export_lidarseg
+
+    if to not in ("semantic-kitti", "lidarseg"):
+        labelled = open_labelled(
+            run,
+            data_root=data_root,
+            split=split,
+            scenes=scenes,
+            abstain=abstain,
+            images=images,
+            unlike=unlike,
+        )
+        print(export_split(labelled, to, out).sentence(out))
+        return
+    if run is None or scenes:
+        raise ValueError(f"--to {to} is a run's predictions for a whole split: name a run, and no --scenes")
+    if to == "semantic-kitti":
+        paths = export_labels(run, data_root=data_root, out=out, split=split, abstain=abstain, unlike=unlike)
+        print(f"wrote {len(paths)} label files to {out / 'sequences'}")
+        return
+    if abstain:
+        raise ValueError(f"lidarseg has no number for a point without a label, got --abstain {abstain:g}")
+    counts = export_lidarseg(run, data_root=data_root, split=split, out=out, unlike=unlike)
+    print(f"labelled {counts.sum()} points: submit {out / 'lidarseg'} and {out / split} in one zip file")
+
+
+def import_labels(
+    labels: Path,
+    *,
+    form: Annotated[Tool, tyro.conf.arg(name="from")],
+    data_root: Path,
+    out: Path,
+    split: str = "val",
+    run: Path | None = None,
+) -> None:
+    """Read labels that people gave in a tool, and write them as a label layer, which finetune learns from.
+
+    Args:
+        form: The tool (docs/handover.md).
+    """
+    from clip2scene.handover.import_labels import import_labels as run_import
+
+    done = run_import(labels, form=form, data_root=data_root, out=out, split=split, run=run)
+    print(done.sentence(out))
 
 
 def _note(sentence: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from clip2scene import build
@@ -16,7 +16,7 @@ from clip2scene.io import hash_files, read_json, write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
-from clip2scene.types import IGNORE_LABEL
+from clip2scene.types import IGNORE_LABEL, Sample
 
 _OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "recipe.json")
 
@@ -24,6 +24,14 @@ _OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "rec
 def predictions(
     run: Run, dataset: Dataset, numbers: Sequence[int] | None = None, *, abstain: float = 0.0
 ) -> Iterator[tuple[str, Int[Tensor, " points"]]]:
+    """Predict as :func:`scored_predictions` does, and give the tokens and the train ids alone."""
+    for sample, labels, _ in scored_predictions(run, dataset, numbers, abstain=abstain):
+        yield sample.token, labels
+
+
+def scored_predictions(
+    run: Run, dataset: Dataset, numbers: Sequence[int] | None = None, *, abstain: float = 0.0
+) -> Iterator[tuple[Sample, Int[Tensor, " points"], Float[Tensor, " points"]]]:
     """Predict every point of the keyframes, one sample after another; no image is read.
 
     Every point gets a class of the data set: the logits of other prompt classes are masked out.
@@ -35,13 +43,14 @@ def predictions(
         abstain: Points whose best score is below this, 0..1, get ``IGNORE_LABEL``.
 
     Yields:
-        A sample's token, and the train id of each point of its keyframe in the data set's classes.
+        A sample; the train id of each point of its keyframe in the data set's classes; and the score of the
+        best class, 0..1, be it below ``abstain``.
 
     Raises:
         ValueError: If the run has no checkpoint, a sample cannot be read, a logit is not finite, or no word
             of the run is a class of the data set.
     """
-    of_prompts, temperature = run.class_mapping.of_words, run.temperature
+    of_prompts, temperature = run.mapping_to(dataset.class_set).of_words, run.temperature
     foreign = of_prompts < 0
     if foreign.all():
         wanted = dataset.class_set.name
@@ -49,7 +58,7 @@ def predictions(
     for sample, prediction in predict_split(run, dataset, numbers):
         logits = prediction.logits[: len(sample.cloud)]  # the keyframe's points come first
         scores, best = (logits.masked_fill(foreign, -torch.inf) / temperature).softmax(1).max(1)
-        yield sample.token, torch.where(scores >= abstain, of_prompts[best], IGNORE_LABEL)
+        yield sample, torch.where(scores >= abstain, of_prompts[best], IGNORE_LABEL), scores
 
 
 def export_labels(

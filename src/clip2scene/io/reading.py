@@ -37,14 +37,24 @@ def regular_file(path: Path) -> Path:
     return Path(path)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, most: int | None = None) -> str:
     """Read a text file in UTF-8, with or without a byte order mark, which is left out.
 
+    Args:
+        path: The file.
+        most: Bytes that it may have; any number if left out.
+
     Raises:
-        ValueError: If the file is missing, is no plain file, or is no text in UTF-8; the message names it.
+        ValueError: If the file is missing, is no plain file, is too large, or is no text in UTF-8; the
+            message names it.
     """
     try:
-        return regular_file(path).read_text(encoding="utf-8-sig")
+        size = regular_file(path).stat().st_size
+        if most is not None and size > most:
+            raise ValueError(
+                f"{path} has {size / 1e6:.0f} MB, expected {most / 1e6:.0f} MB at most; cut it into several"
+            )
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         wide = error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         what = "text in UTF-16" if wide else f"no text ({error})"
@@ -53,13 +63,18 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path} cannot be read ({error.strerror}); restore the file") from None
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def read_json(path: Path, *, most: int | None = None) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Read a JSON file in UTF-8, with or without a byte order mark.
 
+    Args:
+        path: The file.
+        most: Bytes that it may have; any number if left out.
+
     Raises:
-        ValueError: If the file is missing or is not JSON, or an object has a key twice; the message names it.
+        ValueError: If the file is missing, too large or not JSON, or an object has a key twice; the message
+            names it.
     """
-    text = read_text(path)
+    text = read_text(path, most=most)
     try:
         return json.loads(text, object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as error:  # no JSON, a number or nesting beyond all measure

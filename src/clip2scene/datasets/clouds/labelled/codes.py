@@ -23,6 +23,7 @@ UNCLASSIFIED = 1
 """The same in LAS, by its standard."""
 
 _FORMAT, _VERSION = "clip2scene-labels", 1
+_MOST_BYTES = 1 << 24  # of a table of classes
 _OWN_IN_KITTI = 300  # raw ids of SemanticKITTI end at 259
 _OWN_IN_LAS, _MOST_IN_LAS = 64, 255  # ASPRS leaves these to users
 _RESERVED_IN_OLD_LAS, _MOST_IN_OLD_LAS = 13, 31  # point formats 0 to 5 have five bits, and none for users
@@ -101,7 +102,7 @@ def read_codes(path: Path) -> tuple[dict[int, str], int, str]:
     Raises:
         ValueError: If the file is broken.
     """
-    content: Any = read_json(path)
+    content: Any = read_json(path, most=_MOST_BYTES)
     try:
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError

@@ -1,0 +1,1 @@
+"""Labels on their way to people's tools and back: exports for annotation tools and viewers, and imports."""
