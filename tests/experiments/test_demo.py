@@ -10,6 +10,7 @@ from clip2scene.experiments import demo
 from clip2scene.io import read_json
 from clip2scene.recipes import RECIPES
 from clip2scene.runs.create import create_or_resume
+from clip2scene.runs.run import open_run
 from clip2scene.toytown.writers.layouts import _plan
 from clip2scene.toytown.writers.recording import Recording
 from clip2scene.training.train import pretrain
@@ -18,12 +19,12 @@ TOWNS = {"nuscenes": "tiny_toytown", "semantic-kitti": "tiny_kitti", "scannet": 
 
 
 @pytest.fixture
-def small_demo(request, monkeypatch, tiny_recipe, tmp_path):
+def small_demo(request, monkeypatch, tiny_recipe, tiny_run, tmp_path):
     """Make a demo small: its world is there already or is written in a second, its recipe takes a second.
 
-    The package is one without a student.
+    The student in the package is as small.
     """
-    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tmp_path / "none")
+    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tiny_run)
     monkeypatch.setattr(demo, "_side_by_side", one_after_another)  # starting processes takes longer
 
     def shrink(data):
@@ -43,8 +44,8 @@ def small_demo(request, monkeypatch, tiny_recipe, tmp_path):
 
 
 def one_after_another(*runs):
-    for recipe, data, out in runs:
-        pretrain(recipe, data_root=data, out=out)
+    for recipe, data, out, onward in runs:
+        pretrain(recipe, data_root=data, out=out, start=demo._start(onward))
 
 
 def pictures_of(report):
@@ -59,32 +60,42 @@ def test_the_demo_reports_what_it_found_and_a_second_call_keeps_what_is_there(sm
     for column in ("student_seen", "teacher_seen", "random", "supervised"):
         assert column in report.split()
     pictures = pictures_of(report)
-    assert len(pictures) == 7  # three of each of two samples, and one in words
+    assert len(pictures) == 8  # three of each of two samples, one in words, one of the student in the package
     assert all((out / path).stat().st_size > 10_000 for path in pictures)
     trained = [out / run / "checkpoint.safetensors" for run in ("label-free", "supervised")]
     before = [path.stat().st_mtime_ns for path in trained]
-    monkeypatch.setattr(demo, "draw_samples", lambda *args, **options: pictures[:-1])
-    monkeypatch.setattr(demo, "picture_sample", lambda *args, **options: pictures[-1])
+    monkeypatch.setattr(demo, "draw_samples", lambda *args, **options: pictures[:-2])
+    monkeypatch.setattr(demo, "picture_sample", lambda *args, **options: pictures[-2])
     again = demo.run_demo(out)
     assert [path.stat().st_mtime_ns for path in trained] == before
     assert again.splitlines()[:-1] == report.splitlines()[:-1]  # the last line is the time
 
 
-def test_the_student_in_the_package_is_scored_and_drawn_beside_the_others(small_demo, tiny_run, monkeypatch):
+def test_streets_go_on_from_the_student_in_the_package_which_is_scored_and_drawn_beside(small_demo, tiny_run):
     out = small_demo("nuscenes")
-    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tiny_run)
     report = demo.run_demo(out)
     assert report.split("\n")[0].split()[-1] == "builtin"
     score = 100 * read_json(tiny_run / "metrics.json")["miou"]
-    assert f"(builtin), trained on other streets and sensors, scores {score:.1f}." in report
+    assert f"streets and sensors, and scores {score:.1f} as it is." in report
     path = pictures_of(report)[-1]
     assert path.endswith("-builtin.png") and (out / path).stat().st_size > 10_000
+    for run in ("label-free", "supervised"):
+        assert open_run(out / run).sources.init["origin"] == str(tiny_run)
 
 
-def test_rooms_have_other_classes_than_the_student_in_the_package(small_demo, tiny_run, monkeypatch):
+def test_rooms_begin_with_chance_and_are_not_compared_with_a_student_of_streets(small_demo):
     out = small_demo("scannet")
-    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tiny_run)
-    assert "builtin" not in demo.run_demo(out, data="scannet")
+    assert "the student in the package" not in demo.run_demo(out, data="scannet")
+    for run in ("label-free", "supervised"):
+        assert open_run(out / run).sources.init is None
+
+
+def test_a_package_without_a_student_is_said_before_anything_is_trained(small_demo, monkeypatch, tmp_path):
+    out = small_demo("nuscenes")
+    monkeypatch.setattr("clip2scene.runs.builtin.ASSET", tmp_path / "none")
+    with pytest.raises(ValueError, match="'builtin' is the student that comes with clip2scene, but"):
+        demo.run_demo(out)
+    assert not (out / "label-free").exists()
 
 
 @pytest.mark.parametrize("data", ["semantic-kitti", "drive-log"])
@@ -93,9 +104,10 @@ def test_the_streets_are_learnt_without_labels_in_other_layouts_too(data, small_
     report = demo.run_demo(out, data=data)
     assert "No label was used." in report
     assert demo.WORLDS[data].caveat in " ".join(report.split())
-    assert {"above", "cameras", "carried", "words"} == {
-        path[:-4].split("-")[-1] for path in pictures_of(report)
-    }
+    pictures = {path[:-4].split("-")[-1] for path in pictures_of(report)}
+    assert pictures - {"builtin"} == {"above", "cameras", "carried", "words"}
+    assert "Both went on from the student in the package (builtin)" in report
+    assert ("builtin" in pictures) == (data == "drive-log")  # SemanticKITTI's classes are others
     assert (out / "report.txt").exists()
 
 
@@ -127,7 +139,7 @@ def test_the_folder_of_another_worlds_demo_is_refused(small_demo, tiny_recipe):
 
 def test_a_fault_in_a_training_process_reaches_the_caller(tiny_recipe, tmp_path):
     with pytest.raises(ValueError, match="nowhere is not a folder"):
-        demo._side_by_side((tiny_recipe, tmp_path / "nowhere", tmp_path / "run"))
+        demo._side_by_side((tiny_recipe, tmp_path / "nowhere", tmp_path / "run", False))
     assert not (tmp_path / "run").exists()
 
 
@@ -145,6 +157,6 @@ def test_the_default_demo_is_the_one_whose_figures_are_published():
     world = demo.WORLDS["nuscenes"]
     assert next(iter(demo.WORLDS)) == "nuscenes"
     assert (world.num_scenes, world.num_val_scenes) == (100, 20)
-    assert world.recipe == RECIPES["toytown"]
+    assert world.recipe == RECIPES["toytown-onward"] and world.onward
     assert world.records == {"recording": Recording(keyframes_per_scene=2, sweeps_per_keyframe=2)}
     assert world.caveat == ""

@@ -25,7 +25,7 @@ def builtin_run() -> Path:
     if not has_builtin():
         raise ValueError(
             f"{BUILTIN!r} is the student that comes with clip2scene, but {ASSET} is not there; install a "
-            "released version, or name a run of your own (clip2scene demo makes one)"
+            "released version, or name a run of your own (clip2scene pretrain toytown makes one)"
         )
     return ASSET
 
