@@ -65,7 +65,8 @@ def toytown_onward() -> Recipe:
     """Go on from the student in the package, as on a drive of one's own: a third of the steps of ``toytown``.
 
     Command: ``make demo``, or ``clip2scene pretrain toytown-onward --start builtin``. What the student is
-    given is as in ``toytown-general``, which trained the start. Figures: docs/results.md.
+    given is as in ``toytown-general``, which trained the start. mIoU 75.8 +- 0.7 on all points, 96 % of what
+    true labels give from the same start (3 seeds, 2026-11-30; docs/results.md).
     """
     base = toytown()
     student = replace(base.student, height="ground", intensity="quantile")
