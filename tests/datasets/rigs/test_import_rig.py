@@ -1,7 +1,6 @@
 """Every format brings the same rig home, and a hand-made camera that looks to the left."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from pyarrow import feather
 from tests.datasets.rigs import conftest as rigs
 from tests.datasets.rigs.conftest import imported, parallel_rig, random_rig, turned_round, worst
 
+from clip2scene import cli
 from clip2scene.datasets.drive_log.files import read_calibration
 from clip2scene.datasets.rigs.import_rig import import_calibration, recognise
 from clip2scene.geometry.projection import project_points, transform_points
@@ -59,10 +59,9 @@ def test_a_rig_comes_home_and_one_written_the_other_way_round_does_not(form, tmp
         assert model == lens[0] and np.allclose(coefficients[:4], lens[1])
     if form == "ros":
         return  # it tells no place
-    for other in tmp_path.iterdir():
-        shutil.rmtree(other) if other.is_dir() else other.unlink()
-    path = WRITERS[form](tmp_path, turned_round(rig))
-    wrong = imported(path, tmp_path / "calibration.json", **options_for(form, rig))
+    (tmp_path / "other").mkdir()
+    path = WRITERS[form](tmp_path / "other", turned_round(rig))
+    wrong = imported(path, tmp_path / "other" / "calibration.json", **options_for(form, rig))
     assert worst(wrong, rig) > 0.1
 
 
@@ -177,3 +176,21 @@ def test_what_is_no_calibration_is_told_so(tmp_path):
         path.write_text(json.dumps(content))
         import_calibration(path, out=tmp_path / "out.json", reference_from_lidar="identity")
     assert not (tmp_path / "out.json").exists()
+
+
+def test_the_command_writes_a_calibration_once(tmp_path, monkeypatch, capsys):
+    path = rigs.write_nerfstudio(tmp_path / "transforms.json", random_rig())
+    words = ["clip2scene", "import-calibration", str(path), "--out", str(tmp_path / "calibration.json")]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "expected --reference-from-lidar" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*words, "--from", "nerfstudio", "--reference-from-lidar", "identity"])
+    cli.main()
+    said = capsys.readouterr().out
+    assert "images_cam0 (640x480)" in said and f"wrote {tmp_path / 'calibration.json'}" in said
+    before = (tmp_path / "calibration.json").read_bytes()
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "already exists, and may say more" in capsys.readouterr().err
+    assert (tmp_path / "calibration.json").read_bytes() == before

@@ -49,7 +49,7 @@ def import_calibration(
         path: KITTI's calib.txt or a day's folder of its raw recordings, a camera_info of ROS as YAML,
             Kalibr's camchain.yaml, COLMAP's folder of cameras and images, nerfstudio's transforms.json, or
             Argoverse 2's folder calibration.
-        out: The file to write.
+        out: The file to write, which must not exist.
         form: What wrote it; told by its content when left out.
         reference_from_lidar: Takes points of the lidar to the frame that the cameras are placed in, where
             that is not the lidar's: identity, 7 numbers x y z qw qx qy qz (metres), a matrix by rows, or a
@@ -61,11 +61,15 @@ def import_calibration(
         What the user should know, a sentence each.
 
     Raises:
-        ValueError: If the calibration cannot be read, or does not lead to the lidar; the message says what is
-            missing.
+        ValueError: If the calibration cannot be read, or does not lead to the lidar (the message says what is
+            missing), or the file to write exists.
     """
     path, out = Path(path), Path(out)
     check_axes(axes, "axes")
+    if out.exists():
+        raise ValueError(
+            f"{out} already exists, and may say more than {path}; remove it, or name another file"
+        )
     if form is None:
         form = recognise(path)
     rig = _read(path, form, size)
