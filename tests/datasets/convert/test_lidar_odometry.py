@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from clip2scene.datasets.convert.lidar_odometry import estimate_poses
+from clip2scene.datasets.pandaset.loader import PandaSet
 from clip2scene.toytown.sensors import ego_from_lidar, lidar_sweep
 from clip2scene.toytown.town.world import build_town
 
@@ -58,3 +59,22 @@ def test_without_clouds_or_the_library_one_sentence_says_so(monkeypatch):
     pytest.importorskip("kiss_icp")
     with pytest.raises(ValueError, match="town holds no cloud"):
         estimate_poses([], "town")
+
+
+@pytest.mark.real_data
+def test_a_real_drive_is_followed_to_centimetres(real_data):
+    """PandaSet's drive 002 begins at rest; its clouds are deskewed, and its poses are GNSS-aided."""
+    pytest.importorskip("kiss_icp")
+    drive = PandaSet(real_data / "pandaset-002", split=None, labels=False)
+    chosen = range(27, 40)
+    told = [drive.timestamps(number) for number in chosen]
+    clouds = [
+        (each.cloud_us, drive[number].cloud.positions.numpy())
+        for number, each in zip(chosen, told, strict=True)
+    ]
+    way = estimate_poses(clouds, "drive 002")
+    places = np.array([each.world_from_cloud.numpy() for each in told])
+    truth = np.linalg.inv(places[0]) @ places
+    assert np.linalg.norm(truth[-1, :3, 3]) > 2
+    errors = np.linalg.inv(truth) @ way.poses.numpy()
+    assert np.linalg.norm(errors[:, :3, 3], axis=1).max() < 0.1

@@ -3,6 +3,7 @@ import pytest
 import torch
 from tests.datasets.rigs.conftest import parallel_rig, write_kitti
 
+from clip2scene.datasets.kitti.object import KittiObject
 from clip2scene.datasets.kitti.raw import read_raw_calibration
 from clip2scene.datasets.rigs.kitti import read_kitti
 
@@ -40,3 +41,16 @@ def test_what_is_missing_is_told(tmp_path):
     path.write_text("Tr: 1 0 0 0 0 1 0 0 0 0 1 0\n")
     with pytest.raises(ValueError, match="no camera"):
         read_kitti(path, (1242, 375))
+
+
+@pytest.mark.real_data
+def test_a_real_calibration_is_what_the_loader_makes_of_it(real_data):
+    loader = KittiObject(real_data / "kitti-object", split="train")
+    sample = loader[0]
+    path = real_data / "kitti-object" / "training" / "calib" / "000000.txt"
+    (mine,) = sample.cameras
+    rig = read_kitti(path, (mine.width, mine.height))
+    camera = next(each for each in rig.cameras if each.name == "image_2")
+    torch.testing.assert_close(camera.intrinsics.float(), mine.intrinsics)
+    torch.testing.assert_close(camera.camera_from_reference.float(), mine.camera_from_lidar)
+    assert [each.name for each in rig.cameras] == ["image_0", "image_1", "image_2", "image_3"]

@@ -105,8 +105,9 @@ def _read(path: Path, form: Form, size: tuple[int, int] | None) -> Rig:
     """Read a calibration of a known kind, a file or the folder that it lies in."""
     folder = path if path.is_dir() else path.parent
     if form == "kitti":
-        raw = (folder / kitti.RAW).is_file() and (path.is_dir() or path.name == kitti.RAW)
-        return read_kitti(folder if raw else path / "calib.txt" if path.is_dir() else path, size)
+        if path.name == kitti.RAW or (path / kitti.RAW).is_file():
+            return read_kitti(folder, size)
+        return read_kitti(path / "calib.txt" if path.is_dir() else path, size)
     if size is not None:
         raise ValueError(f"a calibration of {form} tells the size of its images; leave out --size")
     if form == "colmap":

@@ -4,6 +4,7 @@
 Whole pixel numbers are pixel centres.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,11 @@ def read_kalibr(path: Path) -> Rig:
             is not told, or the chain and the IMU contradict each other.
     """
     content = read_yaml(path)
-    names = sorted((name for name in content if str(name).startswith("cam")), key=lambda name: str(name)[3:])
-    names = [f"cam{number}" for number in range(len(names))]
-    lacking = [name for name in names if not isinstance(content.get(name), dict)]
-    if not names or lacking:
-        raise ValueError(f"{path} has no {(lacking or ['cam0'])[0]}, expected Kalibr's cam0, cam1 and so on")
+    count = sum(bool(re.fullmatch("cam[0-9]+", str(name))) for name in content)
+    names = [f"cam{number}" for number in range(max(count, 1))]
+    for name in names:
+        if not isinstance(content.get(name), dict):
+            raise ValueError(f"{path} has no {name}, expected Kalibr's cam0, cam1 and so on")
     has_imu = "T_cam_imu" in content["cam0"]
     place = torch.eye(4, dtype=torch.float64)
     cameras = []
@@ -59,8 +60,9 @@ def _place(
             f"T_cn_cnm1 and T_cam_imu of {what} place it {float((chained - direct)[:3, 3].norm()):.3g} m "
             "apart or at another angle; restore the file"
         )
-    if direct is not None or chained is not None:
-        return direct if direct is not None else chained  # type: ignore[return-value]
+    found = chained if direct is None else direct
+    if found is not None:
+        return found
     if number:
         raise ValueError(f"{what} has neither T_cn_cnm1 nor T_cam_imu, so its place is unknown; restore them")
     return before
