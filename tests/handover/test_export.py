@@ -53,7 +53,7 @@ def test_benchmarks_are_written_as_by_their_own_commands(call, tiny_run, tiny_to
     new, old = (sorted((tmp_path / name / "lidarseg").rglob("*.bin")) for name in ("new", "old"))
     assert [path.read_bytes() for path in new] == [path.read_bytes() for path in old] and new
     code, _, err = call("export", "--to", "lidarseg", *data, "--out", tmp_path / "other")
-    assert code == 1 and "name a run, and no --scenes" in err
+    assert code == 1 and "name a run, and neither --scenes nor --layer" in err
     code, _, err = call("export", tiny_run, *data, "--to", "semantic-kitti", "--out", tmp_path / "other")
     assert code == 1 and "label files are for runs of semantic-kitti" in err
 

@@ -2,8 +2,10 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from clip2scene.classes.tables import SEMANTIC_KITTI
+from clip2scene.datasets.label_layer import LabelLayer, write_layer
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.geometry.projection import transform_points
 from clip2scene.handover.frames import open_labelled
@@ -66,6 +68,24 @@ def test_a_run_labels_data_in_another_layout_in_the_classes_of_these(tiny_run, t
         open_labelled(tiny_run, data_root=tiny_rooms, split="val")
 
 
+def test_a_layers_labels_are_handed_over_where_it_has_some(tiny_run, tiny_toytown, tmp_path):
+    ask = {"data_root": tiny_toytown, "split": "val", "layer": tmp_path}
+    sample = NuScenes(tiny_toytown, split="val")[1]
+    labels = torch.arange(len(sample.cloud)).remainder(5) - 2  # nobody, no class, and three classes
+    write_layer(tmp_path, LabelLayer.of(sample, ("car", "bus", "truck"), labels))
+    labelled = open_labelled(None, **ask)
+    (frame,) = all_frames(labelled)
+    places = [labelled.class_set.classes.index(name) for name in ("car", "bus", "truck")]
+    assert frame.name == sample.token and frame.labels[:5].tolist() == [-1, -1, *places]
+    with pytest.raises(ValueError, match="both have labels to hand over; name one of them"):
+        open_labelled(tiny_run, **ask)
+    with pytest.raises(ValueError, match="no sample of this split of .* has labels to hand over"):
+        open_labelled(None, **{**ask, "split": "train"})
+    write_layer(tmp_path, LabelLayer.of(sample, ("lava",), labels.clamp(max=0)))
+    with pytest.raises(ValueError, match="labels points as 'lava', expected some of barrier"):
+        all_frames(open_labelled(None, **ask))
+
+
 def test_data_without_labels_need_a_run(tiny_kitti, tmp_path):
     bare = shutil.copytree(tiny_kitti, tmp_path / "kitti", ignore=shutil.ignore_patterns("labels"))
     with pytest.raises(ValueError, match="no labels to hand over: .*; name a run to hand over what it says"):
@@ -76,7 +96,7 @@ def test_what_cannot_be_handed_over_is_refused_before_anything_is_read(tiny_run,
     ask = {"data_root": tiny_toytown, "split": "val"}
     with pytest.raises(ValueError, match="the split has no scene nowhere; it has 1, such as"):
         open_labelled(None, **ask, scenes=["nowhere"])
-    with pytest.raises(ValueError, match="--abstain 0.5 is about scores, which true labels have not"):
+    with pytest.raises(ValueError, match="--abstain 0.5 is about scores, which labels have not"):
         open_labelled(None, **ask, abstain=0.5)
     with pytest.raises(ValueError, match="is no data set in a known layout"):
         open_labelled(None, data_root=tmp_path, split="val")

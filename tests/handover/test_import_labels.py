@@ -33,7 +33,7 @@ def test_the_labels_of_every_point_come_back_from_every_tool(exported, tiny_toyt
     done = import_labels(exported / tool, form=tool, data_root=tiny_toytown, out=tmp_path / "layer")
     dataset = NuScenes(tiny_toytown, split="val", labels=True)
     found = labels_of(tmp_path / "layer")
-    assert set(found) == set(dataset.tokens) and done.samples == 2 and not done.by_place
+    assert set(found) == set(dataset.tokens) and len(done.met) == 2 and not done.by_place
     for number, token in enumerate(dataset.tokens):
         truth = dataset[number].labels
         assert (found[token] == torch.where(truth == IGNORE_LABEL, UNLABELLED, truth)).all()

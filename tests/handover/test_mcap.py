@@ -1,5 +1,4 @@
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -75,9 +74,3 @@ def test_clouds_without_times_are_a_tenth_of_a_second_apart(tmp_path):
     assert [time_ns for time_ns, _ in found["/clip2scene/points"]] == [0, 100_000_000]
     assert table(found["/clip2scene/points"][0][1]).dtype.names == ("x", "y", "z", "rgb", "label")
     assert "/tf" not in found
-
-
-def test_without_the_library_nothing_is_begun(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rosbags", None)
-    with pytest.raises(ValueError, match=r"needs rosbags; install clip2scene\[ros\]"):
-        mcap.write_classes(tmp_path, CLASSES)

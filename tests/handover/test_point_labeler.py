@@ -47,6 +47,16 @@ def test_instances_and_outliers_are_left_out(tmp_path):
     comes_back(point_labeler, tmp_path, some)
 
 
+def test_ids_of_the_tools_own_list_are_understood(tmp_path):
+    write(point_labeler, tmp_path, frames(1))
+    path = tmp_path / "scene-1" / "labels" / "000000.label"
+    raw = np.fromfile(path, "<u4")
+    raw[:3] = 252, 99, 302  # a moving car, another object, and a class of ours
+    raw.tofile(path)
+    (read,) = point_labeler.read_labels(tmp_path, ["cloud-00"])
+    assert [read.names[number] for number in read.ids[:3].tolist()] == ["car", "ignore", CLASSES.classes[2]]
+
+
 @pytest.mark.parametrize("placed", [True, False])
 def test_the_lidars_way_is_a_line_a_cloud(tmp_path, placed):
     some = frames(3) if placed else [without_pose(each) for each in frames(3)]

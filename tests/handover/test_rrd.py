@@ -1,5 +1,4 @@
 import io
-import sys
 
 import numpy as np
 import pytest
@@ -66,9 +65,3 @@ def test_data_without_times_and_poses_have_a_number_each(tmp_path):
     assert column(found, "/world/lidar/points", "cloud") == [0, 1]
     assert not {"time", "confidence"} & {name.split(":")[-1] for name in found["/world/lidar/points"]}
     assert "/world/lidar" not in found
-
-
-def test_without_the_library_nothing_is_begun(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(ValueError, match=r"needs rerun-sdk; install clip2scene\[rerun\]"):
-        rrd.write_classes(tmp_path, CLASSES)

@@ -32,7 +32,7 @@ def test_a_long_scene_goes_on_in_further_files(tmp_path, monkeypatch):
     comes_back(segments, tmp_path, some)
 
 
-def release(folder, frame, *, categories):
+def release(folder, *, categories, status="REVIEWED"):
     label = json.loads((folder / "scene-1" / "label.json").read_text())
     sample = json.loads((folder / "scene-1" / "sample.json").read_text())
     attributes = json.loads((folder / "task_attributes.json").read_text())
@@ -42,7 +42,8 @@ def release(folder, frame, *, categories):
             annotation["category_id"] = (
                 categories if annotation["category_id"] == 1 else annotation["category_id"]
             )
-    samples = [{"name": "any", "attributes": sample, "labels": {"ground-truth": {"attributes": label}}}]
+    labels = {"ground-truth": {"label_status": status, "attributes": label}, "model": {"attributes": {}}}
+    samples = [{"name": "any", "attributes": sample, "labels": labels}]
     samples.append({"name": "not labelled", "attributes": sample, "labels": {"ground-truth": None}})
     return {"name": "v1", "dataset": {"task_attributes": attributes, "samples": samples}}
 
@@ -51,12 +52,20 @@ def test_a_release_file_is_read_by_the_names_of_frames_and_by_its_own_categories
     some = frames()
     write(segments, tmp_path, some)
     path = tmp_path / "release.json"
-    path.write_text(json.dumps(release(tmp_path, some, categories=77)))
+    path.write_text(json.dumps(release(tmp_path, categories=77)))
     read = comes_back(segments, tmp_path, some, source=path)
     assert [each.positions for each in read] == [None, None]
     other = list(segments.read_labels(path, ["cloud-01", "not there"]))
     assert [each.token for each in other] == ["cloud-01"]
     assert truth(some[1])[:3] == [CLASSES.classes[2], None, "car"]
+
+
+def test_pre_labels_that_nobody_has_looked_at_are_not_taken_for_peoples(tmp_path):
+    write(segments, tmp_path, frames())
+    path = tmp_path / "release.json"
+    path.write_text(json.dumps(release(tmp_path, categories=77, status="PRELABELED")))
+    with pytest.raises(ValueError, match="no sample that people have labelled: 1 PRELABELED, 1 UNLABELED"):
+        list(segments.read_labels(path, ["cloud-00"]))
 
 
 @pytest.mark.parametrize(

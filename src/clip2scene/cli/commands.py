@@ -362,12 +362,13 @@ def export(
     to: Target,
     out: Path,
     split: str = "val",
+    layer: Path | None = None,
     scenes: tuple[str, ...] = (),
     abstain: float = 0.0,
     images: bool = True,
     unlike: Literal["refuse", "accept"] = "refuse",
 ) -> None:
-    """Hand the labels of a split to a tool: a run's predictions, or, without a run, those of the data set.
+    """Hand labels of a split to a tool: a run's predictions, those of the data set, or those of a layer.
 
     Args:
         run: The run's folder, or builtin; none takes the labels that lie in the data set.
@@ -388,6 +389,7 @@ def export(
             run,
             data_root=data_root,
             split=split,
+            layer=layer,
             scenes=scenes,
             abstain=abstain,
             images=images,
@@ -395,8 +397,11 @@ def export(
         )
         print(export_split(labelled, to, out).sentence(out))
         return
-    if run is None or scenes:
-        raise ValueError(f"--to {to} is a run's predictions for a whole split: name a run, and no --scenes")
+    if run is None or scenes or layer is not None:
+        raise ValueError(
+            f"--to {to} is a run's predictions for a whole split: name a run, and neither --scenes nor "
+            "--layer"
+        )
     if to == "semantic-kitti":
         paths = export_labels(run, data_root=data_root, out=out, split=split, abstain=abstain, unlike=unlike)
         print(f"wrote {len(paths)} label files to {out / 'sequences'}")

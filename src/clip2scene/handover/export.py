@@ -1,7 +1,7 @@
 """The command ``export``: labels of a split on their way to a tool."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from clip2scene.handover.formats import FORMATS
@@ -15,20 +15,18 @@ class Exported:
     """What was written.
 
     Attributes:
-        format: Name of the format.
+        lost: What the format does not hold, in half a sentence.
+        scenes: How many scenes.
         clouds: How many clouds.
         points: How many points.
         labelled: How many of them have a label.
-        scenes: How many scenes.
-        lost: What the format does not hold, in half a sentence.
     """
 
-    format: str
     lost: str
     scenes: int = 0
     clouds: int = 0
     points: int = 0
-    labelled: int = field(default=0)
+    labelled: int = 0
 
     def sentence(self, out: Path) -> str:
         """Say what was written and what the format lost."""
@@ -52,7 +50,8 @@ def export_split(labelled: LabelledSplit, to: str, out: Path) -> Exported:
             be read, or the folder is in use.
     """
     form = FORMATS[to]
-    done = Exported(to, form.lost, scenes=len(labelled.scenes))
+    form.check_library(to)
+    done = Exported(form.lost, scenes=len(labelled.scenes))
     total = sum(map(len, labelled.scenes.values()))
     with new_folder(out) as folder, progress_bar(desc=f"export {to}", total=total, unit="sample") as bar:
         form.write_classes(folder, labelled.class_set)

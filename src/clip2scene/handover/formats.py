@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from clip2scene.classes.class_set import ClassSet
@@ -19,6 +20,7 @@ class Format:
             format has no room for.
         write_scene: Writes the clouds of a scene into it, one after another.
         lost: What the format does not hold, in half a sentence.
+        needs: The module that it is written with, and the extra that brings it; None for none.
         read_labels: Reads the labels of some samples out of what the tool saved; None if there is no way
             back.
     """
@@ -27,6 +29,20 @@ class Format:
     write_scene: Callable[[Path, Iterator[Frame], ClassSet], None]
     lost: str
     read_labels: Callable[[Path, Sequence[str]], Iterator[FoundLabels]] | None = None
+    needs: tuple[str, str] | None = None
+
+    def check_library(self, name: str) -> None:
+        """Refuse to begin without the library.
+
+        Args:
+            name: What the format is called.
+
+        Raises:
+            ValueError: If it is not installed.
+        """
+        if self.needs is not None and find_spec(self.needs[0]) is None:
+            module, extra = self.needs
+            raise ValueError(f"--to {name} needs the library {module}; install clip2scene[{extra}]")
 
 
 FORMATS = {
@@ -59,8 +75,19 @@ FORMATS = {
         las.write_scene,
         "colours of points, times, poses, images; coordinates are rounded to 0.1 mm",
         las.read_labels,
+        needs=("laspy", "las"),
     ),
-    "rrd": Format(rrd.write_classes, rrd.write_scene, "intensity, colours of points"),
-    "mcap": Format(mcap.write_classes, mcap.write_scene, "colours of points, images"),
+    "rrd": Format(
+        rrd.write_classes,
+        rrd.write_scene,
+        "intensity, colours of points",
+        needs=("rerun", "rerun"),
+    ),
+    "mcap": Format(
+        mcap.write_classes,
+        mcap.write_scene,
+        "colours of points, images",
+        needs=("rosbags", "ros"),
+    ),
 }
 """By name; those of benchmarks are in :mod:`clip2scene.inference`."""

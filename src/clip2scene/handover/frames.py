@@ -1,6 +1,6 @@
 """What is handed over: the samples of a split, scene after scene, with a label for each point."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,13 @@ from clip2scene.classes.class_set import ClassSet
 from clip2scene.config import DataConfig, Layout
 from clip2scene.datasets import LOADERS, Dataset
 from clip2scene.datasets.checks import MissingLabelsError, check_name
+from clip2scene.datasets.label_layer import find_layers, read_layer
 from clip2scene.datasets.recognise import layout_of
 from clip2scene.inference.export_kitti import scored_predictions
 from clip2scene.inference.predict import check_abstain, open_split
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
-from clip2scene.types import Sample, Timestamps
+from clip2scene.types import IGNORE_LABEL, Sample, Timestamps
 
 NONE_COLOUR = (115, 115, 115)
 """Red, green and blue of points without a label."""
@@ -127,17 +128,19 @@ def open_labelled(
     *,
     data_root: Path,
     split: str,
+    layer: Path | None = None,
     scenes: Sequence[str] = (),
     abstain: float = 0.0,
     images: bool = True,
     unlike: Unlike = "refuse",
 ) -> LabelledSplit:
-    """Open a split with the predictions of a run, or with the labels that lie there.
+    """Open a split with the predictions of a run, with the labels that lie there, or with those of a layer.
 
     Args:
         run: The run's folder; None takes the labels of the data set, in its own classes.
         data_root: The data set.
         split: Which of its splits.
+        layer: Folder of a label layer, whose labels are taken; samples that it has none of are left out.
         scenes: Which of its scenes; all if none is named.
         abstain: Points whose best score is below this, 0..1, are handed over without a label.
         images: Whether cameras are handed over, by formats that hold them.
@@ -148,21 +151,23 @@ def open_labelled(
     """
     check_abstain(abstain)
     root = Path(data_root)
-    if run is None:
-        if abstain:
-            raise ValueError(f"--abstain {abstain:g} is about scores, which true labels have not; name a run")
-        try:
-            dataset = build.open_dataset(_own_layout(root), root, split=split, labels=True, sweeps=1)
-        except MissingLabelsError as error:
-            why = str(error).partition(";")[0]
-            raise ValueError(f"no labels to hand over: {why}; name a run to hand over what it says") from None
-        read: Callable[[Sequence[int]], Iterator[Labelled]] = partial(_own_labels, dataset)
+    if run is None and abstain:
+        raise ValueError(f"--abstain {abstain:g} is about scores, which labels have not; name a run")
+    labelled: Mapping[str, Path] | None = None
+    if layer is not None:
+        if run is not None:
+            raise ValueError(f"{run} and --layer {layer} both have labels to hand over; name one of them")
+        labelled, dataset = find_layers(layer), open_data(None, root, split)
+        read: Callable[[Sequence[int]], Iterator[Labelled]] = partial(_labels_of_layer, dataset, labelled)
+    elif run is None:
+        dataset = _open_with_labels(root, split)
+        read = partial(_own_labels, dataset)
     else:
         opened = open_run(run)
         dataset = open_data(opened, root, split)
         CloudCheck(opened.folder, unlike=unlike).split(dataset, split)
         read = partial(_predictions, opened, dataset, abstain)
-    chosen = choose_scenes(dataset, scenes, root)
+    chosen = choose_scenes(dataset, scenes, root, labelled)
     return LabelledSplit(dataset.class_set, chosen, read, dataset.timestamps, images)
 
 
@@ -191,6 +196,19 @@ def open_data(run: Run | None, root: Path, split: str) -> Dataset:
     return dataset
 
 
+def _open_with_labels(root: Path, split: str) -> Dataset:
+    """Open a split with its own labels, in the layout that it looks like.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    try:
+        return build.open_dataset(_own_layout(root), root, split=split, labels=True, sweeps=1)
+    except MissingLabelsError as error:
+        why = str(error).partition(";")[0]
+        raise ValueError(f"no labels to hand over: {why}; name a run to hand over what it says") from None
+
+
 def _own_layout(root: Path) -> DataConfig:
     """Say how a data set is opened that no run speaks of: in the layout that it looks like.
 
@@ -203,15 +221,26 @@ def _own_layout(root: Path) -> DataConfig:
     return DataConfig(layout=cast(Layout, found))
 
 
-def choose_scenes(dataset: Dataset, wanted: Sequence[str], root: Path) -> dict[str, tuple[int, ...]]:
+def choose_scenes(
+    dataset: Dataset, wanted: Sequence[str], root: Path, only: Container[str] | None = None
+) -> dict[str, tuple[int, ...]]:
     """List the samples of some scenes by number, in the split's order.
 
+    Args:
+        dataset: The split.
+        wanted: The scenes; all if none is named.
+        root: Where the data set lies, for messages.
+        only: Samples that may be among them; all if left out.
+
     Raises:
-        ValueError: If a scene is not there, or its name is none for a folder.
+        ValueError: If a scene is not there, or its name is none for a folder, or no sample is left.
     """
     found: dict[str, list[int]] = {}
     for number, token in enumerate(dataset.tokens):
-        found.setdefault(dataset.scene_of(token), []).append(number)
+        if only is None or token in only:
+            found.setdefault(dataset.scene_of(token), []).append(number)
+    if not found:
+        raise ValueError(f"no sample of this split of {root} has labels to hand over; name another --split")
     lacking = [scene for scene in wanted if scene not in found]
     if lacking:
         some = ", ".join(list(found)[:5])
@@ -221,6 +250,19 @@ def choose_scenes(dataset: Dataset, wanted: Sequence[str], root: Path) -> dict[s
     for scene in wanted or found:
         check_name(scene, root)
     return {scene: tuple(found[scene]) for scene in wanted or found}
+
+
+def _labels_of_layer(
+    dataset: Dataset, layers: Mapping[str, Path], numbers: Sequence[int]
+) -> Iterator[Labelled]:
+    for number in numbers:
+        sample = dataset[number]
+        path = layers[sample.token]
+        layer = read_layer(path)
+        layer.check(sample, path)
+        yield Labelled(
+            sample, layer.in_classes(dataset.class_set.classes, path).clamp(min=IGNORE_LABEL), None
+        )
 
 
 def _own_labels(dataset: Dataset, numbers: Sequence[int]) -> Iterator[Labelled]:

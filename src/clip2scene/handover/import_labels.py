@@ -17,7 +17,7 @@ from clip2scene.handover.match import Matched, match_points
 from clip2scene.io import new_folder
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import open_run
-from clip2scene.types import IGNORE_LABEL
+from clip2scene.types import IGNORE_LABEL, Sample
 
 UNLABELLED_NAMES = ("unlabeled", "unlabelled", "unclassified")
 """Names of classes of a tool that say that nobody has labelled a point."""
@@ -33,7 +33,8 @@ class Imported:
     """What was read.
 
     Attributes:
-        samples: How many samples have labels.
+        met: Names of the samples that have labels.
+        unknown: Points of classes that the data set has not, by their names.
         points: How many points these have.
         labelled: How many of them got a label.
         by_place: Samples that were matched by coordinates.
@@ -41,7 +42,8 @@ class Imported:
         foreign: Points of the files that are none of a sample's.
     """
 
-    samples: int = 0
+    met: set[str] = field(default_factory=set)
+    unknown: Counter[str] = field(default_factory=Counter)
     points: int = 0
     labelled: int = 0
     by_place: list[str] = field(default_factory=list)
@@ -50,7 +52,6 @@ class Imported:
 
     def count(self, token: str, matched: Matched, labelled: int) -> None:
         """Take note of a sample."""
-        self.samples += 1
         self.points += len(matched.ids)
         self.labelled += labelled
         self.by_place += [] if matched.by_order else [token]
@@ -60,7 +61,7 @@ class Imported:
     def sentence(self, out: Path) -> str:
         """Say what was read, and what of it was lost."""
         told = (
-            f"wrote labels of {self.samples} samples, {self.labelled:,} of {self.points:,} points, to {out}"
+            f"wrote labels of {len(self.met)} samples, {self.labelled:,} of {self.points:,} points, to {out}"
         )
         if self.by_place:
             some = ", ".join(self.by_place[:_TOLD]) + (", ..." if len(self.by_place) > _TOLD else "")
@@ -102,28 +103,32 @@ def import_labels(
         raise ValueError(f"{labels} is missing; name the folder that export wrote, with the tool's labels")
     dataset = open_data(None if run is None else open_run(run), Path(data_root), split)
     place, done = {token: number for number, token in enumerate(dataset.tokens)}, Imported()
-    unknown, met = Counter[str](), set[str]()
     with new_folder(out) as folder:
         for found in progress_bar(read(Path(labels), dataset.tokens), desc="import", unit="sample"):
-            if found.token in met:
+            if found.token in done.met:
                 raise ValueError(
                     f"{labels} has labels of {found.token} twice, {found.file} are others; keep one"
                 )
-            met.add(found.token)
-            sample = dataset[place[found.token]]
-            matched = match_points(found, sample.cloud.positions.float().numpy())
-            train_ids = translate(found, matched, dataset.class_set, unknown)
-            if not unknown:
-                layer = LabelLayer.of(sample, dataset.class_set.classes, torch.from_numpy(train_ids))
-                write_layer(folder, layer)
-                done.count(found.token, matched, int((train_ids != UNLABELLED).sum()))
-        _refuse_unknown(labels, unknown, dataset.class_set)
-        if not done.samples:
+            done.met.add(found.token)
+            _import_sample(found, dataset[place[found.token]], dataset.class_set, folder, done)
+        _refuse_unknown(labels, done.unknown, dataset.class_set)
+        if not done.met:
             raise ValueError(
                 f"{labels} holds no labels of split {split!r}, whose samples are called like "
                 f"{dataset.tokens[0]}; name the --split that was exported, and the folder that export wrote"
             )
     return done
+
+
+def _import_sample(
+    found: FoundLabels, sample: Sample, classes: ClassSet, folder: Path, done: Imported
+) -> None:
+    """Write the labels of a sample; after one of an unknown class, the others are only read."""
+    matched = match_points(found, sample.cloud.positions.float().numpy())
+    train_ids = translate(found, matched, classes, done.unknown)
+    if not done.unknown:
+        write_layer(folder, LabelLayer.of(sample, classes.classes, torch.from_numpy(train_ids)))
+        done.count(found.token, matched, int((train_ids != UNLABELLED).sum()))
 
 
 def translate(

@@ -32,25 +32,25 @@ _POINT_FORMAT = 7
 _CODES = "classes.json"
 
 
-def codes_of(classes: ClassSet, folder: Path) -> LabelCodes:
+def codes_of(classes: ClassSet) -> LabelCodes:
     """Give the number of each class.
 
     Raises:
         ValueError: If there are more classes than numbers.
     """
-    return las_codes(classes.classes, with_none(classes), _POINT_FORMAT, folder)
+    return las_codes(classes.classes, with_none(classes), _POINT_FORMAT, Path("*.las"))
 
 
 def write_classes(folder: Path, classes: ClassSet) -> None:
     """Write what the numbers stand for; refuse more classes than there are numbers."""
-    codes_of(classes, folder).write(folder / _CODES, "*.las")
+    codes_of(classes).write(folder / _CODES, "*.las")
 
 
 def write_scene(folder: Path, frames: Iterator[Frame], classes: ClassSet) -> None:
     """Write the clouds of a scene."""
     import laspy
 
-    codes = codes_of(classes, folder)
+    codes = codes_of(classes)
     for frame in frames:
         header = laspy.LasHeader(version="1.4", point_format=_POINT_FORMAT)
         header.scales, header.offsets = np.full(3, SCALE_M), np.zeros(3)

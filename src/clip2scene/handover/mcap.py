@@ -13,6 +13,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,7 @@ _KINDS = {
 
 
 def write_classes(folder: Path, classes: ClassSet) -> None:
-    """Write nothing: each bag has its classes.
-
-    Raises:
-        ValueError: If the library rosbags is not installed.
-    """
-    try:
-        import rosbags  # noqa: F401 - whether it is there
-    except ImportError:
-        raise ValueError(f"{folder} needs rosbags; install clip2scene[ros]") from None
+    """Write nothing: each bag has its classes."""
 
 
 def write_scene(folder: Path, frames: Iterator[Frame], classes: ClassSet) -> None:
@@ -51,18 +44,15 @@ def write_scene(folder: Path, frames: Iterator[Frame], classes: ClassSet) -> Non
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
-    colours, bag = with_none(classes), None
-    for frame in frames:
-        if bag is None:
-            writer = Writer(folder / frame.scene, version=9, storage_plugin=StoragePlugin.MCAP)
-            writer.open()
+    colours = with_none(classes)
+    for first in frames:
+        with Writer(folder / first.scene, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
             bag = _Bag(writer, get_typestore(Stores.ROS2_HUMBLE))
-            bag.write(CLASSES, _time_us(frame), data=_listed(classes))
-        bag.write_points(frame, colours)
-        if frame.pose is not None:
-            bag.write_pose(frame)
-    if bag is not None:
-        bag.writer.close()
+            bag.write(CLASSES, _time_us(first), data=_listed(classes))
+            for frame in chain([first], frames):
+                bag.write_points(frame, colours)
+                if frame.pose is not None:
+                    bag.write_pose(frame)
 
 
 def _time_us(frame: Frame) -> int:

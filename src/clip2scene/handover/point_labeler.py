@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from clip2scene.classes.class_set import ClassSet
+from clip2scene.classes.tables import SEMANTIC_KITTI
 from clip2scene.datasets.checks import read_records
 from clip2scene.datasets.clouds.labelled import LabelCodes
 from clip2scene.datasets.clouds.labelled.codes import kitti_codes, read_codes
@@ -31,6 +32,11 @@ from clip2scene.io import read_text, write_atomically
 CODES = "labels.classes.json"
 _CALIBRATION = "1 0 0 0 0 1 0 0 0 0 1 0"
 _OUTLIER = 1
+_OF_KITTI = {
+    **{raw: SEMANTIC_KITTI.classes[number] for raw, number in SEMANTIC_KITTI.train_id_of_raw.items()},
+    **dict.fromkeys((52, 99), "ignore"),  # other structures and objects, which its evaluation passes over
+}
+"""Classes of ids that the tool's own list has, moving things among them."""
 
 
 def codes_of(classes: ClassSet) -> LabelCodes:
@@ -76,12 +82,14 @@ def write_scene(folder: Path, frames: Iterator[Frame], classes: ClassSet) -> Non
 def read_labels(source: Path, tokens: Sequence[str]) -> Iterator[FoundLabels]:
     """Read the labels that point_labeler saved; of each, the lower 16 bits, which say the class.
 
-    Outliers, raw id 1, count as points without a label.
+    Outliers, raw id 1, count as points without a label. Ids that are not in the list of classes beside are
+    SemanticKITTI's: moving things are of the class of standing ones.
 
     Raises:
         ValueError: If a file is missing or broken.
     """
-    names, none, _ = read_codes(source / CODES)
+    own, none, _ = read_codes(source / CODES)
+    names = {**_OF_KITTI, **own}
     wanted = set(tokens)
     for listed in sorted(source.glob("*/tokens.txt")):
         for number, token in enumerate(read_text(listed).split()):

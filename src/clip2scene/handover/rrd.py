@@ -13,6 +13,7 @@ changes no labels, so there is no way back.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,8 @@ _RADIUS = -2.0  # Rerun's way to say 2 points of the screen
 _SINCE_1970_US = 10**15  # 2001; smaller numbers count from somewhere else
 
 
-def check_library(folder: Path) -> None:
-    """Refuse to begin without Rerun's library.
-
-    Raises:
-        ValueError: If it is not installed.
-    """
-    try:
-        import rerun  # noqa: F401 - whether it is there
-    except ImportError:
-        raise ValueError(f"{folder} needs rerun-sdk; install clip2scene[rerun]") from None
-
-
 def write_classes(folder: Path, classes: ClassSet) -> None:
     """Write nothing: each recording has its classes."""
-    check_library(folder)
 
 
 def write_scene(folder: Path, frames: Iterator[Frame], classes: ClassSet) -> None:
@@ -55,12 +43,13 @@ def write_scene(folder: Path, frames: Iterator[Frame], classes: ClassSet) -> Non
         with write_atomically(folder / f"{first.scene}.rrd") as temporary:
             recording.save(temporary)
             recording.set_log_time_enabled(False)  # the moment of the export says nothing
-            _log_classes(recording, classes)
-            _log_frame(recording, first)
-            for frame in frames:
-                _log_frame(recording, frame)
-            recording.flush()
-            recording.disconnect()
+            try:
+                _log_classes(recording, classes)
+                for frame in chain([first], frames):
+                    _log_frame(recording, frame)
+                recording.flush()
+            finally:
+                recording.disconnect()
 
 
 def _log_classes(recording: Any, classes: ClassSet) -> None:  # noqa: ANN401 - Rerun's stream

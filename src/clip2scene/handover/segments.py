@@ -12,6 +12,7 @@ semantic: all points of a class are one annotation, whose id is that of its cate
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -30,6 +31,10 @@ MOST_FRAMES = 100
 """Clouds of one sequence."""
 
 VERSION = "0.1"
+LABELSET = "ground-truth"
+FINISHED = ("LABELED", "REVIEWING_IN_PROGRESS", "REVIEWED", "VERIFIED")
+"""What the tool calls labels that a person has handed in."""
+
 _MOST_JSON = 1 << 29
 """Bytes of a JSON file that is read."""
 
@@ -111,16 +116,26 @@ def read_labels(source: Path, tokens: Sequence[str]) -> Iterator[FoundLabels]:
 
 
 def _of_release(path: Path) -> Iterator[tuple[Path, Any, Any, Table]]:
-    """Go through the labelled samples of a release."""
+    """Go through the samples of a release that people have labelled; pre-labels are none of theirs."""
     content = read_json(path, most=_MOST_JSON)
+    open_labels = Counter[str]()
     with as_records(path, "a release file of Segments.ai"):
         dataset = content["dataset"]
         names = _categories(path, dataset["task_attributes"])
         for sample in dataset["samples"]:
-            labels = [each for each in sample["labels"].values() if each]
-            if labels:
+            label = sample["labels"].get(LABELSET) or {"label_status": "UNLABELED"}
+            status = str(label.get("label_status", FINISHED[0]))
+            if status in FINISHED:
                 named = {"name": sample["name"], **sample["attributes"]}
-                yield path, named, labels[0]["attributes"], names
+                yield path, named, label["attributes"], names
+            else:
+                open_labels[status] += 1
+    if open_labels and open_labels.total() == len(dataset["samples"]):
+        told = ", ".join(f"{count} {status}" for status, count in open_labels.items())
+        raise ValueError(
+            f"{path} has no sample that people have labelled: {told}; expected {', '.join(FINISHED)} in the "
+            f"labelset {LABELSET}: finish some in the tool, and release again"
+        )
 
 
 def _categories(path: Path, attributes: Any) -> Table:  # noqa: ANN401 - whatever JSON can hold
