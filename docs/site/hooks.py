@@ -20,6 +20,8 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
+LONG_REMARK = re.compile(r"^(?=.{100})((?:clip2scene|python|make|pip) .*?) +(# .*)$", re.MULTILINE)
+"""A command with a remark behind it that is too long for a page: the remark goes above it."""
 LANGUAGES = {".py": "python", ".json": "json", ".c": "c", ".toml": "toml"}
 OUTSIDE = "source"
 HELP_OF = "commands.md"
@@ -55,6 +57,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(place, posixpath.dirname(here)) + anchor
 
     text = _outside_fences(markdown, lambda prose: LINK.sub(mended, prose))
+    text = LONG_REMARK.sub(r"\2\n\1\n", text)
     return text + "\n".join(["", *_help_texts()]) if here == HELP_OF else text
 
 
