@@ -164,6 +164,7 @@ def test_what_calibrations_say_of_distortion():
         ("equidistant", [], "expected 4 finite numbers"),
         ("equidistant", [0.1, 0, 0, 0, 0.1], "expected 4 finite numbers"),
         ("plumb_bob", [0.1, 0, float("nan"), 0, 0], "finite numbers; check the calibration"),
+        ("plumb_bob", [1e300, 0, 0, 0, 0], "finite numbers; check the calibration"),
         ("rational_polynomial", [*[0.1] * 8, 0.01, 0, 0, 0], "expected 8 finite numbers"),
     ],
 )
@@ -172,7 +173,7 @@ def test_other_distortions_are_refused_in_one_sentence(model, numbers, words):
         read_distortion(model, numbers)
 
 
-@pytest.mark.parametrize("coefficients", [(-30.0, 0, 0, 0), (0, 0, 5.0, 0)])
+@pytest.mark.parametrize("coefficients", [(-30.0, 0, 0, 0), (0, 0, 5.0, 0), (-9e8, 9e8, 9e8, -9e8)])
 def test_coefficients_that_leave_no_image_are_refused(coefficients):
     raw = RawCamera((500.0, 0, 319.5, 500.0, 239.5), 640, 480, Distortion("plumb_bob", coefficients))
     with pytest.raises(

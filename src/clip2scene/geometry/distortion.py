@@ -27,6 +27,9 @@ COEFFICIENTS = {"plumb_bob": (4, 5), "rational_polynomial": (8,), "equidistant":
 WIDEST = tan(radians(60))
 """Views end 60 degrees from the optical axis: a pinhole camera stretches its border without end."""
 
+_MOST = 1e9
+"""Of a coefficient; those of the narrowest lenses stay below thousands, and much larger ones overflow."""
+
 _LEAST_SHARE = 1 / 3
 """Of the image's width and height that a view spans; coefficients that leave less are wrong."""
 
@@ -51,7 +54,7 @@ class Distortion:
                 "undistort the images with the program that calibrated them"
             )
         counts = COEFFICIENTS[self.model]
-        if len(self.coefficients) not in counts or not np.isfinite(self.coefficients).all():
+        if len(self.coefficients) not in counts or not np.all(np.abs(self.coefficients) < _MOST):
             raise ValueError(
                 f"distortion {self.model} has the coefficients {list(self.coefficients)}, expected "
                 f"{' or '.join(map(str, counts))} finite numbers; check the calibration"
