@@ -33,8 +33,8 @@ def compare(name: str, clouds: list, places: np.ndarray) -> None:
     short = np.linalg.norm((steps[0] - steps[1])[:, :3, 3], axis=1).max()
     print(
         f"{name}: {way:.1f} m, at most {off.max():.3f} m off, {off[SECOND]:.3f} m after 1 s, {off[-1]:.3f} m "
-        f"at the end; from 1 s on, at most {100 * short:.0f} cm over half a second; {seconds:.2f} s a sweep of "
-        f"{len(clouds[0][1])} points"
+        f"at the end; from 1 s on, at most {100 * short:.0f} cm over half a second; {seconds:.2f} s a sweep "
+        f"of {len(clouds[0][1])} points"
     )
 
 
