@@ -7,6 +7,7 @@ import torch
 
 from clip2scene.datasets.label_layer import UNLABELLED, find_layers, read_layer
 from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.datasets.pandaset.loader import PandaSet
 from clip2scene.handover.export import export_split
 from clip2scene.handover.frames import open_labelled
 from clip2scene.handover.import_labels import import_labels
@@ -63,6 +64,22 @@ def test_corrections_crops_and_other_orders_of_cloud_compare_come_back(exported,
     assert done.by_place == [token] and done.missing >= len(truth) - len(chosen) - 5 and done.foreign == 0
     said = done.sentence(tmp_path / "layer")
     assert "matched by coordinates" in said and f"{done.missing:,} points are not in these files" in said
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("tool", ["supervisely", "las"])
+def test_the_labels_of_a_real_drive_come_back(real_data, tmp_path, tool):
+    root = real_data / "pandaset-002"
+    if not root.is_dir():
+        pytest.skip(f"no drive of PandaSet's in {real_data}")
+    export_split(open_labelled(None, data_root=root, split="val"), tool, tmp_path / "out")
+    done = import_labels(tmp_path / "out", form=tool, data_root=root, out=tmp_path / "layer")
+    dataset = PandaSet(root, split="val", labels=True)
+    found = labels_of(tmp_path / "layer")
+    assert set(found) == set(dataset.tokens) and not done.by_place
+    for number in range(0, len(dataset), 4):
+        truth = dataset[number].labels
+        assert (found[dataset.tokens[number]] == torch.where(truth < 0, UNLABELLED, truth)).all()
 
 
 def renamed(folder, change):
