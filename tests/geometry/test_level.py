@@ -8,6 +8,11 @@ import torch
 from clip2scene.geometry.level import _bends, find_levelling
 
 
+def level_out(positions):
+    """The points level, and their heights above the ground, as tensors."""
+    return tuple(torch.from_numpy(each) for each in find_levelling(positions)(positions))
+
+
 class Street(NamedTuple):
     """A cloud, and how high each point stands above the ground beneath it; both in metres."""
 
@@ -39,7 +44,7 @@ def mount(positions, height=0.0, pitch=0.0, roll=0.0):
 @pytest.mark.parametrize("motion", [{}, {"height": -1.4}, {"height": 1.0, "pitch": 5.0, "roll": -5.0}])
 def test_a_cloud_is_turned_level_with_the_ground_at_zero(motion):
     street = make_street()
-    level, heights = find_levelling(mount(street.positions, **motion))(mount(street.positions, **motion))
+    level, heights = level_out(mount(street.positions, **motion))
     between = street.positions[:, 1].abs() < 14  # walls hide what is behind them
     assert (level[:, 2] - street.heights).abs()[between].max() < 0.1
     assert (heights - street.heights).abs()[between].max() < 0.12
@@ -48,7 +53,7 @@ def test_a_cloud_is_turned_level_with_the_ground_at_zero(motion):
 
 def test_heights_follow_a_hill_where_a_plane_does_not():
     street = make_street(hill=1.0)
-    level, heights = find_levelling(street.positions)(street.positions)
+    level, heights = level_out(street.positions)
     near = (street.positions[:, 1].abs() < 14) & (street.positions[:, 0].abs() < 35)
     off = (heights - street.heights)[near].abs()
     assert off.mean() < 0.06 and (level[:, 2] - street.heights)[near].abs().mean() > 5 * off.mean()
@@ -56,7 +61,7 @@ def test_heights_follow_a_hill_where_a_plane_does_not():
 
 def test_a_kerb_is_not_followed():
     street = make_street(kerb=0.15)
-    _, heights = find_levelling(street.positions)(street.positions)
+    _, heights = level_out(street.positions)
     across = street.positions[:, 1].abs()
     road, sidewalk = heights[across < 2], heights[(across > 6.5) & (across < 9)]
     assert 0.06 < sidewalk.median() - road.median() < 0.16
@@ -66,14 +71,14 @@ def test_without_ground_the_lowest_points_take_its_place():
     wall = torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.1, 20, 6])
     wall += torch.tensor([8.0, -10.0, 2.0])
     levelling = find_levelling(wall)
-    level, heights = levelling(wall)
+    level, heights = level_out(wall)
     assert levelling.ground.share == 0
     assert torch.allclose(level, wall - torch.tensor([0, 0, levelling.ground.height]), atol=1e-5)
     assert abs(heights.quantile(0.01)) < 0.1
 
 
 def test_one_point_is_level_too():
-    level, heights = find_levelling(torch.tensor([[3.0, 2.0, 1.0]]))(torch.tensor([[3.0, 2.0, 1.0]]))
+    level, heights = level_out(torch.tensor([[3.0, 2.0, 1.0]]))
     assert level.tolist() == [[3.0, 2.0, 0.0]] and heights.tolist() == [0.0]
 
 

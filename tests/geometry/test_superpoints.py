@@ -1,11 +1,8 @@
-import numpy as np
 import pytest
 import torch
-from scipy import ndimage
 
 from clip2scene.geometry.superpoints import (
     average_within,
-    connected_pieces,
     find_superpoints,
     height_above_ground,
     vote,
@@ -114,50 +111,6 @@ def test_a_cloud_of_ground_alone_or_of_nothing_has_no_piece():
 def test_cells_without_size_are_refused():
     with pytest.raises(ValueError, match="positive sizes"):
         find_superpoints(plane(), across=0.0)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_pieces_are_those_of_the_whole_grid(seed):
-    generator = torch.Generator().manual_seed(seed)
-    size = torch.randint(1, 30, (3, 1), generator=generator)
-    cells = (torch.rand(3, 50 + 150 * seed, generator=generator) * size).long() - 7
-    occupied = np.zeros(size.flatten().tolist(), dtype=bool)
-    occupied[tuple(cells + 7)] = True
-    pieces, _ = ndimage.label(occupied, np.ones((3, 3, 3)))
-    assert connected_pieces(cells).tolist() == (pieces[tuple(cells + 7)] - 1).tolist()
-
-
-def test_a_grid_without_end_costs_no_memory():
-    assert connected_pieces(torch.tensor([[0, 10**6, 10**6 + 1], [0, 10**6, 10**6], [0, 5, 4]])).tolist() == [
-        0,
-        1,
-        1,
-    ]
-
-
-def test_pieces_go_on_over_the_seam_of_a_grid_that_closes():
-    cells = torch.tensor([[0, 9, 9, 5, 0], [3, 4, 9, 3, 2], [7, 6, 7, 7, 7]])
-    assert connected_pieces(cells).tolist() == [0, 2, 3, 1, 0]
-    assert connected_pieces(cells, around=10).tolist() == [0, 0, 2, 1, 0]
-    assert connected_pieces(cells, around=11).tolist() == [0, 2, 3, 1, 0]
-    assert connected_pieces(cells[:, 1:4] + 1, around=10).tolist() == [1, 2, 0]
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_grid_that_closes_has_the_pieces_of_one_that_is_laid_out_three_times(seed):
-    generator = torch.Generator().manual_seed(seed)
-    size = torch.tensor([[12], [6], [9]])
-    cells = (torch.rand(3, 120, generator=generator) * size).long()
-    thrice = torch.cat([cells + torch.tensor([[12 * turn], [0], [0]]) for turn in range(3)], dim=1)
-    laid_out = connected_pieces(thrice).view(3, -1)
-    same = torch.zeros(120, 120, dtype=torch.bool)
-    for one in laid_out:
-        for other in laid_out:
-            same |= one[:, None] == other[None]
-    for middle in range(120):  # what touches what touches it is of its piece
-        same |= same[:, middle : middle + 1] & same[middle : middle + 1]
-    closed = connected_pieces(cells, around=12)
-    assert torch.equal(same, closed[:, None] == closed[None])
 
 
 def sweep_of(rings, step, things, viewpoint=(0.0, 0.0, 0.0)):

@@ -14,10 +14,10 @@ Products are summed by einsum: threads of a BLAS would wait for each other longe
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
-from torch import Tensor
 
 STEEPEST = 0.36
 """Rise of a ground, in metres a metre (20 degrees); no road is steeper."""
@@ -55,14 +55,14 @@ class Ground:
         """How much the ground rises to the left, in degrees."""
         return float(np.degrees(np.arctan(self.slope_y)))
 
-    def height_above(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-        """Say how far points stand above the plane, measured along z, in metres."""
-        x, y, z = positions.unbind(1)
+    def height_above(self, positions: Float[Any, "points 3"]) -> Float[Any, " points"]:
+        """Say how far points stand above the plane, measured along z, in metres; an array or a tensor."""
+        x, y, z = positions[:, 0], positions[:, 1], positions[:, 2]
         return z - (self.height + self.slope_x * x + self.slope_y * y)
 
 
 def estimate_ground(
-    positions: Float[Tensor, "points 3"],
+    positions: Float[Any, "points 3"],
     *,
     centre: tuple[float, float] = (0.0, 0.0),
     reach: float = 25.0,
@@ -74,7 +74,7 @@ def estimate_ground(
     The same points give the same plane: what is drawn is drawn with a fixed seed.
 
     Args:
-        positions: z up, in metres.
+        positions: z up, in metres; an array, or a tensor on the CPU.
         centre: x and y of the sensor, or of the middle of a room.
         reach: Points farther from it than this, along x or y, do not count.
         cell: Edge of a map cell, in metres.
@@ -83,7 +83,7 @@ def estimate_ground(
     Returns:
         The plane; None where fewer than a dozen cells, or less than a tenth of them, agree with any.
     """
-    every, middle = positions.detach().cpu().numpy(), np.array(centre)
+    every, middle = np.asarray(positions), np.array(centre)
     near = np.flatnonzero((np.abs(every[:, :2] - middle.astype(np.float32)) < reach).all(1))
     points = every[near[:: _step(len(near))]].astype(np.float64)
     cells = _cells(points, middle, reach, cell)

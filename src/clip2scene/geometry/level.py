@@ -11,11 +11,11 @@ the road.
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float32, Float64, Int
 from scipy.linalg import solveh_banded
-from torch import Tensor, from_numpy
 
 from clip2scene.geometry.ground import Ground, estimate_ground
 
@@ -47,28 +47,27 @@ class Levelling:
     knots: Float64[np.ndarray, "knots knots"]
 
     def __call__(
-        self, positions: Float[Tensor, "points 3"]
-    ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, " points"]]:
+        self, positions: Float[Any, "points 3"]
+    ) -> tuple[Float32[np.ndarray, "points 3"], Float32[np.ndarray, " points"]]:
         """Turn points level.
 
         Args:
-            positions: Of the cloud it was found for, in metres.
+            positions: Of the cloud it was found for, in metres; an array, or a tensor on the CPU.
 
         Returns:
             The points in the level frame, in metres: z up, the ground below the sensor at z = 0, turned as
             little as can be. And the height of each above the ground beneath it.
         """
-        turned = _turned(positions.detach().cpu().numpy(), self.ground)
+        turned = _turned(np.asarray(positions), self.ground)
         heights = turned[:, 2] - _surface_at(self.knots, turned[:, :2])
-        level, above = (from_numpy(each.astype(np.float32)) for each in (turned, heights))
-        return level.to(positions.device), above.to(positions.device)
+        return turned.astype(np.float32), heights.astype(np.float32)
 
 
-def find_levelling(positions: Float[Tensor, "points 3"], *, ground: Ground | None = None) -> Levelling:
+def find_levelling(positions: Float[Any, "points 3"], *, ground: Ground | None = None) -> Levelling:
     """Find how a cloud is brought level.
 
     Args:
-        positions: z roughly up, in metres, the sensor near x = y = 0.
+        positions: z roughly up, in metres, the sensor near x = y = 0; an array, or a tensor on the CPU.
         ground: The plane of the ground where it is known, in place of the estimate.
 
     Returns:
@@ -78,19 +77,19 @@ def find_levelling(positions: Float[Tensor, "points 3"], *, ground: Ground | Non
     Raises:
         ValueError: If a position is not finite.
     """
-    if not positions.isfinite().all():
+    points = np.asarray(positions)
+    if not np.isfinite(points).all():
         raise ValueError(
             "positions are not finite, so there is no ground to find; drop NaN and infinite points"
         )
-    plane = ground or estimate_ground(positions) or _lowest(positions)
+    plane = ground or estimate_ground(points) or _lowest(points)
     if not plane.share:
         return Levelling(plane, np.zeros((_KNOTS, _KNOTS)))
-    return Levelling(plane, _fit_surface(_turned(positions.detach().cpu().numpy(), plane)))
+    return Levelling(plane, _fit_surface(_turned(points, plane)))
 
 
-def _lowest(positions: Float[Tensor, "points 3"]) -> Ground:
+def _lowest(points: Float[np.ndarray, "points 3"]) -> Ground:
     """Take the lowest points around the sensor for a level ground."""
-    points = positions.detach().cpu().numpy()
     near = points[(np.abs(points[:, :2]) < REACH / 2).all(1), 2]
     heights = near if len(near) else points[:, 2]
     return Ground(float(np.percentile(heights, 1)), 0.0, 0.0, 0.0) if len(heights) else _LEVEL

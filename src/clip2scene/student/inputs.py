@@ -50,7 +50,7 @@ class InputOptions:
         self, positions: Float[Tensor, "points 3"], ground: Ground | None = None
     ) -> Levelling | None:
         """Find how a cloud is brought level, if it is; ``ground`` is its plane where that is known."""
-        return find_levelling(positions, ground=ground) if self.needs_ground else None
+        return find_levelling(positions.detach().cpu(), ground=ground) if self.needs_ground else None
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def prepare(cloud: PointCloud, options: InputOptions, levelling: Levelling | Non
         features = quantiles(features)
     if levelling is None:
         return Prepared(PointCloud(cloud.positions, features))
-    level, heights = levelling(cloud.positions)
+    turned = levelling(cloud.positions.detach().cpu())
+    level, heights = (torch.from_numpy(each).to(cloud.positions.device) for each in turned)
     positions = level if options.level else cloud.positions
     return Prepared(PointCloud(positions, features), heights if options.height == "ground" else None)
 

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int, UInt8
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from clip2scene.geometry.superpoints import FARTHEST, find_superpoints
+from clip2scene.geometry.pieces import FARTHEST
+from clip2scene.geometry.superpoints import find_superpoints
 from clip2scene.teacher.clip.load import Clip
 from clip2scene.types import IGNORE_LABEL, Prompts
 
