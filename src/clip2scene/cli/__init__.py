@@ -74,6 +74,11 @@ COMMANDS = {
     ),
     "trust-run": Command("clip2scene.runs.trust:trust_run", say=lambda said, **_: said, positional=("run",)),
     "pack-run": Command("clip2scene.inference.pack_run:pack_run", say=_say_packed, positional=("run",)),
+    "export-onnx": Command(
+        f"{_HERE}:export_onnx",
+        positional=("run",),
+        described_in=("clip2scene.inference.export_onnx:export_onnx",),
+    ),
     "calibrate": Command(
         "clip2scene.inference.confidence:calibrate",
         say=lambda path, **_: f"wrote {path}",

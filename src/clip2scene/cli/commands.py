@@ -432,6 +432,38 @@ def import_labels(
     print(done.sentence(out))
 
 
+def export_onnx(
+    run: Path,
+    *,
+    out: Path,
+    prompts: str | None = None,
+    background: str = "trained",
+    words: Path | None = None,
+    weights: Literal["float32", "float16", "int8"] = "float32",
+) -> None:
+    """Write a run as one ONNX file, which labels clouds without torch: on a robot, for instance.
+
+    Args:
+        prompts: What it labels with unless asked otherwise: words or phrases, separated by commas (quotes
+            around one that holds a comma); or a .txt file of them, one a line. By default the classes the run
+            was trained with.
+        background: What points may be beside the prompts: trained, the classes the run was trained with that
+            no prompt stands for; none; or words, given as prompts are.
+    """
+    from clip2scene.inference.export_onnx import export_onnx as run_export
+    from clip2scene.inference.text_embeddings import read_words
+
+    run_export(
+        run,
+        out,
+        prompts=None if prompts is None else read_words(prompts),
+        background=background if background in ("trained", "none") else read_words(background),
+        words=words,
+        weights=weights,
+    )
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB, weights of {weights})")
+
+
 def _note(sentence: str) -> None:
     """Say something that a user should know, on a line of its own."""
     print(f"note: {sentence}", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from clip2scene.types import Prompts
@@ -39,6 +39,17 @@ def background_of(asked: Prompts, trained: Prompts) -> Prompts | None:
     return only(trained, kept) if kept else None
 
 
+def nearness(asked: Prompts, trained: Prompts) -> Float64[Tensor, "names trained"]:
+    """Give the cosine of each asked name to those of the classes that its word stands for; -inf to others.
+
+    Args:
+        asked: Words of one name each.
+        trained: The classes that the student was trained with, in the same text space.
+    """
+    near = asked.embeddings.double() @ trained.embeddings.double().T
+    return near.where(_stand_for(asked, trained)[:, trained.class_of_name], -torch.inf)
+
+
 def by_trained_names(asked: Prompts, trained: Prompts) -> Prompts:
     """Let asked words be looked for by the names of the trained classes that they stand for.
 
@@ -52,9 +63,7 @@ def by_trained_names(asked: Prompts, trained: Prompts) -> Prompts:
     Returns:
         The same classes with these names.
     """
-    near = asked.embeddings.double() @ trained.embeddings.double().T
-    near = near.where(_stand_for(asked, trained)[:, trained.class_of_name], -torch.inf)
-    best, word = near.max(0)
+    best, word = nearness(asked, trained).max(0)
     taken = best > -torch.inf
     holder = asked.class_of_name[word]
     alone = ~torch.isin(asked.class_of_name, holder[taken])

@@ -63,8 +63,7 @@ def open_run_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
     """Open a table of the words that points are to be labelled with, in place of a run's text encoder.
 
     Args:
-        path: As :func:`~clip2scene.teacher.text_table.read_text_table` takes it; the names of an ``.npy`` lie
-            beside it.
+        path: As :func:`read_run_table` takes it.
         run: Whose student labels them.
 
     Returns:
@@ -73,9 +72,23 @@ def open_run_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
     Raises:
         ValueError: If the table cannot be read, or lies in another text space than the run's.
     """
+    return partial(build_teacher.place_words, run.recipe.teacher, read_run_table(path, run))
+
+
+def read_run_table(path: Path, run: Run) -> TextTable:
+    """Read a table of words for a run.
+
+    Args:
+        path: As :func:`~clip2scene.teacher.text_table.read_text_table` takes it; the names of an ``.npy`` lie
+            beside it.
+        run: Whose student labels them.
+
+    Raises:
+        ValueError: If the table cannot be read, or lies in another text space than the run's.
+    """
     table = add_short_names(read_text_table(path, path.with_name(names_of(path))))
     check_space(table, run.prompts, run.sources.text_space)
-    return partial(build_teacher.place_words, run.recipe.teacher, table)
+    return table
 
 
 def check_space(table: TextTable, prompts: Prompts, space: str) -> None:
