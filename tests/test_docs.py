@@ -174,3 +174,15 @@ def test_every_page_is_in_the_contents(site):
     for page in pages():
         if page.startswith("docs/"):
             assert page.removeprefix("docs/") in listed, f"{page} is not in nav of mkdocs.yml"
+
+
+def test_the_links_of_the_readme_lead_to_pages_and_headings():
+    """All other pages are checked when the site is built; the README is none of it."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)#?([^)]*)\)", (ROOT / "README.md").read_text())
+    assert len(links) > 15
+    for path, anchor in links:
+        assert (ROOT / path).exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), flags=re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in slugs, f"{path}#{anchor}"
