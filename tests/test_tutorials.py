@@ -23,7 +23,7 @@ LEAVES = {
         "tuned/metrics.json",
     ),
     "docs/tutorials/4_paper.md": ("paper/table.md", "few/table.md"),
-    "docs/tutorials/5_robot.md": ("small/about.json",),
+    "docs/tutorials/5_robot.md": ("small/about.json", "student.onnx"),
 }
 """What a reader finds in the folder afterwards."""
 
