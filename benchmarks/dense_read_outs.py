@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from clip2scene.experiments.provenance import describe_machine, today
+from clip2scene.runs.cost import describe_machine, today
 from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.clip.load import Clip
 from clip2scene.teacher.clip.tokenizer import WholeTokenizer, word_tokenizer

@@ -36,8 +36,8 @@ from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.items import ItemOptions, TrainSet
 from clip2scene.distill.lift import LiftOptions, find_pairs, gather_sweeps, lift_split
 from clip2scene.distill.lifted import load_lifted
-from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.parallel import prefetch
+from clip2scene.runs.cost import describe_machine, today
 from clip2scene.toytown.rooms.room_scan import Walk
 from clip2scene.toytown.writers import layouts as writers
 from clip2scene.toytown.writers.recording import Recording

@@ -22,8 +22,8 @@ from clip2scene import build, build_teacher
 from clip2scene.classes.tables import PANDASET
 from clip2scene.datasets.pandaset.loader import PandaSet
 from clip2scene.distill.lift import find_pairs
-from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.recipes import RECIPES
+from clip2scene.runs.cost import describe_machine, today
 from clip2scene.teacher.label_maps import LabelMapTeacher, read_label_map
 from clip2scene.types import IGNORE_LABEL
 

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from clip2scene import build, build_teacher
-from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.recipes import RECIPES
+from clip2scene.runs.cost import describe_machine, today
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.maskclip import MaskClip
 

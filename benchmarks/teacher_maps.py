@@ -20,8 +20,8 @@ from clip2scene import build_teacher
 from clip2scene.build_teacher import SMALL_CLIP
 from clip2scene.evaluation.metrics import Confusion
 from clip2scene.evaluation.small_clip import HeldOut, hold_out
-from clip2scene.experiments.provenance import describe_machine, today
 from clip2scene.recipes import named
+from clip2scene.runs.cost import describe_machine, today
 from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.prompts import TOYTOWN_TEMPLATES, embed_prompts

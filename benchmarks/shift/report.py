@@ -16,7 +16,7 @@ from shift.scores import Summary, accuracy, deviation, miou
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
-from clip2scene.experiments.provenance import describe_machine, shown_command, today
+from clip2scene.runs.cost import describe_machine, shown_command, today
 from clip2scene.types import IGNORE_LABEL
 from clip2scene.viz import raster
 from clip2scene.viz.plots import CURVE_COLOURS, DOT

@@ -48,3 +48,13 @@ def test_a_score_of_one_is_counted_and_all_is_said_in_a_line():
     assert found.to_json()["points"] == 10
     assert found.to_json()["accuracy_at_coverage"]["1.0"] == 1.0
     assert "error 0.0" in found.sentence() and "100.0 of 50%" in found.sentence()
+
+
+def test_the_diagram_has_the_points_of_every_bin():
+    counted = Reliability()
+    scores = torch.tensor([0.05, 0.05, 0.5, 0.95, 0.95, 0.95])
+    counted.update(scores, torch.tensor([True, False, True, True, True, False]))
+    first, middle, last = counted.bins()
+    assert (first["points"], middle["points"], last["points"]) == (2, 1, 3)
+    assert first["accuracy"] == 0.5 and last["accuracy"] == pytest.approx(2 / 3)
+    assert middle["mean_score"] == pytest.approx(0.5) and counted.to_json()["bins"] == counted.bins()

@@ -95,6 +95,7 @@ def pretrain(
     teacher_cache: Path | None = None,
     device: str = "cpu",
     save_every: int = 500,
+    log: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = (),
 ) -> None:
     """Train a student without labels, or (a recipe ending in -supervised) with them.
 
@@ -120,6 +121,7 @@ def pretrain(
         teacher_cache=teacher_cache,
         device=device,
         save_every=save_every,
+        log=log,
     )
 
 
@@ -162,6 +164,7 @@ def finetune(
     seed: int = 0,
     device: str = "cpu",
     save_every: int = 100,
+    log: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = (),
 ) -> None:
     """Train a student on few labels, or many, best from a label-free run.
 
@@ -196,6 +199,7 @@ def finetune(
         teacher_weights=plan.teacher_weights,
         device=device,
         save_every=save_every,
+        log=log,
     )
     print(f"trained {plan.recipe.name}: {out}")
 

@@ -17,6 +17,7 @@ from clip2scene.inference.predict import predict_labels
 from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.copies import copy_run, require_own_folder
+from clip2scene.runs.cost import Cost
 from clip2scene.runs.reopen import lift_run, reopen
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike, complete_statistics
@@ -50,6 +51,7 @@ class EvaluationSplit:
         paths: A file a sample: its cloud, labels and pseudo-labels, in the data set's order.
         split: The split's name.
         data_root: Where the data set lies.
+        cost: What opening it has cost; None if nobody is to know.
     """
 
     run: Run
@@ -58,6 +60,7 @@ class EvaluationSplit:
     paths: Sequence[Path]
     split: str
     data_root: Path
+    cost: Cost | None = None
 
 
 def evaluate(
@@ -118,11 +121,13 @@ def open_evaluation(
     else:
         opened = copy_run(opened, out)
     student = opened.student()  # first: without a checkpoint, the teacher need not be run
+    cost = Cost(opened.folder, "evaluate", student.head.weight.device)
     experiment = reopen(opened, data_root, split=split, labels=True)
     complete_statistics(opened, data_root)
     CloudCheck(opened.folder, unlike=unlike).split(experiment.dataset, split)
+    cost.begin("lift")
     paths = lift_run(opened, experiment, into=lifted, teacher_cache=teacher_cache)
-    return EvaluationSplit(opened, student, experiment.dataset, paths, split, data_root)
+    return EvaluationSplit(opened, student, experiment.dataset, paths, split, data_root, cost)
 
 
 def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = None) -> dict[str, Scores]:
@@ -135,8 +140,10 @@ def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = No
     Raises:
         ValueError: If a sample cannot be read, the run was trained on labels of one, or there is no label.
     """
-    run, split = opened.run, opened.split
+    run, split, cost = opened.run, opened.split, opened.cost
     _refuse_overlap(run, opened.paths)
+    if cost is not None:
+        cost.begin("score")
     bar = progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample")
     samples = (load_lifted(path) for path in bar)
     mapping, knows_words = run.class_mapping, run.knows_words
@@ -153,6 +160,8 @@ def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = No
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {opened.data_root} has no labelled point to evaluate on")
     write_metrics(run, split, scores, reliability)
+    if cost is not None:
+        cost.save()
     return scores
 
 

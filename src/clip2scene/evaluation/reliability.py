@@ -39,9 +39,22 @@ class Reliability:
         The mean, over the points, of the difference between the accuracy and the mean score of the bin that a
         point is in, 0..1; nan without points.
         """
-        of_bin = torch.arange(FINE) * BINS // FINE
-        gaps = torch.zeros(BINS, dtype=torch.float64).index_add_(0, of_bin, self.right - self.scores)
+        gaps = self._binned(self.right - self.scores)
         return float(gaps.abs().sum() / self.points.sum())
+
+    def bins(self) -> list[dict[str, int | float]]:
+        """Give points, mean score and accuracy (0..1) of each bin that has points: a reliability diagram."""
+        totals = (self._binned(each).tolist() for each in (self.points, self.scores, self.right))
+        return [
+            {"points": int(points), "mean_score": scores / points, "accuracy": right / points}
+            for points, scores, right in zip(*totals, strict=True)
+            if points
+        ]
+
+    def _binned(self, values: Float[Tensor, " fine"]) -> Float[Tensor, " bins"]:
+        """Sum over the fine bins of each of the :data:`BINS`."""
+        of_bin = torch.arange(FINE) * BINS // FINE
+        return torch.zeros(BINS, dtype=torch.float64).index_add_(0, of_bin, values)
 
     def accuracy_at(self, coverage: float) -> float:
         """Give the accuracy of a share of the points, 0..1, those with the highest scores; nan without."""
@@ -58,6 +71,7 @@ class Reliability:
             "calibration_error": self.calibration_error(),
             "mean_score": float(self.scores.sum() / self.points.sum()),
             "accuracy_at_coverage": {str(share): self.accuracy_at(share) for share in COVERAGES},
+            "bins": self.bins(),
         }
 
     def sentence(self) -> str:

@@ -23,12 +23,13 @@ from typing import Any
 from clip2scene.config import Recipe
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.experiments.jobs import SPLIT, Job, check_jobs
-from clip2scene.experiments.provenance import Provenance, describe_machine, listed, today
+from clip2scene.experiments.provenance import Provenance, listed
 from clip2scene.experiments.report import write_report
 from clip2scene.experiments.results import Results, Row, RunResult
 from clip2scene.io import write_json
 from clip2scene.parallel import ProgressBar, check_device, file_lock, progress_bar, run_isolated
 from clip2scene.runs.checkpoint import versions
+from clip2scene.runs.cost import describe_machine, today
 from clip2scene.runs.folder import LOCK
 from clip2scene.runs.run_files import read_run_json
 from clip2scene.training.train import pretrain

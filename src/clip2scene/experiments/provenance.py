@@ -1,16 +1,13 @@
 """Who worked on a folder of experiments, on which machine and how long."""
 
-import datetime
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clip2scene.io import write_json
-from clip2scene.parallel import count_cores
+from clip2scene.runs.cost import shown_command, today
 from clip2scene.runs.run_files import read_run_json
 
 
@@ -50,41 +47,6 @@ class Provenance:
             "command": listed(f"`{call['command']}`" for call in calls),
             "time": f"{duration(seconds)} in {len(calls)} call{'s' * (len(calls) > 1)}, {workers} at a time",
         }
-
-
-def shown_command(words: Sequence[str]) -> str:
-    """Write a command line without the machine's own paths: of these, the last part remains.
-
-    Example:
-        >>> shown_command(["/opt/bin/clip2scene", "ablate", "--out=/home/me/table", "--data-root", "/data/x"])
-        'clip2scene ablate --out=table --data-root x'
-    """
-    shown = []
-    for word in words:
-        option, equals, value = word.rpartition("=")
-        path = Path(value)
-        if len(path.parts) > 1 and (path.is_absolute() or value.startswith(("~", "..")) or path.exists()):
-            value = path.name
-        shown.append(option + equals + value)
-    return " ".join(f"'{word}'" if " " in word else word for word in shown)
-
-
-def describe_machine(device: str) -> str:
-    """Say what kind of machine computes.
-
-    Example:
-        >>> describe_machine("cpu").endswith("no GPU")
-        True
-    """
-    place = torch.device(device)
-    accelerator = torch.cuda.get_device_name(place) if place.type == "cuda" else None
-    cores = count_cores()
-    return f"{cores} core{'s' * (cores > 1)}, {accelerator or ('no GPU' if place.type == 'cpu' else device)}"
-
-
-def today() -> str:
-    """Give the date as year-month-day."""
-    return datetime.date.today().isoformat()
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,8 @@
 ``log.jsonl``           one line a step: loss, its terms, time
 ``carried/``            pseudo-labels by split; may be deleted
 ``metrics.json``        what the last evaluation found
+``cost.json``           seconds by stage, memory, machine and versions of each call
+``sinks.json``          how far ``log.jsonl`` was sent elsewhere; ``tensorboard/`` is one such place
 ``unfinished.json``     what is being written while a run begins; ``lock`` says that somebody trains in it
 ======================  ================================================================================
 """

@@ -29,6 +29,13 @@ _SUBSET = _entries(
 _START = _entries({"sha256": _TEXT, "knows_words": _FLAG, "classes": _TEXTS})
 _SHARES = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}}
 _CALL = _entries({"command": _TEXT, "workers": _WHOLE, "seconds": {"type": "number"}})
+_COST = _entries(
+    {"work": _TEXT, "stages": _each({"type": "number", "minimum": 0})},
+    **{"command": _TEXT, "date": _TEXT, "machine": _TEXT, "instructions": _TEXT, "commit": _TEXT},
+    **{"steps": {"type": "array", "items": _WHOLE, "maxItems": 2}, "versions": _each(_TEXT)},
+    **{"memory_peak": _PERHAPS, "gpu_memory_peak": _PERHAPS},
+)
+_SENT = _entries({"sent": _WHOLE, "key": _TEXT})
 _CHANNELS = {"type": "integer", "minimum": 0, "maximum": 65536}
 _SCHEMAS: dict[str, Any] = {
     "prompts.json": _entries({"classes": _TEXTS, "names": _TEXTS}),
@@ -56,6 +63,8 @@ _SCHEMAS: dict[str, Any] = {
     "confidence.json": _entries({"temperature": {"type": "number", "minimum": 0.01, "maximum": 100}}),
     "metrics.json": _entries({"split": _TEXT, "columns": _each(_SCORES)}, classes=_TEXTS),
     "done.json": _entries({"minutes": _PERHAPS, "machine": _TEXT, "versions": _each(_TEXT), "date": _TEXT}),
+    "cost.json": _entries({"calls": {"type": "array", "items": _COST}}),
+    "sinks.json": _each(_SENT),
     "calls.json": {"type": "array", "items": _CALL},
     "unfinished.json": _entries({"files": _TEXTS}),
 }

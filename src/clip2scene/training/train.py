@@ -19,6 +19,7 @@ from clip2scene.distill.self_training import self_training_predictions, switch_t
 from clip2scene.inference.confidence import fit_confidence
 from clip2scene.parallel import ProgressBar, check_device, count_cores, file_lock, prefetch, progress_bar
 from clip2scene.runs import training_clouds
+from clip2scene.runs.cost import Cost, memory_shown
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.first_round import FirstRound
 from clip2scene.runs.folder import CONFIDENCE, LOCK, release_folder
@@ -28,6 +29,7 @@ from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
 from clip2scene.training.best_checkpoint import keep_best
 from clip2scene.training.second_round import second_round
+from clip2scene.training.sending import check_sinks, sending
 from clip2scene.training.state import TrainState, resume, save
 from clip2scene.types import Prompts
 
@@ -79,6 +81,7 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
     device: str = "cpu",
     save_every: int = 500,
     lifted: Path | None = None,
+    log: Sequence[str] = (),
 ) -> Path:
     """Train a student without labels, or (a recipe ending in -supervised) with them.
 
@@ -101,6 +104,8 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
             tested.
         save_every: Steps between checkpoints.
         lifted: Folder of the pseudo-labels, which other runs may share; the run's own by default.
+        log: Where each step's loss and terms are sent beside ``log.jsonl``: tensorboard, mlflow, wandb. What
+            cannot be sent stops nothing.
 
     Returns:
         ``out``.
@@ -109,21 +114,27 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
         ValueError: If the data, the teacher, the folder, the device or an option is unfit; before the first
             step. If the loss, its gradient or the weights are not finite; what was saved before is whole.
     """
-    place = _check_options(device, save_every)
+    place = _check_options(device, save_every, log)
     with file_lock(out / LOCK, wait=False):
+        cost = Cost(out, "pretrain", place)
         run, experiment = create_or_resume(
             recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start, first=first
         )
+        cost.begin("lift")
         paths, held_out = _lift(run, experiment.to(place), lifted, teacher_cache)
         if first is not None:
+            cost.begin("second round")
             paths = second_round(first, experiment, paths, device=place)
-        train(run, paths, held_out, device=place, save_every=save_every)
+        with sending(run, log):
+            train(run, paths, held_out, device=place, save_every=save_every, cost=cost)
         if recipe.supervision == "label-free" and not (out / CONFIDENCE).exists():
+            cost.begin("confidence")
             fit_confidence(run, paths)
+            cost.save()
     return out
 
 
-def finetune(
+def finetune(  # noqa: PLR0913 - what a user may ask of the command
     recipe: Recipe,
     *,
     data_root: Path,
@@ -133,6 +144,7 @@ def finetune(
     device: str = "cpu",
     save_every: int = 500,
     lifted: Path | None = None,
+    log: Sequence[str] = (),
 ) -> Path:
     """Train a student on few labels, or many; from chance, or from weights that were trained before.
 
@@ -146,6 +158,7 @@ def finetune(
         device: As for :func:`pretrain`.
         save_every: As for :func:`pretrain`.
         lifted: Folder of clouds and labels, which other runs may share.
+        log: As for :func:`pretrain`.
 
     Returns:
         ``out``.
@@ -156,18 +169,22 @@ def finetune(
     """
     if recipe.supervision != "labels":
         raise ValueError(f"fine-tuning trains on labels, but recipe {recipe.name!r} does without")
-    place = _check_options(device, save_every)
+    place = _check_options(device, save_every, log)
     with file_lock(out / LOCK, wait=False):
+        cost = Cost(out, "finetune", place)
         run, experiment = create_or_resume(
             recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start
         )
+        cost.begin("lift")
         paths, held_out = _lift(run, experiment, lifted)
-        train(run, paths, held_out, device=place, save_every=save_every)
+        with sending(run, log):
+            train(run, paths, held_out, device=place, save_every=save_every, cost=cost)
     return out
 
 
-def _check_options(device: str, save_every: int) -> torch.device:
-    """Find a device; refuse one that is not there, and steps that are none."""
+def _check_options(device: str, save_every: int, log: Sequence[str]) -> torch.device:
+    """Find a device; refuse one that is not there, steps that are none, and logs without their package."""
+    check_sinks(log)
     if save_every < 1:
         raise ValueError(
             f"--save-every is a number of steps, expected 1 or more, got {save_every}; correct it"
@@ -256,6 +273,7 @@ def train(
     device: torch.device,
     save_every: int,
     workers: int | None = None,
+    cost: Cost | None = None,
 ) -> None:
     """Take the steps that a run has left, saving now and then.
 
@@ -266,6 +284,7 @@ def train(
         device: Where to compute.
         save_every: Steps between checkpoints.
         workers: Processes that read batches ahead, two each; by default none for a CPU. Nothing else changes.
+        cost: Where time and memory are written down at each checkpoint; None for nowhere.
     """
     recipe = run.recipe
     train_items = train_set(run, paths)
@@ -274,6 +293,9 @@ def train(
     torch.manual_seed(recipe.seed)
     state, anchor, prompts = resume(run, device), _anchor(run, device), run.prompts.to(device)
     run.mend_log()
+    if cost is not None:
+        cost.begin("train")
+        cost.steps = [state.step, state.step]
     self_train = partial(_self_train, state, prompts)
     if held_out and state.step:  # an interrupted call may not have scored its last checkpoint
         keep_best(run, held_out, state)
@@ -288,18 +310,22 @@ def train(
             loss, terms = train_step(state.student, batch.to(device), prompts, objective, self_train, anchor)
             state.update(loss)
             values = {name: value.item() for name, value in {"loss": loss, **terms}.items()}
-            _show(bar, values)
+            _show(bar, values, device)
             run.log(step=state.step, **values, seconds=round(time.perf_counter() - began, 4))
             began = time.perf_counter()
             if state.step % save_every == 0 or state.step == recipe.steps:
                 save(run, state)
                 if held_out:
                     keep_best(run, held_out, state)
+                if cost is not None:
+                    cost.steps[1] = state.step
+                    cost.save()
 
 
-def _show(bar: ProgressBar, values: dict[str, float]) -> None:
-    """Show a step in the progress bar: its loss, and each term by name."""
-    bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
+def _show(bar: ProgressBar, values: dict[str, float], device: torch.device) -> None:
+    """Show a step in the progress bar: its loss, each term by name, and memory, held now and the most."""
+    shown = {name: f"{value:.3f}" for name, value in values.items()}
+    bar.set_postfix({**shown, "memory": memory_shown(device)}, refresh=False)
     bar.update()
 
 

@@ -1,0 +1,126 @@
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clip2scene.runs.run import open_run
+from clip2scene.training.sending import sending
+from clip2scene.training.sinks import TENSORBOARD, MlflowSink, TensorBoardSink
+
+anyhow = pytest.mark.filterwarnings("default")  # of libraries that these bring along
+
+
+@pytest.fixture
+def run(tmp_path):
+    golden = Path(__file__).parents[1] / "golden" / "run"
+    shutil.copytree(golden, tmp_path / "run")
+    (tmp_path / "run" / "log.jsonl").unlink()
+    return open_run(tmp_path / "run")
+
+
+def log(run, first, last):
+    for step in range(first, last + 1):
+        run.log(step=step, loss=1 / step, scr=0.5, seconds=0.1)
+
+
+@pytest.fixture
+def read_events():
+    """TensorBoard's own reader: step and value of each loss in a folder."""
+    pytest.importorskip("tensorboardX", reason="it writes the events")
+    module = "tensorboard.backend.event_processing.event_accumulator"
+    reader = pytest.importorskip(module, reason="TensorBoard reads events back")
+
+    def read(folder, name="train/loss"):
+        found = reader.EventAccumulator(str(folder), size_guidance={"scalars": 0})
+        found.Reload()
+        return [(each.step, each.value) for each in found.Scalars(name)]
+
+    return read
+
+
+@anyhow
+def test_tensorboard_reads_every_term_of_every_step(run, read_events):
+    with sending(run, ["tensorboard"]):
+        log(run, 1, 40)
+    found = read_events(run.folder / TENSORBOARD)
+    assert found == [(step, pytest.approx(1 / step)) for step in range(1, 41)]
+    assert read_events(run.folder / TENSORBOARD, "train/scr")[-1] == (40, 0.5)
+
+
+@anyhow
+def test_a_killed_call_leaves_no_step_twice_in_tensorboard(run, read_events):
+    with sending(run, ["tensorboard"]):
+        log(run, 1, 20)
+    notes = run.folder / "sinks.json"
+    notes.write_text(json.dumps({"tensorboard": {"key": "", "sent": 12}}))  # killed before it was written
+    with sending(run, ["tensorboard"]):
+        log(run, 11, 30)
+    assert [step for step, _ in read_events(run.folder / TENSORBOARD)] == list(range(1, 31))
+
+
+@anyhow
+def test_deleted_events_are_written_anew(run, read_events):
+    with sending(run, ["tensorboard"]):
+        log(run, 1, 5)
+    shutil.rmtree(run.folder / TENSORBOARD)
+    with sending(run, ["tensorboard"]):
+        pass
+    assert len(read_events(run.folder / TENSORBOARD)) == 5
+
+
+@anyhow
+def test_a_full_disk_in_the_middle_of_an_event_costs_no_step(run, read_events, monkeypatch):
+    from clip2scene.training import sending as module
+
+    monkeypatch.setattr(module, "EVERY_S", 0.01)
+    log(run, 1, 10)
+    whole, failed = TensorBoardSink.send, []
+
+    def fill_up(self, steps):
+        if failed:
+            return whole(self, steps)
+        whole(self, steps[:4])
+        self._writer._writer.write(b"a record that was cut")
+        failed.append(True)
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(TensorBoardSink, "send", fill_up)
+    with sending(run, ["tensorboard"]):
+        pass
+    if len(list((run.folder / TENSORBOARD).iterdir())) == 1:  # it ended before it was tried again
+        with sending(run, ["tensorboard"]):
+            pass
+    assert failed and [step for step, _ in read_events(run.folder / TENSORBOARD)] == list(range(1, 11))
+
+
+@anyhow
+def test_mlflow_has_each_step_once_in_one_run(run, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'store'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    for first, last in ((1, 400), (391, 700)):
+        with sending(run, ["mlflow"]):
+            log(run, first, last)
+    key = json.loads((run.folder / "sinks.json").read_text())["mlflow"]["key"]
+    client = mlflow.MlflowClient()
+    steps = [each.step for each in client.get_metric_history(key, "train/loss")]
+    assert steps == list(range(1, 701))
+    assert client.get_run(key).data.params["student.width"] == str(run.recipe.student.width)
+    sink = MlflowSink(run, key, 650)  # killed after it had sent, before that was written down
+    sink.send([{"step": 690, "loss": 1.0}, {"step": 701, "loss": 2.0}])
+    assert [each.step for each in client.get_metric_history(key, "train/loss")][-2:] == [700, 701]
+
+
+@anyhow
+def test_wandb_offline_goes_on_in_the_same_run(run, monkeypatch):
+    pytest.importorskip("wandb", reason="Weights & Biases is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for first, last in ((1, 20), (11, 30)):
+        with sending(run, ["wandb"]):
+            log(run, first, last)
+    notes = json.loads((run.folder / "sinks.json").read_text())["wandb"]
+    assert notes["sent"] == 30
+    folders = sorted(path.name for path in (run.folder / "wandb").glob("offline-run-*"))
+    assert len(folders) == 2 and all(name.endswith(notes["key"]) for name in folders)
