@@ -92,6 +92,11 @@ COMMANDS = {
     "ablate": Command(
         f"{_HERE}:ablate", positional=("table",), described_in=("clip2scene.experiments.ablation:ablate",)
     ),
+    "report": Command(
+        "clip2scene.experiments.run_report.report:report",
+        say=lambda path, **_: f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)",
+        positional=("runs",),
+    ),
     "segment": Command(
         f"{_HERE}:segment",
         positional=("run", "clouds"),

@@ -13,7 +13,7 @@ from torch import Tensor
 from clip2scene import build
 from clip2scene.classes.tables import ClassSet
 from clip2scene.datasets import Dataset
-from clip2scene.distill.lift import find_pairs
+from clip2scene.distill.lift import find_pairs, gather_sweeps
 from clip2scene.distill.lifted import LiftedSample, load_lifted
 from clip2scene.inference.predict import predict_labels
 from clip2scene.runs.run import Run
@@ -83,6 +83,38 @@ def _draw_sample(
             rows = {title: labels[title] for title in titles}
             pictures[kind] = draw_cameras(sample, pairs, rows, class_set, views=views)
     return pictures
+
+
+def draw_predictions(run: Run, dataset: Dataset, *, count: int) -> list[Image.Image]:
+    """Draw what a run's student says of evenly chosen samples, from above and over up to three images.
+
+    Neither labels nor pseudo-labels are needed.
+
+    Args:
+        run: The run.
+        dataset: A split, as :func:`clip2scene.inference.predict.open_split` opens it.
+        count: How many samples; all when the split has fewer.
+
+    Raises:
+        ValueError: If the run has no checkpoint, or a sample cannot be read.
+    """
+    student, pairing = run.student(), build.pairing_options(run.recipe.data)
+    class_set, indoors = build.prompt_classes(run.recipe.data, run.folder), dataset.indoors
+    drawn = []
+    for number in np.linspace(0, len(dataset) - 1, min(count, len(dataset)), dtype=int).tolist():
+        sample = dataset[number]
+        cloud, *_ = gather_sweeps(sample, dataset.viewpoint, pairing)
+        labels = predict_labels(student, run.prompts, cloud).labels[: len(sample.cloud)]
+        colours = raster.class_colours(labels, class_set)
+        view = _look_down(sample.cloud.positions, colours, indoors=indoors)
+        legend = raster.legend(raster.class_entries(class_set, labels))
+        heading = f"sample {sample.token}"
+        drawn.append(raster.panel([view], ["student"], legend=legend, heading=heading, width=900))
+        if sample.cameras:
+            pairs = find_pairs(sample.cloud.positions, sample, pairing)
+            views = _choose_views(len(sample.cameras), indoors=indoors)
+            drawn.append(draw_cameras(sample, pairs, {"student": labels}, class_set, views=views))
+    return drawn
 
 
 def _choose_views(count: int, *, indoors: bool) -> list[int]:

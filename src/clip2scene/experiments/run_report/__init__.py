@@ -1,0 +1,1 @@
+"""A report on runs, as one page that can be sent on."""
