@@ -7,10 +7,12 @@ from tests.handover.clouds import CAMERA, CLASSES, frames, write
 
 from clip2scene.handover import rrd
 
+chunks = pytest.importorskip("rerun.chunk", reason="rerun-sdk is not installed")
+
 
 def columns_of(path):
     """All that a recording says, read by Rerun's own reader: rows by entity and name of the column."""
-    reader = pytest.importorskip("rerun.chunk", reason="rerun-sdk is not installed").RrdReader(path)
+    reader = chunks.RrdReader(path)
     found = {}
     for chunk in reader.stream():
         batch = chunk.to_record_batch()
