@@ -425,7 +425,7 @@ def import_labels(
     split: str = "val",
     run: Path | None = None,
 ) -> None:
-    """Read labels that people gave in a tool, and write them as a label layer, which finetune learns from.
+    """Read labels that people gave in a tool, and write them as a label layer (docs/corrections.md).
 
     Args:
         form: The tool (docs/handover.md).
