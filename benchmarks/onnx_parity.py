@@ -101,7 +101,8 @@ def file_of(student: Embedder, network: str, path: Path) -> Prompts:
             "intensity": "value",
             "viewpoint": [0.0] * 3,
         },
-        **{"turns": {"medium": [0.0]}, "names": list(names), "classes": list(names), "by_classifier": False},
+        **{"turns": dict.fromkeys(("low", "medium", "high"), [0.0]), "by_classifier": False},
+        **{"names": list(names), "classes": list(names)},
         **{"class_of_name": list(range(NAMES)), "stands_for": {}, "prompts": None, "background": "trained"},
     )
     words = Prompts(names, names, torch.arange(NAMES), vectors)
