@@ -85,7 +85,7 @@ def find_levelling(positions: Float[Any, "points 3"], *, ground: Ground | None =
     plane = ground or estimate_ground(points) or _lowest(points)
     if not plane.share:
         return Levelling(plane, np.zeros((_KNOTS, _KNOTS)))
-    return Levelling(plane, _fit_surface(_turned(points, plane)))
+    return Levelling(plane, fit_surface(_turned(points, plane)))
 
 
 def _lowest(points: Float[np.ndarray, "points 3"]) -> Ground:
@@ -112,8 +112,10 @@ def _turned(points: Float[np.ndarray, "points 3"], plane: Ground) -> Float64[np.
     return turned
 
 
-def _fit_surface(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "knots knots"]:
-    """Fit the surface to the lowest points of map cells, in the level frame.
+def fit_surface(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "knots knots"]:
+    """Fit the surface to the lowest points of map cells: knots from -:data:`REACH` to it, along x, then y.
+
+    The points are in the level frame, in metres, so that the plane of the ground is z = 0.
 
     A knot shares terms with those up to two away along an axis alone, so the system is a band. Solving it as
     one is less work, and too little for a threaded library to share out: threads that wait for each other on
@@ -141,10 +143,10 @@ def _lowest_of_cells(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndar
     near = points[(np.abs(points[:, :2]) < REACH).all(1)]
     column, row = ((near[:, :2] + REACH) / _CELL).astype(np.int64).T
     cells = column * int(2 * REACH / _CELL) + row
-    order = np.lexsort((near[:, 2], cells))
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = cells[order][1:] != cells[order][:-1]
-    return near[order[first]]
+    lowest = np.full((int(2 * REACH / _CELL) + 1) ** 2, np.inf)
+    np.minimum.at(lowest, cells, near[:, 2])
+    at = np.flatnonzero(near[:, 2] == lowest[cells])
+    return near[at[np.unique(cells[at], return_index=True)[1]]]
 
 
 def _corners(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 MOST_GAP_US = 1_000_000
@@ -86,6 +85,8 @@ class Trajectory:
 def _between(poses: Float[Tensor, "2 4 4"], fraction: float) -> Float[Tensor, "4 4"]:
     """Move from one pose to another, or beyond."""
     first, second = poses.numpy()
+    from scipy.spatial.transform import Rotation  # a tenth of all imports, and seldom needed
+
     turn = Rotation.from_matrix(first[:3, :3].T @ second[:3, :3]).as_rotvec()
     pose = np.eye(4)
     pose[:3, :3] = first[:3, :3] @ Rotation.from_rotvec(fraction * turn).as_matrix()

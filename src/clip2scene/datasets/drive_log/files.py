@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.datasets.checks import check_middle, check_name
@@ -155,6 +154,8 @@ def read_poses(path: Path) -> tuple[Trajectory, dict[str, int]]:
         )
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
     if rows:
+        from scipy.spatial.transform import Rotation  # a tenth of all imports, and seldom needed
+
         poses[:, :3, :3] = Rotation.from_quat(numbers[:, [4, 5, 6, 3]]).as_matrix()
     poses[:, :3, 3] = numbers[:, :3]
     return Trajectory(tuple(times), torch.from_numpy(poses), str(path)), time_of

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.datasets.drive_log.files import HEADER, IMAGE_TIMES, POSES
@@ -100,6 +99,8 @@ def write_poses(log: Path, poses: Mapping[int, Float[Tensor, "4 4"]], names: Map
         poses: ``world_from_ego`` by moment, in microseconds.
         names: The cloud that was taken at a moment, where there is one.
     """
+    from scipy.spatial.transform import Rotation  # a tenth of all imports, and seldom needed
+
     lines = [",".join(POSES)]
     for time_us in sorted(poses):
         pose = poses[time_us].numpy()

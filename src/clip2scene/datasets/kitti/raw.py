@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from clip2scene.classes.tables import SEMANTIC_KITTI, ClassSet
@@ -209,6 +208,8 @@ def world_from_imu(fix: Float[Tensor, " 6"], scale: float) -> Float[Tensor, "4 4
     latitude, longitude, altitude, roll, pitch, yaw = fix.double()
     east = torch.deg2rad(longitude)
     north = torch.asinh(torch.tan(torch.deg2rad(latitude)))
+    from scipy.spatial.transform import Rotation  # a tenth of all imports, and seldom needed
+
     turn = torch.from_numpy(Rotation.from_euler("ZYX", [yaw, pitch, roll]).as_matrix())
     place = torch.stack([scale * EARTH_RADIUS_M * east, scale * EARTH_RADIUS_M * north, altitude])
     return rigid(turn, "a pose", place)
