@@ -7,7 +7,7 @@ mean, and not again to the mean, so this holds there too. The best name of a cla
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -37,6 +37,21 @@ TURNS: dict[Quality, tuple[float, ...] | None] = {
 """Yaws, in degrees, at which a cloud is seen; None for the student's own. A quarter turn is another look at
 the same voxels, so these lie within one. Mirrored copies beside them cost twice as much, and gained nothing.
 """
+
+
+_Head = Callable[[Float[Tensor, "rows hidden"]], Float[Tensor, "rows outputs"]]
+
+
+class Part(NamedTuple):
+    """What is known of a part of a cloud.
+
+    Attributes:
+        own: How many points, the first, are predicted; the others are seen around them.
+        superpoints: Number of each point's superpoint, -1 for none; None finds them as in a sweep.
+    """
+
+    own: int
+    superpoints: Int[Tensor, " points"] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,15 @@ def predict(
         ValueError: If the cloud is empty, or a position is not finite or too far away.
     """
     given = prepare_cloud(cloud, student.inputs, ground=ground)
-    return _predict(student, prompts, given, cloud.positions, with_embeddings, quality, keep_raw)
+    return predict_prepared(
+        student,
+        prompts,
+        given,
+        cloud.positions,
+        with_embeddings=with_embeddings,
+        quality=quality,
+        keep_raw=keep_raw,
+    )
 
 
 @torch.inference_mode()
@@ -102,6 +125,7 @@ def predict_prepared(
     given: PointCloud,
     positions: Float[Tensor, "points 3"],
     *,
+    part: Part | None = None,
     with_embeddings: bool = False,
     quality: Quality = "medium",
     keep_raw: bool = False,
@@ -113,67 +137,74 @@ def predict_prepared(
         prompts: The names to compare with.
         given: What :func:`~clip2scene.student.inputs.prepare_cloud` gives.
         positions: The points as they were before, in which superpoints are found.
+        part: What is known where these are a part of a cloud.
         with_embeddings: Whether the points' embeddings are wanted too.
         quality: At how many turns the cloud is seen.
         keep_raw: Whether what the network says before superpoint means is wanted too.
     """
-    return _predict(student, prompts, given, positions, with_embeddings, quality, keep_raw)
-
-
-def _predict(  # noqa: PLR0913 - what the two above are asked for
-    student: Embedder,
-    prompts: Prompts,
-    given: PointCloud,
-    positions: Float[Tensor, "points 3"],
-    with_embeddings: bool,
-    quality: Quality,
-    keep_raw: bool,
-) -> Prediction:
-    """Predict points, whatever torch's mode is."""
-    device = student.eval().head.weight.device
-    turns = TURNS[quality] or student.inputs.turns
-    hidden = _features(student, given, turns, device)
-    superpoints = None
+    if student.training:
+        student.eval()
+    text = prompts.embeddings.to(student.head.weight.device)
+    heads: list[_Head] = [lambda hidden: student.compare(hidden, text)]
+    if student.classifier is not None:
+        heads.append(student.classifier)
+    if with_embeddings:
+        heads.append(student.embed)
+    values, sizes = _apply(student, heads, given, TURNS[quality] or student.inputs.turns)
+    means, own = values, len(values) if part is None else part.own
     if student.superpoint_mean:
-        superpoints = find_superpoints(positions, viewpoint=student.viewpoint)
-
-    def vote(values: Float[Tensor, "points channels"]) -> Float[Tensor, "points channels"]:
-        return values.cpu() if superpoints is None else average_within(superpoints, values.cpu())
-
-    of_names = student.compare(hidden, prompts.embeddings.to(device))
-    of_classes = None if student.classifier is None else student.classifier(hidden)
-    name_logits = vote(of_names)
+        known = None if part is None else part.superpoints
+        found = find_superpoints(positions, viewpoint=student.viewpoint) if known is None else known
+        means = average_within(found, values)
+    name_logits, *others = means[:own].split(sizes, 1)
     if not name_logits.isfinite().all():
         raise ValueError(
             "the student's logits are not finite; its features should be in the unit that it was trained on, "
             "and its weights whole: restore them, or train anew"
         )
+    trained, raw = student.classifier is not None, None
+    if keep_raw:
+        of_names, *of_classes = values[:own].split(sizes, 1)
+        raw = Prediction(prompts.best_name(of_names), of_classes[0] if trained else None)
     return Prediction(
         prompts.best_name(name_logits),
-        None if of_classes is None else vote(of_classes),
-        vote(student.embed(hidden)) if with_embeddings else None,
-        Prediction(prompts.best_name(of_names.cpu()), None if of_classes is None else of_classes.cpu())
-        if keep_raw
-        else None,
+        others[0] if trained else None,
+        others[-1] if with_embeddings else None,
+        raw,
     )
 
 
-def _features(
-    student: Embedder, given: PointCloud, turns: Sequence[float], device: torch.device
-) -> Float[Tensor, "points hidden"]:
-    """Give the backbone's features of each point, their mean over the turns at which the cloud is seen.
+def _apply(
+    student: Embedder, heads: Sequence[_Head], given: PointCloud, turns: Sequence[float]
+) -> tuple[Float[Tensor, "points outputs"], list[int]]:
+    """Give what heads make of each point's features, side by side, and how many outputs each head has.
+
+    It is the mean over the turns at which the cloud is seen.
 
     Streets run along x and y, and walls along the borders of voxels; in training, where clouds are turned at
-    random, they hardly ever do.
+    random, they hardly ever do. The mean of what a linear head gives is what it gives for the mean.
     """
+    device, linear, sizes = student.head.weight.device, student.cosine_temperature is None, list[int]()
+
+    def head(hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows outputs"]:
+        outputs = [each(hidden) for each in heads]
+        sizes[:] = [each.shape[1] for each in outputs]
+        return torch.cat(outputs, 1)
+
     batch_of_point = torch.zeros(len(given), dtype=torch.long, device=device)
     positions, features = given.positions.to(device), given.features.to(device)
-    total: Float[Tensor, "points hidden"] | None = None
+    total: Float[Tensor, "points outputs"] | None = None
     for degrees in turns:
-        seen = student(turn_about_z(positions, degrees), features, batch_of_point)
+        turned = turn_about_z(positions, degrees)
+        seen = student.forward_to(head if linear else _as_it_is, turned, features, batch_of_point)
         total = seen if total is None else total + seen
     assert total is not None
-    return total if len(turns) == 1 else total / len(turns)
+    mean = total if len(turns) == 1 else total / len(turns)
+    return (mean if linear else head(mean)).cpu(), sizes
+
+
+def _as_it_is(hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows hidden"]:
+    return hidden
 
 
 def turn_about_z(positions: Float[Tensor, "points 3"], degrees: float) -> Float[Tensor, "points 3"]:

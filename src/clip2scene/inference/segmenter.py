@@ -14,7 +14,7 @@ from clip2scene import build_teacher
 from clip2scene.classes.words import clean_words
 from clip2scene.geometry.ground import Ground
 from clip2scene.inference.background import background_of, by_trained_names, only, together
-from clip2scene.inference.predict import Prediction, Quality, predict_prepared
+from clip2scene.inference.predict import Part, Prediction, Quality, predict_prepared
 from clip2scene.inference.text_embeddings import open_run_table
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.inputs import prepare_cloud
@@ -197,6 +197,7 @@ class Segmenter:
         given: PointCloud,
         positions: Float[Tensor, "points 3"],
         *,
+        part: Part | None = None,
         abstain: float = 0.0,
         with_embeddings: bool = False,
         quality: Quality = "medium",
@@ -207,6 +208,7 @@ class Segmenter:
         Args:
             given: What :func:`~clip2scene.student.inputs.prepare_cloud` gives.
             positions: The points as they were before.
+            part: What is known where these are a part of a cloud.
             abstain: Points whose best score is below this, 0..1, get no word.
             with_embeddings: Whether the points' embeddings are wanted too.
             quality: How much work the cloud is worth.
@@ -217,6 +219,7 @@ class Segmenter:
             together(self.prompts, self.background),
             given,
             positions,
+            part=part,
             with_embeddings=with_embeddings,
             quality=quality,
             keep_raw=keep_raw,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clip2scene.student.blocks import Ascent, ConvNorm, Descent, check_widths
 from clip2scene.student.point_voxel import VoxelizedPoints
+from clip2scene.student.sparse import SparseTensor
 
 
 class MinkUNet(nn.Module):
@@ -85,6 +86,16 @@ class MinkUNet(nn.Module):
         Raises:
             ValueError: If there is no point, or if a position is not finite or too far away.
         """
+        points, out = self.voxel_features(positions, features, batch_of_point)
+        return points.nearest(out)
+
+    def voxel_features(
+        self,
+        positions: Float[Tensor, "points 3"],
+        features: Float[Tensor, "points channels"],
+        batch_of_point: Int[Tensor, " points"],
+    ) -> tuple[VoxelizedPoints, SparseTensor]:
+        """Compute the features of each voxel, and say which points it has; :meth:`forward` has the rest."""
         points = VoxelizedPoints(positions, batch_of_point, self.voxel_size)
         stages = [self.stem(points.to_voxels(features))]
         for descend in self.descents:
@@ -92,7 +103,7 @@ class MinkUNet(nn.Module):
         out = stages.pop()
         for ascend in self.ascents:
             out = ascend(out, stages.pop())
-        return points.nearest(out)
+        return points, out
 
 
 def minkunet14a(in_channels: int, *, width: float = 1.0, voxel_size: float = 0.1) -> MinkUNet:

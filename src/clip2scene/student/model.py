@@ -1,9 +1,12 @@
 """The student as a whole: a 3D backbone, the text head, and what training or labels add."""
 
+from collections.abc import Callable
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clip2scene.student.inputs import InputOptions
+from clip2scene.student.minkunet import MinkUNet
 
 
 class ProjectionHeads(nn.Module):
@@ -90,6 +93,29 @@ class Embedder(nn.Module):
             batch_of_point: Which cloud each point belongs to, from 0.
         """
         return self.backbone(positions, features, batch_of_point)
+
+    def forward_to(
+        self,
+        head: Callable[[Float[Tensor, "rows hidden"]], Float[Tensor, "rows outputs"]],
+        positions: Float[Tensor, "points 3"],
+        features: Float[Tensor, "points channels"],
+        batch_of_point: Int[Tensor, " points"],
+    ) -> Float[Tensor, "points outputs"]:
+        """Apply a head to the backbone's features of each point; :meth:`forward` has the rest.
+
+        Where the points of a voxel share its features, the head is applied to voxels: of a dense map, these
+        are far fewer.
+
+        Args:
+            head: What it gives for a row follows from that row alone.
+            positions: In metres.
+            features: What the sensor measured.
+            batch_of_point: Which cloud each point belongs to.
+        """
+        if not isinstance(self.backbone, MinkUNet):
+            return head(self(positions, features, batch_of_point))
+        points, voxels = self.backbone.voxel_features(positions, features, batch_of_point)
+        return points.nearest(voxels.replace(head(voxels.features)))
 
     def embed(self, point_features: Float[Tensor, "points hidden"]) -> Float[Tensor, "points text"]:
         """Apply the text head: the dot product of an embedding and a text embedding is the name's logit.
