@@ -24,13 +24,13 @@ _LABEL = """
 import resource, sys, time
 from pathlib import Path
 import torch
-from clip2scene.inference.segment import segment_files
+from clip2scene.inference.segment import SegmentOptions, segment_files
 torch.set_num_threads(1)
 torch.set_float32_matmul_precision("medium")
 began = time.process_time(), time.time()
 segment_files(
     Path("builtin"), [Path(sys.argv[1])], ["car", "road", "tree", "building"], Path(sys.argv[2]),
-    unlike="accept", picture=False, note=lambda _: None,
+    SegmentOptions(unlike="accept", picture=False), note=lambda _: None,
 )
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(time.process_time() - began[0], time.time() - began[1], peak)

@@ -7,7 +7,7 @@ from clip2scene.classes.tables import TOYTOWN
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.evaluation.compare import compare
 from clip2scene.evaluation.evaluate import evaluate
-from clip2scene.inference.segment import segment_files
+from clip2scene.inference.segment import SegmentOptions, segment_files
 from clip2scene.io import read_json, write_json
 
 
@@ -127,7 +127,7 @@ def test_what_segment_writes_scores_as_the_evaluation_says(tiny_run, tiny_toytow
         shutil.copy(labels, truth / f"{stem}_lidarseg.bin")
     words = [name for names in TOYTOWN.prompts for name in names]
     out = tmp_path / "labelled"
-    segment_files(run, clouds, words, out, background="none", picture=False)
+    segment_files(run, clouds, words, out, SegmentOptions(background="none", picture=False))
     found = compare(out, truth, truth_classes="toytown")
     assert found.scores["prediction"] == expected
     for path in out.glob("*.label"):

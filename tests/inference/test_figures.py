@@ -107,3 +107,14 @@ def test_a_cloud_is_drawn_in_the_colours_of_its_words():
     labels = torch.arange(200) % 2
     shown = colours_of(draw_words("cloud", positions, labels, ["house", "road"], indoors=False))
     assert {tuple(colour) for colour in word_colours(2).tolist()} <= shown
+
+
+def test_a_map_is_drawn_as_far_as_it_goes():
+    positions = torch.tensor([[0.0, 0.0, 0.0], [3.0, 1.0, 0.0], [700.0, -300.0, 40.0]])
+    given = ("map", positions, torch.tensor([0, 0, 1]), ["house", "road"])
+    far = tuple(word_colours(2)[1].tolist())
+    seen = [
+        sum(count for count, colour in picture.convert("RGB").getcolors(1 << 24) if colour == far)
+        for picture in (draw_words(*given, indoors=False), draw_words(*given, indoors=False, a_map=True))
+    ]
+    assert seen[1] > seen[0]  # of which there is the legend's

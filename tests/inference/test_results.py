@@ -26,6 +26,7 @@ def write(path, out, found):
     paths = ResultPaths.of(cloud, out)
     codes = codes_for(path, NAMES, word_palette(2).numpy())
     write_results(cloud, paths, read_cloud_file(path), found, codes)
+    codes.write(paths.classes, paths.labelled().name)
     assert sorted(out.iterdir()) == sorted(paths.written())
     return paths
 

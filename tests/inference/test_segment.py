@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from clip2scene.datasets.clouds.labelled import NO_LABEL
 from clip2scene.datasets.clouds.labelled import las as labelled_las
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.geometry.mount import ground_of_mount
-from clip2scene.inference import memory, segment
+from clip2scene.inference import first_look, memory, segment
 from clip2scene.inference.figures import word_colours, word_palette
-from clip2scene.inference.segment import picture_sample, segment_files
+from clip2scene.inference.segment import SegmentOptions, picture_sample, segment_files
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.run import open_run
@@ -51,7 +52,7 @@ def test_every_file_gets_its_labels_a_coloured_cloud_and_a_picture(tiny_run, sam
 
 
 def test_a_cloud_need_not_be_drawn(tiny_run, files, tmp_path):
-    written = segment_files(tiny_run, files[:1], ["road"], tmp_path / "out", picture=False)
+    written = segment_files(tiny_run, files[:1], ["road"], tmp_path / "out", SegmentOptions(picture=False))
     assert written == [tmp_path / "out" / f"one{kind}" for kind in KINDS[:-1]]
     assert sorted((tmp_path / "out").iterdir()) == sorted(written)
 
@@ -79,7 +80,7 @@ def test_the_ply_lies_where_the_file_has_its_points_with_a_label_each(tiny_run, 
         [tmp_path / "one.npy"],
         ["road", "tree"],
         tmp_path / "out",
-        options=CloudOptions(axes=axes, unit="cm"),
+        SegmentOptions(files=CloudOptions(axes=axes, unit="cm")),
         note=said.append,
     )
     columns = read_ply(tmp_path / "out" / "one.ply")
@@ -90,27 +91,6 @@ def test_the_ply_lies_where_the_file_has_its_points_with_a_label_each(tiny_run, 
         np.stack([columns["red"], columns["blue"]], 1), word_palette(2).numpy()[labels][:, ::2]
     )
     assert len(said) == 1 and "one.npy: its coordinates are a map's" in said[0]
-
-
-def test_files_of_one_call_are_read_in_one_unit(tiny_run, sample, tmp_path, monkeypatch):
-    points = torch.cat([sample.cloud.positions, sample.cloud.features], dim=1).numpy()
-    paths = [tmp_path / "low.npy", tmp_path / "high.npy", tmp_path / "shares.npy", tmp_path / "zeros.npy"]
-    tops = (255, 4095, 1, 0)
-    for path, top in zip(paths, tops, strict=True):
-        np.save(path, np.column_stack([points[:, :3], (points[:, 3:] * top).round(0 if top > 1 else 3)]))
-    seen = []
-    monkeypatch.setattr(Segmenter, "segment", lambda self, cloud, **_: seen.append(cloud) or stop())
-
-    def stop():
-        raise ValueError("enough")
-
-    for chosen, scale in ((paths[:2], 4095), (paths[1::-1], 4095), ([paths[3], paths[0]], 255)):
-        with pytest.raises(ValueError, match="enough"):
-            segment_files(tiny_run, chosen, ["road"], tmp_path / "out", note=print)
-        raw = np.load(chosen[0])[:, 3]
-        np.testing.assert_allclose(seen[-1].features[:, 0], raw / scale, atol=1e-6)
-    with pytest.raises(ValueError, match=r"shares\.npy are shares of 1, those of .*low\.npy go up to"):
-        segment_files(tiny_run, paths, ["road"], tmp_path / "out")
 
 
 def test_a_cloud_too_large_for_the_memory_is_refused_before_any_is_labelled(
@@ -128,14 +108,6 @@ def test_a_cloud_too_large_for_the_memory_is_refused_before_any_is_labelled(
     with pytest.raises(ValueError, match=r"one\.npy: memory ran out while"):
         segment_files(tiny_run, files, ["road"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_one_sentence_of_many_files_is_said_once(tiny_run, sample, files, tmp_path, caplog):
-    for path in files:
-        np.save(path, np.load(path)[:, :3])
-    segment_files(tiny_run, files, ["road"], tmp_path / "out")
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert "one.npy and 1 more: it has no intensity" in said
 
 
 def test_files_of_one_name_and_no_files_are_refused(tiny_run, tmp_path):
@@ -172,9 +144,9 @@ def test_a_cloud_in_centimetres_is_refused_with_its_unit_which_mends_it(tiny_run
     with pytest.raises(ValueError, match=r"one.npy.*centimetres.*--unit cm, or .*--unlike accept"):
         segment_files(tiny_run, files[:1], ["road", "tree"], out)
     assert not out.exists()
-    segment_files(tiny_run, files[:1], ["road", "tree"], out, options=CloudOptions(unit="cm"))
+    segment_files(tiny_run, files[:1], ["road", "tree"], out, SegmentOptions(files=CloudOptions(unit="cm")))
     assert np.array_equal(np.load(out / "one.npz")["labels"], np.load(right / "one.npz")["labels"])
-    segment_files(tiny_run, files[:1], ["road"], out, unlike="accept", note=notes.append)
+    segment_files(tiny_run, files[:1], ["road"], out, SegmentOptions(unlike="accept"), note=notes.append)
     assert any("centimetres" in note for note in notes)
 
 
@@ -202,13 +174,17 @@ def test_the_mount_takes_the_place_of_the_estimated_ground(tiny_run, files, tmp_
         lambda self, cloud, *, ground, **_: given.append(ground) or real(self, cloud, ground=ground),
     )
     mount = ground_of_mount(1.84)
-    segment_files(run, files[:1], ["road", "tree"], tmp_path / "told", mount=mount, picture=False)
-    segment_files(run, files[:1], ["road", "tree"], tmp_path / "found", picture=False)
+    segment_files(
+        run, files[:1], ["road", "tree"], tmp_path / "told", SegmentOptions(mount=mount, picture=False)
+    )
+    segment_files(run, files[:1], ["road", "tree"], tmp_path / "found", SegmentOptions(picture=False))
     assert given == [mount, None]
     told, found = (np.load(tmp_path / name / "one.npz")["labels"] for name in ("told", "found"))
     assert (told == found).mean() > 0.9
     wrong = ground_of_mount(0.4)
-    segment_files(run, files[:1], ["road", "tree"], tmp_path / "wrong", mount=wrong, picture=False)
+    segment_files(
+        run, files[:1], ["road", "tree"], tmp_path / "wrong", SegmentOptions(mount=wrong, picture=False)
+    )
     assert not np.array_equal(np.load(tmp_path / "wrong" / "one.npz")["scores"], found)
 
 
@@ -232,7 +208,9 @@ def test_a_folder_of_clouds_is_answered_in_its_formats_and_its_folders(tiny_run,
     data.xyz, data.intensity = points[:, :3].astype(np.float64), points[:, 3]
     data.write(drive / "01" / "sweep.las")
     out = tmp_path / "out"
-    written = segment_files(tiny_run, [drive], ["road", "tree"], out, picture=False, unlike="accept")
+    written = segment_files(
+        tiny_run, [drive], ["road", "tree"], out, SegmentOptions(picture=False, unlike="accept")
+    )
     assert {path.relative_to(out).as_posix() for path in written} == {
         *(f"00/sweep{kind}" for kind in KINDS[:-1]),
         *(f"01/sweep{kind}" for kind in (".npz", ".ply", ".las", ".classes.json")),
@@ -254,7 +232,7 @@ def test_a_cloud_is_not_written_over(tiny_run, files, tmp_path):
     points = torch.from_numpy(np.load(files[0]))
     write_ply(tmp_path / "sweep.ply", points[:, :3])
     with pytest.raises(ValueError, match=r"written over .*sweep.ply; name another folder by --out"):
-        segment_files(tiny_run, [tmp_path / "sweep.ply"], ["road"], tmp_path, unlike="accept")
+        segment_files(tiny_run, [tmp_path / "sweep.ply"], ["road"], tmp_path, SegmentOptions(unlike="accept"))
 
 
 def test_raw_labels_are_kept_in_every_format_and_a_quality_changes_scores(tiny_run, sample, tmp_path, call):
@@ -290,12 +268,12 @@ def test_a_large_las_file_is_read_in_pieces_and_labelled_as_one_in_memory(
     data.intensity = (sample.cloud.features[:, 0] * 65535).round().numpy()
     data.write(tmp_path / "map.laz")
     given = (tiny_run, [tmp_path / "map.laz"], ["road", "tree"])
-    options = {"unlike": "accept", "note": print, "options": CloudOptions(intensity_max=65535.0)}
-    segment_files(*given, tmp_path / "whole", **options, tile=0.0)
+    options = SegmentOptions(unlike="accept", files=CloudOptions(intensity_max=65535.0))
+    segment_files(*given, tmp_path / "whole", replace(options, tile=0.0), note=print)
     for module in (las, labelled_las):
         monkeypatch.setattr(module, "CHUNK", 3000)
     monkeypatch.setattr(segment, "MOST_KEPT", 9000)  # so every second point is looked at first
-    made = segment_files(*given, tmp_path / "tiles", **options)
+    made = segment_files(*given, tmp_path / "tiles", options, note=print)
     assert made == [tmp_path / "tiles" / f"map{kind}" for kind in (".laz", ".classes.json", ".png")]
     assert sorted((tmp_path / "tiles").iterdir()) == sorted(made)
     whole, tiles = (laspy.read(tmp_path / name / "map.laz") for name in ("whole", "tiles"))
@@ -306,14 +284,67 @@ def test_a_large_las_file_is_read_in_pieces_and_labelled_as_one_in_memory(
 
 
 def test_a_cloud_too_large_for_the_memory_is_cut_into_tiles(tiny_run, files, tmp_path, monkeypatch):
-    segment_files(tiny_run, files[:1], ["road", "tree"], tmp_path / "whole", picture=False)
+    segment_files(tiny_run, files[:1], ["road", "tree"], tmp_path / "whole", SegmentOptions(picture=False))
     monkeypatch.setattr(memory, "free_memory", lambda device: 1e5)
-    monkeypatch.setattr(segment, "MOST_POINTS", 1000)
+    monkeypatch.setattr(first_look, "MOST_VOXELS", 1000)
     made = segment_files(tiny_run, files[:1], ["road", "tree"], tmp_path / "tiles")
     assert [path.name for path in made] == ["one.label", "one.classes.json", "one.png"]
     whole, tiles = (np.fromfile(tmp_path / name / "one.label", "<u4") for name in ("whole", "tiles"))
     assert np.mean(whole == tiles) > 0.99
     with pytest.raises(ValueError, match=r"one\.npy: labelling .* words needs about"):
-        segment_files(tiny_run, files[:1], ["road"], tmp_path / "none", tile=0.0)
+        segment_files(tiny_run, files[:1], ["road"], tmp_path / "none", SegmentOptions(tile=0.0))
     with pytest.raises(ValueError, match="--tile is -1, expected the edge"):
-        segment_files(tiny_run, files[:1], ["road"], tmp_path / "none", tile=-1.0)
+        SegmentOptions(tile=-1.0)
+
+
+def test_an_interrupted_command_is_gone_on_with_and_another_one_is_not(
+    tiny_run, files, tmp_path, monkeypatch
+):
+    out, given, notes = tmp_path / "out", [], []
+    real = Segmenter.segment
+
+    def segment(self, cloud, **options):
+        if len(given) == 1:
+            raise KeyboardInterrupt
+        given.append(cloud)
+        return real(self, cloud, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", segment)
+    with pytest.raises(KeyboardInterrupt):
+        segment_files(tiny_run, files, ["road", "tree"], out)
+    monkeypatch.setattr(
+        Segmenter, "segment", lambda self, cloud, **_: given.append(cloud) or real(self, cloud)
+    )
+    first = (out / "one.npz").stat().st_mtime_ns
+    made = segment_files(tiny_run, files, ["road", "tree"], out, note=notes.append)
+    assert made == [out / f"{stem}{kind}" for stem in ("one", "two") for kind in KINDS]
+    assert len(given) == 2 and (out / "one.npz").stat().st_mtime_ns == first
+    assert notes == [f"{files[0]}: answered by the same command before; kept"]
+    (out / "two.png").unlink()  # so that answer is not whole
+    segment_files(tiny_run, files, ["road", "tree"], out)
+    segment_files(tiny_run, files, ["road"], out)
+    np.save(files[0], np.load(files[0])[1:])
+    segment_files(tiny_run, files, ["road"], out)
+    assert len(given) == 2 + 1 + 2 + 1
+
+
+def test_the_tiles_of_an_interrupted_cloud_are_kept(tiny_run, files, tmp_path, monkeypatch):
+    out, options, seen = tmp_path / "out", SegmentOptions(tile=40.0, picture=False), []
+    real = Segmenter.segment_prepared
+
+    def until_the_third(self, *args, **more):
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(self, *args, **more)
+
+    monkeypatch.setattr(Segmenter, "segment_prepared", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        segment_files(tiny_run, files[:1], ["road", "tree"], out, options)
+    assert not (out / "one.label").exists()
+    made = segment_files(tiny_run, files[:1], ["road", "tree"], out, options)
+    tiles = len(seen) - 1
+    segment_files(tiny_run, files[:1], ["road", "tree"], tmp_path / "whole", options)
+    assert len(seen) == 1 + 2 * tiles
+    assert made == sorted(out.iterdir(), reverse=True)
+    assert (out / "one.label").read_bytes() == (tmp_path / "whole" / "one.label").read_bytes()

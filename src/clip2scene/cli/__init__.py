@@ -100,7 +100,10 @@ COMMANDS = {
     "segment": Command(
         f"{_HERE}:segment",
         positional=("run", "clouds"),
-        described_in=("clip2scene.inference.segment:segment_files",),
+        described_in=(
+            "clip2scene.inference.segment:segment_files",
+            "clip2scene.inference.segment:SegmentOptions",
+        ),
     ),
     "view": Command(
         "clip2scene.viewer.view:view",

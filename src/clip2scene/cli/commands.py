@@ -331,30 +331,26 @@ def segment(
     """
     from clip2scene.datasets.clouds import CloudOptions
     from clip2scene.geometry.mount import ground_of_mount
-    from clip2scene.inference.segment import segment_files
+    from clip2scene.inference.segment import SegmentOptions, segment_files
     from clip2scene.inference.text_embeddings import read_words
 
     named = None if columns is None else tuple(name.strip() for name in columns.split(","))
     options = CloudOptions(axes, unit, intensity, intensity_max, named)
     if height is None and (pitch or roll):
         raise ValueError("--pitch and --roll are told with the sensor's --height above the ground; add it")
-    made = segment_files(
-        run,
-        clouds,
-        read_words(prompts),
-        out,
+    how = SegmentOptions(
         words=words,
         background=background if background in ("trained", "none") else read_words(background),
         abstain=abstain,
-        options=options,
+        files=options,
         mount=None if height is None else ground_of_mount(height, pitch, roll),
         unlike=unlike,
-        note=_note,
         picture=picture,
         quality=quality,
         keep_raw=keep_raw,
         tile=tile,
     )
+    made = segment_files(run, clouds, read_words(prompts), out, how, note=_note)
     for path in made:
         print(f"wrote {path}")
 

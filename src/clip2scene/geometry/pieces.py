@@ -72,6 +72,29 @@ def find_pieces(
     return found
 
 
+def find_map_pieces(
+    positions: Float[np.ndarray, "points 3"], *, cell: float = 0.2, ground_height: float = 0.3
+) -> Int[np.ndarray, " points"]:
+    """Split a part of a map into connected pieces, ground left out.
+
+    A map was seen from many places, so its points are sorted into cubes; those that touch, be it at a corner,
+    are one piece. Cubes and the cells of the ground lie where they would in any other part of the map.
+
+    Args:
+        positions: z up, in metres; at most a kilometre wide.
+        cell: Edge of a cube, in metres.
+        ground_height: Points up to this far above the ground belong to it, in metres.
+
+    Returns:
+        Number of each point's piece, from 0; -1 for the ground.
+    """
+    found = np.full(len(positions), -1)
+    standing = heights_of(positions, aligned=True) > ground_height
+    if standing.any():
+        found[standing] = connected_pieces(np.floor(positions[standing] / cell).astype(np.int64).T)
+    return found
+
+
 def connected_pieces(
     cells: Int[np.ndarray, "3 points"], *, around: int | None = None
 ) -> Int[np.ndarray, " points"]:
@@ -114,7 +137,7 @@ def _touching(keys: Int[np.ndarray, " cells"], step: int) -> Int[np.ndarray, "2 
 
 
 def heights_of(
-    positions: Float[np.ndarray, "points 3"], *, cell: float = 1.0, widest: float = 9.0
+    positions: Float[np.ndarray, "points 3"], *, cell: float = 1.0, widest: float = 9.0, aligned: bool = False
 ) -> Float[np.ndarray, " points"]:
     """Say how far each point stands above the ground.
 
@@ -125,6 +148,8 @@ def heights_of(
         positions: z up, in metres.
         cell: Edge of a map cell, in metres.
         widest: What is wider than this counts as ground, in metres.
+        aligned: Whether ``positions`` are a part of a map, at most a kilometre wide: cells lie where they
+            would in any other part. Else points that lie farther out than a lidar reaches share a cell.
 
     Returns:
         Metres; slightly negative below the ground's lowest points.
@@ -132,8 +157,12 @@ def heights_of(
     if not len(positions):
         return positions[:, 2]
     points = np.ascontiguousarray(positions.T, np.float64)
-    level = points[:2].clip(-FARTHEST, FARTHEST)  # a stray point far out must not make the map huge
-    column, row = ((level - level.min(1, keepdims=True)) / cell).astype(np.int64)
+    if aligned:
+        cells = np.floor(points[:2] / cell).astype(np.int64)
+        column, row = cells - cells.min(1, keepdims=True)
+    else:
+        level = points[:2].clip(-FARTHEST, FARTHEST)  # a stray point far out must not make the map huge
+        column, row = ((level - level.min(1, keepdims=True)) / cell).astype(np.int64)
     size = int(column.max()) + 1, int(row.max()) + 1
     lowest = np.full(size, np.inf)
     np.minimum.at(lowest.reshape(-1), column * size[1] + row, points[2])

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clip2scene.geometry.pieces import find_pieces, heights_of
+from clip2scene.geometry.pieces import find_map_pieces, find_pieces, heights_of
 
 
 def find_superpoints(
@@ -35,6 +35,18 @@ def find_superpoints(
     """
     found = find_pieces(positions.detach().cpu().numpy(), viewpoint=viewpoint, across=across, down=down)
     return torch.from_numpy(found)
+
+
+def find_map_superpoints(positions: Float[Tensor, "points 3"]) -> Int[Tensor, " points"]:
+    """Split a part of a map into connected pieces, ground left out.
+
+    Args:
+        positions: z up, in metres; at most a kilometre wide.
+
+    Returns:
+        Number of each point's superpoint, from 0; -1 for the ground; on the CPU.
+    """
+    return torch.from_numpy(find_map_pieces(positions.detach().cpu().numpy()))
 
 
 def height_above_ground(positions: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:

@@ -140,13 +140,14 @@ def _look_down(
     colours: UInt8[Tensor, "points 3"],
     *,
     indoors: bool,
+    a_map: bool = False,
     size: int = 800,
 ) -> Image.Image:
-    """Draw a cloud from above: around its sensor, or a room without its ceiling, to the picture's edges."""
-    if not indoors:
+    """Draw a cloud from above: around its sensor, or a map or room (without its ceiling) to its edges."""
+    if not indoors and not a_map:
         return raster.birds_eye(positions, colours, size=size, point_radius=1.5 * size / 800)
     low, high = positions.amin(0), positions.amax(0)
-    kept = _below_ceiling(positions)
+    kept = _below_ceiling(positions) if indoors else torch.ones(len(positions), dtype=torch.bool)
     extent = max(0.52 * float((high - low)[:2].max()), 0.1)
     radius = size / max(int(kept.sum()), 1) ** 0.5  # about as large as the gaps between points
     return raster.birds_eye(
@@ -193,6 +194,7 @@ def draw_words(
     names: Sequence[str],
     *,
     indoors: bool,
+    a_map: bool = False,
 ) -> Image.Image:
     """Draw a cloud from above, labelled with words.
 
@@ -204,6 +206,7 @@ def draw_words(
         labels: Index of each point's word, -1 for none.
         names: The words.
         indoors: Whether the cloud is a room, drawn without its ceiling.
+        a_map: Whether it is a map, which is drawn as far as it goes.
     """
     palette = word_palette(len(names))
     counted = labels[_below_ceiling(positions)] if indoors else labels
@@ -213,7 +216,7 @@ def draw_words(
         f"{name} {share:.0%}": tuple(colour)
         for name, share, colour in zip(told, shares.tolist(), palette.tolist(), strict=False)
     }
-    above = _look_down(positions, palette[labels], indoors=indoors, size=raster.INNER)
+    above = _look_down(positions, palette[labels], indoors=indoors, a_map=a_map, size=raster.INNER)
     return raster.panel([above], [title], legend=raster.legend(entries))
 
 

@@ -52,16 +52,21 @@ class ResultPaths:
         own = labelled_path(cloud.path, folder, stem)
         return cls(numbers, coloured, own, folder / f"{stem}{CODES_SUFFIX}", picture)
 
-    def written(self) -> list[Path]:
-        """List what :func:`write_results` writes."""
+    def labelled(self) -> Path:
+        """Give the file that the table of classes is of."""
+        return self.own or self.coloured
+
+    def written(self, *, in_tiles: bool = False) -> list[Path]:
+        """List what is written of a cloud; in tiles, its own format, or coloured where that has no room."""
         own = [] if self.own is None else [self.own]
-        return list(dict.fromkeys([self.numbers, self.coloured, *own, self.classes]))
+        labelled = [self.labelled()] if in_tiles else [self.numbers, self.coloured, *own]
+        return list(dict.fromkeys([*labelled, self.classes]))
 
 
 def write_results(
     cloud: NamedCloud, paths: ResultPaths, read: CloudFile, found: Segmentation, codes: LabelCodes
 ) -> None:
-    """Write one cloud's labels.
+    """Write one cloud's labels; the table of classes is left to the caller, as it tells that all is there.
 
     Args:
         cloud: The file.
@@ -77,24 +82,17 @@ def write_results(
         raw = None if found.raw_labels is None else found.raw_labels.numpy()
         labels = PointLabels(found.labels.numpy(), found.scores.amax(1).numpy(), raw)
         write_labelled(cloud.path, paths.own, labels, codes, points=len(found.labels))
-    codes.write(paths.classes, (paths.own or paths.coloured).name)
 
 
 def write_tiled(
     cloud: NamedCloud, paths: ResultPaths, read: CloudFile, found: TiledLabels, codes: LabelCodes
-) -> list[Path]:
-    """Write the labels of a cloud that was labelled tile by tile; :func:`write_results` has the arguments.
-
-    Returns:
-        The cloud in its own format, or coloured where that has no room for labels; and the JSON of classes.
-    """
+) -> None:
+    """Write the labels of a cloud that was labelled tile by tile; :func:`write_results` has the arguments."""
     if paths.own is not None:
         write_labelled(cloud.path, paths.own, found, codes, points=len(found))
     else:
         labels = torch.from_numpy(found.part(0, len(found)).labels)
         _write_coloured(paths.coloured, read, codes.names, labels)
-    codes.write(paths.classes, (paths.own or paths.coloured).name)
-    return [paths.own or paths.coloured, paths.classes]
 
 
 def _write_numbers(path: Path, cloud: Path, found: Segmentation) -> None:

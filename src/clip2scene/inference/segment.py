@@ -1,8 +1,8 @@
 """Labelling people's own cloud files with any words."""
 
 import logging
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,18 +11,19 @@ import torch
 from jaxtyping import Float, Int
 
 from clip2scene.datasets import LOADERS
-from clip2scene.datasets.clouds import CloudFile, CloudOptions, Spread
+from clip2scene.datasets.clouds import CloudFile, CloudOptions
 from clip2scene.datasets.clouds.labelled import LabelCodes, codes_for
 from clip2scene.geometry.ground import Ground
-from clip2scene.geometry.remarks import Remark
+from clip2scene.inference.answered import is_answered, key_of
 from clip2scene.inference.cloud_files import NamedCloud, find_clouds, refuse_overwriting
 from clip2scene.inference.figures import draw_words, word_palette
-from clip2scene.inference.memory import check_memory
+from clip2scene.inference.first_look import look_at_files
 from clip2scene.inference.predict import Quality, check_abstain
 from clip2scene.inference.results import ResultPaths, write_results, write_tiled
 from clip2scene.inference.segmenter import Background, Segmenter
-from clip2scene.inference.tiles import MOST_KEPT, MOST_POINTS, TileOptions, label_tiles, pieces_of
-from clip2scene.io import PARTIAL
+from clip2scene.inference.tiles import MOST_KEPT, TileOptions, label_tiles, pieces_of
+from clip2scene.io import PARTIAL, telling_of_a_full_disk
+from clip2scene.parallel import file_lock, progress_bar
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
 from clip2scene.types import Sample
@@ -31,43 +32,64 @@ from clip2scene.viz.raster import save_png
 MOST_DRAWN = 200_000
 """Points of a cloud that are drawn, evenly chosen of larger ones: a picture shows no more."""
 
+_WORTH_A_BAR = 3  # clouds
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What was learnt of a cloud file by reading it once.
+class SegmentOptions:
+    """How cloud files are labelled.
 
     Attributes:
-        spread: Of its intensities.
-        notes: What is to be said of how it was read.
-        remarks: In what it is unlike the training clouds.
-        in_tiles: Whether it is labelled tile by tile.
+        words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
+        background: What a point may be beside the prompts
+            (:meth:`~clip2scene.inference.segmenter.Segmenter.set_prompts`).
+        abstain: Points whose best score is below this, 0..1, get no prompt.
+        files: What the files' numbers mean, where they do not say so themselves.
+        mount: The ground that follows from how the sensor is mounted
+            (:func:`clip2scene.geometry.mount.ground_of_mount`), for a student that needs it; None estimates
+            it in each cloud.
+        unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
+        picture: Whether each cloud is drawn from above.
+        quality: How much work a cloud is worth: low, medium (as the run was made for) or high; seen at one
+            turn, usually two, or six, for the mean.
+        keep_raw: Whether labels before superpoint means are kept too.
+        tile: Edge of the tiles in metres that clouds are cut into, 0 for none; by default those too large for
+            the memory are, and LAS and .bin files of more than a million points.
     """
 
-    spread: Spread | None
-    notes: tuple[str, ...]
-    remarks: Sequence[Remark] = ()
-    in_tiles: bool = False
+    words: Path | None = None
+    background: Background = "trained"
+    abstain: float = 0.0
+    files: CloudOptions = CloudOptions()
+    mount: Ground | None = None
+    unlike: Unlike = "refuse"
+    picture: bool = True
+    quality: Quality = "medium"
+    keep_raw: bool = False
+    tile: float | None = None
+
+    def __post_init__(self) -> None:
+        check_abstain(self.abstain)
+        if self.tile is not None and not 0 <= self.tile < float("inf"):
+            raise ValueError(f"--tile is {self.tile:g}, expected the edge of a tile in metres, or 0 for none")
+
+    @property
+    def cut(self) -> TileOptions:
+        """How clouds are cut that are labelled tile by tile."""
+        return TileOptions(
+            self.tile or None, quality=self.quality, abstain=self.abstain, keep_raw=self.keep_raw
+        )
 
 
-def segment_files(  # noqa: PLR0913 - what a user may ask of the command
+def segment_files(
     run: Path,
     clouds: Sequence[Path],
     prompts: Sequence[str],
     out: Path,
+    options: SegmentOptions = SegmentOptions(),  # noqa: B008 - frozen
     *,
-    words: Path | None = None,
-    background: Background = "trained",
-    abstain: float = 0.0,
-    options: CloudOptions = CloudOptions(),  # noqa: B008 - frozen
-    mount: Ground | None = None,
-    unlike: Unlike = "refuse",
     note: Callable[[str], None] = _log.warning,
-    picture: bool = True,
-    quality: Quality = "medium",
-    keep_raw: bool = False,
-    tile: float | None = None,
 ) -> list[Path]:
     """Label cloud files with any words.
 
@@ -76,6 +98,8 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
 
     Every cloud is read and checked before the first is labelled, so a bad one leaves nothing half done; then
     each is labelled and written before the next. Where the scale of intensities is guessed, all have one.
+    What the same call has answered before is kept, and so are the tiles of the cloud that it was interrupted
+    in.
 
     Args:
         run: Folder of the run; or builtin, the student in the package.
@@ -83,22 +107,8 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
             all that lie in them; or patterns, such as 'drive/*.bin' in quotes.
         prompts: Words or phrases.
         out: Folder for the results; those of clouds in a folder keep its folders.
-        words: A table of text embeddings to take the prompts from, instead of the run's text encoder.
-        background: What a point may be beside the prompts
-            (:meth:`~clip2scene.inference.segmenter.Segmenter.set_prompts`).
-        abstain: Points whose best score is below this, 0..1, get no prompt.
-        options: What the files' numbers mean, where they do not say so themselves.
-        mount: The ground that follows from how the sensor is mounted
-            (:func:`clip2scene.geometry.mount.ground_of_mount`), for a student that needs it; None estimates
-            it in each cloud.
-        unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
+        options: How they are labelled.
         note: Takes what was guessed, and what else a user should know; a sentence that begins with the file.
-        picture: Whether each cloud is drawn from above.
-        quality: How much work a cloud is worth: low, medium (as the run was made for) or high; seen at one
-            turn, usually two, or six, for the mean.
-        keep_raw: Whether labels before superpoint means are kept too.
-        tile: Edge of the tiles in metres that clouds are cut into, 0 for none; by default only those that are
-            too large for the memory are, and LAS files of more than a million points, read in pieces.
 
     Returns:
         For each cloud ``NAME.npz`` (labels int64, -1 for none of the prompts; scores float16 in 0..1; names;
@@ -118,74 +128,115 @@ def segment_files(  # noqa: PLR0913 - what a user may ask of the command
             clouds, or the mount is told to a student that takes clouds as they are.
     """
     found = find_clouds(clouds, out, note)
-    check_abstain(abstain)
-    if tile is not None and not 0 <= tile < float("inf"):
-        raise ValueError(f"--tile is {tile:g}, expected the edge of a tile in metres, or 0 for none")
-    cut = TileOptions(tile or None, quality=quality, abstain=abstain, keep_raw=keep_raw)
     opened = open_run(run)
-    loader = LOADERS[opened.recipe.data.layout]
-    check = CloudCheck(opened.folder, mount_known=mount is not None, note=note, unlike=unlike)
-    if mount is not None and options.ground is None:
-        options = replace(options, ground=mount.height)
-    if check.trained is not None and options.ground is None:
-        options = replace(options, ground=check.trained.quantiles.get("ground_height", (None, None))[1])
-    most = None if tile == 0 else MOST_KEPT
-    read = partial(loader.cloud_reader(opened.folder), asked=options, most=most)
-    segmenter = Segmenter.of_run(opened, words=words)
-    segmenter.set_prompts(prompts, background=background)
-    if mount is not None and not segmenter.student.inputs.needs_ground:
+    check = CloudCheck(opened.folder, mount_known=options.mount is not None, note=note, unlike=options.unlike)
+    read = _reader(opened, options, check)
+    segmenter = Segmenter.of_run(opened, words=options.words)
+    segmenter.set_prompts(prompts, background=options.background)
+    if options.mount is not None and not segmenter.student.inputs.needs_ground:
         raise ValueError(
             f"the student of {run} takes clouds as they are, whatever the mount; leave --height, --pitch and "
             "--roll out, and bring the clouds to the training clouds' frame"
         )
-    scale, in_tiles = _check_files([each.path for each in found], read, segmenter, check, tile)
+    scale, in_tiles = look_at_files([each.path for each in found], read, segmenter, check, options.tile)
     names = segmenter.prompts.classes
-    codes = {each.path: codes_for(each.path, names, word_palette(len(names)).numpy()) for each in found}
-    results = [ResultPaths.of(each, out) for each in found]
-    refuse_overwriting(found, [path for paths in results for path in paths.written()])
-    written = []
-    for each, paths in zip(found, results, strict=True):
-        cloud = read(each.path, scale=scale)
+    colours = word_palette(len(names)).numpy()
+    tasks = [
+        _Task(each, ResultPaths.of(each, out), codes_for(each.path, names, colours), each.path in in_tiles)
+        for each in found
+    ]
+    refuse_overwriting(found, [path for task in tasks for path in task.paths.written()])
+    said = replace(options, unlike="accept", picture=True)  # which change no answer
+    keys = {task: key_of(opened, [task.cloud.path, options.words], prompts, said, scale) for task in tasks}
+    kept = [task for task, key in keys.items() if task.is_answered(key, options)]
+    if kept:
+        more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+        note(f"{kept[0].cloud.path}{more}: answered by the same command before; kept")
+    indoors = LOADERS[opened.recipe.data.layout].indoors
+    answered = set(kept)
+    todo = [task for task in tasks if task not in answered]
+    for task in progress_bar(todo, desc="segment", unit="cloud", disable=len(todo) < _WORTH_A_BAR):
+        task.answer(segmenter, read(task.cloud.path, scale=scale), options, keys[task], indoors=indoors)
+    return [path for task in tasks for path in task.results(options)]
+
+
+def _reader(run: Run, options: SegmentOptions, check: CloudCheck) -> Callable[..., CloudFile]:
+    """Say how single files are read."""
+    files = options.files
+    if options.mount is not None and files.ground is None:
+        files = replace(files, ground=options.mount.height)
+    if check.trained is not None and files.ground is None:
+        files = replace(files, ground=check.trained.quantiles.get("ground_height", (None, None))[1])
+    most = None if options.tile == 0 else MOST_KEPT
+    return partial(LOADERS[run.recipe.data.layout].cloud_reader(run.folder), asked=files, most=most)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """A cloud to label, where its results go, and whether it is labelled tile by tile."""
+
+    cloud: NamedCloud
+    paths: ResultPaths
+    codes: LabelCodes
+    in_tiles: bool
+
+    def results(self, options: SegmentOptions) -> list[Path]:
+        """List what is written of it."""
+        return [*self.paths.written(in_tiles=self.in_tiles), *[self.paths.picture] * options.picture]
+
+    def is_answered(self, key: str, options: SegmentOptions) -> bool:
+        """Tell whether all of that is there, of the same key."""
+        return is_answered(key, self.paths.classes, self.results(options))
+
+    def answer(
+        self, segmenter: Segmenter, read: CloudFile, options: SegmentOptions, key: str, *, indoors: bool
+    ) -> None:
+        """Label the cloud, and write it, its picture, and last the table of classes."""
         try:
-            if each.path in in_tiles:
-                labels, positions, made = _label_in_tiles(
-                    segmenter, each, paths, cloud, codes[each.path], cut, mount
-                )
-            else:
-                labelled = segmenter.segment(
-                    cloud.cloud, ground=mount, abstain=abstain, quality=quality, keep_raw=keep_raw
-                )
-                write_results(each, paths, cloud, labelled, codes[each.path])
-                labels, positions, made = labelled.labels, cloud.cloud.positions, paths.written()
+            labels, positions = self._label(segmenter, read, options, key)
         except (ValueError, MemoryError, RuntimeError) as error:
-            raise _in_a_sentence(error, each.path, len(cloud.cloud)) from None
-        written += made
-        if picture:
-            step = -(-len(labels) // MOST_DRAWN)
-            drawn = draw_words(
-                each.stem.name, positions[::step], labels[::step], names, indoors=loader.indoors
-            )
-            save_png(paths.picture, drawn)
-            written.append(paths.picture)
-    return written
+            raise _in_a_sentence(error, self.cloud.path, len(read.cloud)) from None
+        if options.picture:
+            few, a_map = slice(None, None, -(-len(labels) // MOST_DRAWN)), self.in_tiles or any(read.origin)
+            title, names = self.cloud.stem.name, self.codes.names
+            drawn = draw_words(title, positions[few], labels[few], names, indoors=indoors, a_map=a_map)
+            save_png(self.paths.picture, drawn)
+        self.codes.write(self.paths.classes, self.paths.labelled().name, key=key)
 
+    def _label(
+        self, segmenter: Segmenter, read: CloudFile, options: SegmentOptions, key: str
+    ) -> tuple[Int[torch.Tensor, " some"], Float[torch.Tensor, "some 3"]]:
+        """Label the cloud and write it; give labels of some points, and where they are."""
+        if self.in_tiles:
+            return self._label_in_tiles(segmenter, read, options, key), read.cloud.positions
+        labelled = segmenter.segment(
+            read.cloud,
+            ground=options.mount,
+            abstain=options.abstain,
+            quality=options.quality,
+            keep_raw=options.keep_raw,
+        )
+        write_results(self.cloud, self.paths, read, labelled, self.codes)
+        return labelled.labels, read.cloud.positions
 
-def _label_in_tiles(  # noqa: PLR0913 - what one cloud is labelled with
-    segmenter: Segmenter,
-    cloud: NamedCloud,
-    paths: ResultPaths,
-    read: CloudFile,
-    codes: LabelCodes,
-    options: TileOptions,
-    mount: Ground | None,
-) -> tuple[Int[torch.Tensor, " some"], Float[torch.Tensor, "some 3"], list[Path]]:
-    """Label a cloud tile by tile, and write it; give labels of some points, where they are, and the files."""
-    paths.classes.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=paths.classes.parent) as folder:
+    def _label_in_tiles(
+        self, segmenter: Segmenter, read: CloudFile, options: SegmentOptions, key: str
+    ) -> Int[torch.Tensor, " some"]:
+        """Label the cloud tile by tile, in a folder that stays if this is interrupted, and write it."""
+        folder = self.paths.classes.with_name(f"{PARTIAL}{self.cloud.stem.name}.tiles")
+        folder.mkdir(parents=True, exist_ok=True)
         pieces = read.pieces or pieces_of(read.cloud)
-        found = label_tiles(segmenter, pieces, read.cloud, Path(folder), options, ground=mount)
-        written = write_tiled(cloud, paths, read, found, codes)
-        return found.some(), read.cloud.positions, written
+        with telling_of_a_full_disk(folder), file_lock(folder.with_suffix(".lock"), wait=False):
+            try:
+                found = label_tiles(
+                    segmenter, pieces, read.cloud, folder, options.cut, ground=options.mount, key=key
+                )
+                write_tiled(self.cloud, self.paths, read, found, self.codes)
+            except Exception:  # and not where a user interrupts
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            shutil.rmtree(folder)
+        return found.some()
 
 
 def picture_sample(run: Run, sample: Sample, words: Sequence[str]) -> Path:
@@ -210,84 +261,6 @@ def picture_sample(run: Run, sample: Sample, words: Sequence[str]) -> Path:
     picture = draw_words(f"sample {sample.token}", sample.cloud.positions, labels, words, indoors=indoors)
     save_png(path, picture)
     return path
-
-
-def _check_files(
-    paths: Sequence[Path],
-    read: Callable[..., CloudFile],
-    segmenter: Segmenter,
-    check: CloudCheck,
-    tile: float | None,
-) -> tuple[float | None, set[Path]]:
-    """Read every file once, say what is to be said, and give the one scale of their intensities.
-
-    Returns:
-        The intensity that becomes 1 where that has to be guessed, None where no file needs it; and the files
-        that are labelled tile by tile.
-
-    Raises:
-        ValueError: If a file is unfit or to be refused, or some intensities are shares and others counts.
-    """
-    look_at = partial(_look, segmenter=segmenter, check=check, tile=tile)
-    looks = {path: look_at(path, read) for path in paths}
-    scale = _common_scale({path: look.spread for path, look in looks.items() if look.spread is not None})
-    if scale is not None:
-        others = [path for path, look in looks.items() if look.spread and look.spread.scale() != scale]
-        looks |= {path: look_at(path, partial(read, scale=scale)) for path in others}
-    said: dict[str, list[Path]] = {}
-    unlike: dict[str, list[tuple[Path, Remark]]] = {}
-    for path, look in looks.items():
-        for sentence in look.notes:
-            said.setdefault(sentence, []).append(path)
-        for remark in look.remarks:
-            unlike.setdefault(remark.kind, []).append((path, remark))
-    for sentence, whose in said.items():
-        check.note(f"{_named(whose)}: {sentence}")
-    for alike in unlike.values():
-        check.tell(_named([path for path, _ in alike]), alike[0][1])
-    return scale, {path for path, look in looks.items() if look.in_tiles}
-
-
-def _named(paths: Sequence[Path]) -> str:
-    """Name the first of some files, and count the others."""
-    return f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
-
-
-def _look(
-    path: Path, read: Callable[..., CloudFile], segmenter: Segmenter, check: CloudCheck, tile: float | None
-) -> _Look:
-    """Read a file, and learn what is needed before the first cloud is labelled."""
-    cloud = read(path)
-    remarks = check.remarks(cloud.cloud)
-    if not cloud.cloud.features.any():  # which the reader has told
-        remarks = [each for each in remarks if each.kind != "intensity"]
-    in_tiles = bool(tile) or cloud.pieces is not None
-    # What is wrong with a cloud goes before the memory it needs.
-    if not in_tiles and not check.refuses(remarks):
-        try:
-            check_memory(segmenter.student, cloud.cloud, segmenter.num_compared)
-        except ValueError as error:
-            if tile == 0 or len(cloud.cloud) <= MOST_POINTS:
-                raise ValueError(f"{path}: {error}") from None
-            in_tiles = True
-    return _Look(cloud.spread, cloud.notes, remarks, in_tiles)
-
-
-def _common_scale(spreads: Mapping[Path, Spread]) -> float | None:
-    """Give the scale of the intensities of several files together; zeros and ones go with the others."""
-    telling = {path: spread for path, spread in spreads.items() if not spread.says_nothing}
-    if not telling:
-        return None
-    shares = [path for path, spread in telling.items() if spread.scale() == 1]
-    counts = [path for path in telling if path not in shares]
-    if shares and counts:
-        raise ValueError(
-            f"intensities of {shares[0]} are shares of 1, those of {counts[0]} go up to "
-            f"{telling[counts[0]].highest:g}, so they are of different units; label these files in calls of "
-            "their own"
-        )
-    first, *others = telling.values()
-    return sum(others, first).scale()
 
 
 def _in_a_sentence(error: Exception, path: Path, points: int) -> Exception:

@@ -1,40 +1,49 @@
-"""Large clouds, tile by tile: memory for the densest tile and its margin, however large the cloud is.
+"""Large clouds, tile by tile: memory for the fullest tile and its margin, however large the cloud is.
 
-The cloud is brought level, and intensities become quantiles, as one; then each tile is labelled with what
-lies within a margin around it. Points are kept on disk, sorted by tile, in a folder that is removed at the
-end. The network sees the voxels that it would see of the whole, so its answer is the same where the margin is
+Points are sorted by place on disk, once; then each tile is labelled with what lies within a margin around it.
+Intensities become quantiles as one, and the ground is that of the whole (:mod:`clip2scene.geometry.terrain`),
+so the network sees the voxels that it would see of the whole, and its answer is the same where the margin is
 as wide as it sees. Superpoints are found in each tile and its margin, so those that reach farther are cut.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int, Int64
 from torch import Tensor
 
 from clip2scene.datasets.clouds.labelled import PointLabels
 from clip2scene.geometry.ground import Ground
-from clip2scene.inference.predict import Quality
+from clip2scene.geometry.level import Levelling
+from clip2scene.geometry.superpoints import find_map_superpoints
+from clip2scene.geometry.terrain import Terrain
+from clip2scene.inference.predict import Part, Quality
 from clip2scene.inference.segmenter import Segmenter
+from clip2scene.inference.tile_store import FOUND, Around, TileStore
 from clip2scene.parallel import progress_bar
-from clip2scene.student.inputs import InputOptions, prepare, with_height
+from clip2scene.student.inputs import prepare, with_height
 from clip2scene.types import PointCloud
 
 MARGIN_M = 10.0
 """How far around a tile points are looked at with it."""
-MOST_POINTS = 1_000_000
+MOST_POINTS = 2_000_000
 """Points of a tile and its margin, where the size of tiles is chosen by the cloud."""
+MOST_VOXELS = 500_000
+"""The same of occupied voxels, which take far more memory."""
 
 MOST_KEPT = 1_000_000
 """Points of a large cloud that it is compared with the training clouds by, and drawn by, evenly chosen."""
 
-_SIZES_M = (160.0, 80.0, 40.0, 20.0, 10.0, 5.0)
+_LEVELS = 6
+_LEAST_M = 5.0  # edge of the smallest tiles that are chosen; the largest are 32 times as wide
+_USUAL_BIN_M = 10.0
 _PIECE = 1_000_000
-_FOUND = np.dtype([("label", "<i4"), ("confidence", "<f4"), ("raw", "<i4")])
+_ROWS = 1 << 32
+_SURFACE = 2.7  # occupied voxels over a square of ground as wide as one, of a street with trees and houses
 
 Pieces = Callable[[], Iterator[PointCloud]]
 """Goes through a cloud from the beginning, some points at a time."""
@@ -45,7 +54,7 @@ class TileOptions:
     """How a cloud is cut.
 
     Attributes:
-        size: Edge of a tile in metres; None chooses the largest with few enough points.
+        size: Edge of a tile in metres; None chooses them by how many points lie where.
         margin: How far around it points are looked at with it, in metres.
         quality: At how many turns it is seen.
         abstain: Points whose best score is below this, 0..1, get no prompt.
@@ -57,6 +66,19 @@ class TileOptions:
     quality: Quality = "medium"
     abstain: float = 0.0
     keep_raw: bool = False
+
+    @property
+    def bin_size(self) -> float:
+        """Edge of the bins that tiles are made of."""
+        return _LEAST_M if self.size is None else self.size / np.ceil(self.size / _USUAL_BIN_M)
+
+
+class Tile(NamedTuple):
+    """A square of bins: column and row of its first, its edge in bins, and how many points it has."""
+
+    low: Int64[np.ndarray, "2"]
+    size: int
+    own: int
 
 
 def pieces_of(cloud: PointCloud) -> Pieces:
@@ -70,33 +92,32 @@ def pieces_of(cloud: PointCloud) -> Pieces:
 
 
 class TiledLabels:
-    """The labels of a cloud that was labelled tile by tile, to be taken in its order, once.
+    """The labels of a cloud that was labelled tile by tile.
 
     Args:
-        store: Where each point went.
+        store: Where they lie.
         step: One point of so many has its label kept (:meth:`some`).
         raw: Whether labels before superpoint means were asked for.
     """
 
-    def __init__(self, store: "_Store", step: int, *, raw: bool) -> None:
-        self._store, self._step, self._at, self.raw = store, step, 0, raw or None
-        self._some: list[np.ndarray] = []
+    def __init__(self, store: TileStore, step: int, *, raw: bool) -> None:
+        self._store, self._step, self.raw = store, step, raw or None
+        self._some: dict[int, Int[np.ndarray, " points"]] = {}
 
     def __len__(self) -> int:
-        return int(self._store.starts[-1])
+        return len(self._store)
 
     def part(self, start: int, stop: int) -> PointLabels:
-        """Give the labels of the points from ``start``, where the last call ended, up to ``stop``."""
-        assert start == self._at, "labels are taken in order"
-        self._at = stop
-        found = self._store.take_found(start, stop)
-        self._some.append(found["label"][-start % self._step :: self._step])
+        """Give the labels of the points from ``start`` up to ``stop``."""
+        found = self._store.found(start, stop)
+        self._some[start] = found["label"][-start % self._step :: self._step]
         raw = found["raw"].astype(np.int64) if self.raw else None
         return PointLabels(found["label"].astype(np.int64), found["confidence"], raw)
 
     def some(self) -> Int[Tensor, " points"]:
-        """Give the labels of the points of the sample that was named, once all are taken."""
-        return torch.from_numpy(np.concatenate(self._some).astype(np.int64))
+        """Give the labels of the points of the sample that was named, once all were given."""
+        parts = [self._some[start] for start in sorted(self._some)]
+        return torch.from_numpy(np.concatenate(parts).astype(np.int64))
 
 
 def label_tiles(
@@ -107,67 +128,80 @@ def label_tiles(
     options: TileOptions = TileOptions(),  # noqa: B008 - frozen
     *,
     ground: Ground | None = None,
+    key: str = "",
 ) -> TiledLabels:
     """Label a cloud tile by tile.
+
+    An interrupted call is gone on with where it ended, by the same call in the same folder.
 
     Args:
         segmenter: Its prompts set.
         pieces: The cloud.
-        sample: The cloud, or each n-th of its points: the ground and the quantiles of intensities are found
-            in it.
-        folder: Where points and labels are kept, 40 to 50 bytes a point.
+        sample: The cloud, or each n-th of its points: the quantiles of intensities are found in it.
+        folder: Where points and labels are kept, about 35 bytes a point; nothing else lies there.
         options: How the cloud is cut.
-        ground: The plane of the ground, where it is known.
+        ground: The plane of the ground, of a cloud that is no map, where it is known.
+        key: Stands for all that the labels follow from: what lies in the folder under another is left out.
 
     Raises:
         ValueError: If a position or feature is not finite, or too far away.
     """
-    inputs = segmenter.student.inputs
-    shared = _Shared(inputs, sample, ground)
-    size, tiles, counts = _plan(pieces, options)
-    store = _Store(folder, tiles, counts)
-    for piece in pieces():
+    store = TileStore(folder, options.bin_size, 3 + sample.features.shape[1])
+    look = _Look(segmenter, sample, options)
+    if not store.reopen(key):
+        for piece in pieces():
+            store.add(look.rows(piece))
+        store.finish(key)
+    levelling: Levelling | Terrain | None = None
+    if look.inputs.needs_ground:
+        known = None if ground is None else look.inputs.find_levelling(sample.positions, ground)
+        levelling = known or Terrain(store.lowest_in)
+    tiles = plan(store, options, float(segmenter.student.backbone.voxel_size))  # type: ignore[arg-type]
+    before = sum(tile.own for tile in tiles[: store.done])
+    with progress_bar(desc="segment", unit="point", total=len(store), initial=before, unit_scale=True) as bar:
+        for tile in tiles[store.done :]:
+            around = store.around(tile.low, tile.size, options.margin)
+            store.put_found(around.runs, look.at(around, levelling))
+            bar.update(tile.own)
+    return TiledLabels(store, -(-len(store) // len(sample)), raw=options.keep_raw)
+
+
+class _Look:
+    """Looks at a cloud in parts, and labels one tile after another, as the whole would be."""
+
+    def __init__(self, segmenter: Segmenter, sample: PointCloud, options: TileOptions) -> None:
+        self.segmenter, self.options = segmenter, options
+        self.inputs, self.ordered = segmenter.student.inputs, None
+        if self.inputs.intensity == "quantile":
+            self.ordered = sample.features.T.contiguous().sort(1)[0]
+            self.inputs = replace(self.inputs, intensity="value")
+
+    def rows(self, piece: PointCloud) -> Float32[np.ndarray, "points numbers"]:
+        """Give what is kept of some points: positions, and intensities as the whole has them."""
         if not piece.positions.isfinite().all() or not piece.features.isfinite().all():
             raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
-        given = shared(piece)
-        rows = torch.cat([given.positions, piece.positions, given.features], 1).float().numpy()
-        store.add(_tile_of(piece.positions.numpy(), size), rows)
-    for number in progress_bar(range(len(tiles)), desc="segment", unit="tile"):
-        own = store.rows(number)
-        around = _margin(store, number, tiles, size, options.margin)
-        seen = torch.from_numpy(np.concatenate([own, around]))
-        found = segmenter.segment_prepared(
-            PointCloud(seen[:, :3], seen[:, 6:]),
-            seen[:, 3:6],
-            abstain=options.abstain,
-            quality=options.quality,
-            keep_raw=options.keep_raw,
+        features = piece.features if self.ordered is None else self._ranks(piece.features)
+        return torch.cat([piece.positions, features], 1).float().numpy()
+
+    def at(self, around: Around, levelling: Levelling | Terrain | None) -> np.ndarray:
+        """Give what is found for a tile's own points."""
+        rows = torch.from_numpy(around.rows)
+        prepared = prepare(PointCloud(rows[:, :3], rows[:, 3:]), self.inputs, levelling)
+        voted = self.segmenter.student.superpoint_mean
+        found = self.segmenter.segment_prepared(
+            with_height(prepared, self.inputs),
+            rows[:, :3],
+            part=Part(around.own, find_map_superpoints(rows[:, :3]) if voted else None),
+            abstain=self.options.abstain,
+            quality=self.options.quality,
+            keep_raw=self.options.keep_raw,
         )
-        result = np.zeros(len(own), _FOUND)
-        result["label"] = found.labels[: len(own)].numpy()
-        result["confidence"] = found.scores[: len(own)].amax(1).numpy()
+        result = np.zeros(around.own, FOUND)
+        result["label"] = found.labels.numpy()
+        result["confidence"] = found.scores.amax(1).numpy()
         if found.raw_labels is not None:
-            result["raw"] = found.raw_labels[: len(own)].numpy()
-        store.put_found(number, result)
-    return TiledLabels(store, -(-int(counts.sum()) // len(sample)), raw=options.keep_raw)
-
-
-class _Shared:
-    """Prepares pieces of a cloud as :func:`~clip2scene.student.inputs.prepare_cloud` would the whole."""
-
-    def __init__(self, inputs: InputOptions, sample: PointCloud, ground: Ground | None) -> None:
-        self.inputs = inputs
-        self.levelling = inputs.find_levelling(sample.positions, ground)
-        self.ordered = sample.features.T.contiguous().sort(1)[0] if inputs.intensity == "quantile" else None
-
-    def __call__(self, piece: PointCloud) -> PointCloud:
-        inputs = self.inputs
-        if self.ordered is not None:
-            piece, inputs = (
-                replace(piece, features=self._ranks(piece.features)),
-                replace(inputs, intensity="value"),
-            )
-        return with_height(prepare(piece, inputs, self.levelling), inputs)
+            result["raw"] = found.raw_labels.numpy()
+        return result
 
     def _ranks(self, values: Float[Tensor, "points channels"]) -> Float[Tensor, "points channels"]:
         """Give the rank of each value among the sample's, -1 to 1, as ``quantiles`` does."""
@@ -180,116 +214,57 @@ class _Shared:
         return torch.where(alone, 0.0, ranks).T
 
 
-def _tile_of(positions: Float[np.ndarray, "points 3"], size: float) -> Int[np.ndarray, " points"]:
-    """Give the tile of each point as one number: its column and its row."""
-    column, row = np.floor(positions[:, :2].astype(np.float64) / size).astype(np.int64).T
-    return column * _ROWS + row
+def plan(store: TileStore, options: TileOptions, voxel_m: float) -> list[Tile]:
+    """Cut the places that have points into tiles, large where points are few.
 
+    A tile that sees too many points, or too much ground for the voxels over it, is cut in four.
 
-_ROWS = 1 << 32
-
-
-def _split(tiles: Int[np.ndarray, " tiles"]) -> Int[np.ndarray, "tiles 2"]:
-    """Give column and row of tiles."""
-    row = (tiles + _ROWS // 2) % _ROWS - _ROWS // 2
-    return np.stack([(tiles - row) // _ROWS, row], 1)
-
-
-def _plan(
-    pieces: Pieces, options: TileOptions
-) -> tuple[float, Int[np.ndarray, " tiles"], Int[np.ndarray, " tiles"]]:
-    """Choose the size of tiles, list them, and count their points."""
-    cell = options.size or _SIZES_M[-1]
-    counted: dict[int, int] = {}
-    for piece in pieces():
-        cells, counts = np.unique(_tile_of(piece.positions.numpy(), cell), return_counts=True)
-        for key, count in zip(cells.tolist(), counts.tolist(), strict=True):
-            counted[key] = counted.get(key, 0) + count
-    cells, counts = np.array(list(counted)), np.array(list(counted.values()))
-    for size in (options.size,) if options.size else _SIZES_M:
-        places = _split(cells) // round(size / cell)
-        tiles, of_tile = np.unique(places[:, 0] * _ROWS + places[:, 1], return_inverse=True)
-        points = np.bincount(of_tile.reshape(-1), weights=counts).astype(np.int64)
-        if points.max() * (1 + 2 * options.margin / size) ** 2 <= MOST_POINTS:
-            break
-    return size, tiles, points
-
-
-def _margin(
-    store: "_Store", number: int, tiles: Int[np.ndarray, " tiles"], size: float, margin: float
-) -> Float[np.ndarray, "points numbers"]:
-    """Read the points around a tile."""
-    places = _split(tiles)
-    reach = int(np.ceil(margin / size))
-    near = np.flatnonzero(
-        (np.abs(places - places[number]) <= reach).all(1) & (np.arange(len(tiles)) != number)
+    Args:
+        store: All points.
+        options: The size of tiles, where it is told.
+        voxel_m: Edge of the network's voxels, in metres.
+    """
+    bins, counts = store.bins()
+    reach = int(np.ceil(options.margin / store.bin_size))
+    told = options.size is not None
+    sizes = (
+        [round((options.size or 0) / store.bin_size)] if told else [2**k for k in reversed(range(_LEVELS))]
     )
-    low, high = places[number] * size - margin, (places[number] + 1) * size + margin
-    around = [store.rows(0)[:0]]
-    for other in near.tolist():
-        rows = store.rows(other)
-        around.append(rows[((rows[:, 3:5] >= low) & (rows[:, 3:5] < high)).all(1)])
-    return np.concatenate(around)
+    left, tiles = np.arange(len(bins)), list[Tile]()
+    for size in sizes:
+        if not len(left):
+            break
+        squares, of_bin = np.unique(_number(bins[left] // size), return_inverse=True)
+        fits = np.ones(len(squares), dtype=bool)
+        if size != sizes[-1]:
+            seen = _seen(bins, counts, size, reach, squares)
+            voxels = _SURFACE * ((size + 2 * reach) * store.bin_size / voxel_m) ** 2
+            fits = (seen <= MOST_POINTS) & (np.minimum(seen, voxels) <= MOST_VOXELS)
+        own = np.bincount(of_bin, weights=counts[left]).astype(np.int64)
+        row = (squares + _ROWS // 2) % _ROWS - _ROWS // 2
+        corners = size * np.stack([(squares - row) // _ROWS, row], 1)
+        tiles += [Tile(corners[at], size, int(own[at])) for at in np.flatnonzero(fits).tolist()]
+        left = left[~fits[of_bin]]
+    return tiles
 
 
-class _Store:
-    """Points and labels on disk, sorted by tile; and the tile of each point, in the order of the cloud."""
-
-    def __init__(
-        self, folder: Path, tiles: Int[np.ndarray, " tiles"], counts: Int[np.ndarray, " tiles"]
-    ) -> None:
-        self.folder, self.tiles = folder, tiles
-        self.starts = np.concatenate([[0], np.cumsum(counts)])
-        self.written, self.taken = np.zeros_like(counts), np.zeros_like(counts)
-        self.width = 0
-        for name in ("points", "found", "tiles"):
-            (folder / name).touch()
-
-    def add(self, tiles: Int[np.ndarray, " points"], rows: Float[np.ndarray, "points numbers"]) -> None:
-        """Add points of the cloud, in its order."""
-        self.width = rows.shape[1]
-        numbers = np.searchsorted(self.tiles, tiles).astype("<i4")
-        with (self.folder / "tiles").open("ab") as file:
-            file.write(numbers.tobytes())
-        order = np.argsort(numbers, kind="stable")
-        ordered = rows[order].astype("<f4", copy=False)
-        with (self.folder / "points").open("r+b") as file:
-            for number, start, stop in _runs(numbers[order]):
-                file.seek((int(self.starts[number]) + int(self.written[number])) * 4 * self.width)
-                file.write(ordered[start:stop].tobytes())
-                self.written[number] += stop - start
-
-    def rows(self, number: int) -> Float[np.ndarray, "points numbers"]:
-        """Read the points of a tile."""
-        start, stop = self.starts[number : number + 2].tolist()
-        found = self._read("points", np.dtype("<f4"), start * self.width, (stop - start) * self.width)
-        return found.reshape(-1, self.width)
-
-    def put_found(self, number: int, found: np.ndarray) -> None:
-        """Write what was found for the points of a tile."""
-        with (self.folder / "found").open("r+b") as file:
-            file.seek(int(self.starts[number]) * _FOUND.itemsize)
-            file.write(found.tobytes())
-
-    def take_found(self, start: int, stop: int) -> np.ndarray:
-        """Read what was found for points of the cloud, in its order; those before were taken already."""
-        numbers = self._read("tiles", np.dtype("<i4"), start, stop - start)
-        order = np.argsort(numbers, kind="stable")
-        found = np.empty(len(numbers), _FOUND)
-        for number, low, high in _runs(numbers[order]):
-            first = int(self.starts[number] + self.taken[number])
-            found[order[low:high]] = self._read("found", _FOUND, first, high - low)
-            self.taken[number] += high - low
-        return found
-
-    def _read(self, name: str, kind: np.dtype[Any], start: int, count: int) -> np.ndarray:
-        with (self.folder / name).open("rb") as file:
-            file.seek(start * kind.itemsize)
-            return np.frombuffer(file.read(count * kind.itemsize), kind)
+def _seen(
+    bins: Int[np.ndarray, "bins 2"],
+    counts: Int64[np.ndarray, " bins"],
+    size: int,
+    reach: int,
+    squares: Int64[np.ndarray, " squares"],
+) -> Int64[np.ndarray, " squares"]:
+    """Count the points in squares of bins and in all bins up to ``reach`` around them."""
+    steps = [*range(-reach, reach, size), 0, reach]
+    sees = np.sort(np.stack([_number((bins + [x, y]) // size) for x in steps for y in steps], 1), axis=1)
+    first = np.diff(sees, axis=1, prepend=sees[:, :1] - 1) != 0
+    at, who = np.searchsorted(squares, sees), np.broadcast_to(counts[:, None], sees.shape)
+    at = np.minimum(at, len(squares) - 1)
+    there = first & (squares[at] == sees)
+    return np.bincount(at[there], weights=who[there], minlength=len(squares)).astype(np.int64)
 
 
-def _runs(ordered: Int[np.ndarray, " points"]) -> Iterator[tuple[int, int, int]]:
-    """Give each number of an ordered list, and where it begins and ends."""
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(ordered)], strict=True):
-        yield int(ordered[start]), start, stop
+def _number(places: Int[np.ndarray, "places 2"]) -> Int64[np.ndarray, " places"]:
+    """Give column and row of places as one number."""
+    return places[:, 0].astype(np.int64) * _ROWS + places[:, 1]

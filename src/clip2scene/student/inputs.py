@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clip2scene.geometry.ground import Ground
 from clip2scene.geometry.level import Levelling, find_levelling
+from clip2scene.geometry.terrain import Terrain
 from clip2scene.types import PointCloud
 
 HEIGHT_UNIT = 2.0  # metres: brings heights to about the size of intensities
@@ -66,13 +67,13 @@ class Prepared:
     heights: Float[Tensor, " points"] | None = None
 
 
-def prepare(cloud: PointCloud, options: InputOptions, levelling: Levelling | None) -> Prepared:
+def prepare(cloud: PointCloud, options: InputOptions, levelling: Levelling | Terrain | None) -> Prepared:
     """Take away what hangs on the sensor and its mount, as far as the options say.
 
     Args:
         cloud: As a loader gives it.
         options: What the student is given.
-        levelling: Of this cloud (:meth:`InputOptions.find_levelling`).
+        levelling: Of this cloud (:meth:`InputOptions.find_levelling`), or of the map that it is a part of.
     """
     features = cloud.features
     if options.intensity == "none":

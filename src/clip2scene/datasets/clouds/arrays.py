@@ -1,10 +1,10 @@
 """Clouds as plain numbers: ``.bin``, ``.npy``, ``.npz``, and tables of Arrow (``.feather``)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Int, Shaped
 
 from clip2scene.datasets.clouds.intensity import INTENSITIES
 from clip2scene.datasets.clouds.table import Columns, Table, by_columns, guess_columns
@@ -12,7 +12,7 @@ from clip2scene.io import in_a_sentence, read_array, read_arrays
 
 _WIDTHS = range(3, 17)
 _ENOUGH = 800  # numbers that a width is told by
-_MOST_LOOKED_AT = 1 << 18
+_MOST_LOOKED_AT, _MOST_PLACES = 1 << 18, 20_000
 _CLEARLY = 2.0  # how much better another width must look
 
 
@@ -20,29 +20,51 @@ def read_bin(path: Path, columns: Sequence[str] | None) -> Table:
     """Read float32 records: as wide as columns are named, else 5 in ``.pcd.bin`` and 4 in others.
 
     Raises:
+        ValueError: As :func:`names_in_bin`.
+    """
+    names = names_in_bin(path, columns)
+    return by_columns(path, np.fromfile(path, "<f4").reshape(-1, len(names)), names)
+
+
+def iterate_bin(path: Path, columns: Sequence[str] | None, count: int) -> Iterator[Columns]:
+    """Read what :func:`read_bin` reads, ``count`` points at a time, with its errors."""
+    names = names_in_bin(path, columns)
+    with path.open("rb") as file:
+        while len(numbers := np.fromfile(file, "<f4", count * len(names))):
+            yield by_columns(path, numbers.reshape(-1, len(names)), names).columns
+
+
+def names_in_bin(path: Path, columns: Sequence[str] | None) -> Sequence[str]:
+    """Name the numbers of a record.
+
+    Raises:
         ValueError: If the size is not that of whole records, or the numbers look like those of another width.
     """
-    content = path.read_bytes()
-    nuscenes = path.name.lower().endswith(".pcd.bin")
-    names = columns or ("x", "y", "z", "intensity", *(["_"] if nuscenes else []))
-    width, numbers = len(names), len(content) // 4
-    fits = len(content) % (4 * width) == 0
-    looks = other_width(np.frombuffer(content, "<f4", numbers), width)
+    size, names = path.stat().st_size, usual_names(path, columns)
+    width = len(names)
+    fits = size % (4 * width) == 0
+    looks = other_width(np.fromfile(path, "<f4", min(size // 4, _MOST_LOOKED_AT)), width)
     if columns is None and (looks or not fits):
-        widths = [str(each) for each in _WIDTHS if len(content) % (4 * each) == 0]
+        widths = [str(each) for each in _WIDTHS if size % (4 * each) == 0]
         hint = f"; they look like {looks} numbers a point" if looks else ""
         raise ValueError(
-            f"{path} is truncated or of another width: its {len(content)} bytes "
+            f"{path} is truncated or of another width: its {size} bytes "
             f"{'look unlike' if fits else 'are no whole number of'} records of {width} float32 numbers; "
             f"whole are those of {', '.join(widths) or 'no width up to 16'}{hint}; restore it, or name the "
             "numbers of a point by --columns, such as x,y,z,intensity,_"
         )
     if not fits:
         raise ValueError(
-            f"{path} is truncated or of another width: its {len(content)} bytes are no whole number of "
+            f"{path} is truncated or of another width: its {size} bytes are no whole number of "
             f"records of the {width} float32 numbers that --columns names"
         )
-    return by_columns(path, np.frombuffer(content, dtype="<f4").reshape(-1, width), names)
+    return names
+
+
+def usual_names(path: Path, columns: Sequence[str] | None) -> Sequence[str]:
+    """Name the numbers of a record by what the user said, else by the file's suffix."""
+    nuscenes = path.name.lower().endswith(".pcd.bin")
+    return columns or ("x", "y", "z", "intensity", *(["_"] if nuscenes else []))
 
 
 def read_npy(path: Path, columns: Sequence[str] | None) -> Table:
@@ -121,15 +143,18 @@ def other_width(numbers: Float32[np.ndarray, " numbers"], width: int) -> int | N
     if len(numbers) < _ENOUGH:
         return None
     seen = numbers[:_MOST_LOOKED_AT].astype(np.float64)
+    places = np.arange(len(seen) - max(_WIDTHS))
+    if len(places) > _MOST_PLACES:  # at random, as even steps would meet the same column of a record
+        places = np.random.default_rng(0).integers(len(places), size=_MOST_PLACES)
     with np.errstate(invalid="ignore", over="ignore"):
-        steps = {each: _step(seen, each) for each in _WIDTHS}
+        steps = {each: _step(seen, places, each) for each in _WIDTHS}
     best = min(steps.values())
     if not np.isfinite(best) or steps[width] <= _CLEARLY * best:
         return None
     return min(each for each, step in steps.items() if step <= 1.2 * best)
 
 
-def _step(numbers: Shaped[np.ndarray, " numbers"], width: int) -> float:
-    """Give the median step from a number to the one ``width`` after it; infinite where most are NaN."""
-    steps = np.abs(numbers[width:] - numbers[:-width])
+def _step(numbers: Shaped[np.ndarray, " numbers"], places: Int[np.ndarray, " places"], width: int) -> float:
+    """Give the median step from numbers to those ``width`` after them; infinite where most are NaN."""
+    steps = np.abs(numbers[places + width] - numbers[places])
     return float(np.median(np.nan_to_num(steps, nan=np.inf)))

@@ -71,21 +71,6 @@ def iterate_las(path: Path) -> Iterator[Columns]:
             yield las_columns(points)
 
 
-def read_las_pieces(path: Path, step: int) -> Table:
-    """Read each ``step``-th point of what :func:`read_las` reads; all are looked at."""
-    with open_las(path) as reader:
-        low, high, packed = reader.header.mins, reader.header.maxs, reader.header.are_points_compressed
-    kept: list[Columns] = []
-    notes: dict[str, None] = {}
-    at = 0
-    for columns in iterate_las(path):
-        note = outside_of_box(path, columns, low, high, packed=packed)
-        notes |= {} if note is None else {note: None}
-        kept.append({name: column[-at % step :: step] for name, column in columns.items()})
-        at += len(columns["x"])
-    return Table({name: np.concatenate([each[name] for each in kept]) for name in kept[0]}, tuple(notes))
-
-
 def las_columns(content: Any) -> Columns:  # noqa: ANN401 - laspy's points
     """Give x, y, z, intensity, colours and extra dimensions of some points."""
     columns = {axis: np.asarray(getattr(content, axis), dtype=np.float64) for axis in "xyz"}

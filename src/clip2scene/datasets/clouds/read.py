@@ -13,11 +13,12 @@ from torch import Tensor
 from clip2scene.datasets.clouds.arrays import read_bin, read_feather, read_npy, read_npz
 from clip2scene.datasets.clouds.e57 import read_e57
 from clip2scene.datasets.clouds.intensity import MOST_BEYOND, Spread, find_intensity, say_taken
-from clip2scene.datasets.clouds.las import iterate_las, open_las, read_las, read_las_pieces
+from clip2scene.datasets.clouds.las import read_las
 from clip2scene.datasets.clouds.options import METRES, CloudOptions, Unit, turn_from
 from clip2scene.datasets.clouds.pcd import read_pcd
+from clip2scene.datasets.clouds.pieces import count_points, iterate_cloud, read_some
 from clip2scene.datasets.clouds.ply import read_ply
-from clip2scene.datasets.clouds.table import Columns, Table, find_axes, plain_name
+from clip2scene.datasets.clouds.table import Columns, Table, find_axes, plain_name, positions_of
 from clip2scene.datasets.clouds.text import read_ptx, read_text
 from clip2scene.types import PointCloud
 
@@ -134,7 +135,7 @@ def read_cloud_file(
         usual: What holds for the clouds that a run was trained on; nuScenes' own files have their own.
         scale: The intensity that becomes 1 where a guess would be needed; it lets several files be read in
             one unit (:attr:`CloudFile.spread`).
-        most: Points of a LAS file that are read at once, evenly chosen of a larger one
+        most: Points of a LAS or ``.bin`` file that are read at once, evenly chosen of a larger one
             (:attr:`CloudFile.pieces`); None reads all.
 
     Raises:
@@ -143,10 +144,10 @@ def read_cloud_file(
     path = Path(path)
     own = path.name.lower().endswith(".pcd.bin")
     options = asked.over(_OF_NUSCENES if own else usual)
-    of_las = path.suffix.lower() in (".las", ".laz")
-    step = 1 if most is None or not of_las else -(-_count_las(path) // most)
-    table = _read_table(path, asked.columns) if step == 1 else read_las_pieces(path, step)
-    positions = _positions(path, table.columns)
+    _check_file(path)
+    step = 1 if most is None else -(-(count_points(path, asked.columns) or 1) // most)
+    table = _read_table(path, asked.columns) if step == 1 else read_some(path, asked.columns, step)
+    positions = positions_of(path, table.columns)
     placement, notes = _place(path, positions, options)
     told_by = _told_by(asked, own)
     features, spread, told = _features(path, table.columns, options, told_by, scale)
@@ -154,25 +155,23 @@ def read_cloud_file(
     pieces = None
     if step > 1:
         known = scale if spread is None or scale is not None else spread.scale()
-        pieces = partial(_pieces, path, options, placement, told_by, known)
+        pieces = partial(_pieces, path, asked.columns, options, placement, told_by, known)
     said = (*table.notes, *notes, *told)
     return CloudFile(cloud, torch.from_numpy(positions), placement.origin, spread, said, pieces)
 
 
-def _count_las(path: Path) -> int:
-    """Count the points of a LAS file, by its header."""
-    _check_file(path)
-    with open_las(path) as reader:
-        return int(reader.header.point_count)
-
-
 def _pieces(
-    path: Path, options: CloudOptions, placement: "_Placement", told_by: str, scale: float | None
+    path: Path,
+    named: tuple[str, ...] | None,
+    options: CloudOptions,
+    placement: "_Placement",
+    told_by: str,
+    scale: float | None,
 ) -> Iterator[PointCloud]:
-    """Read a LAS file a million points at a time."""
-    for columns in iterate_las(path):
+    """Read a file a million points at a time."""
+    for columns in iterate_cloud(path, named):
         features, _, _ = _features(path, columns, options, told_by, scale)
-        yield PointCloud(torch.from_numpy(placement(_positions(path, columns))), torch.from_numpy(features))
+        yield PointCloud(torch.from_numpy(placement(positions_of(path, columns))), torch.from_numpy(features))
 
 
 def _features(
@@ -213,7 +212,6 @@ def _check_file(path: Path) -> None:
 def _read_table(path: Path, columns: tuple[str, ...] | None) -> Table:
     """Read the columns of a file, at least one point."""
     suffix = path.suffix.lower()
-    _check_file(path)
     if suffix in _UNNAMED:
         table = _UNNAMED[suffix](path, columns)
     elif columns is None:
@@ -231,20 +229,6 @@ def _read_table(path: Path, columns: tuple[str, ...] | None) -> Table:
     if not len(next(iter(table.columns.values()))):
         raise ValueError(f"{path} holds no points; restore it")
     return table
-
-
-def _positions(path: Path, columns: Columns) -> Shaped[np.ndarray, "points 3"]:
-    """Put x, y and z side by side, as precise as the file has them."""
-    names = find_axes(columns)
-    parts = [columns[names[axis]] for axis in "xyz"]
-    kind = np.float32 if all(np.can_cast(part.dtype, np.float32) for part in parts) else np.float64
-    positions = np.stack(parts, axis=1).astype(kind, copy=False)
-    bad = int((~np.isfinite(positions)).any(axis=1).sum())
-    if bad:
-        raise ValueError(
-            f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; drop them"
-        )
-    return positions
 
 
 @dataclass(frozen=True)

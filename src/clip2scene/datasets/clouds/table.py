@@ -49,6 +49,24 @@ def find_axes(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def positions_of(path: Path, columns: Columns) -> Shaped[np.ndarray, "points 3"]:
+    """Put x, y and z side by side, as precise as a file has them.
+
+    Raises:
+        ValueError: If some are NaN or infinite.
+    """
+    names = find_axes(columns)
+    parts = [columns[names[axis]] for axis in "xyz"]
+    kind = np.float32 if all(np.can_cast(part.dtype, np.float32) for part in parts) else np.float64
+    positions = np.stack(parts, axis=1).astype(kind, copy=False)
+    bad = int((~np.isfinite(positions)).any(axis=1).sum())
+    if bad:
+        raise ValueError(
+            f"{path} holds {bad} points of {len(positions)} with NaN or infinite coordinates; drop them"
+        )
+    return positions
+
+
 def by_columns(
     path: Path, array: Shaped[np.ndarray, "points columns"], names: Sequence[str], *, said: bool = False
 ) -> Table:

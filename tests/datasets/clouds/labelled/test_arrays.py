@@ -14,7 +14,7 @@ NAMES = ("car", "zebra", "tree")
 
 def test_a_label_file_is_what_semantic_kitti_reads(labels, colours, tmp_path):
     path = tmp_path / "a.label"
-    write_label_file(path, labels, kitti_codes(NAMES, colours))
+    write_label_file(path, labels, kitti_codes(NAMES, colours), 7)
     assert np.fromfile(path, "<u4").tolist() == [10, 0, 70, 301, 301, 10, 0]
 
 

@@ -19,6 +19,7 @@ from clip2scene.datasets.clouds.labelled.codes import (
     LabelCodes,
     PointLabels,
     name_before,
+    read_key,
 )
 from clip2scene.datasets.clouds.labelled.read import LABEL_SUFFIXES, FileLabels, read_file_labels
 from clip2scene.datasets.clouds.labelled.write import codes_for, labelled_path, write_labelled
@@ -34,5 +35,6 @@ __all__ = [
     "labelled_path",
     "name_before",
     "read_file_labels",
+    "read_key",
     "write_labelled",
 ]

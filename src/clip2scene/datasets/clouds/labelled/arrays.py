@@ -4,15 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from clip2scene.datasets.clouds.labelled.codes import LabelCodes, PointLabels, name_before
+from clip2scene.datasets.clouds.labelled.codes import LabelCodes, LabelSource, PointLabels, name_before
 from clip2scene.datasets.clouds.labelled.pcd import fields_of
+from clip2scene.datasets.clouds.las import CHUNK
 from clip2scene.io import read_array, write_atomically
 
 
-def write_label_file(path: Path, labels: PointLabels, codes: LabelCodes) -> None:
+def write_label_file(path: Path, labels: LabelSource, codes: LabelCodes, points: int) -> None:
     """Write a uint32 a point, as SemanticKITTI's ``.label`` files have it: raw ids, no instances."""
-    with write_atomically(path) as temporary:
-        temporary.write_bytes(codes.of(labels.labels).astype("<u4").tobytes())
+    with write_atomically(path) as temporary, temporary.open("wb") as stream:
+        for start in range(0, points, CHUNK):
+            part = labels.part(start, min(start + CHUNK, points))
+            stream.write(codes.of(part.labels).astype("<u4").tobytes())
 
 
 def has_records(cloud: Path) -> bool:

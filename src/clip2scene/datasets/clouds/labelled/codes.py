@@ -83,17 +83,18 @@ class LabelCodes:
         """Give the number of each label; -1 is none."""
         return np.array([*self.ids, self.none])[labels]
 
-    def write(self, path: Path, file: str) -> None:
+    def write(self, path: Path, file: str, *, key: str = "") -> None:
         """Write the table as JSON.
 
         Args:
             path: The JSON file.
             file: Name of the labelled file that it is of.
+            key: Stands for all that the labels follow from (:func:`read_key`).
         """
         rows = zip(self.ids, self.names, self.colours.tolist(), strict=False)
         classes = [{"id": number, "name": name, "colour": colour} for number, name, colour in rows]
         told = {"format": _FORMAT, "version": _VERSION, "file": file, "field": self.field}
-        write_json(path, {**told, "none": self.none, "classes": classes})
+        write_json(path, {**told, "none": self.none, "classes": classes, "key": key})
 
 
 def read_codes(path: Path) -> tuple[dict[int, str], int, str]:
@@ -113,6 +114,15 @@ def read_codes(path: Path) -> tuple[dict[int, str], int, str]:
             f"{path} is no table of labels as segment writes it, with format {_FORMAT}, version {_VERSION}, "
             "none and classes; restore it"
         ) from None
+
+
+def read_key(path: Path) -> str | None:
+    """Read the key that :meth:`LabelCodes.write` was given; None where no such table lies."""
+    try:
+        content = read_json(path)
+        return str(content["key"]) if content["format"] == _FORMAT else None
+    except (KeyError, TypeError, ValueError, OSError):
+        return None
 
 
 def plain_codes(names: Sequence[str], colours: UInt8[np.ndarray, "classes_and_none 3"]) -> LabelCodes:

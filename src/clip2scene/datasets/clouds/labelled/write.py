@@ -83,7 +83,7 @@ def write_labelled(cloud: Path, path: Path, labels: LabelSource, codes: LabelCod
         path: The file to write (:func:`labelled_path`); not ``cloud`` itself.
         labels: Of each of its points, in its order.
         codes: The number of each class (:func:`codes_for`).
-        points: How many points there are; of a LAS file, labels are taken piece by piece.
+        points: How many points there are; of LAS and raw files, labels are taken piece by piece.
 
     Raises:
         ValueError: If the cloud cannot be read any more.
@@ -92,6 +92,6 @@ def write_labelled(cloud: Path, path: Path, labels: LabelSource, codes: LabelCod
     if suffix in _OF_LAS:
         write_las(cloud, path, labels, codes)
     elif path.suffix == ".label":
-        write_label_file(path, labels.part(0, points), codes)
+        write_label_file(path, labels, codes, points)
     else:
         _WRITERS[suffix](cloud, path, labels.part(0, points), codes)
