@@ -64,6 +64,7 @@ def with_todays_names(recipe):
         "teacher": json.loads(json.dumps(vars(clip2scene.TeacherConfig()))),
         "loss": {"bounded": False, "generalised": 0.0, "reverse": 0.0, "similarity": 0.0},
         "self_training": {"lead": 0.1},
+        "labels": {"rest": "start"},
     }
     recipe = {**recipe, **parts}
     return {**recipe, **{part: {**values, **recipe[part]} for part, values in later.items()}}

@@ -1,7 +1,7 @@
 """The door where settings stop: recipes go in, objects come out. What lies below knows no recipe."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from clip2scene.classes.tables import CLASS_SETS
 from clip2scene.config import DataConfig, Recipe
 from clip2scene.datasets import LOADERS, Dataset
 from clip2scene.datasets.dataset import OpenOptions
+from clip2scene.datasets.label_layer import LabelLayer
 from clip2scene.datasets.label_subset import Subset, choose
 from clip2scene.datasets.recognise import check_layout
 from clip2scene.datasets.rooms.frames import FrameChoice
@@ -138,8 +139,13 @@ def keep_own_files(data: DataConfig, root: Path, run: Path) -> None:
         map_classes(prompt_classes(data, run), evaluation_classes(data, run))
 
 
-def choose_labels(recipe: Recipe, dataset: Dataset) -> Subset:
+def choose_labels(recipe: Recipe, dataset: Dataset, among: Collection[str] | None = None) -> Subset:
     """Choose the samples of a split that a recipe uses the labels of, and how many points of each.
+
+    Args:
+        recipe: How many, and which first.
+        dataset: The split.
+        among: Samples that have labels; None means all.
 
     Raises:
         ValueError: If none is chosen, or the recipe's ranking names what the split lacks.
@@ -147,7 +153,11 @@ def choose_labels(recipe: Recipe, dataset: Dataset) -> Subset:
     labels = recipe.labels
     by_scene = labels.by == "scene"
     return choose(
-        {token: dataset.scene_of(token) if by_scene else token for token in dataset.tokens},
+        {
+            token: dataset.scene_of(token) if by_scene else token
+            for token in dataset.tokens
+            if among is None or token in among
+        },
         fraction=labels.fraction,
         count=labels.count,
         order=labels.ranking or labels.order,
@@ -292,6 +302,7 @@ class Experiment:
         teacher: The image model that labels pixels; None where nobody does.
         backbone: The image model whose features the rivals' InfoNCE takes, where the recipe names one.
         space: The text encoder; None where it was not needed.
+        layers: Labels by hand of some samples, in the place of the data set's own; None where there are none.
     """
 
     recipe: Recipe
@@ -303,6 +314,7 @@ class Experiment:
     teacher: Teacher | None = None
     backbone: ImageBackbone | None = None
     space: TextSpace | None = None
+    layers: Mapping[str, LabelLayer] | None = None
 
     @property
     def device(self) -> torch.device:

@@ -3,6 +3,7 @@ import torch
 
 from clip2scene.geometry.superpoints import (
     average_within,
+    cut_rest,
     find_superpoints,
     height_above_ground,
     vote,
@@ -172,3 +173,23 @@ def test_a_stray_point_far_out_costs_no_memory():
 def test_the_mean_of_a_piece_replaces_its_points_values():
     values = torch.tensor([[1.0], [3.0], [5.0], [7.0]])
     assert average_within(torch.tensor([0, 0, -1, 1]), values).flatten().tolist() == [2, 2, 5, 7]
+
+
+def test_the_ground_is_cut_into_squares_and_superpoints_stay_as_they_are():
+    positions = torch.tensor(
+        [
+            [0.1, 0.1, 0.0],
+            [1.9, 0.1, 0.0],
+            [2.1, 0.1, 0.0],
+            [-0.1, 0.1, 0.0],
+            [0.1, 0.1, 2.5],
+            [0.2, 0.1, 0.1],
+        ]
+    )
+    superpoints = torch.tensor([-1, -1, -1, -1, -1, 3])
+    flat = cut_rest(superpoints, positions, edge=2.0)
+    assert flat[5] == 3 and flat[0] == flat[1] == flat[4]
+    assert sorted(flat.unique().tolist()) == [3, 4, 5, 6]
+    upright = cut_rest(superpoints, positions, edge=2.0, upright=True)
+    assert upright[4] != upright[0] and len(upright.unique()) == 5
+    assert torch.equal(cut_rest(torch.zeros(6).long(), positions, edge=2.0), torch.zeros(6).long())

@@ -40,6 +40,7 @@ def tune(recipe, start, tiny_toytown, tmp_path, lifted):
         save_every=500,
         root=tiny_toytown,
         into=lifted,
+        corrections=None,
         **changes,
     ):
         optimiser = recipe.optimiser if rate is None else replace(recipe.optimiser, learning_rate=rate)
@@ -51,7 +52,7 @@ def tune(recipe, start, tiny_toytown, tmp_path, lifted):
             **changes,
         )
         options = {"data_root": root, "lifted": into, "save_every": save_every}
-        finetune(changed, out=tmp_path / name, start=begin, **options)
+        finetune(changed, out=tmp_path / name, start=begin, corrections=corrections, **options)
         return open_run(tmp_path / name)
 
     return run

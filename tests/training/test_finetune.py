@@ -7,8 +7,10 @@ import pytest
 import torch
 from tests.lifting import lift
 
+from clip2scene.build import open_dataset
 from clip2scene.cli.commands import segment
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
+from clip2scene.datasets.label_layer import SUFFIX, UNLABELLED, LabelLayer, write_layer
 from clip2scene.datasets.label_subset import choose
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import evaluate
@@ -153,6 +155,91 @@ def test_only_the_chosen_keyframes_are_read(tune, painted, label_files):
     tune("anew", labels={"count": 1}, root=root, steps=1)
     with pytest.raises(ValueError, match="holds 9 labels"):
         tune("both", labels={"count": 2}, root=root, steps=1)
+
+
+@pytest.fixture
+def by_hand(tiny_toytown, tmp_path, recipe):
+    """Give points of training keyframes labels by hand: numbers of points by class name, by sample."""
+    dataset = open_dataset(recipe.data, tiny_toytown, split="train", sweeps=1)
+
+    def give(folder, *labels, classes=dataset.class_set.classes):
+        for number, mine in enumerate(labels):
+            sample = dataset[number]
+            found = torch.full((len(sample.cloud),), UNLABELLED)
+            for name, points in mine.items():
+                found[points] = classes.index(name)
+            write_layer(tmp_path / folder, LabelLayer.of(sample, classes, found))
+        return tmp_path / folder
+
+    give.tokens = dataset.tokens
+    return give
+
+
+CAR_AND_ROAD = {"car": [1, 2, 3], "driveable surface": [10, 11]}
+
+
+def test_labels_by_hand_teach_their_points_alone_and_no_label_of_the_data_is_opened(
+    tune, by_hand, painted, label_files, lifted
+):
+    root = painted(CAR, CAR)
+    for path in label_files(root).values():
+        path.write_bytes(b"no labels")  # whoever opens it complains
+    run = tune(corrections=by_hand("layer", CAR_AND_ROAD), root=root, steps=2, labels={"rest": "nothing"})
+    assert run.subset.tokens == by_hand.tokens[:1] and [*run.labels_used().values()] == [by_hand.tokens[0]]
+    (path,) = [
+        path
+        for path in lifted.rglob(f"{by_hand.tokens[0]}.safetensors")
+        if "layers" in read_json(path.parent / "manifest.json")["sources"]
+    ]
+    targets, classes = load_lifted(path).labels, run.prompts.classes
+    assert (targets >= 0).nonzero()[:, 0].tolist() == [1, 2, 3, 10, 11]
+    assert {classes[number] for number in targets[targets >= 0].unique()} == {*CAR_AND_ROAD}
+
+
+def test_a_run_is_not_judged_by_what_was_labelled_by_hand(tune, by_hand, tiny_toytown, lifted):
+    run = tune(corrections=by_hand("layer", CAR_AND_ROAD), steps=1)
+    with pytest.raises(ValueError, match="labels"):
+        evaluate(run.folder, data_root=tiny_toytown, split="train", lifted=lifted)
+
+
+def test_a_run_of_labels_by_hand_goes_on_with_these_alone(tune, by_hand):
+    first = tune(corrections=by_hand("layer", CAR_AND_ROAD), steps=1)
+    assert first.corrections is not None
+    tune(corrections=by_hand("layer", CAR_AND_ROAD), steps=1)  # the same labels, written again
+    with pytest.raises(
+        ValueError, match="other labels by hand, or on the data set's own; give another --out"
+    ):
+        tune(corrections=by_hand("layer", {"car": [1, 2]}), steps=1)
+    with pytest.raises(ValueError, match="give another --out"):
+        tune(steps=1)
+    assert tune("plain", steps=1).corrections is None
+    with pytest.raises(ValueError, match="give another --out"):
+        tune("plain", corrections=by_hand("layer", CAR_AND_ROAD), steps=1)
+
+
+def test_labels_by_hand_that_do_not_fit_are_one_sentence_and_leave_the_folder_to_others(
+    tune, by_hand, tmp_path
+):
+    with pytest.raises(ValueError, match="is no folder of labels; clip2scene view --corrections makes one"):
+        tune(corrections=tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no label of the 2 samples of the split: label some of these"):
+        tune(corrections=tmp_path / "empty")
+    with pytest.raises(ValueError, match="holds no label of the 2 samples"):
+        tune(corrections=by_hand("blank", {}))
+    other = by_hand("other", {"zebra": [1]}, classes=("zebra", "car"))
+    with pytest.raises(ValueError, match="labels points as 'zebra', expected some of"):
+        tune(corrections=other)
+    swapped = by_hand("swapped", CAR_AND_ROAD, {"car": [5]})
+    one, two = (swapped / f"{token}{SUFFIX}" for token in by_hand.tokens)
+    arrays = dict(np.load(one))
+    np.savez(one, **arrays | {"cloud": np.load(two)["cloud"]})
+    with pytest.raises(ValueError, match="belongs to another cloud"):
+        tune(corrections=swapped)
+    np.savez(one, **arrays | {"labels": arrays["labels"][:-1]})
+    with pytest.raises(ValueError, match="labels, but the cloud of"):
+        tune(corrections=swapped)
+    tune(corrections=by_hand("layer", CAR_AND_ROAD), steps=1)
 
 
 def test_single_points_and_single_classes_are_learnt(tune, tiny_toytown, lifted):

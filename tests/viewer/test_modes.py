@@ -3,11 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip2scene.types import PointCloud
+from clip2scene.types import IGNORE_LABEL, PointCloud
 from clip2scene.viewer.choices import (
     ALIKE,
+    BY_HAND,
     CLASS,
     CONFIDENCE,
+    CORRECTED,
     EMBEDDING,
     ERROR,
     HEIGHT,
@@ -19,19 +21,23 @@ from clip2scene.viewer.choices import (
     Choices,
     Pick,
 )
+from clip2scene.viewer.corrections import Corrections
 from clip2scene.viewer.modes import MODES, Asked, compare, paint
 from clip2scene.viewer.painting import paint_classes, paint_errors, paint_heat
 from clip2scene.viewer.scene import read_scene
 
 
 @pytest.fixture(scope="module")
-def asked(source, answerer):
+def asked(source, answerer, tmp_path_factory):
     scene = read_scene(source, 0, most=2500)
 
     def scene_of(number):
         return scene if number == 0 else read_scene(source, number, most=2500)
 
-    return Asked(scene, answerer, answerer.about(scene), Choices(), scene_of)
+    corrections = Corrections(tmp_path_factory.mktemp("by-hand"), source.label_classes)
+    corrections.give(scene.sample, scene.shown[:40], source.label_classes.classes.index("bus"))
+    corrections.give(scene.sample, scene.shown[40:50], IGNORE_LABEL)
+    return Asked(scene, answerer, answerer.about(scene), Choices(), scene_of, corrections)
 
 
 def by(asked, mode, **choices):
@@ -82,6 +88,20 @@ def test_errors_of_a_data_set_in_other_classes_are_told_by_the_mapping(answerer,
         if answerer.class_set.classes[label] == "driveable surface":
             assert names[mapped] == "road"
     assert torch.equal(truth, scene.truth)
+
+
+def test_labels_by_hand_are_painted_alone_or_over_the_runs_classes(asked, opened, source):
+    alone = {entry.name: entry.count for entry in by(asked, BY_HAND).entries}
+    assert alone == {"bus": 40, "of no class": 10, "not labelled": 2450}
+    labels = opened.mapping_to(source.label_classes).translate(asked.answers.labels)
+    labels[:40], labels[40:50] = source.label_classes.classes.index("bus"), IGNORE_LABEL
+    same(by(asked, CORRECTED), paint_classes(labels, source.label_classes))
+
+
+@pytest.mark.parametrize("mode", [BY_HAND, CORRECTED])
+def test_without_a_folder_there_are_no_labels_by_hand(asked, mode):
+    with pytest.raises(ValueError, match="name a folder for them by --corrections"):
+        by(replace(asked, corrections=None), mode)
 
 
 def test_confidence_is_the_best_score(asked):

@@ -4,6 +4,7 @@ import torch
 from clip2scene.viewer.choices import HEIGHT, Choices, Pick
 from clip2scene.viewer.painting import Entry
 from clip2scene.viewer.picture import Line, join_legends
+from clip2scene.viewer.selection import Eye
 from clip2scene.viewer.session import Session
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
@@ -43,6 +44,30 @@ def test_hidden_points_cannot_be_clicked(session):
     rest = session.picture(Choices(hidden=frozenset({name})))
     pick = click_on(rest, layer, number)
     assert pick is None or layer.painting.entries[int(layer.painting.kinds[pick.point])].name != name
+
+
+def test_a_click_means_a_whole_piece_of_the_cloud(session):
+    picture = session.picture(Choices())
+    pieces = picture.scene.pieces
+    points = picture.piece_of(Pick(0, 5))
+    assert 5 in points and len(pieces[points].unique()) == 1
+    assert len(points) == int((pieces == pieces[5]).sum())
+
+
+def test_a_rectangle_means_the_pieces_or_the_points_in_it_in_any_of_two_clouds(source, answerer):
+    picture = Session(source, [answerer, answerer]).picture(Choices(runs=(0, 1)))
+    for layer in picture.layers:
+        middle = layer.positions.median(dim=0).values
+        x, y, _ = (middle + torch.tensor(layer.offset)).tolist()
+        # From straight above; to the right of what is seen lies -y.
+        eye = Eye((x, y, 60.0), (0.0, -0.7071068, 0.7071068, 0.0), 0.5, 1.0)
+        single = picture.within(eye, (0.4, 0.4), (0.6, 0.6), whole=False)
+        whole = picture.within(eye, (0.4, 0.4), (0.6, 0.6))
+        away = (picture.scene.positions[single] - middle)[:, :2].abs()
+        assert 0 < len(single) < len(picture.scene.shown)
+        assert float(away.max()) < 0.2 * 65 * 0.2554  # 0.1 of the height of what is seen, on either side
+        pieces = picture.scene.pieces
+        assert len(whole) and torch.isin(pieces, pieces[whole]).sum() == len(whole)
 
 
 def test_of_two_runs_side_by_side_each_can_be_clicked(source, answerer):

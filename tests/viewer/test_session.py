@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from clip2scene.viewer.answers import Answerer
-from clip2scene.viewer.choices import ALIKE, CLASS, CONFIDENCE, ERROR, PHRASE, TRUTH, Choices, Pick
+from clip2scene.viewer.choices import ALIKE, CLASS, CONFIDENCE, ERROR, PHRASE, TRUTH, Choices, Pick, Selection
+from clip2scene.viewer.corrections import Corrections
 from clip2scene.viewer.session import Session
 from clip2scene.viz.raster import NO_LABEL
 
@@ -32,6 +33,28 @@ def test_what_is_hidden_is_left_out_of_the_points_and_not_of_the_legend(session)
         rest.layers[0].colours,
         whole.layers[0].colours[torch.isin(whole.layers[0].points, rest.layers[0].points)],
     )
+
+
+def test_what_is_selected_is_white_in_its_own_sample_alone(session):
+    points = torch.tensor([3, 4, 9])
+    chosen = Selection(0, points)
+    (layer,) = session.picture(Choices(selected=chosen)).layers
+    (plain,) = session.picture(Choices()).layers
+    marked = (layer.colours == torch.tensor([255, 255, 255])).all(1)
+    assert marked.nonzero()[:, 0].tolist() == points.tolist()
+    assert torch.equal(layer.colours[~marked], plain.colours[~marked])
+    (other,) = session.picture(Choices(number=1, selected=chosen)).layers
+    assert torch.equal(other.colours, session.picture(Choices(number=1)).layers[0].colours)
+
+
+def test_the_next_sample_to_label_is_the_next_in_order_without_labels(source, answerer, tmp_path):
+    corrections = Corrections(tmp_path, source.label_classes)
+    session = Session(source, [answerer], corrections=corrections, order=[1, 0])
+    assert [session.next_to_label(number) for number in (None, 1, 0)] == [1, 0, 1]
+    corrections.give(session.scene(1).sample, torch.tensor([0]), 1)
+    assert [session.next_to_label(number) for number in (None, 1, 0)] == [0, 0, None]
+    corrections.give(session.scene(0).sample, torch.tensor([0]), 1)
+    assert session.next_to_label() is None
 
 
 def test_what_is_not_to_be_had_is_a_sentence_over_grey_points(session):

@@ -4,8 +4,11 @@ import threading
 
 import pytest
 
+from clip2scene.classes.tables import TOYTOWN
+from clip2scene.io import write_json
 from clip2scene.viewer import view as module
-from clip2scene.viewer.view import address, open_session, require_free, require_viser, view
+from clip2scene.viewer.corrections import Corrections
+from clip2scene.viewer.view import address, lock, open_session, order_of, require_free, require_viser, view
 
 
 def test_there_must_be_something_to_look_at_and_one_thing_alone(tiny_run, tiny_toytown, tmp_path):
@@ -95,6 +98,77 @@ def test_the_command_serves_until_it_is_interrupted(tiny_run, tiny_toytown, monk
     view(tiny_run, data_root=tiny_toytown, port=port, announce=told.append)
     assert made[0][1:] == ("127.0.0.1", port) and made[1] == "stopped"
     assert f"localhost:{port}" in told[0] and told[-1] == "closed the page"
+
+
+def test_labels_are_given_to_training_samples_unless_another_split_is_named(tiny_run, tiny_toytown, tmp_path):
+    folder = tmp_path / "by-hand"
+    session = open_session(tiny_run, data_root=tiny_toytown, corrections=folder)
+    assert session.source.split == "train" and session.corrections.folder == folder
+    assert session.corrections.class_set == session.source.label_classes
+    assert not folder.exists()
+    plain = open_session(tiny_run, data_root=tiny_toytown)
+    assert plain.source.split == "val" and plain.corrections is None
+
+
+def test_single_clouds_have_no_names_for_labels_or_a_ranking(tiny_run, tmp_path):
+    for option in ("corrections", "order"):
+        with pytest.raises(ValueError, match=f"--{option} goes by the names of a data set's samples"):
+            open_session(tiny_run, [tmp_path / "cloud.bin"], **{option: tmp_path})
+
+
+def test_a_ranking_says_which_sample_is_labelled_next(tiny_run, tiny_toytown, tmp_path):
+    path, source = (
+        tmp_path / "order.json",
+        open_session(tiny_run, data_root=tiny_toytown, split="train").source,
+    )
+    first, second = source.tokens
+    for by, order, numbers in (
+        ("keyframe", [second, first], [1, 0]),
+        ("keyframe", [second], [1, 0]),
+        ("scene", [source.scene_of(first)], [0, 1]),
+    ):
+        write_json(path, {"by": by, "order": order})
+        assert order_of(source, path) == numbers
+    write_json(path, {"by": "scene", "order": ["elsewhere"]})
+    with pytest.raises(ValueError, match="ranks no scene of the split 'train'"):
+        open_session(tiny_run, data_root=tiny_toytown, split="train", order=path)
+
+
+def test_of_two_viewers_the_second_may_look_and_not_label(tmp_path):
+    folder = tmp_path / "by-hand"
+    with lock(folder) as first:
+        assert first == ""
+        with lock(folder) as second:
+            assert "another viewer gives labels in" in second and "looked at alone" in second
+        with lock(tmp_path / "other") as elsewhere:
+            assert elsewhere == ""
+    with lock(folder) as later:
+        assert later == ""
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_is_refused_before_anything_is_opened(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ValueError, match="labels cannot be written to .*; name another --corrections"):
+        with lock(tmp_path / "file"):
+            pass
+
+
+def test_labels_that_are_not_saved_keep_the_page_open_for_once(tmp_path, monkeypatch):
+    told = []
+
+    class Interrupted(threading.Event().__class__):
+        def wait(self, timeout=None):
+            raise KeyboardInterrupt
+
+    corrections = Corrections(tmp_path, TOYTOWN)
+    monkeypatch.setattr(corrections, "save", lambda: "they are kept in memory alone")
+    monkeypatch.setattr(module.threading, "Event", Interrupted)
+    module._serve(corrections, told.append)
+    assert told == [
+        "they are kept in memory alone. Ctrl-C once more closes the page all the same",
+        "closed the page",
+    ]
 
 
 def test_on_the_command_line_a_mistake_ends_in_one_sentence(call, tiny_run, tmp_path):

@@ -151,6 +151,7 @@ def finetune(
     data_root: Path,
     out: Path,
     start: Path | None = None,
+    corrections: Path | None = None,
     recipe: str | None = None,
     teacher_weights: str | None = None,
     network: Network | None = None,
@@ -171,6 +172,8 @@ def finetune(
     Args:
         start: Folder of the run to begin with; builtin, the student in the package; or file of a published
             checkpoint (docs/published_weights.md). Without it, the student begins from chance.
+        corrections: Folder of labels by hand (docs/corrections.md): training samples that have some are
+            trained on, and the data set's own labels are not read.
         recipe: Network, augmentation and schedule, where no run is named as the start: toytown's by default.
     """
     from clip2scene.training.finetune import Changes, prepare
@@ -196,6 +199,7 @@ def finetune(
         data_root=data_root,
         out=out,
         start=plan.start,
+        corrections=corrections,
         teacher_weights=plan.teacher_weights,
         device=device,
         save_every=save_every,

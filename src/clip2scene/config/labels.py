@@ -33,6 +33,10 @@ class LabelsConfig:
     """What to do when a class has no labelled point to train on, though not all labels are used: refuse, or
     train on the others."""
 
+    rest: Literal["start", "nothing"] = "start"
+    """With labels by hand: what the points of these samples teach that nobody labelled. What the run that
+    training begins with calls them, or nothing, as where it begins with no run."""
+
     def __post_init__(self) -> None:
         check_range("--labels.fraction", self.fraction, above=0, most=1)
         check_range("--labels.count", self.count, least=1)

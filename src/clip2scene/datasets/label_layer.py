@@ -197,6 +197,30 @@ def read_layer(path: Path) -> LabelLayer:
     return layer
 
 
+def read_layers(folder: Path, tokens: Sequence[str]) -> dict[str, LabelLayer]:
+    """Read the layers of some samples, in their order; those in which nothing is labelled are left out.
+
+    Raises:
+        ValueError: If none is left, or a file is no layer.
+    """
+    paths = find_layers(folder)
+    layers = {token: read_layer(paths[token]) for token in tokens if token in paths}
+    found = {token: layer for token, layer in layers.items() if layer.labelled.any()}
+    if not found:
+        other = f"; it holds those of {next(iter(paths))}" if paths else ""
+        raise ValueError(
+            f"{folder} holds no label of the {len(tokens)} samples of the split{other}: label some of these "
+            "(clip2scene view --split train --corrections), or name another folder"
+        )
+    return found
+
+
+def fingerprint_layers(layers: Mapping[str, LabelLayer]) -> str:
+    """Hash what the layers of several samples say, whatever their order."""
+    lines = [f"{token} {layers[token].fingerprint}" for token in sorted(layers)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def _check_content(layer: LabelLayer, where: Path | str) -> None:
     """Refuse classes that cannot be told apart, and labels that are none of them."""
     names = layer.classes

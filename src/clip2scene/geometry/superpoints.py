@@ -37,6 +37,34 @@ def find_superpoints(
     return torch.from_numpy(found)
 
 
+def cut_rest(
+    superpoints: Int[Tensor, " points"],
+    positions: Float[Tensor, "points 3"],
+    *,
+    edge: float,
+    upright: bool = False,
+) -> Int[Tensor, " points"]:
+    """Number what belongs to no superpoint, which is the ground, in squares; so every point is of a piece.
+
+    Args:
+        superpoints: What :func:`find_superpoints` returned, -1 for the ground.
+        positions: In metres.
+        edge: Of a square, in metres.
+        upright: Whether to cut along z too, as where walls are among it.
+
+    Returns:
+        Number of each point's piece, from 0; those of superpoints stay as they are.
+    """
+    rest = superpoints < 0
+    if not rest.any():
+        return superpoints
+    cells = (positions[rest, : 3 if upright else 2].double() / edge).floor().long()
+    squares = torch.unique(cells, dim=0, return_inverse=True)[1]
+    found = superpoints.clone()
+    found[rest] = squares + int(superpoints.max()) + 1
+    return found
+
+
 def find_map_superpoints(positions: Float[Tensor, "points 3"]) -> Int[Tensor, " points"]:
     """Split a part of a map into connected pieces, ground left out.
 

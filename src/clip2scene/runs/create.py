@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 
@@ -9,11 +10,13 @@ from clip2scene import build, build_teacher
 from clip2scene.build import Experiment
 from clip2scene.config import Recipe, to_dict
 from clip2scene.datasets import LOADERS
+from clip2scene.datasets.label_layer import fingerprint_layers, read_layers
 from clip2scene.io import hash_files, write_atomically, write_json
 from clip2scene.runs.also import open_others
 from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.first_round import FirstRound
 from clip2scene.runs.folder import (
+    CORRECTIONS,
     LABELS,
     LABELS_USED,
     START,
@@ -43,6 +46,7 @@ def create_or_resume(
     teacher_weights: str | None = None,
     start: InitWeights | None = None,
     first: FirstRound | None = None,
+    corrections: Path | None = None,
 ) -> tuple[Run, Experiment]:
     """Make a run's folder, or open the one that an interrupted call left; and all that it is trained on.
 
@@ -53,6 +57,7 @@ def create_or_resume(
         teacher_weights: As :func:`clip2scene.pretrain` takes them.
         start: Weights to begin with; None begins from chance.
         first: The run that a second round takes its pseudo-labels from; None takes the teacher's.
+        corrections: Folder of labels by hand, in the place of the data set's; for a recipe with labels.
 
     Returns:
         The run, and its train split with the teacher, or with the labels that it may use.
@@ -64,7 +69,7 @@ def create_or_resume(
     """
     if not check_folder(out, recipe, data_root=data_root, teacher_weights=teacher_weights):
         try:
-            return _create(recipe, Path(data_root), out, teacher_weights, start, first)
+            return _create(recipe, Path(data_root), out, teacher_weights, start, first, corrections)
         except BaseException:  # what was refused, or stopped, leaves nothing half done
             clear_half_started(out)
             raise
@@ -83,7 +88,14 @@ def create_or_resume(
             "--second-round, or give another --out"
         )
     subset = run.subset
-    experiment = reopen(run, data_root, split="train", labels=False if subset is None else subset.tokens)
+    by_hand = run.corrections
+    labels = False if subset is None or by_hand is not None else subset.tokens
+    experiment = _with_corrections(reopen(run, data_root, split="train", labels=labels), corrections)
+    if by_hand != _fingerprint(experiment):
+        raise ValueError(
+            f"{out} holds a run that was trained on other labels by hand, or on the data set's own; give "
+            "another --out for those that are named now"
+        )
     inputs = stamp_inputs(experiment)
     if run.sources.inputs not in ("", inputs):
         run = _renew(run, inputs, data_root)
@@ -119,9 +131,11 @@ def _create(
     teacher_weights: str | None,
     start: InitWeights | None,
     first: FirstRound | None,
+    corrections: Path | None,
 ) -> tuple[Run, Experiment]:
     """Open what is trained on, check it, and write the folder; ``recipe.json`` comes last."""
     experiment = build.open_experiment(recipe, data_root, teacher_weights)
+    experiment = _with_corrections(experiment, corrections)
     start = _suited(start, experiment)
     if first is not None:
         first.check(experiment)
@@ -133,10 +147,7 @@ def _create(
         out, ["prompts.json", "prompts.safetensors", "sources.json", LABELS, START, WORDS, CLOUDS, *own_files]
     )
     if recipe.supervision == "labels":
-        subset = build.choose_labels(recipe, experiment.dataset)
-        experiment = experiment.labelled(subset.tokens)
-        labels = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
-        write_json(out / LABELS, labels | {LABELS_USED: dict(start.labels_used) if start else {}})
+        experiment = _with_labels(experiment, out, start)
     if start is not None:
         with write_atomically(out / START) as temporary:
             save_file(dict(start.weights), temporary)
@@ -150,6 +161,33 @@ def _create(
     write_json(out / "recipe.json", to_dict(recipe))
     finish(out)
     return run, experiment
+
+
+def _with_labels(experiment: Experiment, out: Path, start: InitWeights | None) -> Experiment:
+    """Choose the samples that are trained on, write down which, and open the data set's labels of these.
+
+    Where there are labels by hand, the data set's own stay closed.
+    """
+    subset = build.choose_labels(experiment.recipe, experiment.dataset, experiment.layers)
+    labels: dict[str, Any] = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
+    if experiment.layers is None:
+        experiment = experiment.labelled(subset.tokens)
+    else:
+        labels[CORRECTIONS] = _fingerprint(experiment)
+    write_json(out / LABELS, labels | {LABELS_USED: dict(start.labels_used) if start else {}})
+    return experiment
+
+
+def _with_corrections(experiment: Experiment, corrections: Path | None) -> Experiment:
+    """Read the labels by hand of a split, if a folder of them is named."""
+    if corrections is None:
+        return experiment
+    return replace(experiment, layers=read_layers(corrections, experiment.dataset.tokens))
+
+
+def _fingerprint(experiment: Experiment) -> str | None:
+    """Hash the labels by hand; None without."""
+    return None if experiment.layers is None else fingerprint_layers(experiment.layers)
 
 
 def _suited(start: InitWeights | None, experiment: Experiment) -> InitWeights | None:

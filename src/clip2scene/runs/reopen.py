@@ -15,6 +15,7 @@ from clip2scene.config import Recipe, TeacherConfig, to_dict
 from clip2scene.config.teacher import LATER
 from clip2scene.datasets.dataset import count_images, stamp_files
 from clip2scene.datasets.drives import find_drives, have_poses
+from clip2scene.datasets.label_layer import Relabelled, fingerprint_layers
 from clip2scene.datasets.label_subset import Chosen
 from clip2scene.distill.consolidate import consolidate_split
 from clip2scene.distill.fuse import fuse_split
@@ -210,7 +211,9 @@ def _lift_own(
 ) -> list[Path]:
     """Lift the pseudo-labels of a run's own teacher."""
     teacher, announce = experiment.teacher, None
-    samples = experiment.dataset if tokens is None else Chosen(experiment.dataset, tokens)
+    samples: Samples = experiment.dataset if tokens is None else Chosen(experiment.dataset, tokens)
+    if experiment.layers is not None:
+        samples = Relabelled(samples, experiment.layers, run.prompts.classes)
     if isinstance(teacher, MaskClip):
         cache = teacher_cache or (into and into / "looks")
         precision = run.recipe.teacher.precision
@@ -266,6 +269,8 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
     if experiment.with_labels:  # labels are numbers of these classes
         ids = sorted(dataset.class_set.train_id_of_raw.items())
         sources["classes"] = [list(dataset.class_set.classes), ids]
+    if experiment.layers is not None:
+        sources["layers"] = fingerprint_layers(experiment.layers)
     table = None if experiment.teacher is None else _class_table(run.recipe)
     if table is not None:
         sources["class_table"] = table

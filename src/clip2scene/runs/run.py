@@ -7,7 +7,7 @@
 ``classes.json``        the classes of a drive log that has its own
 ``calibration.json``    the axes and intensity of its clouds
 ``clouds.json``         statistics of its training clouds, which others are compared with
-``labels.json``         which labels it may use, and has used, if it is trained with labels
+``labels.json``         which labels it may use, and has used, if it is trained with labels; those by hand too
 ``start.safetensors``   the weights it began with, if they were trained before
 ``teachers.json``       how far each of several teachers is trusted, if it has several
 ``confidence.json``     the temperature of its scores, fitted to its pseudo-labels
@@ -41,7 +41,7 @@ from clip2scene.distill.lifted import hash_clouds
 from clip2scene.io import regular_file, telling_of_a_full_disk, write_atomically, write_json
 from clip2scene.runs.builtin import run_folder
 from clip2scene.runs.checkpoint import check_fit, load_checkpoint, load_weights, require_finite
-from clip2scene.runs.folder import CONFIDENCE, LABELS, LABELS_USED, WORDS
+from clip2scene.runs.folder import CONFIDENCE, CORRECTIONS, LABELS, LABELS_USED, WORDS
 from clip2scene.runs.run_files import read_recipe, read_run_json
 from clip2scene.runs.sources import Sources
 from clip2scene.runs.trust import require_trust
@@ -215,6 +215,12 @@ class Run:
         student = self.new_student()
         load_weights(student, weights, path)
         return student.eval()
+
+    @property
+    def corrections(self) -> str | None:
+        """Hash of the labels by hand that it is trained on; None where these are the data set's, or none."""
+        path = self.folder / LABELS
+        return read_run_json(path).get(CORRECTIONS) if path.exists() else None
 
     def labels_used(self) -> dict[str, str]:
         """Name the samples whose labels it, or what it began with, was trained on, by their points' hashes.

@@ -27,6 +27,7 @@ from clip2scene.runs.init_weights import InitWeights, initial_student
 from clip2scene.runs.reopen import lift_run
 from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
+from clip2scene.training.accept_rest import accept_rest
 from clip2scene.training.best_checkpoint import keep_best
 from clip2scene.training.second_round import second_round
 from clip2scene.training.sending import check_sinks, sending
@@ -140,6 +141,7 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
     data_root: Path,
     out: Path,
     start: InitWeights | None = None,
+    corrections: Path | None = None,
     teacher_weights: str | None = None,
     device: str = "cpu",
     save_every: int = 500,
@@ -154,6 +156,9 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
         data_root: As for :func:`pretrain`.
         out: As for :func:`pretrain`; ``labels.json`` in it names what was labelled.
         start: Weights to begin with (:func:`clip2scene.runs.init_weights.init_weights_of`).
+        corrections: Folder of labels by hand (:mod:`clip2scene.datasets.label_layer`): points that have one
+            are trained on, and beside them what the start predicts of the same samples; the data set's labels
+            are not read.
         teacher_weights: As for :func:`pretrain`; what opens the text space.
         device: As for :func:`pretrain`.
         save_every: As for :func:`pretrain`.
@@ -173,13 +178,35 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
     with file_lock(out / LOCK, wait=False):
         cost = Cost(out, "finetune", place)
         run, experiment = create_or_resume(
-            recipe, data_root=data_root, out=out, teacher_weights=teacher_weights, start=start
+            recipe,
+            data_root=data_root,
+            out=out,
+            teacher_weights=teacher_weights,
+            start=start,
+            corrections=corrections,
         )
         cost.begin("lift")
+        if (
+            experiment.layers
+            and start is not None
+            and start.run is not None
+            and recipe.labels.rest == "start"
+        ):
+            experiment = _accept_rest(run, experiment, start.run)
         paths, held_out = _lift(run, experiment, lifted)
         with sending(run, log):
             train(run, paths, held_out, device=place, save_every=save_every, cost=cost)
     return out
+
+
+def _accept_rest(run: Run, experiment: Experiment, start: Run) -> Experiment:
+    """Label the rest of samples with labels by hand as the start does; leave the folder to others if not."""
+    assert run.subset is not None
+    try:
+        return accept_rest(experiment, start, run.subset.trained_on)
+    except ValueError:
+        release_folder(run.folder)
+        raise
 
 
 def _check_options(device: str, save_every: int, log: Sequence[str]) -> torch.device:

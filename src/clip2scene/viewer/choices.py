@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+from jaxtyping import Int
+from torch import Tensor
+
 CLASS, PHRASE, SCORE = "class", "phrase: cosine", "phrase: score among the classes"
 CONFIDENCE, EMBEDDING, ALIKE = "confidence", "embedding", "like the clicked point"
 INTENSITY, HEIGHT = "intensity", "height"
 TRUTH, ERROR, PSEUDO = "truth", "error", "teacher's pseudo-label"
+BY_HAND, CORRECTED = "labelled by hand", "class, corrected by hand"
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,19 @@ class Pick:
     point: int
 
 
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Points that are to be labelled.
+
+    Attributes:
+        number: Of their sample.
+        points: Their numbers in its keyframe, rising.
+    """
+
+    number: int
+    points: Int[Tensor, " selected"]
+
+
 @dataclass(frozen=True)
 class Choices:
     """Everything that can be chosen on the page.
@@ -34,6 +51,7 @@ class Choices:
         runs: Numbers of the runs that are shown, side by side.
         picked: The point that was clicked last.
         drawn: Points that are drawn at most, for a browser that draws slowly; None draws all that are shown.
+        selected: Points that are to be labelled.
     """
 
     number: int = 0
@@ -44,3 +62,4 @@ class Choices:
     runs: tuple[int, ...] = (0,)
     picked: Pick | None = None
     drawn: int | None = None
+    selected: Selection | None = None

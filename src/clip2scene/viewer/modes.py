@@ -8,11 +8,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from clip2scene.classes.class_set import ClassSet
+from clip2scene.datasets.label_layer import UNLABELLED
 from clip2scene.viewer.answers import Answerer, Answers
 from clip2scene.viewer.choices import (
     ALIKE,
+    BY_HAND,
     CLASS,
     CONFIDENCE,
+    CORRECTED,
     EMBEDDING,
     ERROR,
     HEIGHT,
@@ -23,7 +27,15 @@ from clip2scene.viewer.choices import (
     TRUTH,
     Choices,
 )
-from clip2scene.viewer.painting import Painting, paint_classes, paint_colours, paint_errors, paint_heat
+from clip2scene.viewer.corrections import Corrections
+from clip2scene.viewer.painting import (
+    Painting,
+    paint_by_hand,
+    paint_classes,
+    paint_colours,
+    paint_errors,
+    paint_heat,
+)
 from clip2scene.viewer.scene import Scene
 
 T = TypeVar("T")
@@ -39,6 +51,7 @@ class Asked:
         answers: What it answers for the scene.
         choices: What was chosen.
         scene_of: Gives the scene of another sample, by its number.
+        corrections: The labels by hand; None where there are none.
     """
 
     scene: Scene
@@ -46,6 +59,7 @@ class Asked:
     answers: Answers
     choices: Choices
     scene_of: Callable[[int], Scene]
+    corrections: Corrections | None = None
 
     def phrase(self) -> str:
         """Give the phrase that is looked for.
@@ -145,6 +159,25 @@ def _by_pseudo_label(asked: Asked) -> Painting:
     return paint_classes(labels, asked.answerer.class_set)
 
 
+def _by_hand(asked: Asked) -> Painting:
+    return paint_by_hand(*_labels_by_hand(asked))
+
+
+def _by_corrected_class(asked: Asked) -> Painting:
+    labels, classes = _labels_by_hand(asked)
+    predicted = asked.answerer.mapping_to(classes).translate(asked.answers.labels)
+    return paint_classes(torch.where(labels == UNLABELLED, predicted, labels), classes)
+
+
+def _labels_by_hand(asked: Asked) -> tuple[Int[Tensor, " points"], ClassSet]:
+    """Give the labels by hand of the points that are shown, and their classes."""
+    corrections = _require(
+        asked.corrections,
+        "there are no labels by hand: name a folder for them by --corrections, beside --data-root",
+    )
+    return corrections.layer(asked.scene.sample).labels[asked.scene.shown], corrections.class_set
+
+
 _PAINTERS: dict[str, Callable[[Asked], Painting]] = {
     CLASS: _by_class,
     PHRASE: _by_cosine,
@@ -157,6 +190,8 @@ _PAINTERS: dict[str, Callable[[Asked], Painting]] = {
     TRUTH: _by_truth,
     ERROR: _by_error,
     PSEUDO: _by_pseudo_label,
+    CORRECTED: _by_corrected_class,
+    BY_HAND: _by_hand,
 }
 
 MODES = tuple(_PAINTERS)

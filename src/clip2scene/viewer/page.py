@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from clip2scene.viewer.choices import ALIKE, PHRASE, SCORE, Choices
+from clip2scene.viewer.choices import ALIKE, CLASS, CORRECTED, PHRASE, SCORE, Choices
+from clip2scene.viewer.label_panel import LabelPanel
 from clip2scene.viewer.modes import MODES
 from clip2scene.viewer.picture import Layer, Line, Picture
 from clip2scene.viewer.session import Session
@@ -42,7 +43,7 @@ class Page:
         import viser  # late: an optional dependency
 
         self._session = session
-        self._choices = Choices()
+        self._choices = _first(session)
         self._picture: Picture | None = None
         self._changed, self._stopped = threading.Event(), threading.Event()
         self._lock = threading.Lock()
@@ -76,6 +77,11 @@ class Page:
         scene.set_background_image(np.full((2, 2, 3), GROUND, dtype=np.uint8))
         self._status = gui.add_html(_text("reading the first sample"))
         self._build_samples(gui)
+        self._labels: LabelPanel | None = None
+        if self._session.corrections is not None:
+            self._labels = LabelPanel(gui, self._session, choose=self._choose, go_to=self._go_to, text=_text)
+            scene.on_click(modifier="shift")(lambda event: self._click(event, add=True))
+            scene.on_rect_select(modifier="shift")(self._rectangle)
         self._build_colours(gui)
         self._legend_folder = gui.add_folder("Legend")
         with gui.add_folder("Point"):
@@ -100,7 +106,8 @@ class Page:
         count = len(self._session.source.tokens)
         several = count > 1
         with gui.add_folder("Sample", visible=several or len(self._session.answerers) > 1):
-            self._number = gui.add_slider("sample", 0, max(count - 1, 1), 1, 0, visible=several)
+            first = self._choices.number
+            self._number = gui.add_slider("sample", 0, max(count - 1, 1), 1, first, visible=several)
             self._play = gui.add_checkbox("play", False, visible=several)
             names = [answerer.name for answerer in self._session.answerers]
             options = (
@@ -114,7 +121,7 @@ class Page:
 
     def _build_colours(self, gui: Any) -> None:  # noqa: ANN401
         with gui.add_folder("Colour"):
-            self._mode = gui.add_dropdown("colour by", MODES)
+            self._mode = gui.add_dropdown("colour by", MODES, initial_value=self._choices.mode)
             self._phrase = gui.add_text("phrase", "")
             self._threshold = gui.add_slider("threshold", 0.0, 1.0, 0.01, 0.0)
             self._trouble = gui.add_html("", visible=False)
@@ -144,12 +151,22 @@ class Page:
     def _toggle(self, name: str) -> None:
         self._choose(hidden=self._choices.hidden ^ {name})
 
-    def _click(self, event: Any) -> None:  # noqa: ANN401
-        if self._picture is None:
+    def _go_to(self, number: int) -> None:
+        self._number.value = number
+        self._choose(number=number)
+
+    def _click(self, event: Any, *, add: bool = False) -> None:  # noqa: ANN401
+        picture = self._picture
+        pick = None if picture is None else picture.pick(event.ray_origin, event.ray_direction)
+        if picture is None or pick is None:
             return
-        pick = self._picture.pick(event.ray_origin, event.ray_direction)
-        if pick is not None:
-            self._choose(picked=pick)
+        self._choose(picked=pick)
+        if self._labels is not None:
+            self._labels.click(picture, pick, add=add)
+
+    def _rectangle(self, event: Any) -> None:  # noqa: ANN401
+        if self._picture is not None and self._labels is not None:
+            self._labels.rectangle(self._picture, event)
 
     # What is shown
 
@@ -166,8 +183,7 @@ class Page:
             self._render()
             if self._play.value and not self._stopped.is_set():
                 self._stopped.wait(max(0.0, _FRAME_S - (time.monotonic() - began)))
-                self._number.value = (int(self._number.value) + 1) % len(self._session.source.tokens)
-                self._choose(number=int(self._number.value))
+                self._go_to((int(self._number.value) + 1) % len(self._session.source.tokens))
 
     def _wait_until_settled(self) -> None:
         """Wait until nothing has changed for a moment."""
@@ -195,6 +211,8 @@ class Page:
             self._status.content = _status(picture)
             self._about_point.content = _listing(about) if about else _text("click a point")
             self._alike.disabled = choices.picked is None
+            if self._labels is not None:
+                self._labels.show(picture)
             self._show_scale(picture)
             if not framed:
                 self._look_from_above(picture)
@@ -297,6 +315,12 @@ class Page:
         cameras: list[Any] = [client.camera for client in self._server.get_clients().values()]
         for camera in (self._server.initial_camera, *cameras):
             camera.position, camera.look_at = eye, target
+
+
+def _first(session: Session) -> Choices:
+    """Begin with the first sample, or the first that is to be labelled."""
+    mode = CLASS if session.corrections is None else CORRECTED
+    return Choices(number=session.next_to_label() or 0, mode=mode)
 
 
 def _view_of(picture: Picture) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

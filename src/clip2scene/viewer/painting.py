@@ -19,6 +19,8 @@ from clip2scene.viz.raster import (
 )
 
 NOTHING = "no label"
+OF_NO_CLASS, NOT_LABELLED = "of no class", "not labelled"
+NO_CLASS = (150, 105, 60)
 POINTS, BELOW, ABOVE = "points", "below the threshold", "at or above it"
 _ENDS = 0.005  # of the points lie beyond each end of a scale that is fitted to them
 
@@ -74,6 +76,14 @@ def paint_classes(labels: Int[Tensor, " points"], class_set: ClassSet) -> Painti
     names = {**class_entries(class_set), NOTHING: NO_LABEL}
     numbers = torch.where(labels == IGNORE_LABEL, len(class_set), labels)
     return _painting(class_colours(labels, class_set), numbers, names, by_count=True)
+
+
+def paint_by_hand(labels: Int[Tensor, " points"], class_set: ClassSet) -> Painting:
+    """Paint points by the label that somebody gave them (:mod:`clip2scene.datasets.label_layer`)."""
+    names = {**class_entries(class_set), OF_NO_CLASS: NO_CLASS, NOT_LABELLED: NO_LABEL}
+    numbers = torch.where(labels < 0, len(class_set) - 1 - labels, labels)  # -1 and -2 come last
+    colours = torch.tensor([*names.values()], dtype=torch.uint8)[numbers]
+    return _painting(colours, numbers, names, by_count=True)
 
 
 def paint_errors(predicted: Int[Tensor, " points"], truth: Int[Tensor, " points"]) -> Painting:

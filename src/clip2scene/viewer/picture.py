@@ -12,6 +12,7 @@ from clip2scene.viewer.choices import Choices, Pick
 from clip2scene.viewer.painting import Entry, Painting, Scale
 from clip2scene.viewer.picking import nearest_to_ray
 from clip2scene.viewer.scene import Scene
+from clip2scene.viewer.selection import Eye, pieces_within
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,32 @@ class Picture:
                 away = float((layer.positions[found] - own).norm())
                 hits.append((away, Pick(self.choices.number, int(layer.points[found]))))
         return min(hits, key=lambda hit: hit[0])[1] if hits else None
+
+    def within(
+        self, eye: Eye, low: tuple[float, float], high: tuple[float, float], *, whole: bool = True
+    ) -> Int[Tensor, " chosen"]:
+        """Find what of the cloud lies in a rectangle on the page, of whichever run.
+
+        Args:
+            eye: What it is seen through.
+            low: Left and top, as shares of the picture's width and height.
+            high: Right and bottom.
+            whole: Whether whole pieces are meant, or the single points that are drawn there.
+
+        Returns:
+            Numbers of the points in the keyframe, rising.
+        """
+        found = torch.zeros(len(self.scene.sample.cloud), dtype=torch.bool)
+        for layer in self.layers:
+            inside = eye.sees_within(layer.positions + torch.tensor(layer.offset), low, high)
+            drawn = self.scene.shown[layer.points]
+            found[pieces_within(self.scene.pieces, drawn, inside) if whole else drawn[inside]] = True
+        return found.nonzero()[:, 0]
+
+    def piece_of(self, pick: Pick) -> Int[Tensor, " chosen"]:
+        """Give the numbers of all points of the piece that a clicked point belongs to, rising."""
+        pieces = self.scene.pieces
+        return (pieces == pieces[self.scene.shown[pick.point]]).nonzero()[:, 0]
 
     def draw_over_image(self, view: int) -> Image.Image:
         """Draw the points of the first run that is shown over a camera's image."""

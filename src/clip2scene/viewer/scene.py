@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clip2scene.distill.lift import find_pairs, gather_sweeps
 from clip2scene.types import Pairs, PointCloud, Sample
+from clip2scene.viewer.selection import cut_cloud
 from clip2scene.viewer.source import Source
 from clip2scene.viz.raster import camera_overlay
 
@@ -55,6 +56,11 @@ class Scene:
     def ranks(self) -> Int[Tensor, " shown"]:
         """Rank the points at random, the same each time: the first ones stand for all where few are drawn."""
         return torch.randperm(len(self.shown), generator=torch.Generator().manual_seed(1))
+
+    @cached_property
+    def pieces(self) -> Int[Tensor, " points"]:
+        """Cut the keyframe into what a click selects, whether it is shown or not."""
+        return cut_cloud(self.sample, viewpoint=self.source.viewpoint, indoors=self.source.indoors)
 
     @cached_property
     def pairs(self) -> Pairs:

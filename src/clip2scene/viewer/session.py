@@ -7,20 +7,25 @@ a sentence in the picture, never an exception.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 
 from clip2scene.viewer.answers import Answerer, require_same_classes
 from clip2scene.viewer.choices import PHRASE, SCORE, Choices
+from clip2scene.viewer.corrections import Corrections
 from clip2scene.viewer.modes import Asked, compare, paint
-from clip2scene.viewer.painting import paint_nothing
+from clip2scene.viewer.painting import Painting, paint_nothing
 from clip2scene.viewer.picture import Layer, Picture, join_legends
 from clip2scene.viewer.scene import Scene, read_scene
 from clip2scene.viewer.source import Source
 
 MOST_POINTS = 200_000
 """Points of a cloud that are shown, if nobody says otherwise."""
+
+SELECTED = torch.tensor([255, 255, 255], dtype=torch.uint8)
+"""Colour of the points that are to be labelled."""
 
 _SCENES_KEPT = 8
 _WORDS_TOLD = 5
@@ -36,20 +41,29 @@ class Session:
         source: The samples.
         answerers: One run, or two of the same classes.
         most_points: Points of a cloud that are shown at most.
+        corrections: The labels by hand; None where none can be given.
+        order: Numbers of the samples in the order in which they are to be labelled; the source's by default.
 
     Raises:
         ValueError: If the runs predict other classes, or no point were shown.
     """
 
     def __init__(
-        self, source: Source, answerers: Sequence[Answerer], *, most_points: int = MOST_POINTS
+        self,
+        source: Source,
+        answerers: Sequence[Answerer],
+        *,
+        most_points: int = MOST_POINTS,
+        corrections: Corrections | None = None,
+        order: Sequence[int] = (),
     ) -> None:
         if most_points < 1:
             raise ValueError(f"--most-points is {most_points}, expected 1 or more; 200000 stay fluid")
         for other in answerers[1:]:
             require_same_classes(answerers[0].run, other.run)
         self.source, self.answerers = source, tuple(answerers)
-        self.most_points = most_points
+        self.most_points, self.corrections = most_points, corrections
+        self.order = tuple(order) or tuple(range(len(source.tokens)))
         self.scene = lru_cache(_SCENES_KEPT)(self._read_scene)
         self._phrases: list[str] = []
 
@@ -66,12 +80,13 @@ class Session:
         layers, trouble, facts = [], "", list[str]()
         for place, run in enumerate(choices.runs):
             answerer = self.answerers[run]
-            asked = Asked(scene, answerer, answerer.about(scene), choices, self.scene)
+            asked = Asked(scene, answerer, answerer.about(scene), choices, self.scene, self.corrections)
             try:
                 painting = paint(asked)
                 self._remember(choices)
             except ValueError as error:
                 painting, trouble = paint_nothing(len(scene.shown)), f"{error}"
+            painting = _mark(painting, scene, choices)
             visible = painting.visible(choices.hidden)
             if choices.drawn is not None:
                 visible &= scene.ranks < choices.drawn
@@ -93,6 +108,20 @@ class Session:
             facts.append(f"{choices.drawn:,} of these points are drawn, and counted all the same")
         facts += [*scene.notes, *self.source.notes]
         return Picture(choices, scene, tuple(layers), legend, scale, tuple(dict.fromkeys(facts)), trouble)
+
+    def next_to_label(self, number: int | None = None) -> int | None:
+        """Find the sample to be labelled next: in order, after one of a number, of those without labels.
+
+        Args:
+            number: Of the sample that is looked at; None begins in front.
+
+        Returns:
+            Its number; None where all have labels.
+        """
+        done = frozenset[str]() if self.corrections is None else self.corrections.labelled()
+        place = -1 if number is None or number not in self.order else self.order.index(number)
+        ahead = [*self.order[place + 1 :], *self.order[: place + 1]]
+        return next((n for n in ahead if n != number and self.source.tokens[n] not in done), None)
 
     def warm_up(self) -> None:
         """Open the text encoders, so that the first phrase is answered as fast as the others.
@@ -154,6 +183,16 @@ class Session:
     def _known_to(self, answerer: Answerer) -> tuple[str, ...]:
         """List the phrases typed so far that a run has a meaning for."""
         return tuple(each for each in self._phrases if _knows(answerer, each))
+
+
+def _mark(painting: Painting, scene: Scene, choices: Choices) -> Painting:
+    """Paint the points that are to be labelled white."""
+    if choices.selected is None or choices.selected.number != choices.number:
+        return painting
+    marked = torch.zeros(len(scene.sample.cloud), dtype=torch.bool)
+    marked[choices.selected.points] = True
+    colours = torch.where(marked[scene.shown][:, None], SELECTED, painting.colours)
+    return replace(painting, colours=colours)
 
 
 def _facts(asked: Asked) -> list[str]:

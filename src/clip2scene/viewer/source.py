@@ -38,6 +38,8 @@ class Source:
         indoors: Whether the clouds are rooms.
         split: The split's name; empty for files.
         class_set: What their labels mean; None where there are none.
+        label_classes: What labels by hand are of; None where none can be given, as to files.
+        scene_of: Names the scene of a sample, by its name.
         notes: What holds for all of them.
     """
 
@@ -49,6 +51,8 @@ class Source:
     split: str = ""
     class_set: ClassSet | None = None
     notes: tuple[str, ...] = ()
+    label_classes: ClassSet | None = None
+    scene_of: Callable[[str], str] = str
 
 
 def open_split(run: Run, data_root: Path, split: str) -> Source:
@@ -85,6 +89,8 @@ def open_split(run: Run, data_root: Path, split: str) -> Source:
         split,
         dataset.class_set if labels else None,
         tuple(notes),
+        build.prompt_classes(replace(data, words="own"), data_root),
+        dataset.scene_of,
     )
 
 
