@@ -18,7 +18,7 @@ from clip2scene.distill.lifted import save_lifted
 from clip2scene.geometry.dynamic_points import seen_through
 from clip2scene.geometry.projection import drop_occluded, project_points, voxelize
 from clip2scene.geometry.superpoints import average_within, vote
-from clip2scene.inference.predict import predict
+from clip2scene.inference.predict import predict, predict_prepared
 from clip2scene.runs.checkpoint import load_checkpoint
 from clip2scene.student import NETWORKS
 from clip2scene.student.inputs import InputOptions
@@ -141,7 +141,10 @@ def test_every_kind_of_run_is_trained_on_a_gpu_as_on_the_cpu(tmp_path, kind):
 @pytest.mark.parametrize(
     "settings", [{}, {"superpoint_mean": True}, {"num_classes": 2, "inputs": InputOptions("sensor")}]
 )
-def test_a_student_on_a_gpu_predicts_what_it_predicts_on_the_cpu(gpu, settings):
+def test_a_student_on_a_gpu_predicts_what_it_predicts_on_the_cpu(gpu, settings, monkeypatch):
+    # In inference mode nothing can be pretended.
+    prepared = torch.no_grad()(predict_prepared.__wrapped__)
+    monkeypatch.setattr("clip2scene.inference.predict.predict_prepared", prepared)
     torch.manual_seed(0)
     net = NETWORKS["minkunet14a"](1 + ("inputs" in settings), width=0.125, voxel_size=0.5)
     student = Embedder(net, 2, **settings)
@@ -149,7 +152,7 @@ def test_a_student_on_a_gpu_predicts_what_it_predicts_on_the_cpu(gpu, settings):
     prompts = Prompts(
         ("ground", "wall"), ("ground", "wall", "fence"), torch.tensor([0, 1, 1]), torch.rand(3, 2)
     )
-    answer = torch.no_grad()(predict.__wrapped__)  # in inference mode nothing can be pretended
+    answer = torch.no_grad()(predict.__wrapped__)
     expected = answer(student, prompts, cloud, with_embeddings=True)
     actual = answer(student.to(DEVICE), prompts, cloud, with_embeddings=True)
     for mine, theirs in zip(vars(actual).values(), vars(expected).values(), strict=True):

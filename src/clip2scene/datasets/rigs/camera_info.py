@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from clip2scene.datasets.rigs.rig import Rig, RigCamera, camera_name, numbers, whole
+from clip2scene.datasets.rigs.rig import Rig, RigCamera, camera_name, distortion_of, numbers, whole
 from clip2scene.datasets.rigs.yaml_file import read_yaml
-from clip2scene.geometry.distortion import read_distortion
 
 
 def read_camera_info(path: Path) -> Rig:
@@ -28,10 +27,7 @@ def read_camera_info(path: Path) -> Rig:
         _data(content.get("distortion_coefficients", [])), None, f"distortion_coefficients of {path}"
     )
     name = camera_name(str(content.get("camera_name") or path.stem), path)
-    try:
-        distortion = read_distortion(str(content.get("distortion_model", "")), coefficients)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    distortion = distortion_of(str(content.get("distortion_model", "")), coefficients, str(path))
     camera = RigCamera(
         name,
         whole(content["image_width"], f"image_width of {path}"),

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from clip2scene.datasets.rigs.rig import Rig, RigCamera, camera_name, check_distinct, numbers, pinhole, whole
-from clip2scene.geometry.distortion import Distortion, read_distortion
+from clip2scene.datasets.rigs.rig import (
+    Rig,
+    RigCamera,
+    camera_name,
+    check_distinct,
+    distortion_of,
+    numbers,
+    pinhole,
+    whole,
+)
+from clip2scene.geometry.distortion import Distortion
 from clip2scene.geometry.projection import rigid_from_quaternion
 from clip2scene.io import in_a_sentence, regular_file
 
@@ -94,11 +103,11 @@ def _split(lens: _Lens, what: str) -> tuple[tuple[float, float, float, float], D
     focal, rest = (values[:1] * 2, values[1:]) if one_focal else (values[:2], values[2:])
     (cx, cy), terms = rest[:2], rest[2:]
     if lens.model.endswith("FISHEYE"):
-        distortion = read_distortion("equidistant", (*terms, *[0.0] * (4 - len(terms))))
+        distortion = distortion_of("equidistant", (*terms, *[0.0] * (4 - len(terms))), what)
     elif lens.model == "FULL_OPENCV":
-        distortion = read_distortion("rational_polynomial", terms)
+        distortion = distortion_of("rational_polynomial", terms, what)
     else:
-        distortion = read_distortion("plumb_bob", (*terms, *[0.0] * (4 - len(terms))))
+        distortion = distortion_of("plumb_bob", (*terms, *[0.0] * (4 - len(terms))), what)
     return (focal[0], focal[1], cx - 0.5, cy - 0.5), distortion
 
 

@@ -13,9 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.datasets.rigs.rig import Rig, RigCamera, check_distinct, motion, numbers, pinhole, whole
+from clip2scene.datasets.rigs.rig import (
+    Rig,
+    RigCamera,
+    check_distinct,
+    distortion_of,
+    motion,
+    numbers,
+    pinhole,
+    whole,
+)
 from clip2scene.datasets.rigs.yaml_file import read_yaml
-from clip2scene.geometry.distortion import read_distortion
 
 _MODELS = {"radtan": "plumb_bob", "equidistant": "equidistant", "none": ""}
 """Our names of Kalibr's distortions."""
@@ -78,10 +86,7 @@ def _camera(name: str, entry: Mapping[str, Any], place: Float[Tensor, "4 4"], wh
         )
     width, height = numbers(entry.get("resolution"), 2, f"resolution of {what}")
     coefficients = numbers(entry.get("distortion_coeffs", []), None, f"distortion_coeffs of {what}")
-    try:
-        lens = read_distortion(_MODELS[distortion], coefficients) if _MODELS[distortion] else None
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from None
+    lens = distortion_of(_MODELS[distortion], coefficients, what) if _MODELS[distortion] else None
     fx, fy, cx, cy = numbers(entry.get("intrinsics"), 4, f"intrinsics of {what}")
     size = whole(width, f"the width of {what}"), whole(height, f"the height of {what}")
     return RigCamera(name, *size, pinhole(fx, fy, cx, cy), place, lens)

@@ -15,13 +15,14 @@ from clip2scene.datasets.rigs.rig import (
     RigCamera,
     camera_name,
     check_distinct,
+    distortion_of,
     motion,
     numbers,
     pinhole,
     read_small,
     whole,
 )
-from clip2scene.geometry.distortion import Distortion, read_distortion
+from clip2scene.geometry.distortion import Distortion
 from clip2scene.geometry.projection import invert_rigid
 from clip2scene.io import read_json
 
@@ -80,5 +81,5 @@ def _distortion(entry: Mapping[str, Any], what: str) -> Distortion | None:
             f"{', '.join(_MODELS)}; undistort its images"
         )
     if _MODELS[kind] == "equidistant":
-        return read_distortion("equidistant", (k1, k2, k3, k4))
-    return read_distortion("plumb_bob", (k1, k2, p1, p2, k3))
+        return distortion_of("equidistant", (k1, k2, k3, k4), what)
+    return distortion_of("plumb_bob", (k1, k2, p1, p2, k3), what)

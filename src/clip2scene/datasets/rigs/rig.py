@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip2scene.datasets.checks import check_name
-from clip2scene.geometry.distortion import Distortion
+from clip2scene.geometry.distortion import Distortion, read_distortion
 from clip2scene.geometry.projection import check_rigid, rigid_from_quaternion
 from clip2scene.io import in_a_sentence, regular_file
 
@@ -94,6 +94,18 @@ def numbers(value: Any, count: int | None, what: str) -> list[float]:  # noqa: A
             "check the calibration"
         )
     return [float(each) for each in array]
+
+
+def distortion_of(model: str, coefficients: Sequence[float | int], what: str) -> Distortion | None:
+    """Read what a lens does to its images (:func:`~clip2scene.geometry.distortion.read_distortion`).
+
+    Raises:
+        ValueError: If the model is unknown, or the coefficients are not its own; names ``what`` they are of.
+    """
+    try:
+        return read_distortion(model, coefficients)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
 
 
 def pinhole(fx: float, fy: float, cx: float, cy: float) -> Float[Tensor, "3 3"]:
