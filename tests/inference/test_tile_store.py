@@ -10,13 +10,17 @@ def rows():
     return rng.uniform([-40, -30, -2, 0], [40, 30, 5, 1], (4000, 4)).astype(np.float32)
 
 
-@pytest.fixture
-def store(rows, tmp_path):
-    found = TileStore(tmp_path, 5.0, 4)
+def filled(rows, folder, bin_size):
+    found = TileStore(folder, bin_size, 4)
     for part in np.split(rows, [1, 1700]):
         found.add(part)
     found.finish("key")
     return found
+
+
+@pytest.fixture
+def store(rows, tmp_path):
+    return filled(rows, tmp_path, 5.0)
 
 
 def as_set(rows):
@@ -46,7 +50,9 @@ def test_what_was_found_comes_back_in_the_order_of_the_cloud(rows, store):
         assert np.array_equal(store.found(start, stop)["confidence"], rows[start:stop, 3])
 
 
-def test_lowest_points_are_those_of_cells_of_a_metre(rows, store):
+@pytest.mark.parametrize("bin_size", [5.0, 5.5, 15.0])
+def test_lowest_points_are_those_of_cells_of_a_metre(rows, tmp_path, bin_size):
+    store = filled(rows, tmp_path, bin_size)
     low, high = np.array([-12.0, -7.0]), np.array([4.0, 9.0])
     lowest = store.lowest_in(low, high)
     assert as_set(lowest.astype(np.float32)) <= as_set(rows[:, :3])

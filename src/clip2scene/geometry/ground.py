@@ -87,7 +87,7 @@ def estimate_ground(
     near = np.flatnonzero((np.abs(every[:, :2] - middle.astype(np.float32)) < reach).all(1))
     points = every[near[:: _step(len(near))]].astype(np.float64)
     cells = _cells(points, middle, reach, cell)
-    lowest = _lowest_points(points, cells)
+    lowest = lowest_points(points, cells)
     if len(lowest) < _FEWEST_CELLS:
         return None
     nearness = 1 / (1 + ((lowest[:, :2] - middle) ** 2).sum(1) / (0.4 * reach) ** 2)
@@ -117,10 +117,18 @@ def _cells(
     return column * (int(2 * reach / cell) + 1) + row
 
 
-def _lowest_points(
+def lowest_points(
     points: Float64[np.ndarray, "points 3"], cells: Int[np.ndarray, " points"]
 ) -> Float64[np.ndarray, "cells 3"]:
-    """Take the lowest point of each cell that has any."""
+    """Take the lowest point of each cell that has any.
+
+    Args:
+        points: z up.
+        cells: Number of each one's cell, from 0; numbers that are not much higher than there are points.
+
+    Returns:
+        Them, by the number of their cell; of several that are as low, the first.
+    """
     lowest = np.full(cells.max(initial=0) + 1, np.inf)
     np.minimum.at(lowest, cells, points[:, 2])
     at = np.flatnonzero(points[:, 2] == lowest[cells])

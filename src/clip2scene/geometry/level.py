@@ -17,14 +17,15 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
 from scipy.linalg import solveh_banded
 
-from clip2scene.geometry.ground import Ground, estimate_ground
+from clip2scene.geometry.ground import Ground, estimate_ground, lowest_points
 
 REACH = 48.0
 """How far the surface reaches from the sensor, in metres along x and y; beyond it, its border goes on."""
 SPACING = 8.0
 """Between its knots, in metres."""
+CELL_M = 1.0
+"""Edge of the map cells whose lowest points it is fitted to, in metres."""
 
-_CELL = 1.0  # metres
 _STIFFNESS = 5.0  # weight of a bend beside a cell's misfit
 _ABOVE = (*[0.6] * 8, *[0.35] * 3)  # metres above the surface at which a cell no longer counts, by round
 _BELOW = 1.5  # the same below it
@@ -121,7 +122,7 @@ def fit_surface(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, 
     one is less work, and too little for a threaded library to share out: threads that wait for each other on
     a busy machine take far longer than the sums.
     """
-    lowest = _lowest_of_cells(points)
+    lowest = lowest_of_map(points)
     corners, shares = _corners(lowest[:, :2])
     bends = _STIFFNESS * _bends(_KNOTS)
     flat, pairs = np.zeros(_KNOTS**2), [(i, j) for i in range(4) for j in range(i, 4)]
@@ -138,15 +139,11 @@ def fit_surface(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, 
     return flat.reshape(_KNOTS, _KNOTS)
 
 
-def _lowest_of_cells(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "cells 3"]:
-    """Take the lowest point of each map cell within reach."""
+def lowest_of_map(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "cells 3"]:
+    """Take the lowest point of each map cell that lies less than :data:`REACH` from x = y = 0 and has any."""
     near = points[(np.abs(points[:, :2]) < REACH).all(1)]
-    column, row = ((near[:, :2] + REACH) / _CELL).astype(np.int64).T
-    cells = column * int(2 * REACH / _CELL) + row
-    lowest = np.full((int(2 * REACH / _CELL) + 1) ** 2, np.inf)
-    np.minimum.at(lowest, cells, near[:, 2])
-    at = np.flatnonzero(near[:, 2] == lowest[cells])
-    return near[at[np.unique(cells[at], return_index=True)[1]]]
+    column, row = ((near[:, :2] + REACH) / CELL_M).astype(np.int64).T
+    return lowest_points(near, column * int(2 * REACH / CELL_M) + row)
 
 
 def _corners(

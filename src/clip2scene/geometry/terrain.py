@@ -15,10 +15,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
 
 from clip2scene.geometry.ground import Ground, estimate_ground
-from clip2scene.geometry.level import REACH, SPACING, fit_surface
-
-CELL_M = 1.0
-"""Edge of the cells whose lowest points the ground is fitted to, in metres."""
+from clip2scene.geometry.level import REACH, SPACING, fit_surface, lowest_of_map
 
 _KNOTS_APART = int(REACH / SPACING)  # from a window's middle to the next one's
 _UNSURE = 1e-3  # share of a window without a ground, beside those that have one
@@ -38,24 +35,13 @@ class Terrain:
     """The ground of a map.
 
     Args:
-        lowest_in: Gives at least the lowest point of each cell of :data:`CELL_M`, in metres, z up.
+        lowest_in: Gives at least the lowest point of each cell of
+            :data:`~clip2scene.geometry.level.CELL_M`, in metres, z up.
     """
 
     def __init__(self, lowest_in: LowestIn) -> None:
         self.lowest_in = lowest_in
         self._windows: dict[tuple[int, int], _Window | None] = {}
-
-    @classmethod
-    def of(cls, positions: Float[Any, "points 3"]) -> "Terrain":
-        """Find that of a cloud in memory: an array, or a tensor on the CPU."""
-        lowest = _lowest(np.asarray(positions).astype(np.float64))
-
-        def lowest_in(
-            low: Float64[np.ndarray, "2"], high: Float64[np.ndarray, "2"]
-        ) -> Float64[np.ndarray, "points 3"]:
-            return lowest[((lowest[:, :2] >= low) & (lowest[:, :2] < high)).all(1)]
-
-        return cls(lowest_in)
 
     def __call__(
         self, positions: Float[Any, "points 3"]
@@ -63,19 +49,18 @@ class Terrain:
         """Bring points to a level ground.
 
         Args:
-            positions: Some of the map's, in metres; an array, or a tensor on the CPU.
+            positions: Some of the map's, at least one, in metres; an array, or a tensor on the CPU.
 
         Returns:
             The points, moved along z so that the ground lies at z = 0 everywhere; and these heights.
         """
         points = np.asarray(positions)
         places = points[:, :2] / SPACING
-        first = np.floor(places.min(0)).astype(np.int64) if len(points) else np.zeros(2, np.int64)
-        last = np.floor(places.max(0)).astype(np.int64) + 1 if len(points) else first
-        knots = self.knots(first, last)
-        low = np.minimum(np.floor(places).astype(np.int64), last - 1) - first
-        across, along = (places - (low + first)).T
-        flat, place = knots.ravel(), low[:, 0] * knots.shape[1] + low[:, 1]
+        corners = np.floor(places).astype(np.int64)
+        across, along = (places - corners).T
+        first, last = corners.min(0), corners.max(0) + 1
+        knots, (column, row) = self.knots(first, last), (corners - first).T
+        flat, place = knots.ravel(), column * knots.shape[1] + row
         near = flat[place] * (1 - along) + flat[place + 1] * along
         place += knots.shape[1]
         far = flat[place] * (1 - along) + flat[place + 1] * along
@@ -110,8 +95,8 @@ class Terrain:
         """Fit the ground of a window, once."""
         if (x, y) not in self._windows:
             middle = np.array([x, y]) * REACH
-            lowest = _lowest(self.lowest_in(middle - REACH, middle + REACH))
-            self._windows[x, y] = _fit(lowest - [*middle, 0.0]) if len(lowest) else None
+            lowest = lowest_of_map(self.lowest_in(middle - REACH, middle + REACH) - [*middle, 0.0])
+            self._windows[x, y] = _fit(lowest) if len(lowest) else None
         return self._windows[x, y]
 
 
@@ -130,28 +115,3 @@ def _fit(lowest: Float64[np.ndarray, "points 3"]) -> _Window:
 def _height(plane: Ground, places: Float64[np.ndarray, "*places 2"]) -> Float64[np.ndarray, "*places"]:
     """Give the height of a plane at places along x and y."""
     return plane.height + plane.slope_x * places[..., 0] + plane.slope_y * places[..., 1]
-
-
-def _lowest(points: Float64[np.ndarray, "points 3"]) -> Float64[np.ndarray, "cells 3"]:
-    """Take the lowest point of each cell that has any."""
-    column, row = np.floor(points[:, :2] / CELL_M).astype(np.int64).T
-    order, starts = sort_into_cells((column << 32) + row)
-    return points[order[lowest_of_cells(points[order, 2], starts)]] if len(points) else points
-
-
-def sort_into_cells(
-    cells: Int[np.ndarray, " points"],
-) -> tuple[Int[np.ndarray, " points"], Int[np.ndarray, " cells"]]:
-    """Sort points by the number of their cell; give their order, and where each cell begins in it."""
-    order = np.argsort(cells)
-    return order, np.flatnonzero(np.diff(cells[order], prepend=cells[order[:1]] - 1))
-
-
-def lowest_of_cells(
-    heights: Float[np.ndarray, " points"], starts: Int[np.ndarray, " cells"]
-) -> Int[np.ndarray, " cells"]:
-    """Give the place of the lowest point of each cell, of points in the order of their cells."""
-    lowest = np.minimum.reduceat(heights, starts)
-    cell_of_point = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(heights)))
-    at = np.flatnonzero(heights == lowest[cell_of_point])
-    return at[np.flatnonzero(np.diff(cell_of_point[at], prepend=-1))]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int64
+from jaxtyping import Float, Float32, Float64, Int, Int64
 
-from clip2scene.geometry.terrain import CELL_M, lowest_of_cells, sort_into_cells
+from clip2scene.geometry.level import CELL_M
 from clip2scene.io import read_array, read_json, write_json
 
 MOST_BIN_M = 15.0
@@ -24,7 +24,7 @@ FOUND = np.dtype([("label", "<i4"), ("confidence", "<f4"), ("raw", "<i4")])
 
 _STATE = "sorted.json"  # written once all points are
 _ROWS = 1 << 32
-_SUB = 16  # cells of the ground along a bin, at most
+_SUB = 16  # cells of the ground that a bin meets along an axis, at most
 
 
 class _Runs:
@@ -46,8 +46,7 @@ class _Runs:
     def finish(self) -> None:
         """Make ready for reading, once all is added, and keep where the runs are."""
         bins = np.concatenate([each[0] for each in self._added])
-        row = (bins + _ROWS // 2) % _ROWS - _ROWS // 2
-        self.bins = np.stack([(bins - row) // _ROWS, row], 1).astype(np.int32)
+        self.bins = places_of(bins).astype(np.int32)
         self.ends = np.concatenate([each[1] for each in self._added]).cumsum()
         self._added = []
         np.save(self.path.with_suffix(".bins.npy"), self.bins)
@@ -138,15 +137,13 @@ class TileStore:
 
     def add(self, rows: Float32[np.ndarray, "points numbers"]) -> None:
         """Add points of the cloud, in its order; at least one."""
-        at = rows[:, :2] / np.float64(self.bin_size)
-        bins = np.floor(at).astype(np.int64)
-        sub = ((at - bins) * (self.bin_size / CELL_M)).astype(np.int64)
-        numbers = bins[:, 0] * _ROWS + bins[:, 1]
-        order, starts = sort_into_cells(numbers * _SUB**2 + sub[:, 0] * _SUB + sub[:, 1])
+        numbers = numbers_of(self._bins_of(rows))
+        column, row = np.floor(rows[:, :2] / CELL_M).astype(np.int64).T % _SUB
+        order, starts = _sort_into_cells(numbers * _SUB**2 + column * _SUB + row)
         ordered, of_cell = rows[order], numbers[order[starts]]
         new = np.flatnonzero(np.append(True, of_cell[1:] != of_cell[:-1]))
         self._points.add(of_cell[new], np.diff(starts[new], append=len(rows)), ordered)
-        lowest = ordered[lowest_of_cells(ordered[:, 2], starts), :3]
+        lowest = ordered[_lowest_of_cells(ordered[:, 2], starts), :3]
         self._lowest.add(of_cell[new], np.diff(new, append=len(starts)), lowest)
         with (self.folder / "order").open("ab") as file:
             file.write(order.astype("<u4").tobytes())
@@ -176,13 +173,12 @@ class TileStore:
 
     def around(self, low: Int[np.ndarray, "2"], size: int, margin: float) -> Around:
         """Read the points of a tile of ``size`` times ``size`` bins, and those within a margin, in metres."""
-        runs = self._points.within(low, low + size)
         corner, far = low * self.bin_size - margin, (low + size) * self.bin_size + margin
         rows = self._points.read(self._points.within(*self._bins_between(corner, far)))
-        bins = np.floor(rows[:, :2] / np.float64(self.bin_size))
-        outside = ((bins < low) | (bins >= low + size)).any(1)
-        outside &= ((rows[:, :2] >= corner) & (rows[:, :2] < far)).all(1)
-        return Around(np.concatenate([self._points.read(runs), rows[outside]]), runs)
+        bins = self._bins_of(rows)
+        own = ((bins >= low) & (bins < low + size)).all(1)
+        near = ~own & ((rows[:, :2] >= corner) & (rows[:, :2] < far)).all(1)
+        return Around(np.concatenate([rows[own], rows[near]]), self._points.within(low, low + size))
 
     def put_found(self, runs: list[tuple[int, int]], found: np.ndarray) -> None:
         """Write what was found for the points of a tile's runs, and count the tile."""
@@ -215,9 +211,42 @@ class TileStore:
             file.seek(first * kind.itemsize)
             return np.frombuffer(file.read((end - first) * kind.itemsize), kind)
 
+    def _bins_of(self, rows: Float32[np.ndarray, "points numbers"]) -> Int64[np.ndarray, "points 2"]:
+        """Give column and row of each point's bin."""
+        return np.floor(rows[:, :2] / np.float64(self.bin_size)).astype(np.int64)
+
     def _bins_between(
         self, low: Float64[np.ndarray, "2"], high: Float64[np.ndarray, "2"]
     ) -> tuple[Int64[np.ndarray, "2"], Int64[np.ndarray, "2"]]:
         """Give the bins that hold what lies between two corners: the first, and that after the last."""
         size = self.bin_size
         return np.floor(low / size).astype(np.int64), np.ceil(high / size).astype(np.int64)
+
+
+def numbers_of(places: Int[np.ndarray, "places 2"]) -> Int64[np.ndarray, " places"]:
+    """Give column and row of places on a grid as one number, in whose order columns follow each other."""
+    return places[:, 0].astype(np.int64) * _ROWS + places[:, 1]
+
+
+def places_of(numbers: Int64[np.ndarray, " places"]) -> Int64[np.ndarray, "places 2"]:
+    """Give column and row again of what :func:`numbers_of` gave."""
+    row = (numbers + _ROWS // 2) % _ROWS - _ROWS // 2
+    return np.stack([(numbers - row) // _ROWS, row], 1)
+
+
+def _sort_into_cells(
+    cells: Int[np.ndarray, " points"],
+) -> tuple[Int[np.ndarray, " points"], Int[np.ndarray, " cells"]]:
+    """Sort points by the number of their cell; give their order, and where each cell begins in it."""
+    order = np.argsort(cells)
+    return order, np.flatnonzero(np.diff(cells[order], prepend=cells[order[:1]] - 1))
+
+
+def _lowest_of_cells(
+    heights: Float[np.ndarray, " points"], starts: Int[np.ndarray, " cells"]
+) -> Int[np.ndarray, " cells"]:
+    """Give the place of the lowest point of each cell, of points in the order of their cells."""
+    lowest = np.minimum.reduceat(heights, starts)
+    cell_of_point = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(heights)))
+    at = np.flatnonzero(heights == lowest[cell_of_point])
+    return at[np.flatnonzero(np.diff(cell_of_point[at], prepend=-1))]

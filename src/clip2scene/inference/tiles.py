@@ -23,7 +23,7 @@ from clip2scene.geometry.superpoints import find_map_superpoints
 from clip2scene.geometry.terrain import Terrain
 from clip2scene.inference.predict import Part, Quality
 from clip2scene.inference.segmenter import Segmenter
-from clip2scene.inference.tile_store import FOUND, Around, TileStore
+from clip2scene.inference.tile_store import FOUND, Around, TileStore, numbers_of, places_of
 from clip2scene.parallel import progress_bar
 from clip2scene.student.inputs import prepare, with_height
 from clip2scene.types import PointCloud
@@ -42,7 +42,6 @@ _LEVELS = 6
 _LEAST_M = 5.0  # edge of the smallest tiles that are chosen; the largest are 32 times as wide
 _USUAL_BIN_M = 10.0
 _PIECE = 1_000_000
-_ROWS = 1 << 32
 _SURFACE = 2.7  # occupied voxels over a square of ground as wide as one, of a street with trees and houses
 
 Pieces = Callable[[], Iterator[PointCloud]]
@@ -110,7 +109,7 @@ class TiledLabels:
     def part(self, start: int, stop: int) -> PointLabels:
         """Give the labels of the points from ``start`` up to ``stop``."""
         found = self._store.found(start, stop)
-        self._some[start] = found["label"][-start % self._step :: self._step]
+        self._some[start] = found["label"][-start % self._step :: self._step].copy()  # no view of the whole
         raw = found["raw"].astype(np.int64) if self.raw else None
         return PointLabels(found["label"].astype(np.int64), found["confidence"], raw)
 
@@ -234,15 +233,14 @@ def plan(store: TileStore, options: TileOptions, voxel_m: float) -> list[Tile]:
     for size in sizes:
         if not len(left):
             break
-        squares, of_bin = np.unique(_number(bins[left] // size), return_inverse=True)
+        squares, of_bin = np.unique(numbers_of(bins[left] // size), return_inverse=True)
         fits = np.ones(len(squares), dtype=bool)
         if size != sizes[-1]:
             seen = _seen(bins, counts, size, reach, squares)
             voxels = _SURFACE * ((size + 2 * reach) * store.bin_size / voxel_m) ** 2
             fits = (seen <= MOST_POINTS) & (np.minimum(seen, voxels) <= MOST_VOXELS)
         own = np.bincount(of_bin, weights=counts[left]).astype(np.int64)
-        row = (squares + _ROWS // 2) % _ROWS - _ROWS // 2
-        corners = size * np.stack([(squares - row) // _ROWS, row], 1)
+        corners = size * places_of(squares)
         tiles += [Tile(corners[at], size, int(own[at])) for at in np.flatnonzero(fits).tolist()]
         left = left[~fits[of_bin]]
     return tiles
@@ -257,14 +255,9 @@ def _seen(
 ) -> Int64[np.ndarray, " squares"]:
     """Count the points in squares of bins and in all bins up to ``reach`` around them."""
     steps = [*range(-reach, reach, size), 0, reach]
-    sees = np.sort(np.stack([_number((bins + [x, y]) // size) for x in steps for y in steps], 1), axis=1)
+    sees = np.sort(np.stack([numbers_of((bins + [x, y]) // size) for x in steps for y in steps], 1), axis=1)
     first = np.diff(sees, axis=1, prepend=sees[:, :1] - 1) != 0
     at, who = np.searchsorted(squares, sees), np.broadcast_to(counts[:, None], sees.shape)
     at = np.minimum(at, len(squares) - 1)
     there = first & (squares[at] == sees)
     return np.bincount(at[there], weights=who[there], minlength=len(squares)).astype(np.int64)
-
-
-def _number(places: Int[np.ndarray, "places 2"]) -> Int64[np.ndarray, " places"]:
-    """Give column and row of places as one number."""
-    return places[:, 0].astype(np.int64) * _ROWS + places[:, 1]

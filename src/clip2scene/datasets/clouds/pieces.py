@@ -67,6 +67,7 @@ def read_some(path: Path, columns: Sequence[str] | None, step: int) -> Table:
         positions_of(path, piece)
         note = None if box is None else outside_of_box(path, piece, *box, packed=packed)
         notes |= {} if note is None else {note: None}
-        kept.append({name: column[-at % step :: step] for name, column in piece.items()})
+        # Copies: a view would keep all of the piece.
+        kept.append({name: column[-at % step :: step].copy() for name, column in piece.items()})
         at += len(next(iter(piece.values())))
     return Table({name: np.concatenate([each[name] for each in kept]) for name in kept[0]}, tuple(notes))
