@@ -1,8 +1,10 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
-from clip2scene.datasets.clouds import CloudOptions, las, pieces, read_cloud_file
+from clip2scene.datasets.clouds import CloudOptions, arrays, las, pieces, read_cloud_file
 from clip2scene.datasets.clouds.pieces import count_points
 
 
@@ -68,3 +70,28 @@ def test_a_bad_point_is_found_before_anything_is_labelled(rows, raw):
 
 def test_files_of_other_formats_are_read_as_a_whole(tmp_path):
     assert count_points(tmp_path / "cloud.ply", None) is None
+
+
+def test_points_that_are_far_are_found_though_others_are_looked_at(rows, raw):
+    whole = read_cloud_file(raw, CloudOptions(axes="RFU"))
+    large = read_cloud_file(raw, CloudOptions(axes="RFU"), most=900)
+    assert torch.equal(large.box, whole.box)
+    assert torch.equal(whole.box, torch.stack([each(whole.cloud.positions, 0)[0] for each in (torch.min, torch.max)]))
+    rows[2401, 1] = 3e5
+    rows.tofile(raw)
+    with pytest.raises(ValueError, match="km apart"):
+        read_cloud_file(raw, most=900)
+
+
+def test_a_sample_does_not_keep_the_file_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "CHUNK", 5000)
+    monkeypatch.setattr(arrays, "_MOST_LOOKED_AT", 4096)
+    path = tmp_path / "map.bin"
+    np.random.default_rng(0).uniform(0, 1, (100_000, 4)).astype("<f4").tofile(path)
+    tracemalloc.start()
+    try:
+        read_cloud_file(path, most=1000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.8 * path.stat().st_size

@@ -1,13 +1,13 @@
 """Large clouds, some points at a time: LAS and LAZ files, and records of raw numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from clip2scene.datasets.clouds.arrays import iterate_bin, usual_names
 from clip2scene.datasets.clouds.las import CHUNK, iterate_las, open_las, outside_of_box
-from clip2scene.datasets.clouds.table import Columns, Table, positions_of
+from clip2scene.datasets.clouds.table import Columns, Table
 
 _RAW = ".bin"
 _OF_LAS = (".las", ".laz")
@@ -45,16 +45,19 @@ def iterate_cloud(path: Path, columns: Sequence[str] | None) -> Iterator[Columns
     return iterate_bin(path, columns, CHUNK) if path.suffix.lower() == _RAW else iterate_las(path)
 
 
-def read_some(path: Path, columns: Sequence[str] | None, step: int) -> Table:
+def read_some(
+    path: Path, columns: Sequence[str] | None, step: int, look: Callable[[Columns], None]
+) -> Table:
     """Read each ``step``-th point of a file; all are looked at.
 
     Args:
         path: A file that :func:`count_points` can count.
         columns: Names of the numbers of a point, in files without names.
         step: One point of so many is read.
+        look: Looks at all points, some at a time.
 
     Raises:
-        ValueError: If the file is broken, or a coordinate is NaN or infinite.
+        ValueError: If the file is broken.
     """
     box = None
     if path.suffix.lower() in _OF_LAS:
@@ -64,7 +67,7 @@ def read_some(path: Path, columns: Sequence[str] | None, step: int) -> Table:
     notes: dict[str, None] = {}
     at = 0
     for piece in iterate_cloud(path, columns):
-        positions_of(path, piece)
+        look(piece)
         note = None if box is None else outside_of_box(path, piece, *box, packed=packed)
         notes |= {} if note is None else {note: None}
         # Copies: a view would keep all of the piece.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from clip2scene.datasets.clouds.arrays import read_bin, read_feather, read_npy, read_npz
 from clip2scene.datasets.clouds.e57 import read_e57
-from clip2scene.datasets.clouds.intensity import MOST_BEYOND, Spread, find_intensity, say_taken
+from clip2scene.datasets.clouds.features import FeatureReader, Tally
+from clip2scene.datasets.clouds.intensity import Spread
 from clip2scene.datasets.clouds.las import read_las
 from clip2scene.datasets.clouds.options import METRES, CloudOptions, Unit, turn_from
 from clip2scene.datasets.clouds.pcd import read_pcd
 from clip2scene.datasets.clouds.pieces import count_points, iterate_cloud, read_some
 from clip2scene.datasets.clouds.ply import read_ply
-from clip2scene.datasets.clouds.table import Columns, Table, find_axes, plain_name, positions_of
+from clip2scene.datasets.clouds.table import Columns, Table, find_axes, positions_of
 from clip2scene.datasets.clouds.text import read_ptx, read_text
 from clip2scene.types import PointCloud
 
@@ -68,12 +70,14 @@ class CloudFile:
             that is a map's.
         spread: Of the intensities as the file has them; None where their scale is known, or there are none.
         notes: What a user should know of how the file was read.
+        box: Lowest and highest x, y and z of all points, as ``cloud`` has them.
         pieces: Goes through all points as ``cloud`` has them, a million at a time, where ``cloud`` and
-            ``positions`` are only some of them.
+            ``positions`` are only some of them; what intensities and colours mean follows from all.
     """
 
     cloud: PointCloud
     positions: Float[Tensor, "points 3"]
+    box: Float32[Tensor, "2 3"]
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     spread: Spread | None = None
     notes: tuple[str, ...] = ()
@@ -145,46 +149,59 @@ def read_cloud_file(
     own = path.name.lower().endswith(".pcd.bin")
     options = asked.over(_OF_NUSCENES if own else usual)
     _check_file(path)
+    reader, looks = FeatureReader(path, options, _told_by(asked, own), scale), list[_Look]()
+
+    def look(columns: Columns) -> None:
+        positions = positions_of(path, columns)
+        looks.append(_Look(reader.look(columns), positions.min(axis=0), positions.max(axis=0)))
+
     step = 1 if most is None else -(-(count_points(path, asked.columns) or 1) // most)
-    table = _read_table(path, asked.columns) if step == 1 else read_some(path, asked.columns, step)
-    positions = positions_of(path, table.columns)
-    placement, notes = _place(path, positions, options)
-    told_by = _told_by(asked, own)
-    features, spread, told = _features(path, table.columns, options, told_by, scale)
-    cloud = PointCloud(torch.from_numpy(placement(positions)), torch.from_numpy(features))
-    pieces = None
-    if step > 1:
-        known = scale if spread is None or scale is not None else spread.scale()
-        pieces = partial(_pieces, path, asked.columns, options, placement, told_by, known)
-    said = (*table.notes, *notes, *told)
-    return CloudFile(cloud, torch.from_numpy(positions), placement.origin, spread, said, pieces)
+    if step == 1:
+        table = _read_table(path, asked.columns)
+        look(table.columns)
+    else:
+        table = read_some(path, asked.columns, step, look)
+    tallies, low, high = zip(*looks, strict=True)
+    box, positions = np.stack([np.min(low, axis=0), np.max(high, axis=0)]), positions_of(path, table.columns)
+    placement, notes = _place(path, positions, box, options)
+    unit, spread, told = reader.decide(sum(tallies[1:], tallies[0]), table.columns)
+    return CloudFile(
+        _cloud_of(path, table.columns, placement, reader, unit),
+        torch.from_numpy(positions),
+        torch.from_numpy(np.sort(placement(box), axis=0)),
+        placement.origin,
+        spread,
+        (*table.notes, *notes, *told),
+        None if step == 1 else partial(_pieces, path, asked.columns, placement, reader, unit),
+    )
+
+
+class _Look(NamedTuple):
+    """What is learnt of some points of a file."""
+
+    tally: Tally
+    low: Shaped[np.ndarray, "3"]
+    high: Shaped[np.ndarray, "3"]
 
 
 def _pieces(
     path: Path,
     named: tuple[str, ...] | None,
-    options: CloudOptions,
     placement: "_Placement",
-    told_by: str,
-    scale: float | None,
+    reader: FeatureReader,
+    unit: float,
 ) -> Iterator[PointCloud]:
     """Read a file a million points at a time."""
     for columns in iterate_cloud(path, named):
-        features, _, _ = _features(path, columns, options, told_by, scale)
-        yield PointCloud(torch.from_numpy(placement(positions_of(path, columns))), torch.from_numpy(features))
+        yield _cloud_of(path, columns, placement, reader, unit)
 
 
-def _features(
-    path: Path, columns: Columns, options: CloudOptions, told_by: str, scale: float | None
-) -> tuple[Float32[np.ndarray, "points channels"], Spread | None, list[str]]:
-    """Give intensities in 0..1, or colours; the spread of the file's, and what is to be said of them."""
-    if options.colours:
-        return _colours(path, columns), None, []
-    raw, found = _raw_intensity(path, columns, options.intensity)
-    if raw is None:
-        return np.zeros((len(next(iter(columns.values()))), 1), np.float32), None, found
-    features, spread, told = _in_unit(path, raw, options.intensity_max, told_by, scale)
-    return features, spread, [*found, *told]
+def _cloud_of(
+    path: Path, columns: Columns, placement: "_Placement", reader: FeatureReader, unit: float
+) -> PointCloud:
+    """Make some points of a file what a student takes."""
+    positions, features = placement(positions_of(path, columns)), reader.read(columns, unit)
+    return PointCloud(torch.from_numpy(positions), torch.from_numpy(features))
 
 
 def _told_by(asked: CloudOptions, of_nuscenes: bool) -> str:
@@ -259,11 +276,20 @@ class _Placement:
 
 
 def _place(
-    path: Path, positions: Shaped[np.ndarray, "points 3"], options: CloudOptions
+    path: Path,
+    positions: Shaped[np.ndarray, "points 3"],
+    box: Shaped[np.ndarray, "2 3"],
+    options: CloudOptions,
 ) -> tuple[_Placement, list[str]]:
-    """Find how positions are brought to metres, and, from a map's frame, to their own origin."""
-    metres = _Placement(options).turned(positions)
-    low, high = metres.min(axis=0).astype(np.float64), metres.max(axis=0).astype(np.float64)
+    """Find how positions are brought to metres, and, from a map's frame, to their own origin.
+
+    Args:
+        path: For messages.
+        positions: Some of the file's, evenly chosen.
+        box: The lowest and highest numbers of all of them.
+        options: Unit and axes.
+    """
+    low, high = np.sort(_Placement(options).turned(box).astype(np.float64), axis=0)
     apart, farthest = float((high - low).max()), float(max(-low.min(), high.max()))
     if apart > FARTHEST_M or farthest > _FARTHEST_MAP_M:
         raise ValueError(
@@ -274,6 +300,7 @@ def _place(
     away = np.maximum(np.maximum(low, -high), 0)  # from the origin to the box
     if np.linalg.norm(away) <= OFF_ORIGIN_M:
         return _Placement(options), []
+    metres = _Placement(options).turned(positions)
     origin = np.array([*np.median(metres[:, :2], axis=0), 0.0])
     lowest = float(np.quantile(metres[:, 2], 0.02))
     ground = USUAL_GROUND_M if options.ground is None else options.ground
@@ -284,99 +311,3 @@ def _place(
         f"as seen from {', '.join(f'{number:.2f}' for number in origin)}"
     )
     return _Placement(options, (float(origin[0]), float(origin[1]), float(origin[2]))), [note]
-
-
-def _raw_intensity(
-    path: Path, columns: Columns, wanted: str | None
-) -> tuple[Float32[np.ndarray, " points"] | None, list[str]]:
-    """Find the intensity, None if there is none; and say which field was taken."""
-    known = find_intensity(columns)
-    if wanted is not None and wanted.lower() == "none":
-        return None, []
-    if wanted is not None:
-        known = [name for name in columns if name == wanted]
-        known += [name for name in columns if plain_name(name) == plain_name(wanted)]
-        if not known:
-            raise ValueError(
-                f"{path} has no field {wanted!r} to take the intensity from, only {', '.join(columns)}; name "
-                "one of these by --intensity"
-            )
-    if not known:
-        return None, [
-            f"it has no intensity, only {', '.join(columns)}; all points get 0 (--intensity names a field)"
-        ]
-    name, taken = known[0], say_taken(columns) if wanted is None else None
-    told = [f"its {taken} (--intensity names another)"] if taken else []
-    with np.errstate(over="ignore"):
-        raw = columns[name].astype(np.float32)
-    strange = int((~(np.isfinite(raw) & (raw >= 0))).sum())
-    if strange:
-        raise ValueError(
-            f"{path} holds {strange} intensities of {len(raw)} that are NaN, infinite or negative "
-            f"({name}); drop those points, name another field by --intensity, or say --intensity none"
-        )
-    if not raw.any():
-        told.append(f"all of its intensities ({name}) are 0, as if it had none")
-    return raw, told
-
-
-def _in_unit(
-    path: Path,
-    raw: Float32[np.ndarray, " points"],
-    known: float | None,
-    told_by: str,
-    scale: float | None,
-) -> tuple[Float32[np.ndarray, "points 1"], Spread | None, list[str]]:
-    """Bring intensities to 0..1, by what is known or by a guess; say which, and what it cut.
-
-    Args:
-        path: For messages.
-        raw: As the file has them.
-        known: What is 1, if that is known.
-        told_by: Who says so, and what to do where it cannot be right.
-        scale: What is 1 where it is not known; None guesses.
-    """
-    spread = Spread.of(raw)
-    if known is None:
-        try:
-            own = spread.scale()
-        except ValueError as error:
-            raise ValueError(f"{path} {error}") from None
-        known = own if scale is None else scale
-        notes = [f"its intensities are taken as 0 to {known:g} (--intensity-max says otherwise)"]
-        notes = notes if known != 1 else []
-        guessed: Spread | None = spread
-    else:
-        above = int((raw > known).sum())
-        if above > MOST_BEYOND * len(raw):
-            raise ValueError(
-                f"{path} holds intensities up to {spread.highest:g}, {above} of {len(raw)} above the "
-                f"{known:g} {told_by}"
-            )
-        notes, guessed = [], None
-    cut = int((raw > known).sum())
-    if cut:
-        notes.append(f"{cut} of its {len(raw)} intensities lie above {known:g} and count as that")
-    return (raw / np.float32(known)).clip(max=1)[:, None], guessed, notes
-
-
-def _colours(path: Path, columns: Columns) -> Float32[np.ndarray, "points 3"]:
-    """Find red, green and blue, or one number that packs them, as PCD has it; bring them to 0..1."""
-    by_name = {plain_name(name): column for name, column in columns.items()}
-    for names in (("red", "green", "blue"), ("r", "g", "b")):
-        if set(names) <= set(by_name):
-            colours = np.stack([by_name[name] for name in names], axis=1).astype(np.float32)
-            break
-    else:
-        packed = by_name.get("rgb", by_name.get("rgba"))
-        if packed is None:
-            raise ValueError(
-                f"{path} has no colours, only {', '.join(columns)}; the run was trained on rooms, whose "
-                "points have red, green and blue"
-            )
-        bits = packed.view(np.uint32) if packed.dtype == np.float32 else packed.astype(np.uint32)
-        colours = np.stack([bits >> shift & 255 for shift in (16, 8, 0)], axis=1).astype(np.float32)
-    highest = float(colours.max())
-    if not (np.isfinite(colours).all() and colours.min() >= 0 and highest <= 65535):
-        raise ValueError(f"{path} has colours outside of 0..255, such as {highest:g}; restore it")
-    return colours / np.float32(1 if highest <= 1 else 255 if highest <= 255 else 65535)
