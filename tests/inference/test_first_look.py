@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from clip2scene.datasets.nuscenes.loader import NuScenes
-from clip2scene.inference.segment import segment_files
+from clip2scene.inference import segment
+from clip2scene.inference.segment import SegmentOptions, segment_files
 from clip2scene.inference.segmenter import Segmenter
 
 
@@ -40,3 +41,19 @@ def test_one_sentence_of_many_files_is_said_once(tiny_run, points, tmp_path, cap
     segment_files(tiny_run, files, ["road"], tmp_path / "out")
     (said,) = [record.getMessage() for record in caplog.records]
     assert "one.npy and 1 more: it has no intensity" in said
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".bin"])
+def test_a_cloud_beyond_the_reach_of_voxels_is_refused_before_any_is_labelled(
+    tiny_run, points, tmp_path, monkeypatch, suffix
+):
+    points = points[:2000, :4].astype("<f4")
+    points[-1, :2] = 9e4  # none of those that are looked at of a file that is read in pieces
+    np.save(tmp_path / "far.npy", points)
+    points.tofile(tmp_path / "far.bin")
+    monkeypatch.setattr(segment, "MOST_KEPT", 1500)
+    with pytest.raises(ValueError, match=rf"far{suffix} reaches 127 km from its origin, beyond the .* km"):
+        segment_files(
+            tiny_run, [tmp_path / f"far{suffix}"], ["road"], tmp_path / "out", SegmentOptions(unlike="accept")
+        )
+    assert not (tmp_path / "out").exists()

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from clip2scene.datasets.clouds import CloudOptions, las, read_ply
+from clip2scene.datasets.clouds import read as read_module
 from clip2scene.datasets.clouds.labelled import NO_LABEL
 from clip2scene.datasets.clouds.labelled import las as labelled_las
 from clip2scene.datasets.nuscenes.loader import NuScenes
@@ -15,6 +16,7 @@ from clip2scene.inference import first_look, memory, segment
 from clip2scene.inference.figures import word_colours, word_palette
 from clip2scene.inference.segment import SegmentOptions, picture_sample, segment_files
 from clip2scene.inference.segmenter import Segmenter
+from clip2scene.inference.tile_store import TileStore
 from clip2scene.io import read_json, write_json
 from clip2scene.runs.run import open_run
 
@@ -348,3 +350,56 @@ def test_the_tiles_of_an_interrupted_cloud_are_kept(tiny_run, files, tmp_path, m
     assert len(seen) == 1 + 2 * tiles
     assert made == sorted(out.iterdir(), reverse=True)
     assert (out / "one.label").read_bytes() == (tmp_path / "whole" / "one.label").read_bytes()
+
+
+@pytest.mark.parametrize("failing", ["write_tiled", "save_png"])
+def test_tiles_are_kept_until_the_answer_is_written(tiny_run, files, tmp_path, monkeypatch, failing):
+    out, options, seen = tmp_path / "out", SegmentOptions(tile=40.0), []
+    real = Segmenter.segment_prepared
+
+    def counted(self, *args, **more):
+        seen.append(1)
+        return real(self, *args, **more)
+
+    def fails(*_, **__):
+        raise ValueError("no")
+
+    monkeypatch.setattr(Segmenter, "segment_prepared", counted)
+    with monkeypatch.context() as broken:
+        broken.setattr(segment, failing, fails)
+        with pytest.raises(ValueError, match="no"):
+            segment_files(tiny_run, files[:1], ["road", "tree"], out, options)
+    tiles = len(seen)
+    made = segment_files(tiny_run, files[:1], ["road", "tree"], out, options)
+    assert len(seen) == tiles and sorted(out.iterdir()) == sorted(made)
+    monkeypatch.setattr(TileStore, "add", fails)
+    with pytest.raises(ValueError, match="no"):
+        segment_files(tiny_run, files[:1], ["road"], out, options)
+    assert not any(out.iterdir())  # of points that are not sorted, nothing is kept
+
+
+def test_half_an_answer_beside_half_of_another_is_never_taken_for_one(tiny_run, files, tmp_path, monkeypatch):
+    out, one, two = tmp_path / "out", (["road", "tree"],), (["car"],)
+    segment_files(tiny_run, files[:1], *one, out)
+    right = (out / "one.label").read_bytes()
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(segment, "save_png", stop)  # all is written but the picture, and the table
+        with pytest.raises(KeyboardInterrupt):
+            segment_files(tiny_run, files[:1], *two, out)
+    assert not (out / "one.png").exists()
+    segment_files(tiny_run, files[:1], *one, out)
+    assert (out / "one.label").read_bytes() == right
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_single_file_is_read_no_second_time_before_it_is_labelled(
+    tiny_run, files, tmp_path, monkeypatch, count
+):
+    real, read = read_module._read_table, []
+    monkeypatch.setattr(read_module, "_read_table", lambda *args: read.append(args[0]) or real(*args))
+    segment_files(tiny_run, files[:count], ["road"], tmp_path / "out")
+    assert read == (files[:1] if count == 1 else 2 * files)

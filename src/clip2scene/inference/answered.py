@@ -2,22 +2,30 @@
 
 import hashlib
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 
 from clip2scene.datasets.clouds.labelled import read_key
+from clip2scene.runs.copies import files_of
 from clip2scene.runs.run import Run
+from clip2scene.teacher.text_table import names_of
 
 
-def key_of(run: Run, files: Iterable[Path | None], *said: object) -> str:
-    """Give a name to all that the answer to a cloud follows from.
+def key_of(run: Run, cloud: Path, words: Path | None, *said: object) -> str:
+    """Give a name to all that the answer to a cloud follows from, the version of this package among it.
+
+    Names, sizes and times of files stand for what is in them.
 
     Args:
         run: Whose student labels.
-        files: The cloud and what else is read; their names, sizes and times stand for what is in them.
+        cloud: The file.
+        words: A table of words, beside which the file of its names may lie.
         said: What was asked for, each as ``repr`` shows it.
     """
-    stamps = [_stamp(each) for each in (run.checkpoint_path, *files) if each is not None]
-    told = [repr(each) for each in (stamps, run.temperature, *said)]
+    files = [*(run.folder / name for name in files_of(run)), cloud]
+    if words is not None:
+        files += [path for path in (words, words.with_name(names_of(words))) if path.exists()]
+    told = [repr(each) for each in (version("clip2scene"), [_stamp(path) for path in files], *said)]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 

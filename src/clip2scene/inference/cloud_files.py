@@ -65,6 +65,11 @@ def find_clouds(given: Sequence[Path], out: Path, note: Callable[[str], None]) -
     return list(found.values())
 
 
+def named(paths: Sequence[Path]) -> str:
+    """Name the first of some files, and count the others."""
+    return f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
+
+
 def refuse_overwriting(clouds: Iterable[NamedCloud], results: Iterable[Path]) -> None:
     """Refuse to write over a cloud.
 
@@ -85,8 +90,7 @@ def _clouds_in(base: Path, paths: Sequence[Path], out: Path, note: Callable[[str
     kept = sure or clouds
     others = [path for path in clouds if path not in set(kept)]
     if others:
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        note(f"{others[0]}{more} passed over beside other clouds; name files of this kind if they are clouds")
+        note(f"{named(others)} passed over beside other clouds; name files of this kind if they are clouds")
     return [NamedCloud(path, path.parent.relative_to(base) / _stem(path)) for path in kept]
 
 

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from clip2scene.datasets.clouds import CloudFile, Spread
 from clip2scene.geometry.remarks import Remark
+from clip2scene.inference.cloud_files import named
 from clip2scene.inference.memory import check_memory
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.inference.tiles import MOST_VOXELS
 from clip2scene.runs.training_clouds import CloudCheck
+from clip2scene.student.sparse.keys import MAX_COORDINATE
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,23 @@ class _Look:
 
     spread: Spread | None
     notes: tuple[str, ...]
-    remarks: Sequence[Remark] = ()
-    in_tiles: bool = False
+    remarks: Sequence[Remark]
+    in_tiles: bool
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What was learnt of all files.
+
+    Attributes:
+        scale: The intensity that becomes 1 where that has to be guessed, None where no file needs it.
+        in_tiles: The files that are labelled tile by tile.
+        only: What was read, of a single file; of several, all of it would be too much to keep.
+    """
+
+    scale: float | None
+    in_tiles: set[Path]
+    only: CloudFile | None
 
 
 def look_at_files(
@@ -36,7 +55,7 @@ def look_at_files(
     segmenter: Segmenter,
     check: CloudCheck,
     tile: float | None,
-) -> tuple[float | None, set[Path]]:
+) -> FirstLook:
     """Read every file once, say what is to be said, and give the one scale of their intensities.
 
     Args:
@@ -46,19 +65,16 @@ def look_at_files(
         check: What they are compared with, and whom it is told.
         tile: Edge of the tiles in metres, where it was told; 0 cuts nothing.
 
-    Returns:
-        The intensity that becomes 1 where that has to be guessed, None where no file needs it; and the files
-        that are labelled tile by tile.
-
     Raises:
         ValueError: If a file is unfit or to be refused, or some intensities are shares and others counts.
     """
     look_at = partial(_look, segmenter=segmenter, check=check, tile=tile)
-    looks = {path: look_at(path, read) for path in paths}
+    only = read(paths[0]) if len(paths) == 1 else None
+    looks = {path: look_at(path, only or read(path)) for path in paths}
     scale = _common_scale({path: look.spread for path, look in looks.items() if look.spread is not None})
     if scale is not None:
         others = [path for path, look in looks.items() if look.spread and look.spread.scale() != scale]
-        looks |= {path: look_at(path, partial(read, scale=scale)) for path in others}
+        looks |= {path: look_at(path, read(path, scale=scale)) for path in others}
     said: dict[str, list[Path]] = {}
     unlike: dict[str, list[tuple[Path, Remark]]] = {}
     for path, look in looks.items():
@@ -67,28 +83,22 @@ def look_at_files(
         for remark in look.remarks:
             unlike.setdefault(remark.kind, []).append((path, remark))
     for sentence, whose in said.items():
-        check.note(f"{_named(whose)}: {sentence}")
+        check.note(f"{named(whose)}: {sentence}")
     for alike in unlike.values():
-        check.tell(_named([path for path, _ in alike]), alike[0][1])
-    return scale, {path for path, look in looks.items() if look.in_tiles}
+        check.tell(named([path for path, _ in alike]), alike[0][1])
+    return FirstLook(scale, {path for path, look in looks.items() if look.in_tiles}, only)
 
 
-def _named(paths: Sequence[Path]) -> str:
-    """Name the first of some files, and count the others."""
-    return f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
-
-
-def _look(
-    path: Path, read: Callable[..., CloudFile], segmenter: Segmenter, check: CloudCheck, tile: float | None
-) -> _Look:
-    """Read a file, and learn what is needed before the first cloud is labelled."""
-    cloud = read(path)
+def _look(path: Path, cloud: CloudFile, segmenter: Segmenter, check: CloudCheck, tile: float | None) -> _Look:
+    """Learn of a file what is needed before the first cloud is labelled."""
     remarks = check.remarks(cloud.cloud)
     if not cloud.cloud.features.any():  # which the reader has told
         remarks = [each for each in remarks if each.kind != "intensity"]
     in_tiles = bool(tile) or cloud.pieces is not None
-    # What is wrong with a cloud goes before the memory it needs.
-    if not in_tiles and not check.refuses(remarks):
+    if check.refuses(remarks):  # what is wrong with a cloud goes before its size
+        return _Look(cloud.spread, cloud.notes, remarks, in_tiles)
+    _check_reach(path, cloud, float(segmenter.student.backbone.voxel_size))  # type: ignore[arg-type]
+    if not in_tiles:
         try:
             check_memory(segmenter.student, cloud.cloud, segmenter.num_compared)
         except ValueError as error:
@@ -96,6 +106,22 @@ def _look(
                 raise ValueError(f"{path}: {error}") from None
             in_tiles = True
     return _Look(cloud.spread, cloud.notes, remarks, in_tiles)
+
+
+def _check_reach(path: Path, cloud: CloudFile, voxel_m: float) -> None:
+    """Refuse a cloud that does not lie, whichever way it is turned, where voxels have a key.
+
+    Raises:
+        ValueError: If a point, or a corner of the box of one that is read in pieces, lies beyond.
+    """
+    known = cloud.cloud.positions if cloud.pieces is None else torch.cartesian_prod(*cloud.box.T)
+    farthest = max(float(known[:, :2].norm(dim=1).max()), float(known[:, 2].abs().max()))
+    most = MAX_COORDINATE * voxel_m
+    if farthest > most:
+        raise ValueError(
+            f"{path} reaches {farthest / 1000:.3g} km from its origin, beyond the {most / 1000:.3g} km that "
+            f"the student's voxels of {voxel_m:g} m do; cut it into smaller maps"
+        )
 
 
 def _common_scale(spreads: Mapping[Path, Spread]) -> float | None:

@@ -2,25 +2,27 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from clip2scene.datasets import LOADERS
 from clip2scene.datasets.clouds import CloudFile, CloudOptions
 from clip2scene.datasets.clouds.labelled import LabelCodes, codes_for
 from clip2scene.geometry.ground import Ground
 from clip2scene.inference.answered import is_answered, key_of
-from clip2scene.inference.cloud_files import NamedCloud, find_clouds, refuse_overwriting
+from clip2scene.inference.cloud_files import NamedCloud, find_clouds, named, refuse_overwriting
 from clip2scene.inference.figures import draw_words, word_palette
 from clip2scene.inference.first_look import look_at_files
 from clip2scene.inference.predict import Quality, check_abstain
 from clip2scene.inference.results import ResultPaths, write_results, write_tiled
 from clip2scene.inference.segmenter import Background, Segmenter
+from clip2scene.inference.tile_store import was_sorted
 from clip2scene.inference.tiles import MOST_KEPT, TileOptions, label_tiles, pieces_of
 from clip2scene.io import PARTIAL, telling_of_a_full_disk
 from clip2scene.parallel import file_lock, progress_bar
@@ -138,25 +140,27 @@ def segment_files(
             f"the student of {run} takes clouds as they are, whatever the mount; leave --height, --pitch and "
             "--roll out, and bring the clouds to the training clouds' frame"
         )
-    scale, in_tiles = look_at_files([each.path for each in found], read, segmenter, check, options.tile)
+    seen = look_at_files([each.path for each in found], read, segmenter, check, options.tile)
     names = segmenter.prompts.classes
     colours = word_palette(len(names)).numpy()
     tasks = [
-        _Task(each, ResultPaths.of(each, out), codes_for(each.path, names, colours), each.path in in_tiles)
+        _Task(
+            each, ResultPaths.of(each, out), codes_for(each.path, names, colours), each.path in seen.in_tiles
+        )
         for each in found
     ]
     refuse_overwriting(found, [path for task in tasks for path in task.paths.written()])
     said = replace(options, unlike="accept", picture=True)  # which change no answer
-    keys = {task: key_of(opened, [task.cloud.path, options.words], prompts, said, scale) for task in tasks}
+    keys = {task: key_of(opened, task.cloud.path, options.words, prompts, said, seen.scale) for task in tasks}
     kept = [task for task, key in keys.items() if task.is_answered(key, options)]
     if kept:
-        more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
-        note(f"{kept[0].cloud.path}{more}: answered by the same command before; kept")
+        note(f"{named([task.cloud.path for task in kept])}: answered by the same command before; kept")
     indoors = LOADERS[opened.recipe.data.layout].indoors
     answered = set(kept)
     todo = [task for task in tasks if task not in answered]
     for task in progress_bar(todo, desc="segment", unit="cloud", disable=len(todo) < _WORTH_A_BAR):
-        task.answer(segmenter, read(task.cloud.path, scale=scale), options, keys[task], indoors=indoors)
+        cloud = seen.only or read(task.cloud.path, scale=seen.scale)
+        task.answer(segmenter, cloud, options, keys[task], indoors=indoors)
     return [path for task in tasks for path in task.results(options)]
 
 
@@ -191,24 +195,40 @@ class _Task:
     def answer(
         self, segmenter: Segmenter, read: CloudFile, options: SegmentOptions, key: str, *, indoors: bool
     ) -> None:
-        """Label the cloud, and write it, its picture, and last the table of classes."""
-        try:
-            labels, positions = self._label(segmenter, read, options, key)
-        except (ValueError, MemoryError, RuntimeError) as error:
-            raise _in_a_sentence(error, self.cloud.path, len(read.cloud)) from None
-        if options.picture:
-            few, a_map = slice(None, None, -(-len(labels) // MOST_DRAWN)), self.in_tiles or any(read.origin)
-            title, names = self.cloud.stem.name, self.codes.names
-            drawn = draw_words(title, positions[few], labels[few], names, indoors=indoors, a_map=a_map)
-            save_png(self.paths.picture, drawn)
-        self.codes.write(self.paths.classes, self.paths.labelled().name, key=key)
+        """Label the cloud, and write it, its picture, and last the table of classes.
+
+        What another command answered goes first, from its table on: half of two answers is never taken for
+        one.
+        """
+        if self.paths.classes.exists():
+            for path in (self.paths.classes, *self.paths.written(), self.paths.picture):
+                path.unlink(missing_ok=True)
+        with self._room_for_tiles() as folder:
+            try:
+                labels = self._label(segmenter, read, options, folder, key)
+            except (ValueError, MemoryError, RuntimeError) as error:
+                raise _in_a_sentence(error, self.cloud.path, len(read.cloud)) from None
+            if options.picture:
+                few, a_map = (
+                    slice(None, None, -(-len(labels) // MOST_DRAWN)),
+                    self.in_tiles or any(read.origin),
+                )
+                title, names, positions = self.cloud.stem.name, self.codes.names, read.cloud.positions[few]
+                drawn = draw_words(title, positions, labels[few], names, indoors=indoors, a_map=a_map)
+                save_png(self.paths.picture, drawn)
+            self.codes.write(self.paths.classes, self.paths.labelled().name, key=key)
 
     def _label(
-        self, segmenter: Segmenter, read: CloudFile, options: SegmentOptions, key: str
-    ) -> tuple[Int[torch.Tensor, " some"], Float[torch.Tensor, "some 3"]]:
-        """Label the cloud and write it; give labels of some points, and where they are."""
-        if self.in_tiles:
-            return self._label_in_tiles(segmenter, read, options, key), read.cloud.positions
+        self, segmenter: Segmenter, read: CloudFile, options: SegmentOptions, folder: Path | None, key: str
+    ) -> Int[torch.Tensor, " some"]:
+        """Label the cloud, in a folder for tiles if it is cut, and write it; give labels of those at hand."""
+        if folder is not None:
+            pieces = read.pieces or pieces_of(read.cloud)
+            found = label_tiles(
+                segmenter, pieces, read.cloud, folder, options.cut, ground=options.mount, key=key
+            )
+            write_tiled(self.cloud, self.paths, read, found, self.codes)
+            return found.some()
         labelled = segmenter.segment(
             read.cloud,
             ground=options.mount,
@@ -217,26 +237,27 @@ class _Task:
             keep_raw=options.keep_raw,
         )
         write_results(self.cloud, self.paths, read, labelled, self.codes)
-        return labelled.labels, read.cloud.positions
+        return labelled.labels
 
-    def _label_in_tiles(
-        self, segmenter: Segmenter, read: CloudFile, options: SegmentOptions, key: str
-    ) -> Int[torch.Tensor, " some"]:
-        """Label the cloud tile by tile, in a folder that stays if this is interrupted, and write it."""
-        folder = self.paths.classes.with_name(f"{PARTIAL}{self.cloud.stem.name}.tiles")
+    @contextmanager
+    def _room_for_tiles(self) -> Iterator[Path | None]:
+        """Give a folder for tiles, None where the cloud is not cut.
+
+        It is removed once the cloud is answered. If that fails, or is interrupted, it stays to be gone on
+        with, unless the points in it are not even sorted.
+        """
+        if not self.in_tiles:
+            yield None
+            return
+        folder, answered = self.paths.classes.with_name(f"{PARTIAL}{self.cloud.stem.name}.tiles"), False
         folder.mkdir(parents=True, exist_ok=True)
-        pieces = read.pieces or pieces_of(read.cloud)
         with telling_of_a_full_disk(folder), file_lock(folder.with_suffix(".lock"), wait=False):
             try:
-                found = label_tiles(
-                    segmenter, pieces, read.cloud, folder, options.cut, ground=options.mount, key=key
-                )
-                write_tiled(self.cloud, self.paths, read, found, self.codes)
-            except Exception:  # and not where a user interrupts
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-            shutil.rmtree(folder)
-        return found.some()
+                yield folder
+                answered = True
+            finally:
+                if answered or not was_sorted(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def picture_sample(run: Run, sample: Sample, words: Sequence[str]) -> Path:

@@ -96,6 +96,11 @@ class Around:
         return sum(stop - start for start, stop in self.runs)
 
 
+def was_sorted(folder: Path) -> bool:
+    """Tell whether a folder holds all points of a cloud, so that tiles are gone on with."""
+    return (folder / _STATE).exists()
+
+
 class TileStore:
     """Points on disk by place, and what was found for them.
 

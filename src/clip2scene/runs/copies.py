@@ -19,6 +19,12 @@ DESCRIBING = (
 """All that a trained student needs beside its weights, as far as it is there."""
 
 
+def files_of(run: Run) -> list[str]:
+    """List what of a run's folder its student is, and is used with, as far as it is there."""
+    names = (*DESCRIBING, run.checkpoint_path.name, CHOSEN)
+    return [name for name in names if (run.folder / name).exists()]
+
+
 def copy_run(run: Run, out: Path) -> Run:
     """Copy a trained run, to be evaluated or written in elsewhere; a copy that is there is taken as it is.
 
@@ -31,7 +37,7 @@ def copy_run(run: Run, out: Path) -> Run:
     """
     if not (run.folder / "checkpoint.safetensors").exists():
         raise ValueError(f"{run.folder} has no checkpoint to copy; train it to the end first")
-    names = [name for name in (*DESCRIBING, "checkpoint.safetensors", CHOSEN) if (run.folder / name).exists()]
+    names = files_of(run)
     if (out / "recipe.json").exists():
         there = [out / name for name in names if (out / name).exists()]
         if hash_files(out, there) != hash_files(run.folder, [run.folder / name for name in names]):

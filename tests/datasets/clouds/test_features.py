@@ -51,6 +51,9 @@ def test_looks_at_parts_add_up_to_that_at_the_whole(rows, raw):
     rows[5:9, 3] = -1
     columns = dict(zip(("x", "y", "z", "intensity"), rows.T, strict=True))
     reader = FeatureReader(raw, CloudOptions(intensity_max=0.5), "", None)
-    parts = [reader.look({name: each[at] for name, each in columns.items()}) for at in (slice(900), slice(900, None))]
+    parts = [
+        reader.look({name: each[at] for name, each in columns.items()})
+        for at in (slice(900), slice(900, None))
+    ]
     assert parts[0] + parts[1] == reader.look(columns)
     assert reader.look(columns).strange == 4 and reader.look(columns).above == (rows[:, 3] > 0.5).sum()

@@ -76,7 +76,9 @@ def test_points_that_are_far_are_found_though_others_are_looked_at(rows, raw):
     whole = read_cloud_file(raw, CloudOptions(axes="RFU"))
     large = read_cloud_file(raw, CloudOptions(axes="RFU"), most=900)
     assert torch.equal(large.box, whole.box)
-    assert torch.equal(whole.box, torch.stack([each(whole.cloud.positions, 0)[0] for each in (torch.min, torch.max)]))
+    assert torch.equal(
+        whole.box, torch.stack([each(whole.cloud.positions, 0)[0] for each in (torch.min, torch.max)])
+    )
     rows[2401, 1] = 3e5
     rows.tofile(raw)
     with pytest.raises(ValueError, match="km apart"):

@@ -171,7 +171,8 @@ class FeatureReader:
         highest = tally.spread.highest
         if tally.strange or highest > SCALES[-1]:
             raise ValueError(
-                f"{self.path} has colours that are NaN, infinite, negative or above {SCALES[-1]:g}; restore it"
+                f"{self.path} has colours that are NaN, infinite, negative or above {SCALES[-1]:g}; "
+                "restore it"
             )
         return 1.0 if highest <= 1 else 255.0 if highest <= 255 else SCALES[-1]
 

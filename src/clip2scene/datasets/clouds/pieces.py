@@ -45,9 +45,7 @@ def iterate_cloud(path: Path, columns: Sequence[str] | None) -> Iterator[Columns
     return iterate_bin(path, columns, CHUNK) if path.suffix.lower() == _RAW else iterate_las(path)
 
 
-def read_some(
-    path: Path, columns: Sequence[str] | None, step: int, look: Callable[[Columns], None]
-) -> Table:
+def read_some(path: Path, columns: Sequence[str] | None, step: int, look: Callable[[Columns], None]) -> Table:
     """Read each ``step``-th point of a file; all are looked at.
 
     Args:
