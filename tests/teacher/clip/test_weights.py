@@ -75,3 +75,22 @@ def test_files_that_are_no_safetensors_are_refused(tmp_path, damage):
 def test_parts_are_counted_by_their_numbers():
     shapes = dict.fromkeys(("blocks.0.a", "blocks.0.b", "blocks.11.a", "other.5"), ())
     assert count_parts(shapes, "blocks.") == 2
+
+
+def test_a_model_is_laid_out_without_drawing_numbers(tmp_path, monkeypatch):
+    drawn, draw = [], torch.Tensor.normal_
+
+    def watched(tensor, *how, **options):
+        drawn.append(tensor.device.type)
+        return draw(tensor, *how, **options)
+
+    monkeypatch.setattr(torch.Tensor, "normal_", watched)
+
+    def make_normal():
+        model = make()
+        for each in model.parameters():
+            torch.nn.init.normal_(each)
+        return model
+
+    build_model(make_normal, Weights.held(tmp_path, weights()))
+    assert set(drawn) == {"cpu"}

@@ -5,6 +5,7 @@ a published state dict loads as it is. What is free here and fixed there: the nu
 of each.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -112,7 +113,7 @@ class AttentionPool(nn.Module):
     def __init__(self, side: int, channels: int, heads: int, embed_dim: int) -> None:
         super().__init__()
         self.heads = heads
-        self.positional_embedding = nn.Parameter(torch.randn(side**2 + 1, channels) / channels**0.5)
+        self.positional_embedding = _normal((side**2 + 1, channels), channels**-0.5)
         self.k_proj = nn.Linear(channels, channels)
         self.q_proj = nn.Linear(channels, channels)
         self.v_proj = nn.Linear(channels, channels)
@@ -166,6 +167,11 @@ class AttentionPool(nn.Module):
     def keys(self, x: Float[Tensor, "views channels rows cols"]) -> Float[Tensor, "views channels rows cols"]:
         """Project every cell to its attention key."""
         return self.k_proj(self.tokens(x)[:, 1:]).transpose(1, 2).unflatten(2, x.shape[-2:])
+
+
+def _normal(shape: tuple[int, int], deviation: float) -> nn.Parameter:
+    """Make a parameter of normal numbers."""
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=deviation))
 
 
 def resize_positions(
@@ -237,7 +243,7 @@ class CausalAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width) * width**-0.5)
+        self.in_proj_weight = _normal((3 * width, width), width**-0.5)
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
@@ -297,12 +303,10 @@ class ClipResNet(nn.Module):
         self.visual = ImageTower(config)
         self.transformer = TextTransformer(config)
         self.token_embedding = nn.Embedding(config.vocab_size, config.text_width)
-        self.positional_embedding = nn.Parameter(torch.randn(config.context_length, config.text_width) * 0.01)
+        self.positional_embedding = _normal((config.context_length, config.text_width), 0.01)
         self.ln_final = nn.LayerNorm(config.text_width)
-        self.text_projection = nn.Parameter(
-            torch.randn(config.text_width, config.embed_dim) * config.text_width**-0.5
-        )
-        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        self.text_projection = _normal((config.text_width, config.embed_dim), config.text_width**-0.5)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def encode_image(self, images: Float[Tensor, "views 3 height width"]) -> Float[Tensor, "views embed"]:

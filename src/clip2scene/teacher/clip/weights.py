@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from clip2scene.io import read_torch, regular_file
 from clip2scene.teacher.clip.folder import WEIGHTS, listing
@@ -105,12 +106,20 @@ def build_model(make: Callable[[], Model], weights: Weights) -> Model:
         ValueError: If a weight is missing, unknown, of another shape or not finite; the message names the
             first few. Those of shape are found before the model takes memory.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         _check_fit({name: tuple(each.shape) for name, each in make().state_dict().items()}, weights)
     model = make().float()
     model.load_state_dict({n: each for n, each in weights.read().items() if _is_part(n)}, strict=False)
     check_numbers(model, weights.source)
     return model.eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no numbers for empty tensors: torch would import its compiler to do so, for over a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **kwargs)
 
 
 def check_numbers(model: nn.Module, source: Path) -> None:
