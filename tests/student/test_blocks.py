@@ -47,6 +47,19 @@ def test_a_convolution_is_normalised_and_clipped_unless_that_is_off(relu):
     assert torch.equal(block(inputs).features, F.relu(truth) if relu else truth)
 
 
+@pytest.mark.parametrize("relu", [True, False])
+def test_where_nothing_is_learned_normalisation_ends_the_convolution(relu, monkeypatch):
+    block, inputs = ConvNorm(3, 8, relu=relu), some_voxels(3)
+    for _ in range(3):
+        block(inputs)
+    with_gradient = block.eval()(inputs).features
+    monkeypatch.setattr(RowNorm, "forward", None)
+    with torch.inference_mode():
+        assert torch.allclose(block(inputs).features, with_gradient, atol=1e-6)
+    with pytest.raises(TypeError):
+        block(inputs)
+
+
 @pytest.mark.parametrize("out_channels", [3, 5])
 def test_a_residual_block_adds_its_input_to_two_convolutions(out_channels):
     block, inputs = ResidualBlock(3, out_channels).eval(), some_voxels(3)

@@ -108,9 +108,8 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 
 def fold(norm: RowNorm) -> tuple[np.ndarray, np.ndarray]:
     """Give a batch normalisation as a factor and a summand of each channel."""
-    assert norm.running_var is not None and norm.running_mean is not None
-    factor = to_numpy(norm.weight) / np.sqrt(to_numpy(norm.running_var) + norm.eps)
-    return factor, to_numpy(norm.bias) - to_numpy(norm.running_mean) * factor
+    frozen = norm.frozen(relu=False)
+    return to_numpy(frozen.scale), to_numpy(frozen.shift)
 
 
 class StudentGraph(GraphBuilder):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clip2scene.student.sparse import SparseConv3d, SparseTensor
+from clip2scene.student.sparse.finish import Finish
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -26,6 +27,12 @@ class RowNorm(nn.BatchNorm1d):
         else:
             out = super().forward(rows)
         return F.relu_(out) if relu else out
+
+    def frozen(self, *, relu: bool) -> Finish:
+        """Give what it does in evaluation: one scale and one shift of each channel, then ReLU if asked to."""
+        assert self.running_mean is not None and self.running_var is not None
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return Finish(scale, self.bias - self.running_mean * scale, relu)
 
 
 class ConvNorm(nn.Module):
@@ -47,7 +54,9 @@ class ConvNorm(nn.Module):
         self.relu = relu
 
     def forward(self, inputs: SparseTensor) -> SparseTensor:
-        """Apply them in this order."""
+        """Apply them in this order; as one where nothing is learned."""
+        if not self.training and not torch.is_grad_enabled():
+            return self.conv(inputs, self.norm.frozen(relu=self.relu))
         out = self.conv(inputs)
         return out.replace(self.norm(out.features, relu=self.relu))
 

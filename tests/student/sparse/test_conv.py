@@ -4,6 +4,7 @@ from tests.student.sparse.voxels import EDGE, assert_close, pyramid_of, random_v
 from torch.nn import functional as F
 
 from clip2scene.student.sparse import SparseConv3d, SparseTensor, sparse_convolution
+from clip2scene.student.sparse.finish import Finish
 
 
 def to_dense(rows, coordinates, corner, edge, batches=2):
@@ -150,3 +151,23 @@ def test_going_up_from_the_finest_level_is_refused():
     tensor, _ = sparse_tensor(torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 1))
     with pytest.raises(ValueError, match="finest level"):
         SparseConv3d(1, 1, 2, stride=2, transposed=True)(tensor)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_scale_shift_and_relu_end_a_convolution_as_they_would_after_it(relu, path):
+    generator = torch.Generator().manual_seed(3)
+    inputs = sparse_tensor(coordinates := random_voxels(generator), torch.randn(len(coordinates), 3))[0]
+    inputs.features[5, 1] = torch.nan
+    layer, finish = SparseConv3d(3, 32), Finish(torch.randn(32), torch.randn(32), relu)
+    with torch.no_grad():
+        before, after = layer(inputs).features, layer(inputs, finish).features
+    expected = before * finish.scale + finish.shift
+    assert torch.equal(after.isnan(), before.isnan()) and after.isnan().any()
+    assert_close(after.nan_to_num(), (F.relu(expected) if relu else expected).nan_to_num(), 1e-6)
+
+
+def test_half_precision_is_finished_in_float32():
+    rows = torch.full((1, 1), 3.0, dtype=torch.bfloat16)
+    finished = Finish(torch.tensor([1.003]), torch.tensor([-3.0]), relu=False)(rows)
+    assert finished.dtype == torch.bfloat16
+    assert finished.item() == pytest.approx(0.009, rel=0.01)

@@ -1,8 +1,8 @@
 """Sparse convolution in plain PyTorch.
 
 ``keys`` packs voxel coordinates into integers, ``kernel_map`` holds which voxels meet under a kernel,
-``tensor`` finds them and keeps features, levels and maps together, ``conv`` multiplies, ``cpu_kernels`` is
-its compiled twin, and ``measured`` says which of the two is faster here.
+``tensor`` finds them and keeps features, levels and maps together, ``conv`` multiplies, ``finish`` ends that
+at inference, ``cpu_kernels`` is the compiled twin, and ``measured`` says which of the two is faster here.
 """
 
 from clip2scene.student.sparse.conv import SparseConv3d, sparse_convolution

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clip2scene.student.sparse import cpu_kernels
+from clip2scene.student.sparse.finish import Finish
 from clip2scene.student.sparse.kernel_map import KernelMap
 from clip2scene.student.sparse.measured import Work, compiled_wins
 from clip2scene.student.sparse.tensor import SparseTensor
@@ -98,7 +99,10 @@ def _choose(work: str, rows: Float[Tensor, "rows channels"], columns: int) -> Wo
 
 
 def sparse_convolution(
-    features: Float[Tensor, " sources in"], weight: Float[Tensor, " offsets in out"], pairs: KernelMap
+    features: Float[Tensor, " sources in"],
+    weight: Float[Tensor, " offsets in out"],
+    pairs: KernelMap,
+    finish: Finish | None = None,
 ) -> Float[Tensor, "targets out"]:
     """Convolve the features of the source voxels onto the target voxels.
 
@@ -108,12 +112,18 @@ def sparse_convolution(
         features: Rows of the source voxels.
         weight: One matrix per kernel offset.
         pairs: Which source meets which target under which offset.
+        finish: What is done to the sums at last; it has no gradient.
     """
     device = features.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         features, weight = features.to(dtype), weight.to(dtype)
-    return _SparseConvolution.apply(features.contiguous(), weight, pairs)
+    features = features.contiguous()
+    if finish is None:
+        return _SparseConvolution.apply(features, weight, pairs)
+    if _choose("convolve", features, weight.shape[2]) is cpu_kernels.convolve:
+        return cpu_kernels.convolve(features, weight, pairs, finish)
+    return finish(gather_multiply_scatter(features, weight, pairs))
 
 
 class SparseConv3d(nn.Module):
@@ -155,7 +165,7 @@ class SparseConv3d(nn.Module):
         bound = 1 / math.sqrt((out_channels if transposed else in_channels) * kernel_size**3)
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, inputs: SparseTensor) -> SparseTensor:
+    def forward(self, inputs: SparseTensor, finish: Finish | None = None) -> SparseTensor:
         """Convolve; raises ValueError when asked to go up from the finest level."""
         pyramid, level = inputs.pyramid, inputs.level
         if self.stride == 1:
@@ -168,7 +178,8 @@ class SparseConv3d(nn.Module):
         else:
             pairs = pyramid.descent(level)
             level += 1
-        return SparseTensor(sparse_convolution(inputs.features, self.weight, pairs), pyramid, level)
+        rows = sparse_convolution(inputs.features, self.weight, pairs, finish)
+        return SparseTensor(rows, pyramid, level)
 
     def extra_repr(self) -> str:
         """Describe the layer for printing."""

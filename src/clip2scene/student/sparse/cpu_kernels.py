@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from clip2scene.io import write_atomically
+from clip2scene.student.sparse.finish import Finish
 from clip2scene.student.sparse.kernel_map import KernelMap
 
 SOURCE = Path(__file__).with_name("kernels.c")
@@ -53,10 +54,13 @@ def library_path() -> Path:
     return Path(library._name)
 
 
-def convolve(features: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+def convolve(features: Tensor, weight: Tensor, pairs: KernelMap, finish: Finish | None = None) -> Tensor:
     """Compute ``conv.gather_multiply_scatter``; shapes are the same."""
     out = features.new_empty(pairs.num_targets, weight.shape[2])
-    _call("clip2scene_convolve", features, weight.contiguous(), pairs, weight.shape, out)
+    last = (
+        (None, None, 0) if finish is None else (finish.scale.data_ptr(), finish.shift.data_ptr(), finish.relu)
+    )
+    _call("clip2scene_convolve", features, weight.contiguous(), pairs, weight.shape, out, *last)
     return out
 
 
@@ -86,7 +90,15 @@ def submanifold_pairs(keys: Tensor, columns: Tensor, kernel_size: int) -> tuple[
     return ends[0], ends[1], every
 
 
-def _call(name: str, first: Tensor, second: Tensor, pairs: KernelMap, shape: torch.Size, out: Tensor) -> None:
+def _call(
+    name: str,
+    first: Tensor,
+    second: Tensor,
+    pairs: KernelMap,
+    shape: torch.Size,
+    out: Tensor,
+    *more: int | None,
+) -> None:
     offsets, in_channels, out_channels = shape
     counter = ctypes.c_int64(0)
     arguments = (
@@ -102,6 +114,7 @@ def _call(name: str, first: Tensor, second: Tensor, pairs: KernelMap, shape: tor
         pairs.num_targets,
         out.data_ptr(),
         ctypes.byref(counter),
+        *more,
     )
     function = getattr(_library(), name)
     products = pairs.num_pairs * in_channels * out_channels
@@ -132,7 +145,8 @@ def _library() -> ctypes.CDLL | None:
         return None
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
     product = [pointer] * 5 + [integer] * 5 + [pointer] * 2
-    library.clip2scene_convolve.argtypes = library.clip2scene_weight_gradient.argtypes = product
+    library.clip2scene_convolve.argtypes = [*product, pointer, pointer, ctypes.c_int]
+    library.clip2scene_weight_gradient.argtypes = product
     library.clip2scene_neighbours.argtypes = [pointer, integer, pointer, *[integer] * 3, *[pointer] * 4]
     return library
 

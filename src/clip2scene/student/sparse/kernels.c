@@ -100,11 +100,21 @@ static void pass(const float *x, const index_t *source, const index_t *target, i
     }
 }
 
+/* y = y * scale + shift by columns, then ReLU if asked for; NaN stays. */
+static void finish(float *y, index_t rows, index_t out, const float *scale, const float *shift, int relu) {
+    for (index_t r = 0; r < rows; r++, y += out)
+        for (index_t c = 0; c < out; c++) {
+            float value = y[c] * scale[c] + shift[c];
+            y[c] = relu && value < 0 ? 0 : value;
+        }
+}
+
 /* y[target] = sum of x[source] @ w[offset]; w is (offsets, in, out). centre < 0: no offset pairs rows with themselves.
+ * Each block of rows is finished while it is in the cache, unless scale is null.
  * Threads call this at once with the same `next`, a counter that starts at 0: each takes the next block of rows. */
 void clip2scene_convolve(const float *x, const float *w, const index_t *source, const index_t *target,
                          const index_t *starts, index_t offsets, index_t centre, index_t in, index_t out,
-                         index_t rows, float *y, index_t *next) {
+                         index_t rows, float *y, index_t *next, const float *scale, const float *shift, int relu) {
     index_t block = BLOCK_BYTES / (4 * out) + 1, low;
     while ((low = block * __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < rows) {
         index_t high = low + block < rows ? low + block : rows;
@@ -115,6 +125,7 @@ void clip2scene_convolve(const float *x, const float *w, const index_t *source, 
             index_t to = first_at_least(target, from, starts[k + 1], high);
             pass(x, source, target, from, to, w + k * in * out, in, out, y, 1);
         }
+        if (scale) finish(y + low * out, high - low, out, scale, shift, relu);
     }
 }
 
