@@ -227,12 +227,15 @@ def toytown_drive():
     return Drive(tuple(messages), sweeps, images, town)
 
 
-def write_bag(path, drive, *, storage="mcap", compress=False):
-    """Write a drive in the order of the recording's moments; return the bag's folder."""
+def write_bag(path, drive, *, storage="mcap", compress=None):
+    """Write a drive in the order of the recording's moments; return the bag's folder.
+
+    Each MESSAGE, the FILE, or (of an MCAP file) its chunks in STORAGE may be compressed.
+    """
     plugin = rosbag2.StoragePlugin[storage.upper()]
     writer = rosbag2.Writer(path, version=9, storage_plugin=plugin)
     if compress:
-        writer.set_compression(rosbag2.CompressionMode.MESSAGE, rosbag2.CompressionFormat.ZSTD)
+        writer.set_compression(rosbag2.CompressionMode[compress], rosbag2.CompressionFormat.ZSTD)
     with writer:
         connections = {}
         for topic, time_us, message in sorted(drive.messages, key=lambda each: each[1]):

@@ -2,7 +2,8 @@
 
 Bags come from strangers. The library rosbags can build readers out of the message definitions that a bag
 carries, by writing and running Python code; that is never done here. Messages are read by the standard
-definitions, which come with the library, and a bag whose own definitions differ is refused.
+definitions, which come with the library, and a bag whose own definitions differ is refused. What is
+compressed is unpacked with bounds.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clip2scene.datasets.convert.ros_unpack import bound_library
 from clip2scene.io import regular_file
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
@@ -24,6 +26,9 @@ KINDS = (CLOUD, IMAGE, COMPRESSED_IMAGE, CAMERA_INFO, TRANSFORMS, ODOMETRY, POSE
 
 _OLD_NAMES = {"tf/msg/tfMessage": TRANSFORMS}
 """What ROS 1 called some of them before; they hold the same."""
+
+_MOST_METADATA = 1 << 22
+"""Bytes of ``metadata.yaml``."""
 
 _TRANSFORMS_MD5 = "94810edda583a504dfda3829e70d7eec"
 """Of ROS 1's definition, which the library does not carry."""
@@ -99,6 +104,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
         from rosbags.rosbag2 import Reader as Ros2Reader
     except ImportError:
         raise ValueError(f"{path} needs rosbags; install clip2scene[ros]") from None
+    bound_library()
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path} is missing; check its name")
@@ -160,6 +166,12 @@ def _is_ros1(path: Path) -> bool:
                 + (f"one of its bags of ROS 1, such as {bags[0]}" if bags else "its .mcap or .db3 file")
                 + " instead"
             )
+        size = (path / "metadata.yaml").stat().st_size
+        if size > _MOST_METADATA:
+            raise ValueError(
+                f"{path / 'metadata.yaml'} has {size / 1e6:.1f} MB, which no bag's list of topics and files "
+                "needs; write it anew (ros2 bag reindex), or name an .mcap or .db3 file of the bag"
+            )
         return False
     with regular_file(path).open("rb") as stream:
         head = stream.read(16)
@@ -176,6 +188,8 @@ def _broken(path: Path, error: Exception) -> ValueError:
     why = " ".join(str(error).split()) or type(error).__name__
     if "rofile is not ros2" in why:
         return ValueError(f"{path} is an MCAP file of ROS 1 or another system; only ROS 2's are read")
+    if "would unpack" in why:
+        return ValueError(f"{path} is refused: {why}")
     return ValueError(
         f"{path} cannot be read as a bag of ROS ({why[:200]}); it may be cut short: restore it, or repair it "
         "(ros2 bag reindex, mcap recover; rosbag reindex for ROS 1)"
