@@ -645,15 +645,22 @@ def convert_recording(
         raise ValueError(
             "nowhere to write to: name a new folder with --out, or use --list to see what a bag has"
         )
-    wanted = Wanted(clouds, images, camera_infos, poses, ego_frame, world_frame, axes)
-    if not is_kitti(recording):
-        made = convert_bag(recording, out, wanted=wanted, most_apart_ms=most_apart_ms, deskew=deskew)
-    elif wanted in (Wanted(), Wanted(poses=SOURCE)):
+    if is_kitti(recording):
+        for_bags = {
+            **{"--clouds": clouds, "--images": images, "--camera-infos": camera_infos},
+            **{"--poses": poses != SOURCE and poses, "--ego-frame": ego_frame, "--world-frame": world_frame},
+            **{"--axes": axes, "--most-apart-ms": most_apart_ms != 50.0, "--deskew": deskew != "auto"},
+        }
+        refused = ", ".join(name for name, given in for_bags.items() if given)
+        if refused:
+            raise ValueError(
+                f"{recording} is in a layout of KITTI's, which has neither topics nor frames to choose, nor "
+                f"moments of points and images; leave out {refused}"
+            )
         made = convert_kitti(recording, out, odometry=poses == SOURCE)
     else:
-        raise ValueError(
-            f"{recording} is in a layout of KITTI's, which has neither topics nor frames to choose"
-        )
+        wanted = Wanted(clouds, images, camera_infos, poses, ego_frame, world_frame, axes)
+        made = convert_bag(recording, out, wanted=wanted, most_apart_ms=most_apart_ms, deskew=deskew)
     for note in made.notes:
         print(note)
     print(f"wrote {made.clouds} clouds and {made.images} images to {out}")

@@ -43,6 +43,19 @@ def test_the_way_through_a_town_is_found_by_its_clouds(drive):
     assert torch.equal(estimate_poses(clouds[:4], "town").poses, way.poses[:4]), "the same, whatever follows"
 
 
+def test_variables_of_the_environment_change_nothing(drive, monkeypatch):
+    clouds, _ = drive
+    before = estimate_poses(clouds[:4], "town").poses
+    for name, value in (
+        ("ADAPTIVE_THRESHOLD", '{"fixed_threshold": 0.01}'),
+        ("MAPPING", '{"max_points_per_voxel": 1}'),
+        ("REGISTRATION", '{"max_num_iterations": 1}'),
+        ("DATA", '{"max_range": 10}'),
+    ):
+        monkeypatch.setenv(f"KISS_ICP_{name}", value)
+    assert torch.equal(estimate_poses(clouds[:4], "town").poses, before)
+
+
 def test_after_a_gap_it_begins_anew(drive):
     clouds, _ = drive
     later = [(time_us + 60_000_000, positions) for time_us, positions in clouds[:2]]

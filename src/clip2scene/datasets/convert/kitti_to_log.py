@@ -77,13 +77,14 @@ def convert_kitti(folder: Path, out: Path, *, odometry: bool = False) -> Convert
             ``labels/``, ``poses.txt``, ``times.txt``), or a drive of KITTI's raw recordings
             (``velodyne_points/``, ``image_02/``, ``oxts/``, below a day with its calibration).
         out: New folder for the log; it appears when it is whole.
-        odometry: Whether poses are estimated from the clouds, whatever the recording tells.
+        odometry: Whether poses are estimated from the clouds; those of the recording are not read then.
 
     Raises:
         ValueError: If a file is missing or broken, or images differ in size.
     """
     folder, out = Path(folder), Path(out)
-    source = _semantic_kitti(folder) if (folder / "velodyne").is_dir() else _raw(folder)
+    open_source = _semantic_kitti if (folder / "velodyne").is_dir() else _raw
+    source = open_source(folder, with_poses=not odometry)
     if any(late <= early for early, late in zip(source.times_us, source.times_us[1:], strict=False)):
         raise ValueError(
             f"the times of the clouds of {folder} jump backwards, expected rising ones; restore them"
@@ -122,11 +123,10 @@ def _with_odometry(source: _Source, folder: Path) -> _Source:
     )
     way = estimate_poses(clouds, str(folder))
     pose_of = dict(zip(source.names, way.poses, strict=True))
-    notes = tuple(note for note in source.notes if "so no poses" not in note)
     return replace(
         source,
         world_from_lidar=lambda name: pose_of[name],
-        notes=(*notes, f"poses by KISS-ICP, of {len(source.names)} clouds as they were recorded"),
+        notes=(*source.notes, f"poses by KISS-ICP, of {len(source.names)} clouds as they were recorded"),
     )
 
 
@@ -159,17 +159,18 @@ def _copy_image(source: _Source, name: str, log: Path, camera: Camera | None) ->
     return exact
 
 
-def _semantic_kitti(folder: Path) -> _Source:
+def _semantic_kitti(folder: Path, *, with_poses: bool) -> _Source:
     """Open a sequence of SemanticKITTI."""
     notes = []
     labels = folder / "labels" if (folder / "labels").is_dir() else None
-    drive, times = open_drive(folder, with_poses=False).track
+    drive = open_drive(folder, with_poses=False)
+    drive = drive.posed if with_poses else drive
     number_of = {name: number for number, name in enumerate(drive.names)}
-    if drive.poses is None:
+    if with_poses and drive.poses is None:
         notes.append("no poses.txt, so no poses: one sweep a sample")
     if labels is not None:
         check_drive_labels(drive, drive.names)
-    if times is None:
+    if drive.times_us is None:
         notes.append("no times.txt, so clouds count as taken every 0.1 s")
     return _Source(
         names=drive.names,
@@ -181,20 +182,20 @@ def _semantic_kitti(folder: Path) -> _Source:
         world_from_lidar=None
         if drive.poses is None
         else lambda name: drive.world_from_lidar(number_of[name]),
-        times_us=times or _assumed(drive.names),
+        times_us=drive.times_us or _assumed(drive.names),
         notes=tuple(notes),
     )
 
 
-def _raw(folder: Path) -> _Source:
+def _raw(folder: Path, *, with_poses: bool) -> _Source:
     """Open a drive of KITTI's raw recordings."""
     notes = ["the vehicle's motion while the lidar turns is left in the clouds"]
     clouds = folder / "velodyne_points" / "data"
     names = list_names(clouds, ".bin", 10)
     if not names:
         raise ValueError(f"{clouds} holds no NNNNNNNNNN.bin; restore the clouds of this drive")
-    with_poses = (folder / "oxts").is_dir()
-    calibration = read_raw_calibration(folder.parent, with_imu=with_poses)
+    with_oxts = with_poses and (folder / "oxts").is_dir()
+    calibration = read_raw_calibration(folder.parent, with_imu=with_oxts)
     pose: Pose | None = None
     if calibration.lidar_from_imu is not None:
         imu_from_lidar = invert_rigid(calibration.lidar_from_imu)
@@ -202,7 +203,7 @@ def _raw(folder: Path) -> _Source:
 
         def pose(name: str) -> Float[Tensor, "4 4"]:
             return world_from_imu(read_fix(clouds / f"{name}.bin"), scale) @ imu_from_lidar
-    else:
+    elif with_poses:
         notes.append("no oxts, so no poses: one sweep a sample")
     times = read_dates(clouds.parent / "timestamps.txt", names)
     if times is None:

@@ -70,10 +70,18 @@ def _thin_ground(positions: Float32[np.ndarray, "_ 3"]) -> Float32[np.ndarray, "
 
 
 def _new_odometry(name: str) -> Any:  # noqa: ANN401 - of the library
-    """Make an odometry with every setting in sight; one thread, so that sums have one order."""
+    """Make an odometry; one thread, so that sums have one order.
+
+    Every setting is given, as the library takes those that are not from variables of the environment.
+    """
     try:
         from kiss_icp.config import KISSConfig
-        from kiss_icp.config.config import DataConfig, MappingConfig, RegistrationConfig
+        from kiss_icp.config.config import (
+            AdaptiveThresholdConfig,
+            DataConfig,
+            MappingConfig,
+            RegistrationConfig,
+        )
         from kiss_icp.kiss_icp import KissICP
     except ImportError:
         raise ValueError(
@@ -82,7 +90,12 @@ def _new_odometry(name: str) -> Any:  # noqa: ANN401 - of the library
     return KissICP(
         KISSConfig(
             data=DataConfig(max_range=_FARTHEST_M, min_range=_NEAREST_M, deskew=False),
-            mapping=MappingConfig(voxel_size=_VOXEL_M),
-            registration=RegistrationConfig(max_num_threads=1),
+            mapping=MappingConfig(voxel_size=_VOXEL_M, max_points_per_voxel=20),
+            registration=RegistrationConfig(
+                max_num_iterations=500, convergence_criterion=1e-4, max_num_threads=1
+            ),
+            adaptive_threshold=AdaptiveThresholdConfig(
+                fixed_threshold=None, initial_threshold=2.0, min_motion_th=0.1
+            ),
         )
     )

@@ -86,12 +86,17 @@ class Drive:
     poses: Float[Tensor, "clouds 3 4"] | None
 
     @cached_property
-    def track(self) -> tuple["Drive", tuple[int, ...] | None]:
-        """Read ``poses.txt`` and ``times.txt`` where they are: itself with poses, and microseconds."""
-        path, known = self.folder / "poses.txt", self
-        if self.poses is None and path.exists():
-            known = replace(self, poses=_read_poses(path, self.names, of_all=False))
-        return known, read_times(self.folder / "times.txt", self.names)
+    def posed(self) -> "Drive":
+        """Itself with the poses of ``poses.txt``, if there is one."""
+        path = self.folder / "poses.txt"
+        if self.poses is not None or not path.exists():
+            return self
+        return replace(self, poses=_read_poses(path, self.names, of_all=False))
+
+    @cached_property
+    def times_us(self) -> tuple[int, ...] | None:
+        """Microseconds of each cloud by ``times.txt``, if there is one."""
+        return read_times(self.folder / "times.txt", self.names)
 
     def world_from_lidar(self, number: int) -> Float[Tensor, "4 4"]:
         """Say where the lidar stood when it took cloud ``number``."""
@@ -223,7 +228,7 @@ class SemanticKitti:
             ValueError: If times or poses are there but lack those of a cloud, or hold something else.
         """
         sequence, number = self._places[index]
-        drive, times_us = self._drives[sequence].track
+        drive, times_us = self._drives[sequence].posed, self._drives[sequence].times_us
         return Timestamps(
             drive=sequence,
             cloud_us=None if times_us is None else times_us[number],
