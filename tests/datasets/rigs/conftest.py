@@ -184,8 +184,3 @@ def worst(found, rig):
         max(np.abs(one[1] - other[1]).max(), np.abs(one[2] - other[2]).max())
         for one, other in zip(found, rig, strict=True)
     )
-
-
-def turned_round(rig):
-    """The rig of somebody who writes transforms in the other direction."""
-    return [(name, matrix, np.linalg.inv(place), lens) for name, matrix, place, lens in rig]

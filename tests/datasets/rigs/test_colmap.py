@@ -50,6 +50,29 @@ def test_a_fault_is_one_clear_sentence(cameras, images, words, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("cameras.txt", "1 PINHOLE 640 480 9 9 320 240\n" * 10_001, "there are over 10000 of them"),
+        ("images.txt", "1 1 0 0 0 0 0 0 1 a.jpg\n\n" * 10_001, "there are over 10000 of them"),
+        (
+            "cameras.txt",
+            "1 PINHOLE 640 480" + " 1" * 3000,
+            "begins with '1 PINHOLE 640 480 1 ' has more than",
+        ),
+        ("images.txt", "1 1 0 0 0 0 0 0 1 " + "a" * 5000, "has more than 4096 characters"),
+        ("images.txt", "1 1 0 0 0 0 0 0 1 a.jpg\n" + "1 " * (1 << 23) + "\n", "more than 16777216 char"),
+    ],
+    ids=["cameras", "images", "parameters", "a name", "points"],
+)
+def test_text_without_end_is_refused(tmp_path, file, content, words):
+    (tmp_path / "cameras.txt").write_text("1 PINHOLE 640 480 9 9 320 240\n")
+    (tmp_path / "images.txt").write_text("1 1 0 0 0 0 0 0 1 a.jpg\n\n")
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=words):
+        read_colmap(tmp_path)
+
+
 def test_damaged_bytes_are_refused_or_read_but_never_crash(tmp_path):
     folder = write_colmap(tmp_path / "sparse", random_rig(), binary=True)
     rng = np.random.default_rng(0)

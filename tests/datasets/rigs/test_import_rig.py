@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pyarrow import feather
 from tests.datasets.rigs import conftest as rigs
-from tests.datasets.rigs.conftest import imported, parallel_rig, random_rig, turned_round, worst
+from tests.datasets.rigs.conftest import imported, parallel_rig, random_rig, worst
 
 from clip2scene import cli
 from clip2scene.datasets.drive_log.files import read_calibration
@@ -48,7 +48,7 @@ def options_for(form, rig):
 
 
 @pytest.mark.parametrize("form", WRITERS)
-def test_a_rig_comes_home_and_one_written_the_other_way_round_does_not(form, tmp_path):
+def test_a_rig_comes_home(form, tmp_path):
     rig = rig_for(form)
     path = WRITERS[form](tmp_path, rig)
     assert recognise(path) == form.split("'")[0].split(" ")[0]
@@ -57,12 +57,6 @@ def test_a_rig_comes_home_and_one_written_the_other_way_round_does_not(form, tmp
     assert worst(found, rig) < 1e-6
     for (*_, (model, coefficients)), (*_, lens) in zip(found, rig, strict=True):
         assert model == lens[0] and np.allclose(coefficients[:4], lens[1])
-    if form == "ros":
-        return  # it tells no place
-    (tmp_path / "other").mkdir()
-    path = WRITERS[form](tmp_path / "other", turned_round(rig))
-    wrong = imported(path, tmp_path / "other" / "calibration.json", **options_for(form, rig))
-    assert worst(wrong, rig) > 0.1
 
 
 LEFT = {

@@ -37,6 +37,13 @@ def test_a_chain_that_contradicts_the_imu_is_refused(tmp_path):
             "of the model omni-none, expected pinhole with radtan",
         ),
         ("distortion_model: radtan", "distortion_model: fov", "of the model pinhole-fov"),
+        (
+            "distortion_model: radtan",
+            "distortion_model: [radtan]",
+            "of the model pinhole-\\['radtan'\\], expected",
+        ),
+        ("distortion_model: radtan", "distortion_model: {a: 1}", "of the model pinhole-.*, expected pinhole"),
+        ("T_cam_imu: [[", "T_cam_imu: [[1], [", "T_cam_imu of cam0 of .*: expected finite numbers, got"),
         ("T_cn_cnm1", "T_unknown", "cam1 of .* has neither T_cn_cnm1 nor T_cam_imu"),
         ("T_cam_imu: [[", "T_cam_imu: [[9", "T_cam_imu of cam0 of .* is not a rotation|finite numbers"),
         ("resolution: [640, 480]", "resolution: [640]", "resolution of cam0 of .*: expected 2 finite"),

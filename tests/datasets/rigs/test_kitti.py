@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from tests.datasets.rigs.conftest import parallel_rig, write_kitti
 
 from clip2scene.datasets.kitti.object import KittiObject
@@ -10,10 +11,9 @@ from clip2scene.datasets.rigs.kitti import read_kitti
 
 def test_a_day_of_the_raw_recordings_tells_its_sizes(tmp_path):
     rng = np.random.default_rng(0)
-    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    turn *= np.sign(np.linalg.det(turn))
+    rectified, turn = Rotation.random(2, random_state=np.random.RandomState(0)).as_matrix()
     rows = {
-        "R_rect_00": np.eye(3),
+        "R_rect_00": rectified,
         "P_rect_02": np.array([[700.0, 0, 620, 42], [0, 700, 187, 0], [0, 0, 1, 0]]),
     }
     rows |= {"S_rect_02": np.array([1242.0, 375]), "K_02": np.eye(3)}
@@ -26,6 +26,9 @@ def test_a_day_of_the_raw_recordings_tells_its_sizes(tmp_path):
     (tmp_path / "calib_velo_to_cam.txt").write_text("\n".join(lines) + "\n")
     (camera,) = read_kitti(tmp_path, None).cameras
     assert (camera.name, camera.width, camera.height) == ("image_02", 1242, 375)
+    point = rng.normal(size=3)
+    truth = rectified @ (turn @ point + lidar["T"]) + [42 / 700, 0, 0]  # P's last column is metres times fx
+    assert np.allclose(camera.camera_from_reference.numpy()[:3] @ [*point, 1], truth)
     loader = read_raw_calibration(tmp_path, with_imu=False)
     torch.testing.assert_close(camera.camera_from_reference, loader.camera_from_lidar)
     torch.testing.assert_close(camera.intrinsics, loader.intrinsics)

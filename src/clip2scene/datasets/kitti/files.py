@@ -125,8 +125,15 @@ def read_matrices(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
         ValueError: If the file is missing or broken, or an array is absent, given twice, of another size, or
             not finite.
     """
+    return find_matrices(read_text(path), path, shapes)
+
+
+def find_matrices(
+    text: str, path: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Float[Tensor, "..."]]:
+    """Find what :func:`read_matrices` reads in the text of the file, with its errors."""
     found: dict[str, Tensor] = {}
-    for line in read_text(path).splitlines():
+    for line in text.splitlines():
         name, _, numbers = line.partition(":")
         if name.strip() not in shapes:
             continue
@@ -147,6 +154,12 @@ def read_matrices(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     if lacking:
         raise ValueError(f"{path} lacks {', '.join(lacking)}; expected a line NAME: numbers; restore it")
     return found
+
+
+def lidar_motion(path: Path) -> Float[Tensor, "4 4"]:
+    """Read a file of a rotation R and a translation T, as a day of the raw recordings has."""
+    matrices = read_matrices(path, {"R": (3, 3), "T": (3,)})
+    return rigid(matrices["R"], f"R of {path}", matrices["T"])
 
 
 def rigid(

@@ -4,7 +4,7 @@ What it labels are boxes around some objects in the image; they are not read her
 the same vehicle are read by :mod:`clip2scene.datasets.kitti.raw`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,10 @@ INPUTS = InputPatterns(
     class_maps=("*/semantic_maps/*.png",),
 )
 """What pseudo-labels depend on."""
+
+
+LIDAR: dict[str, tuple[int, ...]] = {"R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
+"""What of a calibration file leads from the lidar to the rectified frame, and its shapes."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +139,9 @@ class KittiObject:
         """
         place = self._places[self.tokens[index]]
         path = place.cloud.parents[1] / "calib" / f"{place.cloud.stem}.txt"
-        shapes = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
-        matrices = read_matrices(path, shapes)
+        matrices = read_matrices(path, {"P2": (3, 4), **LIDAR})
         intrinsics, camera_from_rectified = split_projection(matrices["P2"], f"P2 of {path}")
-        rectified_from_camera = rigid(matrices["R0_rect"], f"R0_rect of {path}")
-        camera_from_lidar = rigid(matrices["Tr_velo_to_cam"], f"Tr_velo_to_cam of {path}")
-        chain = camera_from_rectified @ rectified_from_camera @ camera_from_lidar
+        chain = camera_from_rectified @ rectified_from_lidar(path, matrices)
         return read_sample(place, Calibration(intrinsics, chain))
 
     def scene_of(self, token: str) -> str:
@@ -205,6 +206,20 @@ def find_place(places: dict[str, Place], token: str, view: int) -> Place:
     if token not in places or view != 0:
         raise ValueError(f"no camera {view} of sample {token!r} here; expected one of this data set")
     return places[token]
+
+
+def rectified_from_lidar(path: Path, matrices: Mapping[str, Float[Tensor, "..."]]) -> Float[Tensor, "4 4"]:
+    """Join the ways from the lidar to camera 0, and to its rectified frame.
+
+    Args:
+        path: The calibration file, for messages.
+        matrices: Those of :data:`LIDAR` among them.
+
+    Raises:
+        ValueError: If a motion is not rigid.
+    """
+    rectified_from_camera, camera_from_lidar = (rigid(matrices[name], f"{name} of {path}") for name in LIDAR)
+    return rectified_from_camera @ camera_from_lidar
 
 
 def read_sample(place: Place, calibration: Calibration, sweeps: tuple[PointCloud, ...] = ()) -> Sample:

@@ -1,7 +1,7 @@
 """KITTI's raw recordings, synced and rectified: one lidar, one colour camera, no labels of points."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +19,7 @@ from clip2scene.datasets.kitti.files import (
     VEHICLE_REACH_M,
     VIEWPOINT,
     check_way,
+    lidar_motion,
     read_matrices,
     read_text,
     read_velodyne,
@@ -173,7 +174,7 @@ class KittiRaw:
         if not all(path.exists() for path in (*fixes, date / "calib_imu_to_velo.txt")):
             return None
         scale = float(torch.deg2rad(read_fix(first)[0]).cos())
-        lidar_from_imu = _read_motion(date / "calib_imu_to_velo.txt")
+        lidar_from_imu = lidar_motion(date / "calib_imu_to_velo.txt")
         return world_from_imu(read_fix(cloud), scale) @ invert_rigid(lidar_from_imu)
 
     def label_map_path(self, token: str, view: int) -> Path:
@@ -254,16 +255,24 @@ def read_raw_calibration(date: Path, *, with_imu: bool) -> Calibration:
     path = date / "calib_cam_to_cam.txt"
     matrices = read_matrices(path, {"R_rect_00": (3, 3), "P_rect_02": (3, 4)})
     intrinsics, camera_from_rectified = split_projection(matrices["P_rect_02"], f"P_rect_02 of {path}")
-    rectified_from_camera = rigid(matrices["R_rect_00"], f"R_rect_00 of {path}")
-    chain = camera_from_rectified @ rectified_from_camera @ _read_motion(date / "calib_velo_to_cam.txt")
-    lidar_from_imu = _read_motion(date / "calib_imu_to_velo.txt") if with_imu else None
-    return Calibration(intrinsics, chain, lidar_from_imu)
+    lidar_from_imu = lidar_motion(date / "calib_imu_to_velo.txt") if with_imu else None
+    return Calibration(
+        intrinsics, camera_from_rectified @ rectified_from_lidar(date, matrices), lidar_from_imu
+    )
 
 
-def _read_motion(path: Path) -> Float[Tensor, "4 4"]:
-    """Read a rotation R and a translation T."""
-    matrices = read_matrices(path, {"R": (3, 3), "T": (3,)})
-    return rigid(matrices["R"], f"R of {path}", matrices["T"])
+def rectified_from_lidar(date: Path, matrices: Mapping[str, Float[Tensor, "..."]]) -> Float[Tensor, "4 4"]:
+    """Join the ways from the lidar to camera 0, and to its rectified frame.
+
+    Args:
+        date: A day's folder.
+        matrices: Of its ``calib_cam_to_cam.txt``; ``R_rect_00`` among them.
+
+    Raises:
+        ValueError: If ``calib_velo_to_cam.txt`` is missing or broken, or a motion is not rigid.
+    """
+    rectified_from_camera = rigid(matrices["R_rect_00"], f"R_rect_00 of {date / 'calib_cam_to_cam.txt'}")
+    return rectified_from_camera @ lidar_motion(date / "calib_velo_to_cam.txt")
 
 
 def _read_sweeps(cloud: Path, calibration: Calibration, earlier: tuple[Path, ...]) -> tuple[PointCloud, ...]:

@@ -32,7 +32,8 @@ _MODELS = (
 )
 """Names by COLMAP's number, and how many parameters each has."""
 
-_MOST_IMAGES, _MOST_LINE = 10_000, 1 << 26
+_MOST_IMAGES, _MOST_ROW, _MOST_LINE = 10_000, 1 << 12, 1 << 24
+"""Cameras or images, and characters of a row of theirs and of a line of an image's points."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def read_colmap(folder: Path) -> Rig:
     """Read a camera for each image, named by it; the reference is the reconstruction's world.
 
     Raises:
-        ValueError: If a file is missing or broken, a camera is of an unknown model, or there are over 10,000
-            images.
+        ValueError: If a file is missing or broken, a camera is of an unknown model, or there are over
+            10,000 cameras or images.
     """
     binary = (folder / "cameras.bin").exists()
     suffix = ".bin" if binary else ".txt"
@@ -111,32 +112,42 @@ def _split(lens: _Lens, what: str) -> tuple[tuple[float, float, float, float], D
     return (focal[0], focal[1], cx - 0.5, cy - 0.5), distortion
 
 
-def _rows(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Iterator[str]:
     """Read lines that are not comments."""
     with path.open(encoding="utf-8") as stream:
-        while line := stream.readline(_MOST_LINE):
+        while line := stream.readline(_MOST_LINE + 1):
+            _refuse_long(line, _MOST_LINE)
             if not line.startswith("#"):
                 yield line.rstrip("\n")
 
 
+def _refuse_long(line: str, most: int) -> None:
+    if len(line) > most:
+        raise ValueError(f"a line that begins with {line[:20]!r} has more than {most} characters")
+
+
+def _rows(lines: Iterator[str]) -> Iterator[str]:
+    """Pick the lines of cameras or images, which are short; empty ones are passed over."""
+    for number, line in enumerate(line for line in lines if line.strip()):
+        _refuse_long(line, _MOST_ROW)
+        _refuse_many(number)
+        yield line
+
+
 def _lenses_in_text(path: Path) -> Iterator[tuple[int, _Lens]]:
-    for line in _rows(path):
+    for line in _rows(_lines(path)):
         words = line.split()
-        if words:
-            parameters = tuple(float(word) for word in words[4:])
-            yield int(words[0]), _Lens(words[1], int(words[2]), int(words[3]), parameters)
+        parameters = tuple(float(word) for word in words[4:])
+        yield int(words[0]), _Lens(words[1], int(words[2]), int(words[3]), parameters)
 
 
 def _images_in_text(path: Path) -> Iterator[_Image]:
     """Read every other line; those between list points, and may be empty."""
-    rows = _rows(path)
-    for number, line in enumerate(rows):
-        if not line.strip():
-            continue
+    lines = _lines(path)
+    for line in _rows(lines):
         words = line.split(maxsplit=9)
-        _refuse_many(number)
         yield _Image(tuple(float(word) for word in words[1:8]), int(words[8]), words[9])
-        next(rows, None)
+        next(lines, None)
 
 
 def _take(stream: BinaryIO, form: str) -> tuple[int | float, ...]:
@@ -176,4 +187,4 @@ def _images_in_bytes(path: Path) -> Iterator[_Image]:
 
 def _refuse_many(number: int) -> None:
     if number >= _MOST_IMAGES:
-        raise ValueError(f"there are over {_MOST_IMAGES} images, expected those of one rig")
+        raise ValueError(f"there are over {_MOST_IMAGES} of them, expected those of one rig")

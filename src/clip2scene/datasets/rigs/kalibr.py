@@ -79,10 +79,10 @@ def _place(
 def _camera(name: str, entry: Mapping[str, Any], place: Float[Tensor, "4 4"], what: str) -> RigCamera:
     """Read how a camera sees."""
     kind, distortion = entry.get("camera_model"), entry.get("distortion_model", "none")
-    if kind != "pinhole" or distortion not in _MODELS:
+    if kind != "pinhole" or not isinstance(distortion, str) or distortion not in _MODELS:
         raise ValueError(
-            f"{what} is of the model {kind}-{distortion}, expected pinhole with {', '.join(_MODELS)}; "
-            "calibrate it so"
+            f"{what} is of the model {str(kind)[:40]}-{str(distortion)[:40]}, expected pinhole with "
+            f"{', '.join(_MODELS)}; calibrate it so"
         )
     width, height = numbers(entry.get("resolution"), 2, f"resolution of {what}")
     coefficients = numbers(entry.get("distortion_coeffs", []), None, f"distortion_coeffs of {what}")

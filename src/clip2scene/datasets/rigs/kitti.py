@@ -11,8 +11,10 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from clip2scene.datasets.kitti.files import read_matrices, read_text, rigid, split_projection
-from clip2scene.datasets.rigs.rig import Rig, RigCamera, check_distinct, read_small, whole
+from clip2scene.datasets.kitti import object as benchmark
+from clip2scene.datasets.kitti import raw
+from clip2scene.datasets.kitti.files import find_matrices, read_text, rigid, split_projection
+from clip2scene.datasets.rigs.rig import Rig, RigCamera, check_distinct, check_small, whole
 
 RAW = "calib_cam_to_cam.txt"
 """What lies beside ``calib_velo_to_cam.txt`` on each day of the raw recordings."""
@@ -35,18 +37,18 @@ def _read_one(path: Path, size: tuple[int, int] | None) -> Rig:
     """Read one file with everything."""
     if size is None:
         raise ValueError(f"{path} does not tell the size of the images; add it, such as --size 1242 375")
-    read_small(path)
-    names = {line.partition(":")[0].strip() for line in read_text(path).splitlines()}
+    check_small(path)
+    text = read_text(path)
+    names = {line.partition(":")[0].strip() for line in text.splitlines()}
     views = sorted(name for name in names if re.fullmatch("P[0-9]", name))
-    shapes: dict[str, tuple[int, ...]] = {name: (3, 4) for name in views}
-    lidar, turned = ("Tr_velo_to_cam", True) if "Tr_velo_to_cam" in names else ("Tr", False)
-    shapes[lidar] = (3, 4)
-    if turned:
-        shapes["R0_rect"] = (3, 3)
-    matrices = read_matrices(path, shapes)
-    rectified_from_lidar = rigid(matrices[lidar], f"{lidar} of {path}")
-    if turned:
-        rectified_from_lidar = rigid(matrices["R0_rect"], f"R0_rect of {path}") @ rectified_from_lidar
+    by_camera_0 = "Tr_velo_to_cam" in names
+    lidar: dict[str, tuple[int, ...]] = benchmark.LIDAR if by_camera_0 else {"Tr": (3, 4)}
+    matrices = find_matrices(text, path, {**dict.fromkeys(views, (3, 4)), **lidar})
+    rectified_from_lidar = (
+        benchmark.rectified_from_lidar(path, matrices)
+        if by_camera_0
+        else rigid(matrices["Tr"], f"Tr of {path}")
+    )
     cameras = [
         _camera(name, size, matrices[name], rectified_from_lidar, f"{name} of {path}") for name in views
     ]
@@ -55,15 +57,15 @@ def _read_one(path: Path, size: tuple[int, int] | None) -> Rig:
 
 def _read_raw(folder: Path) -> Rig:
     """Read the two files of a day of the raw recordings."""
-    path, other = folder / RAW, folder / "calib_velo_to_cam.txt"
-    read_small(path), read_small(other)
-    views = sorted(set(re.findall(r"^P_rect_([0-9]{2}):", read_text(path), re.MULTILINE)))
+    path = folder / RAW
+    check_small(path), check_small(folder / "calib_velo_to_cam.txt")
+    text = read_text(path)
+    views = sorted(set(re.findall(r"^P_rect_([0-9]{2}):", text, re.MULTILINE)))
     shapes: dict[str, tuple[int, ...]] = {"R_rect_00": (3, 3)}
     for view in views:
         shapes |= {f"P_rect_{view}": (3, 4), f"S_rect_{view}": (2,)}
-    matrices, lidar = read_matrices(path, shapes), read_matrices(other, {"R": (3, 3), "T": (3,)})
-    camera_from_lidar = rigid(lidar["R"], f"R of {other}", lidar["T"])
-    rectified_from_lidar = rigid(matrices["R_rect_00"], f"R_rect_00 of {path}") @ camera_from_lidar
+    matrices = find_matrices(text, path, shapes)
+    rectified_from_lidar = raw.rectified_from_lidar(folder, matrices)
     cameras = []
     for view in views:
         width, height = (

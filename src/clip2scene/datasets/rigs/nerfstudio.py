@@ -15,11 +15,11 @@ from clip2scene.datasets.rigs.rig import (
     RigCamera,
     camera_name,
     check_distinct,
+    check_small,
     distortion_of,
     motion,
     numbers,
     pinhole,
-    read_small,
     whole,
 )
 from clip2scene.geometry.distortion import Distortion
@@ -41,7 +41,7 @@ def read_nerfstudio(path: Path) -> Rig:
     Raises:
         ValueError: If the file is not as described, or its cameras are of another model.
     """
-    read_small(path)
+    check_small(path)
     content = read_json(path)
     frames = content.get("frames") if isinstance(content, dict) else None
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):

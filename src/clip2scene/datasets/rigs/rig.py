@@ -58,15 +58,24 @@ class Rig:
     notes: tuple[str, ...] = ()
 
 
-def read_small(path: Path) -> bytes:
-    """Read a file of at most 16 MB.
+def check_small(path: Path, most: int = MOST_BYTES) -> None:
+    """Refuse a file of more than ``most`` bytes.
 
     Raises:
         ValueError: If it is missing, no plain file, or larger.
     """
     size = regular_file(path).stat().st_size
-    if size > MOST_BYTES:
-        raise ValueError(f"{path} has {size / 1e6:.0f} MB, which no calibration needs; name another file")
+    if size > most:
+        raise ValueError(f"{path} has {size / 1e6:.1f} MB, which no calibration needs; name another file")
+
+
+def read_small(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a file of at most ``most`` bytes.
+
+    Raises:
+        ValueError: If it is missing, no plain file, or larger.
+    """
+    check_small(path, most)
     try:
         return path.read_bytes()
     except OSError as error:
@@ -119,8 +128,9 @@ def motion(value: Any, what: str) -> Float[Tensor, "4 4"]:  # noqa: ANN401 - of 
     Raises:
         ValueError: If they are not that many, or the motion is not rigid.
     """
-    count = 12 if np.size(value) == 12 else 16
-    rows = torch.tensor(numbers(value, count, what), dtype=torch.float64).reshape(-1, 4)
+    found = numbers(value, None, what)
+    rows = torch.tensor(found if len(found) == 12 else numbers(value, 16, what), dtype=torch.float64)
+    rows = rows.reshape(-1, 4)
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[: len(rows)] = rows
     check_rigid(matrix, what)
