@@ -11,7 +11,6 @@ from tests.ros_bags import (
     write_ros1_bag,
 )
 
-from clip2scene.datasets.convert import ros_unpack
 from clip2scene.datasets.convert.ros_bag import open_bag
 from clip2scene.datasets.convert.ros_to_log import convert_bag
 
@@ -99,27 +98,6 @@ def test_a_bag_of_ros_1_holds_what_one_of_ros_2_does(drive, tmp_path, compressio
     assert len(files) == 12
     for name in files:
         assert (tmp_path / "log1" / name).read_bytes() == (tmp_path / "log2" / name).read_bytes()
-
-
-PACKED = {
-    "messages": lambda path, drive: write_bag(path, drive, compress="MESSAGE"),
-    "messages of sqlite3": lambda path, drive: write_bag(path, drive, compress="MESSAGE", storage="sqlite3"),
-    "files": lambda path, drive: write_bag(path, drive, compress="FILE"),
-    "chunks": lambda path, drive: write_bag(path, drive, compress="STORAGE"),
-    "chunks of bzip2": lambda path, drive: write_ros1_bag(path.with_suffix(".bag"), drive, compression="BZ2"),
-    "chunks of lz4": lambda path, drive: write_ros1_bag(path.with_suffix(".bag"), drive, compression="LZ4"),
-}
-
-
-@pytest.mark.parametrize("what", PACKED)
-def test_what_is_compressed_is_unpacked_to_a_bound(drive, tmp_path, monkeypatch, what):
-    bag = PACKED[what](tmp_path / "bag", drive)
-    assert convert_bag(bag, tmp_path / "log").clouds == 3
-    monkeypatch.setattr(ros_unpack, "MOST_UNPACKED", 4000)
-    monkeypatch.setattr(ros_unpack, "MOST_RATIO", 1)
-    with pytest.raises(ValueError, match=r"is refused: [\d.]+ MB of it would unpack to more than") as caught:
-        convert_bag(bag, tmp_path / "other")
-    assert "\n" not in str(caught.value) and not (tmp_path / "other").exists()
 
 
 def test_a_list_of_files_that_is_none_is_not_read(drive, tmp_path):

@@ -1,5 +1,6 @@
 """What of a ROS recording goes where in a drive log: clouds, images, frames and poses."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -126,6 +127,11 @@ def plan_log(bag: Bag, wanted: Wanted, most_apart_us: int) -> Plan:
         f"images of {each.topic} are distorted ({each.distortion.model}), and undistorted when they are read"
         for each in images
         if each.distortion
+    ]
+    notes += [
+        f"images of {each.topic} are undistorted, as its name says: k and d of the calibration are left out"
+        for each in images
+        if is_straight(each.topic)
     ]
     notes += _check_clocks(bag, clouds, images, found, has_poses=pose is not None)
     axes = wanted.axes or nearest_axes(ego_from_lidar)
@@ -269,9 +275,7 @@ def _lens(topic: str, info: str, found: _Found) -> Lens:
     """Read the calibration that belongs to a camera's images."""
     if info not in found.infos:
         raise ValueError(f"there is no message of {info}, the calibration of {topic}; restore the bag")
-    words = {word for part in topic.split("/")[-2:] for word in part.split("_")}
-    rectified = bool(words & {"rect", "rectified"})
-    return read_lens(found.infos[info], info, rectified=rectified)
+    return read_lens(found.infos[info], info, rectified=is_straight(topic))
 
 
 def _camera(topic: str, frame: str, lens: Lens, tree: FrameTree, lidar: str) -> Camera:
@@ -279,6 +283,19 @@ def _camera(topic: str, frame: str, lens: Lens, tree: FrameTree, lidar: str) -> 
     motion = lens.camera_from_optical @ tree.fixed(frame, lidar)
     check_rigid(motion, f"the way from the lidar to the camera of {topic}")
     return Camera(camera_name(topic), lens.intrinsics, motion, lens.width, lens.height)
+
+
+def is_straight(topic: str) -> bool:
+    """Say by a topic's name whether its images are rectified or undistorted already.
+
+    Example:
+        >>> is_straight("/front/rect/image/compressed"), is_straight("/front/image_undistorted")
+        (True, True)
+        >>> is_straight("/front/direct/image_raw"), is_straight("/front/image_unrectified")
+        (False, False)
+    """
+    words = re.split("[^a-z]+", topic.lower())
+    return any(re.fullmatch("rect(ified)?|undist(ort|orted)?", word) for word in words)
 
 
 def camera_name(topic: str) -> str:

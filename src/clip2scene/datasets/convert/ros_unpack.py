@@ -78,6 +78,6 @@ def bound_library() -> None:
 
 def _too_much(packed: int, most: int) -> ValueError:
     return ValueError(
-        f"{packed / 1e6:.3f} MB of it would unpack to more than {most / 1e6:.0f} MB, which recordings do not; "
-        "if it is one all the same, write it anew in smaller chunks or without compression"
+        f"{packed / 1e6:.3f} MB of it would unpack to more than {most / 1e6:.0f} MB, which recordings do "
+        "not; if it is one all the same, write it anew in smaller chunks or without compression"
     )
