@@ -86,6 +86,29 @@ def test_every_pixel_of_the_view_was_recorded_and_no_side_could_go_on(name):
         assert not raw.records(rays).all(), "a larger view would have been as good"
 
 
+@pytest.mark.parametrize("name", CAMERAS)
+def test_the_share_that_is_kept_is_that_of_the_pixels(name):
+    raw = CAMERAS[name]
+    view, _ = pinhole(raw)
+    rows, columns = np.mgrid[:400, :400] / 399 * np.array([raw.height - 1, raw.width - 1]).reshape(2, 1, 1)
+    pixels = np.stack([columns, rows], -1).reshape(-1, 1, 2)
+    lens = np.array(raw.distortion.coefficients, dtype=np.float64)
+    if raw.distortion.model == "equidistant":
+        rays = cv2.fisheye.undistortPoints(pixels, raw.matrix, lens)[:, 0]
+    else:
+        rays = cv2.undistortPoints(pixels, raw.matrix, lens)[:, 0]
+    at = rays * view.focal + view.centre
+    kept = ((at >= 0) & (at <= [view.width - 1, view.height - 1])).all(1).mean()
+    assert view.share == pytest.approx(kept, abs=0.01)
+
+
+def test_a_fisheye_is_refused_by_what_its_middle_spans_not_its_corners():
+    lens = Distortion("equidistant", (0, 0, 0, 0))
+    view = straight_view(RawCamera((550.0, 0, 1619.5, 550.0, 1619.5), 3240, 3240, lens))
+    corner = view.raw_pixels(np.zeros(2))
+    assert 1 - 2 * corner[0] / 3240 < 1 / 3 < 2 * np.radians(60) * 550 / 3240
+
+
 @pytest.mark.parametrize("name", ["barrel", "rational", "fisheye"])
 def test_what_is_drawn_where_opencv_projects_a_point_appears_at_its_pair(name):
     raw = CAMERAS[name]

@@ -188,6 +188,14 @@ class StraightView:
         (cx, cy), focal = self.centre, self.focal
         return torch.tensor([[focal, 0, cx], [0, focal, cy], [0, 0, 1]], dtype=torch.float64)
 
+    @property
+    def share(self) -> float:
+        """How much of the area of the image as it was recorded is shown, 0 to 1."""
+        ends = np.array([[0, 0], [self.width - 1, self.height - 1]]) - np.array(self.centre)
+        u, v = self.raw.pixels_of(_border((ends / self.focal).reshape(-1))).T
+        area = abs(np.sum(u * np.roll(v, -1) - v * np.roll(u, -1))) / 2
+        return float(area / ((self.raw.width - 1) * (self.raw.height - 1)))
+
     def raw_pixels(self, pixels: Float64[np.ndarray, "*pixels 2"]) -> Float64[np.ndarray, "*pixels 2"]:
         """Find where pixels (u, v) of this view lie in the image as it was recorded."""
         return self.raw.pixels_of((pixels - np.array(self.centre)) / self.focal)
@@ -216,18 +224,19 @@ def straight_view(raw: RawCamera) -> StraightView:
     image, and there are not more of them.
 
     Raises:
-        ValueError: If less than a third of the image's width or height can be shown: the coefficients are
-            those of another lens, model or order then.
+        ValueError: If what can be shown spans less than a third of the image's width or height, along its
+            middle: the coefficients are those of another lens, model or order then.
     """
     left, top, right, bottom = _largest_rectangle(raw)
-    corners = raw.pixels_of(np.array([[left, top], [right, bottom]]))
-    shares = (corners[1] - corners[0]) / [raw.width, raw.height]
-    if not shares.min() > _LEAST_SHARE:
+    x, y = (left + right) / 2, (top + bottom) / 2
+    ends = raw.pixels_of(np.array([[[left, y], [x, top]], [[right, y], [x, bottom]]]))
+    across, down = np.diagonal(ends[1] - ends[0]) / [raw.width, raw.height]
+    if not min(across, down) > _LEAST_SHARE:
         raise ValueError(
             f"distortion {raw.distortion.model} {list(raw.distortion.coefficients)} can be undone on "
-            f"{100 * max(shares[0], 0):.0f} % of the image's width and {100 * max(shares[1], 0):.0f} % of "
-            "its height, as its polynomial folds back or its rays leave the image; expected a third at "
-            "least: check the coefficients, their order and the model"
+            f"{100 * max(across, 0):.0f} % of the image's width and {100 * max(down, 0):.0f} % of its "
+            "height, as its polynomial folds back or its rays leave the image; expected over "
+            f"{100 * _LEAST_SHARE:.0f} % of both: check the coefficients, their order and the model"
         )
     fx, _, _, fy, _ = raw.intrinsics
     area = (right - left) * (bottom - top)
@@ -268,13 +277,15 @@ def _largest_rectangle(raw: RawCamera) -> Float64[np.ndarray, " 4"]:
 
 
 def _border(sides: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, "points 2"]:
-    """List points of a rectangle's border, corners among them."""
+    """List points of a rectangle's border, corners among them, once around."""
     left, top, right, bottom = sides
     along = np.linspace(0, 1, 129)
     across, down = left + along * (right - left), top + along * (bottom - top)
     return np.concatenate(
         [
-            *(np.column_stack([across, np.full_like(across, y)]) for y in (top, bottom)),
-            *(np.column_stack([np.full_like(down, x), down]) for x in (left, right)),
+            np.column_stack([across, np.full_like(across, top)]),
+            np.column_stack([np.full_like(down, right), down]),
+            np.column_stack([across[::-1], np.full_like(across, bottom)]),
+            np.column_stack([np.full_like(down, left), down[::-1]]),
         ]
     )

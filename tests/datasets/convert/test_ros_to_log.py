@@ -131,6 +131,7 @@ def test_the_distortion_of_a_camera_is_carried_over(tmp_path, drive, model, numb
     assert said in made.notes
     views = read_calibration(tmp_path / "log" / "calibration.json").views
     assert list(views) == ["front"]
+    assert f"undistorted images of front keep {100 * views['front'].share:.0f} % of the area" in made.notes
     assert views["front"].raw.distortion == Distortion(model, tuple(numbers))
     assert np.array_equal(views["front"].raw.matrix, RIG["front"].intrinsics)
     sample = opened(tmp_path / "log")[0]

@@ -1,10 +1,10 @@
 """Recordings of ROS become drive logs.
 
-A bag is read twice: first for moments, frames and calibrations, then for clouds and images. Only one message
-is held at a time.
+A bag is read for moments, frames and calibrations, then for the clouds' odometry where it is asked for, and
+then for clouds and images. Only one message is held at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ from clip2scene.datasets.drive_log.writer import (
     write_poses,
 )
 from clip2scene.geometry.deskew import deskew as deskew_points
+from clip2scene.geometry.distortion import StraightView
 from clip2scene.geometry.projection import invert_rigid
 from clip2scene.parallel import progress_bar
 from clip2scene.types import Camera
@@ -106,8 +107,12 @@ def convert_bag(
                 f"used: {_reasons(written.skipped)}; record what is missing, or choose other topics "
                 "(poses: none, if only poses are missing)"
             )
-        _write_small_files(bag, plan, log, written)
+        views = _write_small_files(bag, plan, log, written)
     notes = [*plan.notes, *(f"the clouds' {taken}" for taken in sorted(written.taken))]
+    notes += [
+        f"undistorted images of {name} keep {100 * view.share:.0f} % of the area"
+        for name, view in views.items()
+    ]
     if written.skipped:
         notes.append(f"left out {_reasons(written.skipped)}")
     notes += [f"{count} clouds {what}" for what, count in sorted(written.deskewed.items())]
@@ -138,8 +143,8 @@ def _with_odometry(bag: Bag, plan: Plan) -> Plan:
     )
 
 
-def _write_small_files(bag: Bag, plan: Plan, log: Path, written: _Written) -> None:
-    """Write calibration and, if there are any, poses and times of images."""
+def _write_small_files(bag: Bag, plan: Plan, log: Path, written: _Written) -> Mapping[str, StraightView]:
+    """Write calibration and, if there are any, poses and times of images; give the undistorted views."""
     lidar = {
         "axes": plan.axes,
         "intensity_max": intensity_max(written.spreads),
@@ -154,11 +159,12 @@ def _write_small_files(bag: Bag, plan: Plan, log: Path, written: _Written) -> No
         write_poses(log, written.poses, written.names)
         write_image_times(log, written.image_times)
     try:
-        read_calibration(log / "calibration.json")
+        calibration = read_calibration(log / "calibration.json")
         if plan.world_from_ego is not None:
             check_drive(log / "poses.csv", *read_poses(log / "poses.csv"))
     except ValueError as error:
         raise ValueError(f"{bag.path}: {error}".replace(f"{log}/", "")) from None
+    return calibration.views
 
 
 def _write_sensors(bag: Bag, plan: Plan, log: Path, *, deskew: str) -> _Written:
