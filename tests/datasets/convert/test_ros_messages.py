@@ -43,7 +43,7 @@ def test_any_layout_of_fields_is_read(number, height):
     points = read_points(message, "/points")
     slow = slow_points(message).astype(np.float32)
     assert np.array_equal(np.column_stack([points.positions, points.intensity]), slow)
-    assert not points.dropped and points.offsets_us is None
+    assert not points.dropped and points.times is None
 
 
 def test_points_that_are_no_points_are_dropped_and_counted():

@@ -139,9 +139,13 @@ def test_the_distortion_of_a_camera_is_carried_over(tmp_path, drive, model, numb
 
 
 def skewed(drive, field, values_of):
-    """Let the lidar measure points that stand still, each at a moment of its own, from where it was."""
+    """Let the lidar measure points that stand still, each at a moment of its own, from where it was.
+
+    Some lie on the vehicle and move with it.
+    """
     rng = np.random.default_rng(0)
     world = rng.uniform([-30, -30, 0], [30, 30, 5], (400, 3))
+    own = rng.uniform([-0.9, -0.9, -1.5], [0.9, 0.9, -0.5], (10, 3))
     truths = {}
 
     def change(message):
@@ -153,6 +157,7 @@ def skewed(drive, field, values_of):
         )
         still = np.linalg.inv(drive.world_from_ego(stamp) @ ego_from_lidar())
         truths[stamp] = world @ still[:3, :3].T + still[:3, 3]
+        points[::40] = truths[stamp][::40] = own
         name, number, values = field, *values_of(stamp, offsets)
         columns = {axis: (4 * place, 7, points[:, place]) for place, axis in enumerate("xyz")}
         return ros_bags.cloud_message(stamp, columns | {name: (16, number, values)})

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from clip2scene.datasets.clouds import find_axes, find_intensity
-from clip2scene.datasets.convert.point_times import find_time, offsets_us
+from clip2scene.datasets.convert.point_times import find_time
 from clip2scene.datasets.convert.ros_bag import Message
 from clip2scene.geometry.distortion import Distortion, read_distortion
 from clip2scene.geometry.projection import check_rigid
@@ -93,14 +93,14 @@ class Points:
         intensity: As it is, 0 where the cloud has none or a negative one.
         dropped: How many points were left out because they or their intensities are not finite, or because
             they lie exactly at the sensor, which is how drivers write beams without an echo.
-        offsets_us: How long after the message's stamp each was measured, in microseconds; None where that is
-            not told.
+        times: When each was measured, as the driver counts
+            (:class:`~clip2scene.datasets.convert.point_times.PointClock`); None where that is not told.
     """
 
     positions: Float32[np.ndarray, "points 3"]
     intensity: Float32[np.ndarray, " points"]
     dropped: int = 0
-    offsets_us: Float64[np.ndarray, " points"] | None = None
+    times: Float64[np.ndarray, " points"] | None = None
 
 
 def read_points(message: Message, topic: str) -> Points:
@@ -123,10 +123,8 @@ def read_points(message: Message, topic: str) -> Points:
     kept = np.isfinite(columns).all(1) & (columns[:, :3] != 0).any(1)
     columns = columns[kept]
     intensity = columns[:, 3].clip(min=0) if found else np.zeros(len(columns), np.float32)
-    offsets = None
-    if time is not None:
-        offsets = offsets_us(records[-1][kept].astype(np.float64), stamp_us(message, topic))
-    return Points(columns[:, :3], intensity, int((~kept).sum()), offsets)
+    times = None if time is None else records[-1][kept].astype(np.float64)
+    return Points(columns[:, :3], intensity, int((~kept).sum()), times)
 
 
 def _columns(message: Message, names: tuple[str, ...], topic: str) -> list[Shaped[np.ndarray, " points"]]:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from clip2scene.datasets.checks import check_name
 from clip2scene.datasets.convert.lidar_odometry import SOURCE
+from clip2scene.datasets.convert.point_times import PointClock, find_clock
 from clip2scene.datasets.convert.ros_bag import TRANSFORMS, Bag, Message
 from clip2scene.datasets.convert.ros_frames import FrameTree, PoseLog, TransformLog, nearest_axes
-from clip2scene.datasets.convert.ros_messages import Lens, frame_name, read_lens, stamp_us
+from clip2scene.datasets.convert.ros_messages import Lens, frame_name, read_lens, read_points, stamp_us
 from clip2scene.datasets.convert.ros_topics import Topics, Wanted, choose_topics
 from clip2scene.datasets.drive_log.files import check_axes
 from clip2scene.datasets.moments import spans_fault
@@ -57,6 +58,7 @@ class Plan:
         ego_from_lidar: Where the lidar stands in the frame of the poses.
         axes: Where its axes point.
         world_from_ego: The pose at a moment in microseconds; None where there are no poses.
+        point_clock: How the clouds' points tell their moments; None where they do not.
         notes: What was chosen.
     """
 
@@ -65,6 +67,7 @@ class Plan:
     ego_from_lidar: Float[Tensor, "4 4"]
     axes: str
     world_from_ego: Callable[[int], Float[Tensor, "4 4"]] | None
+    point_clock: PointClock | None
     notes: tuple[str, ...]
 
 
@@ -79,6 +82,7 @@ class _Found:
         transforms: Everything of ``/tf`` and ``/tf_static``.
         poses: Of the topic of poses.
         pose_frames: World and vehicle, as that topic names them.
+        point_times: Least and greatest time of a point by the stamp of each cloud that tells them.
     """
 
     times_us: dict[str, list[int]] = field(default_factory=dict)
@@ -87,6 +91,7 @@ class _Found:
     transforms: TransformLog = field(default_factory=TransformLog)
     poses: PoseLog = field(default_factory=PoseLog)
     pose_frames: tuple[str, str] | None = None
+    point_times: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
 def plan_log(bag: Bag, wanted: Wanted, most_apart_us: int) -> Plan:
@@ -135,7 +140,8 @@ def plan_log(bag: Bag, wanted: Wanted, most_apart_us: int) -> Plan:
     ]
     notes += _check_clocks(bag, clouds, images, found, has_poses=pose is not None)
     axes = wanted.axes or nearest_axes(ego_from_lidar)
-    return Plan(clouds, tuple(images), ego_from_lidar, axes, pose, tuple(notes))
+    clock = find_clock([*found.point_times.values()], [*found.point_times])
+    return Plan(clouds, tuple(images), ego_from_lidar, axes, pose, clock, tuple(notes))
 
 
 def _check_clocks(
@@ -221,6 +227,8 @@ def _read(bag: Bag, topics: Topics) -> _Found:
     for topic, message in progress_bar(bag.messages(names), desc="looking", unit="message", total=total):
         if topic in sensors:
             _add_moment(found, topic, message)
+            if topic == topics.clouds:
+                _add_point_times(found, topic, message)
         elif topic == topics.poses:
             _add_pose(found, topic, message)
         elif bag.kinds[topic] == TRANSFORMS:
@@ -251,6 +259,13 @@ def _add_moment(found: _Found, topic: str, message: Message) -> None:
         )
     if not times or time_us > times[-1]:
         times.append(time_us)
+
+
+def _add_point_times(found: _Found, topic: str, message: Message) -> None:
+    """Note from when to when a cloud's points were measured, if they tell."""
+    times = read_points(message, topic).times
+    if times is not None and len(times):
+        found.point_times[stamp_us(message, topic)] = float(times.min()), float(times.max())
 
 
 def _add_pose(found: _Found, topic: str, message: Message) -> None:

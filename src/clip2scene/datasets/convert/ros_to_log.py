@@ -19,7 +19,12 @@ from clip2scene.datasets.convert.lidar_odometry import SOURCE, estimate_poses
 from clip2scene.datasets.convert.ros_bag import Bag, Message, open_bag
 from clip2scene.datasets.convert.ros_messages import Points, read_picture, read_points, stamp_us
 from clip2scene.datasets.convert.ros_plan import Plan, Stream, Wanted, plan_log
-from clip2scene.datasets.drive_log.files import check_drive, read_calibration, read_poses
+from clip2scene.datasets.drive_log.files import (
+    VEHICLE_REACH_M,
+    check_drive,
+    read_calibration,
+    read_poses,
+)
 from clip2scene.datasets.drive_log.writer import (
     Converted,
     new_log,
@@ -202,15 +207,23 @@ def _write_sensors(bag: Bag, plan: Plan, log: Path, *, deskew: str) -> _Written:
 
 
 def _deskew(points: Points, time_us: int, plan: Plan, written: _Written) -> Points:
-    """Take the vehicle's motion out of a cloud, if it can be done, and note whether it was."""
-    if points.offsets_us is None:
+    """Take the vehicle's motion out of a cloud, if it can be done, and note whether it was.
+
+    The vehicle's own points, which move with the lidar, stay.
+    """
+    clock, times = plan.point_clock, points.times
+    offsets_us = None if clock is None or times is None else clock.offsets_us(times, time_us)
+    if offsets_us is None:
         _count(written.deskewed, "are not deskewed, as their points tell no moments (or those of no sweep)")
         return points
     ego, mount = plan.world_from_ego, plan.ego_from_lidar
     assert ego is not None
+    level = points.positions @ turn_from(plan.axes, "axes")[:2].T
+    away = (np.abs(level) >= VEHICLE_REACH_M).any(axis=1)
+    moved = points.positions.copy()
     try:
-        moved = deskew_points(
-            points.positions, points.offsets_us, time_us, lambda moment: ego(moment) @ mount
+        moved[away] = deskew_points(
+            moved[away], offsets_us[away], time_us, lambda moment: ego(moment) @ mount
         )
     except ValueError:
         _count(

@@ -43,6 +43,9 @@ POSES = ("name", "timestamp_us", "x", "y", "z", "qw", "qx", "qy", "qz")
 IMAGE_TIMES = ("camera", "name", "timestamp_us")
 """Columns of ``images.csv``."""
 
+VEHICLE_REACH_M = 1.0
+"""Points this near the lidar, along x and along y, lie on the vehicle, where a log does not say otherwise."""
+
 _ROTATION_TOLERANCE = 1e-3
 
 
@@ -114,7 +117,7 @@ def read_calibration(path: Path) -> Calibration:
         cloud_from_lidar=cloud_from_lidar,
         ego_from_cloud=ego_from_lidar @ lidar_from_cloud,
         intensity_max=float(lidar.get("intensity_max", 1)),
-        vehicle_reach_m=float(lidar.get("vehicle_reach_m", 1)),
+        vehicle_reach_m=float(lidar.get("vehicle_reach_m", VEHICLE_REACH_M)),
         axes=lidar.get("axes", "FLU"),
         views={camera.name: view for camera, view in found if view is not None},
     )
