@@ -9,6 +9,7 @@ import tyro
 
 from clip2scene.config import DataConfig, LabelsConfig, Layout, Network, Recipe, TuningConfig
 from clip2scene.datasets.clouds import Unit
+from clip2scene.datasets.rigs import Form
 from clip2scene.recipes import USUAL_TUNING, named
 
 Tool = Literal["segments", "supervisely", "labelcloud", "point-labeler", "las"]
@@ -670,10 +671,7 @@ def import_calibration(
     calibration: Path,
     *,
     out: Path,
-    form: Annotated[
-        Literal["kitti", "ros", "kalibr", "colmap", "nerfstudio", "argoverse2"] | None,
-        tyro.conf.arg(name="from"),
-    ] = None,
+    form: Annotated[Form | None, tyro.conf.arg(name="from")] = None,
     reference_from_lidar: str | None = None,
     size: tuple[int, int] | None = None,
     axes: str = "FLU",

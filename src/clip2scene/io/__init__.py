@@ -1,5 +1,6 @@
 """Files that are either whole or absent; and strangers' files, read with suspicion."""
 
+from clip2scene.io.arrow import read_feather
 from clip2scene.io.reading import (
     hash_files,
     in_a_sentence,
@@ -27,6 +28,7 @@ __all__ = [
     "read_array",
     "read_all_arrays",
     "read_arrays",
+    "read_feather",
     "read_json",
     "read_text",
     "read_torch",

@@ -143,7 +143,7 @@ def read_arrays(
         with zipfile.ZipFile(path) as archive:
             entries = _entries(archive)
             chosen = {name: entries[name] for name in (*names, *texts, *perhaps) if name in entries}
-            _refuse_bomb(size, sum(each.file_size for each in chosen.values()))
+            refuse_bomb(size, sum(each.file_size for each in chosen.values()))
             arrays = {name: _parse_entry(archive, each) for name, each in chosen.items()}
     except Exception as error:  # the same, and whatever zip archives fail with
         raise ValueError(f"{path} cannot be read ({in_a_sentence(error)}); restore it") from None
@@ -170,7 +170,7 @@ def read_all_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = _entries(archive)
-            _refuse_bomb(size, sum(each.file_size for each in entries.values()))
+            refuse_bomb(size, sum(each.file_size for each in entries.values()))
             for name, each in entries.items():
                 with suppress(ValueError):  # a pickle, or no array at all
                     arrays[name] = _parse_entry(archive, each)
@@ -184,8 +184,16 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
 
 
-def _refuse_bomb(packed: int, unpacked: int) -> None:
-    """Refuse an archive that unpacks to much more than measured data ever do."""
+def refuse_bomb(packed: int, unpacked: int) -> None:
+    """Refuse what unpacks to much more than measured data ever do.
+
+    Args:
+        packed: Bytes of a file.
+        unpacked: Bytes that it would become.
+
+    Raises:
+        ValueError: If that is over 268 MB and over 100 times as much.
+    """
     if unpacked > max(_ALWAYS_UNPACKED, _MOST_RATIO * packed):
         raise ValueError(
             f"its {packed / 1e6:.1f} MB would unpack to {unpacked / 1e9:.1f} GB, over {_MOST_RATIO} times "

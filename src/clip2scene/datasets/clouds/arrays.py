@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int, Shaped
 
+from clip2scene import io
 from clip2scene.datasets.clouds.intensity import INTENSITIES
 from clip2scene.datasets.clouds.table import Columns, Table, by_columns, guess_columns
-from clip2scene.io import in_a_sentence, read_array, read_arrays
+from clip2scene.io import read_array, read_arrays
 
 _WIDTHS = range(3, 17)
 _ENOUGH = 800  # numbers that a width is told by
@@ -111,26 +112,14 @@ def read_feather(path: Path) -> Table:
     """Read the columns of numbers of an Arrow table.
 
     Raises:
-        ValueError: If pyarrow is not installed, or the file is broken.
+        ValueError: If pyarrow is not installed, or the file is broken or would unpack to far too much.
     """
-    try:
-        from pyarrow import feather
-    except ImportError:
-        raise ValueError(
-            f"{path} needs the library pyarrow; install clip2scene[feather], or write the cloud as .npy"
-        ) from None
-    try:
-        table = feather.read_table(path)
-        columns: Columns = {}
-        for name in table.column_names:
-            length = getattr(table.schema.field(name).type, "list_size", 0)
-            if length == 3:  # GeoArrow's points
-                flat = table[name].combine_chunks().flatten().to_numpy()
-                columns |= dict(zip("xyz", flat.reshape(-1, length).T, strict=True))
-            elif not length:
-                columns[name] = table[name].to_numpy()
-    except Exception as error:  # whatever Arrow fails with
-        raise ValueError(f"{path} cannot be read as Feather ({in_a_sentence(error)}); restore it") from None
+    columns: Columns = {}
+    for name, column in io.read_feather(path).items():
+        if column.ndim == 2:  # GeoArrow's points
+            columns |= dict(zip("xyz", column.T, strict=True))
+        else:
+            columns[name] = column
     return Table({name: column for name, column in columns.items() if column.dtype.kind in "fiu"})
 
 

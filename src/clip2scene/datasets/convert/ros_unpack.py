@@ -46,9 +46,9 @@ def bound_library() -> None:
     """Bound all that rosbags unpacks, from now on and for the whole process."""
     from lz4.frame import LZ4FrameDecompressor
     from rosbags.rosbag1 import reader as ros1
-    from rosbags.rosbag2 import reader as ros2
-    from rosbags.rosbag2 import storage_mcap
+    from rosbags.rosbag2 import reader, storage_mcap
 
+    ros2: Any = reader
     zstd: Any = ros2.zstd
 
     class ZstdFile(zstd.ZstdFile):

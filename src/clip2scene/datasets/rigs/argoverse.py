@@ -15,12 +15,13 @@ from clip2scene.datasets.rigs.rig import (
     RigCamera,
     camera_name,
     check_distinct,
+    check_small,
+    numbers,
     pinhole,
-    read_small,
     whole,
 )
 from clip2scene.geometry.projection import invert_rigid, rigid_from_quaternion
-from clip2scene.io import in_a_sentence
+from clip2scene.io import read_feather
 
 INTRINSICS, PLACES = "intrinsics.feather", "egovehicle_SE3_sensor.feather"
 """The two files."""
@@ -52,18 +53,13 @@ def read_argoverse(folder: Path) -> Rig:
 
 def _read(path: Path, columns: tuple[str, ...]) -> dict[str, tuple[float, ...]]:
     """Read some columns of numbers by the sensor's name."""
-    try:
-        from pyarrow import feather
-    except ImportError:
-        raise ValueError(f"{path} needs the library pyarrow; install clip2scene[feather]") from None
-    read_small(path)
-    try:
-        table = feather.read_table(path, columns=["sensor_name", *columns])
-        names = [str(name) for name in table["sensor_name"].to_pylist()]
-        rows = np.column_stack([np.asarray(table[name].to_numpy(), np.float64) for name in columns])
-    except Exception as error:  # whatever Arrow fails with
-        raise ValueError(
-            f"{path} cannot be read as Feather with the columns sensor_name, {', '.join(columns)} "
-            f"({in_a_sentence(error)[:200]}); restore it"
-        ) from None
+    check_small(path)
+    table = read_feather(path)
+    lacking = [name for name in ("sensor_name", *columns) if name not in table]
+    if lacking:
+        raise ValueError(f"{path} lacks the columns {', '.join(lacking)}, which Argoverse 2 has; restore it")
+    names = [str(name) for name in table["sensor_name"]]
+    rows = np.column_stack(
+        [numbers(table[name].tolist(), len(names), f"{name} of {path}") for name in columns]
+    )
     return {name: tuple(row) for name, row in zip(names, rows.tolist(), strict=True)}

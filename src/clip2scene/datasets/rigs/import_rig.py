@@ -5,11 +5,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 from clip2scene.datasets.drive_log.files import check_axes, read_calibration
 from clip2scene.datasets.drive_log.writer import write_calibration
-from clip2scene.datasets.rigs import argoverse, kitti
+from clip2scene.datasets.rigs import Form, argoverse, kitti
 from clip2scene.datasets.rigs.argoverse import read_argoverse
 from clip2scene.datasets.rigs.camera_info import read_camera_info
 from clip2scene.datasets.rigs.colmap import read_colmap
@@ -19,9 +18,6 @@ from clip2scene.datasets.rigs.nerfstudio import read_nerfstudio
 from clip2scene.datasets.rigs.rig import Rig, read_motion
 from clip2scene.io import regular_file, write_atomically
 from clip2scene.types import Camera
-
-Form = Literal["kitti", "ros", "kalibr", "colmap", "nerfstudio", "argoverse2"]
-"""What wrote a calibration."""
 
 _FILES: dict[str, Form] = {
     kitti.RAW: "kitti",

@@ -58,7 +58,8 @@ def _read_one(path: Path, size: tuple[int, int] | None) -> Rig:
 def _read_raw(folder: Path) -> Rig:
     """Read the two files of a day of the raw recordings."""
     path = folder / RAW
-    check_small(path), check_small(folder / "calib_velo_to_cam.txt")
+    check_small(path)
+    check_small(folder / "calib_velo_to_cam.txt")
     text = read_text(path)
     views = sorted(set(re.findall(r"^P_rect_([0-9]{2}):", text, re.MULTILINE)))
     shapes: dict[str, tuple[int, ...]] = {"R_rect_00": (3, 3)}
