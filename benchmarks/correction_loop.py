@@ -32,7 +32,7 @@ from clip2scene.evaluation.metrics import Confusion
 from clip2scene.experiments.results import spread
 from clip2scene.inference.predict import predict_split
 from clip2scene.inference.rank_scenes import rank, read_ranking
-from clip2scene.io import read_json, write_json
+from clip2scene.io import fingerprint, read_json, write_json
 from clip2scene.runs.run import Run, open_run
 from clip2scene.training.finetune import Changes, prepare
 from clip2scene.training.train import finetune
@@ -81,15 +81,21 @@ def walk(order: list[str], clicks: dict[str, list[Click]], a_keyframe: int) -> I
             left[token] = left[token][a_keyframe:]
 
 
-def people(args: argparse.Namespace, run: Run, dataset: build.Dataset, tokens: list[str]) -> dict[str, list]:
+def people(args: argparse.Namespace, run: Run, tokens: list[str]) -> dict[tuple[str, int], list[Click]]:
     """Let everybody choose as many clicks as they will ever give."""
     kept = args.out / "clicks.json"
-    if kept.exists():
-        return {
-            (who, int(seed)): [Click(**click) for click in clicks]
-            for name, clicks in read_json(kept).items()
-            for who, seed in [name.split()]
-        }
+    if not kept.exists():
+        write_json(
+            kept, {name: [vars(each) for each in mine] for name, mine in offer(args, run, tokens).items()}
+        )
+    walked, everything = ([Click(**each) for each in read_json(kept)[name]] for name in ("walk", "all"))
+    most = max(args.clicks)
+    chosen = {("worst", seed): walked[:most] for seed in args.seeds}
+    return chosen | {("random", seed): random.Random(seed).sample(everything, most) for seed in args.seeds}
+
+
+def offer(args: argparse.Namespace, run: Run, tokens: list[str]) -> dict[str, list[Click]]:
+    """List all that can be clicked on: as one goes through the ranked keyframes, and in the split's order."""
     opened = build.open_dataset(run.recipe.data, args.data_root, split="train", sweeps=1, labels=True)
     number_of, mapping = {token: n for n, token in enumerate(opened.tokens)}, run.mapping_to(opened.class_set)
     clicks = {}
@@ -100,13 +106,10 @@ def people(args: argparse.Namespace, run: Run, dataset: build.Dataset, tokens: l
     if not (args.out / "order.json").exists():
         rank(args.run, data_root=args.data_root, out=args.out / "order.json", by="keyframe")
     order = [token for token in read_ranking(args.out / "order.json")[1] if token in clicks]
-    most, everything = max(args.clicks), [click for token in tokens for click in clicks[token]]
-    chosen = {("worst", seed): [*walk(order, clicks, args.a_keyframe)][:most] for seed in args.seeds}
-    chosen |= {("random", seed): random.Random(seed).sample(everything, most) for seed in args.seeds}
+    everything = [click for token in tokens for click in clicks[token]]
     wrong = sum(click.wrong for click in everything)
     print(f"{len(tokens)} keyframes, {len(everything)} pieces, {wrong} of them wrong", flush=True)
-    write_json(kept, {f"{who} {seed}": [vars(each) for each in mine] for (who, seed), mine in chosen.items()})
-    return chosen
+    return {"walk": [*walk(order, clicks, args.a_keyframe)], "all": everything}
 
 
 def label(folder: Path, dataset: build.Dataset, clicks: list[Click]) -> int:
@@ -184,6 +187,7 @@ def main() -> None:
     torch.set_float32_matmul_precision("medium")
     args.out.mkdir(parents=True, exist_ok=True)
     start = open_run(args.run)
+    check_settings(args, start)
     dataset = build.open_dataset(start.recipe.data, args.data_root, split="train", sweeps=1)
     judged = build.open_dataset(start.recipe.data, args.data_root, split="val", sweeps=1).tokens[::2]
     tokens = [*dataset.tokens]
@@ -191,7 +195,7 @@ def main() -> None:
         tokens, judged = tokens[: len(tokens) // 2], tokens[len(tokens) // 2 :: 2]
     before = score(args, "0", lambda: judge(start, args.data_root, args.judge, [*judged]))
     print(f"before any click: {before:.1f}", flush=True)
-    chosen = people(args, start, dataset, tokens)
+    chosen = people(args, start, tokens)
     for (who, seed), clicks in sorted(chosen.items(), key=lambda item: item[0][1]):
         for count in args.clicks:
             if not count or who not in args.people or seed not in args.seeds:
@@ -208,6 +212,31 @@ def main() -> None:
             found = [score(args, f"{who}-{count}-{seed}" if count else "0") for seed in args.seeds]
             mean, deviation = spread(found)
             print(f"{who:7} {count:4} clicks: {mean:.1f} ± {deviation:.1f}")
+
+
+def check_settings(args: argparse.Namespace, start: Run) -> None:
+    """Keep what decides the scores of a folder beside them; refuse a folder with those of other settings.
+
+    People, seeds and numbers of clicks may be added, but for the greatest of these, which "random" draws.
+
+    Raises:
+        ValueError: If it has been used with others.
+    """
+    free = ("out", "run", "data_root", "clicks", "seeds", "people")
+    settings = {name: value for name, value in vars(args).items() if name not in free}
+    settings |= {"most": max(args.clicks), "data_root": str(args.data_root.resolve())}
+    settings |= {"run": fingerprint(start.student().state_dict())}
+    path = args.out / "settings.json"
+    if not path.exists() and any(args.out.iterdir()):
+        raise ValueError(f"{args.out} holds scores of unknown settings; give another --out")
+    before = read_json(path) if path.exists() else settings
+    other = [name for name in settings if before.get(name) != settings[name]]
+    if other:
+        raise ValueError(
+            f"{args.out} holds scores of other settings ({', '.join(other)}): {path} has "
+            f"{[before.get(name) for name in other]}; give another --out"
+        )
+    write_json(path, settings)
 
 
 def score(args: argparse.Namespace, name: str, find: Callable[[], float] | None = None) -> float:

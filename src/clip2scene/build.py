@@ -1,9 +1,11 @@
 """The door where settings stop: recipes go in, objects come out. What lies below knows no recipe."""
 
+import hashlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -13,12 +15,12 @@ from clip2scene import build_teacher
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.classes.mapping import map_classes
 from clip2scene.classes.tables import CLASS_SETS
-from clip2scene.config import DataConfig, Recipe
+from clip2scene.config import DataConfig, Layout, Recipe
 from clip2scene.datasets import LOADERS, Dataset
 from clip2scene.datasets.dataset import OpenOptions
-from clip2scene.datasets.label_layer import LabelLayer
+from clip2scene.datasets.label_layer import Layers
 from clip2scene.datasets.label_subset import Subset, choose
-from clip2scene.datasets.recognise import check_layout
+from clip2scene.datasets.recognise import check_layout, layout_of
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.items import ItemOptions
@@ -47,7 +49,7 @@ from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.prompts import (
     TextSpace,
 )
-from clip2scene.types import Prompts
+from clip2scene.types import Prompts, Sample
 
 SMALL_CLIP = Path(__file__).parent / "assets" / "toytown-clip"
 """The image-text model that ships with the package; it was trained on toytown's words."""
@@ -95,6 +97,24 @@ def open_dataset(
     )
     check_layout(Path(root), data.layout)
     return LOADERS[data.layout].open(Path(root), options)
+
+
+def data_found(root: Path, expected: DataConfig | None = None) -> DataConfig:
+    """Say how data are opened that may lie in another layout than is expected: in that one's own classes.
+
+    Args:
+        root: The data set.
+        expected: How it is opened where it is in that layout, or in none that is known.
+
+    Raises:
+        ValueError: If nothing is expected, and it looks like no data set.
+    """
+    found = layout_of(root, first="" if expected is None else expected.layout) if root.is_dir() else None
+    if expected is not None and found in (None, expected.layout):
+        return expected
+    if found is None:
+        raise ValueError(f"{root} is no data set in a known layout (docs/data.md); name one")
+    return DataConfig(layout=cast(Layout, found))
 
 
 def evaluation_classes(data: DataConfig, folder: Path | None = None) -> ClassSet:
@@ -153,11 +173,8 @@ def choose_labels(recipe: Recipe, dataset: Dataset, among: Collection[str] | Non
     labels = recipe.labels
     by_scene = labels.by == "scene"
     return choose(
-        {
-            token: dataset.scene_of(token) if by_scene else token
-            for token in dataset.tokens
-            if among is None or token in among
-        },
+        {token: dataset.scene_of(token) if by_scene else token for token in dataset.tokens},
+        among=among,
         fraction=labels.fraction,
         count=labels.count,
         order=labels.ranking or labels.order,
@@ -184,7 +201,7 @@ def item_options(recipe: Recipe) -> ItemOptions:
         cell_pairs=None if consistency.pairs is None else max(1, consistency.pairs // recipe.batch_size),
         inputs=input_options(recipe),
         augmentation=Augmentation(**vars(augment)),
-        viewpoint=_viewpoint(recipe.data),
+        viewpoint=viewpoint_of(recipe.data),
     )
 
 
@@ -197,7 +214,7 @@ def input_options(recipe: Recipe) -> InputOptions:
     return InputOptions(student.height, student.level, student.intensity, student.turns)
 
 
-def _viewpoint(data: DataConfig) -> tuple[float, float, float]:
+def viewpoint_of(data: DataConfig) -> tuple[float, float, float]:
     """Say where the lidar stands in a layout's clouds, in metres."""
     return getattr(LOADERS[data.layout], "viewpoint", None) or (0.0, 0.0, 0.0)
 
@@ -235,7 +252,7 @@ def build_student(
         cosine_temperature=temperature,
         inputs=inputs,
         superpoint_mean=student.superpoint_mean,
-        viewpoint=_viewpoint(recipe.data),
+        viewpoint=viewpoint_of(recipe.data),
         local=local,
         num_classes=num_classes if recipe.tuning.head == "classifier" else None,
     )
@@ -288,6 +305,18 @@ def build_objective(recipe: Recipe, histogram: Int[Tensor, " classes"]) -> Objec
     return Objective(tuple(terms))
 
 
+@runtime_checkable
+class Rest(Protocol):
+    """Labels the points of a sample that nobody labelled by hand."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash what decides these labels."""
+
+    def __call__(self, sample: Sample) -> Int[Tensor, " points"]:
+        """Give the train id of each point of the keyframe."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A split of a data set, and the teacher that labels its pixels.
@@ -303,6 +332,7 @@ class Experiment:
         backbone: The image model whose features the rivals' InfoNCE takes, where the recipe names one.
         space: The text encoder; None where it was not needed.
         layers: Labels by hand of some samples, in the place of the data set's own; None where there are none.
+        rest: Beside them, labels the other points of these samples; None leaves these out.
     """
 
     recipe: Recipe
@@ -314,7 +344,15 @@ class Experiment:
     teacher: Teacher | None = None
     backbone: ImageBackbone | None = None
     space: TextSpace | None = None
-    layers: Mapping[str, LabelLayer] | None = None
+    layers: Layers | None = None
+    rest: Rest | None = None
+
+    @property
+    def by_hand(self) -> str | None:
+        """Hash of the labels by hand and of what labels the rest; None without."""
+        if self.layers is None or self.rest is None:
+            return None if self.layers is None else self.layers.fingerprint
+        return hashlib.sha256(f"{self.layers.fingerprint} {self.rest.fingerprint}".encode()).hexdigest()
 
     @property
     def device(self) -> torch.device:

@@ -223,7 +223,7 @@ def supervised(recipe: Recipe) -> Recipe:
         recipe,
         name=f"{recipe.name}-supervised",
         supervision="labels",
-        data=replace(recipe.data, words="own", sweeps=recipe.data.sweeps if recipe.data.merge_sweeps else 1),
+        data=replace(recipe.data, words="own", sweeps=recipe.data.seen_sweeps),
         loss=replace(recipe.loss, generalised=0.0, reverse=0.0, similarity=0.0) if classes else LossConfig(),
         consistency=ConsistencyConfig(),
         self_training=SelfTrainingConfig(),

@@ -12,13 +12,14 @@ from clip2scene.datasets.label_layer import (
     Relabelled,
     find_layers,
     layer_path,
+    open_layers,
     read_layer,
     write_layer,
 )
 from clip2scene.types import IGNORE_LABEL, PointCloud, Sample
 
 CLASSES = ("car", "tree", "road")
-LABELS = torch.tensor([2, 0, UNLABELLED, IGNORE_LABEL, 1])
+LABELS = torch.tensor([2, 0, UNLABELLED, IGNORE_LABEL, 1], dtype=torch.int16)
 
 
 def make_sample(token="a", shift=0.0):
@@ -49,7 +50,7 @@ def test_labels_come_back_as_they_were_written(tmp_path, layer):
     path = write_layer(tmp_path / "layer", layer)
     back = read_layer(path)
     assert (back.token, back.cloud, back.classes) == (layer.token, layer.cloud, CLASSES)
-    assert torch.equal(back.labels, LABELS) and back.labels.dtype == torch.int64
+    assert torch.equal(back.labels, LABELS) and back.labels.dtype == torch.int16
     assert find_layers(tmp_path / "layer") == {"a": path} == {"a": layer_path(tmp_path / "layer", "a")}
     assert [*path.parent.iterdir()] == [path]
 
@@ -68,7 +69,7 @@ def test_the_fingerprint_sees_whatever_is_said(layer):
         replace(layer, token="b"),
         replace(layer, cloud="0" * 16),
         replace(layer, classes=("car", "bush", "road")),
-        replace(layer, labels=torch.tensor([2, 0, UNLABELLED, UNLABELLED, 1])),
+        replace(layer, labels=torch.tensor([2, 0, UNLABELLED, UNLABELLED, 1]).short()),
     ]
     assert len({each.fingerprint for each in (layer, *others)}) == 5
 
@@ -158,7 +159,7 @@ def test_a_fault_while_writing_leaves_what_was_there(tmp_path, layer, monkeypatc
 
     monkeypatch.setattr(label_layer.np, "savez_compressed", fail)
     with pytest.raises(ValueError, match="the disk is full"):
-        write_layer(tmp_path, replace(layer, labels=torch.zeros(5).long()))
+        write_layer(tmp_path, replace(layer, labels=torch.zeros(5).short()))
     assert torch.equal(read_layer(path).labels, LABELS)
 
 
@@ -169,11 +170,56 @@ class Samples:
         return make_sample(self.tokens[index])
 
 
-def test_samples_get_a_layers_labels_and_nobody_trains_on_points_without():
-    layers = {token: LabelLayer.of(make_sample(token), CLASSES, LABELS) for token in "ab"}
-    relabelled = Relabelled(Samples(), layers, ("road", "car", "tree"))
+def keep_all(token, labels):
+    return labels
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for token in "ab":
+        write_layer(tmp_path, LabelLayer.of(make_sample(token), CLASSES, LABELS))
+    return tmp_path
+
+
+def test_a_sample_without_a_label_has_no_file(tmp_path, layer):
+    path = write_layer(tmp_path, layer)
+    assert path.exists()
+    nothing = LabelLayer.of(make_sample(), CLASSES)
+    write_layer(tmp_path, nothing)
+    assert find_layers(tmp_path) == {}
+    write_layer(tmp_path / "other", nothing)
+    assert not (tmp_path / "other").exists()
+
+
+def test_layers_are_found_where_something_is_labelled(folder, tmp_path):
+    write_by_hand(tmp_path, labels=np.full(5, UNLABELLED))  # of a, as another program may write it
+    layers = open_layers(folder, ("c", "a", "b"))
+    assert [*layers.paths] == ["b"] == [*layers.fingerprints]
+    assert layers.of(make_sample("b"), CLASSES).tolist() == LABELS.tolist()
+    before = layers.fingerprint
+    write_layer(folder, LabelLayer.of(make_sample("b"), CLASSES, torch.zeros(5).long()))
+    assert open_layers(folder, ("b",)).fingerprint != before
+    with pytest.raises(ValueError, match=rf"b{SUFFIX} was changed meanwhile; stop labelling"):
+        layers.of(make_sample("b"), CLASSES)
+    with pytest.raises(ValueError, match="holds no label of the 2 samples of the split; it holds those of a"):
+        open_layers(folder, ("a", "c"))
+
+
+def test_samples_get_a_layers_labels_and_nobody_trains_on_points_without(folder):
+    relabelled = Relabelled(Samples(), open_layers(folder, "ab"), ("road", "car", "tree"), keep_all)
     assert relabelled.tokens == ("a", "b")
     assert relabelled[1].labels.tolist() == [0, 1, IGNORE_LABEL, IGNORE_LABEL, 2]
-    shifted = {"a": LabelLayer.of(make_sample("a", shift=1.0), CLASSES, LABELS)}
-    with pytest.raises(ValueError, match="the label layer of a belongs to another cloud"):
-        Relabelled(Samples(), shifted, CLASSES)[0]
+    write_layer(folder, LabelLayer.of(make_sample("a", shift=1.0), CLASSES, LABELS))
+    with pytest.raises(ValueError, match=rf"a{SUFFIX} belongs to another cloud"):
+        Relabelled(Samples(), open_layers(folder, "ab"), CLASSES, keep_all)[0]
+
+
+def test_the_rest_is_labelled_where_nobody_did_and_not_where_labels_are_left_out(folder):
+    def keep_trees(token, labels):
+        return torch.where(labels == 1, labels, IGNORE_LABEL)
+
+    def roads(sample):
+        return torch.full((len(sample.cloud),), 2)
+
+    relabelled = Relabelled(Samples(), open_layers(folder, "ab"), CLASSES, keep_trees, roads)
+    assert relabelled[0].labels.tolist() == [IGNORE_LABEL, IGNORE_LABEL, 2, IGNORE_LABEL, 1]

@@ -28,3 +28,10 @@ def test_a_cloud_without_heights_is_refused(tmp_path):
     path.write_text("FIELDS x y\nSIZE 4 4\nTYPE F F\nCOUNT 1 1\nPOINTS 1\nDATA ascii\n1 2\n")
     with pytest.raises(ValueError, match="a.pcd has no field .*z.*; expected x, y and z"):
         clouds.read_pcd_positions(path)
+
+
+def test_colours_are_packed_as_pcl_does_and_records_have_no_gaps():
+    red = clouds.pack_colours(np.array([[255, 1, 2]], np.uint8))
+    assert red.tolist() == [0xFF0102] and red.dtype == np.uint32
+    table = clouds.as_records({"x": np.ones(2, ">f4"), "label": np.array([7, 8], "<u2")})
+    assert table.tobytes() == np.float32(1).tobytes() + b"\7\0" + np.float32(1).tobytes() + b"\10\0"

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip2scene.handover.found import as_records, whole_numbers
+from clip2scene.handover.found import as_records, whole_number, whole_numbers
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,11 @@ def test_whole_numbers_keep_their_order():
 def test_what_is_not_there_is_told_with_its_file(fault):
     with pytest.raises(ValueError, match="a.json does not hold labels"), as_records(Path("a.json"), "labels"):
         raise fault
+
+
+@pytest.mark.parametrize("value", [None, "1", "car", 1.0, float("nan"), True, [1], 10**5 * "9"])
+def test_only_whole_numbers_are_taken(value):
+    assert whole_number(7) == 7
+    with pytest.raises(TypeError, match="expected a whole number, got") as caught:
+        whole_number(value)
+    assert len(str(caught.value)) < 100

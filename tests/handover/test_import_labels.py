@@ -82,6 +82,23 @@ def test_the_labels_of_a_real_drive_come_back(real_data, tmp_path, tool):
         assert (found[dataset.tokens[number]] == torch.where(truth < 0, UNLABELLED, truth)).all()
 
 
+def test_a_sample_without_a_label_gets_no_file_and_nothing_at_all_is_refused(
+    exported, tiny_toytown, tmp_path
+):
+    folder = shutil.copytree(exported / "labelcloud", tmp_path / "tool")
+    first, second = sorted((folder / "labels" / "segmentation").glob("*.bin"))
+    first.write_bytes(bytes(first.stat().st_size))
+    ask = {"form": "labelcloud", "data_root": tiny_toytown}
+    done = import_labels(folder, out=tmp_path / "layer", **ask)
+    assert [*find_layers(tmp_path / "layer")] == [second.stem] and done.written == 1
+    said = done.sentence(tmp_path / "layer")
+    assert "wrote labels of 1 samples" in said and "of 1 more the tool has no label" in said
+    second.write_bytes(bytes(second.stat().st_size))
+    with pytest.raises(ValueError, match="nothing is labelled in the 2 samples of"):
+        import_labels(folder, out=tmp_path / "other", **ask)
+    assert not (tmp_path / "other").exists()
+
+
 def renamed(folder, change):
     path = folder / "labels" / "_classes.json"
     content = json.loads(path.read_text())

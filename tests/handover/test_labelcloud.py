@@ -46,3 +46,11 @@ def test_a_table_without_ids_is_one_sentence(tmp_path):
         ValueError, match="_classes.json does not hold classes of labelCloud .'id' is missing"
     ):
         list(labelcloud.read_labels(tmp_path, ["cloud-00"]))
+
+
+def test_a_table_whose_ids_are_no_numbers_is_one_sentence(tmp_path):
+    write(labelcloud, tmp_path, frames(1))
+    path = tmp_path / "labels" / "_classes.json"
+    path.write_text(json.dumps({"classes": [{"id": "x", "name": "car"}]}))
+    with pytest.raises(ValueError, match="_classes.json does not hold .*expected a whole number, got 'x'"):
+        list(labelcloud.read_labels(tmp_path, ["cloud-00"]))

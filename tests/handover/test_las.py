@@ -56,3 +56,13 @@ def test_a_file_cut_short_is_one_sentence(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="cloud-00.las cannot be read as LAS"):
         list(las.read_labels(tmp_path, ["cloud-00"]))
+
+
+def test_a_file_is_never_read_whole(tmp_path, monkeypatch):
+    some = frames()
+    write(las, tmp_path, some)
+    whole = comes_back(las, tmp_path, some)
+    monkeypatch.setattr(las, "CHUNK", 7)
+    monkeypatch.delattr(laspy.LasReader, "read")
+    for each, other in zip(comes_back(las, tmp_path, some), whole, strict=True):
+        assert len(each.ids) > 7 and (each.positions == other.positions).all()

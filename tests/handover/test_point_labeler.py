@@ -68,3 +68,10 @@ def test_the_lidars_way_is_a_line_a_cloud(tmp_path, placed):
         line.split(": ") for line in (tmp_path / "scene-1" / "calib.txt").read_text().splitlines()
     )
     assert set(calibration) == {"P0", "P1", "P2", "P3", "Tr"} and len(calibration["Tr"].split()) == 12
+
+
+def test_a_list_of_samples_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
+    write(point_labeler, tmp_path, frames(1))
+    monkeypatch.setattr(point_labeler, "MOST_BYTES", 2)
+    with pytest.raises(ValueError, match="tokens.txt has .* MB, expected"):
+        list(point_labeler.read_labels(tmp_path, ["cloud-00"]))

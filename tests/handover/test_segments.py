@@ -72,6 +72,10 @@ def test_pre_labels_that_nobody_has_looked_at_are_not_taken_for_peoples(tmp_path
     ("broken", "said"),
     [
         ('{"frames": [{}]}', "1 frames of labels, but 2"),
+        (
+            '{"frames": [{"annotations": [{"id": "x", "category_id": 1}], "point_annotations": []}, {}]}',
+            "expected a whole number, got 'x'",
+        ),
         ('{"frames": 3}', "does not hold labels of Segments.ai"),
         (
             '{"frames": [{"annotations": [], "point_annotations": "0"}, {}]}',
@@ -91,10 +95,20 @@ def test_a_broken_file_is_one_sentence_that_names_it(tmp_path, broken, said):
     assert str(path) in str(error.value)
 
 
-def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
+def test_categories_without_numbers_are_one_sentence(tmp_path):
     write(segments, tmp_path, frames())
-    monkeypatch.setattr(segments, "_MOST_JSON", 100)
-    with pytest.raises(ValueError, match="label.json has .* MB, expected"):
+    (tmp_path / "task_attributes.json").write_text('{"categories": [{"id": "x", "name": "car"}]}')
+    with pytest.raises(ValueError, match="task_attributes.json does not hold .* number, got 'x'"):
+        list(segments.read_labels(tmp_path, ["cloud-00"]))
+
+
+@pytest.mark.parametrize("name", ["task_attributes.json", "scene-1/sample.json", "scene-1/label.json"])
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path, monkeypatch, name):
+    write(segments, tmp_path, frames())
+    path = tmp_path / name
+    monkeypatch.setattr(segments, "MOST_BYTES", max(each.stat().st_size for each in tmp_path.rglob("*.json")))
+    path.write_text(path.read_text() + " " * segments.MOST_BYTES)
+    with pytest.raises(ValueError, match=f"{path.name} has .* MB, expected"):
         list(segments.read_labels(tmp_path, ["cloud-00"]))
 
 

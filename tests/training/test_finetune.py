@@ -15,6 +15,7 @@ from clip2scene.datasets.label_subset import choose
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.inference.predict import predict
+from clip2scene.inference.rank_scenes import rank, read_ranking
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import read_json
 from clip2scene.recipes import USUAL_TUNING, fine_tuned
@@ -194,6 +195,62 @@ def test_labels_by_hand_teach_their_points_alone_and_no_label_of_the_data_is_ope
     targets, classes = load_lifted(path).labels, run.prompts.classes
     assert (targets >= 0).nonzero()[:, 0].tolist() == [1, 2, 3, 10, 11]
     assert {classes[number] for number in targets[targets >= 0].unique()} == {*CAR_AND_ROAD}
+
+
+def taught(run, lifted, token):
+    """Give what a keyframe teaches a run of labels by hand."""
+    (key,) = [
+        path.parent
+        for path in lifted.rglob("manifest.json")
+        if read_json(path)["sources"].get("layers") == run.corrections
+        and (path.parent / f"{token}.safetensors").exists()
+    ]
+    labels = load_lifted(key / f"{token}.safetensors").labels
+    return run.label_mask(token, labels)
+
+
+def test_points_that_nobody_corrected_teach_what_the_start_says(tune, by_hand, start, tiny_toytown, tmp_path):
+    run = tune(corrections=by_hand("layer", CAR_AND_ROAD), steps=1, into=tmp_path / "lifted")
+    targets, classes = taught(run, tmp_path / "lifted", by_hand.tokens[0]), run.prompts.classes
+    assert {classes[number] for number in targets[[1, 2, 3]].tolist()} == {"car"}
+    dataset = open_dataset(run.recipe.data, tiny_toytown, split="train", sweeps=1)
+    predicted = predict(start.run.student(), start.run.prompts, dataset[0].cloud).logits.argmax(1)
+    rest = torch.ones(len(targets), dtype=torch.bool)
+    rest[[1, 2, 3, 10, 11]] = False
+    assert torch.equal(targets[rest], predicted[rest]) and (targets >= 0).all()
+
+
+def test_what_the_start_says_of_the_rest_is_of_the_runs_identity(tune, by_hand, start):
+    layer = by_hand("layer", CAR_AND_ROAD)
+    run = tune(corrections=layer, steps=1)
+    prompts = replace(start.run.prompts, embeddings=start.run.prompts.embeddings.roll(1, 0))
+    other = replace(start, run=replace(start.run, prompts=prompts))  # the same weights say other things
+    with pytest.raises(ValueError, match="on other answers of the start for the rest"):
+        tune(corrections=layer, steps=1, begin=other)
+    assert (
+        tune("nothing", corrections=layer, steps=1, labels={"rest": "nothing"}).corrections != run.corrections
+    )
+
+
+def test_single_points_are_chosen_among_those_labelled_by_hand(tune, by_hand, tmp_path):
+    layer = by_hand("layer", {"car": [1, 2, 3, 4], "driveable surface": [10, 11]})
+    run = tune(corrections=layer, steps=1, labels={"points_per_scene": 3}, into=tmp_path / "lifted")
+    targets = taught(run, tmp_path / "lifted", by_hand.tokens[0])
+    chosen = targets[[1, 2, 3, 4, 10, 11]] >= 0
+    assert int(chosen.sum()) == 3 and int((targets < 0).sum()) == 3  # the rest is all there
+
+
+def test_labels_by_hand_are_taken_in_the_order_of_a_ranking(tune, by_hand, start, tiny_toytown, tmp_path):
+    rank(start.run.folder, data_root=tiny_toytown, out=tmp_path / "order.json", by="keyframe")
+    by, order = read_ranking(tmp_path / "order.json")
+    assert {*order} == {*by_hand.tokens}
+    both = by_hand("both", {"car": [1, 2]}, {"car": [5]})
+    labels = {"by": by, "ranking": order, "count": 1}
+    assert tune("first", corrections=both, steps=1, labels=labels).subset.tokens == order[:1]
+    (both / f"{order[0]}{SUFFIX}").unlink()  # of the ranking, what nobody labelled is passed over
+    assert tune("second", corrections=both, steps=1, labels=labels).subset.tokens == order[1:]
+    with pytest.raises(ValueError, match="which is not in the split"):
+        tune("third", corrections=both, steps=1, labels=labels | {"ranking": ("nowhere",)})
 
 
 def test_a_run_is_not_judged_by_what_was_labelled_by_hand(tune, by_hand, tiny_toytown, lifted):

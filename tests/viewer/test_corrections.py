@@ -67,7 +67,7 @@ def test_many_steps_are_undone_and_done_again_in_memory_and_on_the_disk(correcti
             assert on_disk(folder, each) == labels
             assert corrections.layer(make_sample(each)).labels.tolist() == labels
     assert corrections.undo() == "a" and corrections.undo() is None
-    assert on_disk(folder) == [UNLABELLED] * COUNT and corrections.steps == (0, 4)
+    assert not [*folder.iterdir()] and corrections.steps == (0, 4)
     for after, (token, *_) in zip(states, steps, strict=True):
         assert corrections.redo() == token
         assert on_disk(folder, token) == after[token]
@@ -99,7 +99,9 @@ def test_labels_that_left_the_memory_are_read_and_undone(folder, monkeypatch):
     assert len(corrections._layers) == 1
     assert corrections.layer(make_sample("a")).labels[0] == 1
     assert [corrections.undo() for _ in range(4)] == ["d", "c", "b", "a"]
-    assert on_disk(folder) == [UNLABELLED] * COUNT
+    assert not [*folder.iterdir()]
+    assert [corrections.redo() for _ in range(4)] == ["a", "b", "c", "d"]
+    assert on_disk(folder)[:2] == [1, UNLABELLED]
 
 
 def test_who_comes_later_goes_on_from_there_in_an_order_of_classes_of_their_own(corrections, folder):
@@ -147,6 +149,40 @@ def test_what_cannot_be_saved_is_kept_said_and_saved_later(corrections, folder, 
     assert on_disk(folder)[:2] == [1, 1] and on_disk(folder, "b")[1] == 1
 
 
+def test_one_sample_that_cannot_be_saved_keeps_no_other_from_it(corrections, folder, monkeypatch):
+    saved = write_layer
+
+    def denied(folder, layer):
+        if layer.token == "a":
+            raise PermissionError("denied")
+        return saved(folder, layer)
+
+    monkeypatch.setattr(module, "write_layer", denied)
+    corrections.give(make_sample("a"), points(1), 1)
+    corrections.give(make_sample("b"), points(1), 1)
+    assert "labels of 1 samples are kept in memory alone, not saved: denied" in corrections.trouble
+    assert on_disk(folder, "b")[1] == 1
+
+
+@pytest.mark.parametrize("move", ["undo", "redo"])
+def test_a_step_that_cannot_be_moved_stays_where_it_was(folder, monkeypatch, move):
+    monkeypatch.setattr(module, "_KEPT", 1)
+    corrections = Corrections(folder, CLASSES)
+    corrections.give(make_sample("a"), points(0), 1)
+    corrections.give(make_sample("a"), points(1), 1)
+    if move == "redo":
+        corrections.undo()
+    corrections.layer(make_sample("b"))  # and a is in memory no more
+    path, steps = folder / f"a{SUFFIX}", corrections.steps
+    whole = path.read_bytes()
+    path.write_bytes(whole[:50])
+    with pytest.raises(ValueError, match="cannot be read"):
+        getattr(corrections, move)()
+    assert corrections.steps == steps
+    path.write_bytes(whole)
+    assert getattr(corrections, move)() == "a" and corrections.steps != steps
+
+
 def test_a_folder_that_is_gone_or_none_is_said_and_nothing_is_lost(corrections, folder):
     corrections.give(make_sample(), points(0), 1)
     shutil.rmtree(folder)
@@ -174,7 +210,7 @@ def test_a_label_that_is_no_class_is_refused(corrections):
             corrections.give(make_sample(), points(0), label)
 
 
-def test_samples_whose_last_label_was_taken_away_are_to_be_labelled_again(corrections):
+def test_samples_whose_last_label_was_taken_away_are_to_be_labelled_again(corrections, folder):
     corrections.give(make_sample(), points(0), 1)
     corrections.undo()
-    assert corrections.labelled() == set()
+    assert corrections.labelled() == set() == Corrections(folder, CLASSES).labelled()

@@ -85,7 +85,7 @@ def test_a_click_and_a_class_change_the_file_and_the_picture_and_undo_restores_b
     assert tab.sees(colour)
     press(tab, "undo")
     tab.says("undid a step")
-    assert (labels(folder, source) == UNLABELLED).all()
+    assert labels(folder, source) is None
     tab.until(lambda: tab.another(after), "undo does not change the picture")
     tab.until(lambda: not tab.sees(colour), "the label is still in the picture")
     press(tab, "redo")
@@ -149,6 +149,20 @@ def test_what_cannot_be_saved_is_said_on_the_page(tab, folder, monkeypatch):
         tab.says("kept in memory alone, not saved: the disk is full")
     press(tab, "save again")
     tab.until(lambda: find_layers(folder), "nothing was saved")
+
+
+def test_a_step_that_cannot_be_undone_is_said_on_the_page(tab, monkeypatch):
+    def damaged():
+        raise ValueError("a.labels.npz cannot be read")
+
+    click(tab)
+    tab.says("points selected")
+    press(tab, "label selection")
+    tab.says("undo (1)")
+    with monkeypatch.context() as patched:
+        patched.setattr(tab.page._session.corrections, "undo", damaged)
+        press(tab, "undo")
+        tab.says("a.labels.npz cannot be read")
 
 
 def test_who_may_only_look_is_told_so(tab, monkeypatch):

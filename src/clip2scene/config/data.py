@@ -51,3 +51,8 @@ class DataConfig:
             refuse("--data.classes", f"own or toytown for the layout {self.layout}", self.classes)
         if self.merge_sweeps and self.sweeps == 1:
             refuse("--data.sweeps", "above 1 where sweeps are merged (--data.merge-sweeps)", self.sweeps)
+
+    @property
+    def seen_sweeps(self) -> int:
+        """Sweeps of a sample that a student is given in use: the keyframe's alone, unless they are merged."""
+        return self.sweeps if self.merge_sweeps else 1

@@ -10,18 +10,19 @@ A layer is a folder with one file a sample, ``TOKEN.labels.npz``, of NumPy array
 ``cloud``     :func:`clip2scene.io.hash_points` of the positions, so that labels never meet another cloud
 ============  ==================================================================================
 
-Names count, not numbers: a layer fits every data set that has its classes, in whatever order.
+A sample without a label has no file. Names count, not numbers: a layer fits every data set that has its
+classes, in whatever order.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int16
 from torch import Tensor
 
 from clip2scene.classes.words import is_text
@@ -52,7 +53,7 @@ class LabelLayer:
     token: str
     cloud: str
     classes: tuple[str, ...]
-    labels: Int[Tensor, " points"]
+    labels: Int16[Tensor, " points"]
 
     @classmethod
     def of(
@@ -64,10 +65,10 @@ class LabelLayer:
             ValueError: If there is not a label for each point, or one is none of the classes.
         """
         count = len(sample.cloud)
-        found = torch.full((count,), UNLABELLED) if labels is None else labels.long()
-        layer = cls(sample.token, hash_points(sample.cloud.positions), tuple(classes), found)
+        found = torch.full((count,), UNLABELLED) if labels is None else labels
+        _check_content(classes, found, f"the labels of {sample.token}")
+        layer = cls(sample.token, hash_points(sample.cloud.positions), tuple(classes), found.short())
         layer.check(sample)
-        _check_content(layer, f"the labels of {sample.token}")
         return layer
 
     @property
@@ -79,7 +80,7 @@ class LabelLayer:
     def fingerprint(self) -> str:
         """Hash what it says; equal for equal labels, however and wherever they were written."""
         digest = hashlib.sha256("\n".join([self.token, self.cloud, *self.classes]).encode())
-        digest.update(self.labels.short().numpy().tobytes())
+        digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()
 
     def check(self, sample: Sample, where: Path | str = "the label layer") -> None:
@@ -126,7 +127,7 @@ class LabelLayer:
         table = torch.tensor(
             [*(place.get(name, IGNORE_LABEL) for name in self.classes), UNLABELLED, IGNORE_LABEL]
         )
-        return table[self.labels]  # the last two places stand for -2 and -1
+        return table[self.labels.long()]  # the last two places stand for -2 and -1
 
 
 def layer_path(folder: Path, token: str) -> Path:
@@ -155,18 +156,21 @@ def write_layer(folder: Path, layer: LabelLayer) -> Path:
     """Write the labels of a sample into a layer's folder, atomically; those that were there are replaced.
 
     Returns:
-        The file.
+        The file; where nothing is labelled there is none, and one that was there is removed.
 
     Raises:
         ValueError: If the layer makes no sense, or the disk is full; what was there before is whole.
         OSError: If the folder cannot be written to.
     """
     path = layer_path(folder, layer.token)
-    _check_content(layer, path)
+    _check_content(layer.classes, layer.labels, path)
+    if not layer.labelled.any():
+        path.unlink(missing_ok=True)
+        return path
     with write_atomically(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
-            labels=layer.labels.short().numpy(),
+            labels=layer.labels.numpy(),
             classes=np.array(layer.classes, dtype=str),
             token=np.array(layer.token),
             cloud=np.array(layer.cloud),
@@ -189,47 +193,76 @@ def read_layer(path: Path) -> LabelLayer:
         )
     if labels.size and not UNLABELLED <= int(labels.min()) <= int(labels.max()) <= _MOST_CLASSES:
         raise ValueError(f"{path} holds labels from {labels.min()} to {labels.max()}; write it anew")
-    found = torch.from_numpy(labels.astype(np.int64))
+    found = torch.from_numpy(labels.astype(np.int16))
     layer = LabelLayer(str(token), str(cloud), tuple(map(str, classes)), found)
-    _check_content(layer, path)
+    _check_content(layer.classes, layer.labels, path)
     if Path(path).name != f"{layer.token}{SUFFIX}":
         raise ValueError(f"{path} holds the labels of {layer.token}; rename it to {layer.token}{SUFFIX}")
     return layer
 
 
-def read_layers(folder: Path, tokens: Sequence[str]) -> dict[str, LabelLayer]:
-    """Read the layers of some samples, in their order; those in which nothing is labelled are left out.
+@dataclass(frozen=True)
+class Layers:
+    """The labels of several samples, each read when it is asked for.
+
+    Attributes:
+        paths: File of each sample, by its name.
+        fingerprints: What each file said when it was found.
+    """
+
+    paths: Mapping[str, Path]
+    fingerprints: Mapping[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash what all of them say, whatever their order."""
+        lines = [f"{token} {self.fingerprints[token]}" for token in sorted(self.paths)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def of(self, sample: Sample, classes: Sequence[str]) -> Int[Tensor, " points"]:
+        """Read the labels of a sample as places in ``classes`` (:meth:`LabelLayer.in_classes`).
+
+        Raises:
+            ValueError: If they are of another cloud or of other classes, or have changed since.
+        """
+        path = self.paths[sample.token]
+        layer = read_layer(path)
+        if layer.fingerprint != self.fingerprints[sample.token]:
+            raise ValueError(f"{path} was changed meanwhile; stop labelling, and start again")
+        layer.check(sample, path)
+        return layer.in_classes(classes, path)
+
+
+def open_layers(folder: Path, tokens: Sequence[str]) -> Layers:
+    """Find the labels of some samples, in their order; those in which nothing is labelled are left out.
+
+    Every file is read once, to know whether anything in it is labelled, and what; one is held at a time.
 
     Raises:
         ValueError: If none is left, or a file is no layer.
     """
-    paths = find_layers(folder)
-    layers = {token: read_layer(paths[token]) for token in tokens if token in paths}
-    found = {token: layer for token, layer in layers.items() if layer.labelled.any()}
+    paths, found = find_layers(folder), dict[str, str]()
+    for token in tokens:
+        if token in paths:
+            layer = read_layer(paths[token])
+            if layer.labelled.any():
+                found[token] = layer.fingerprint
     if not found:
         other = f"; it holds those of {next(iter(paths))}" if paths else ""
         raise ValueError(
             f"{folder} holds no label of the {len(tokens)} samples of the split{other}: label some of these "
-            "(clip2scene view --split train --corrections), or name another folder"
+            "(clip2scene view --corrections), or name another folder, or another split"
         )
-    return found
+    return Layers({token: paths[token] for token in found}, found)
 
 
-def fingerprint_layers(layers: Mapping[str, LabelLayer]) -> str:
-    """Hash what the layers of several samples say, whatever their order."""
-    lines = [f"{token} {layers[token].fingerprint}" for token in sorted(layers)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _check_content(layer: LabelLayer, where: Path | str) -> None:
+def _check_content(names: Sequence[str], labels: Int[Tensor, " points"], where: Path | str) -> None:
     """Refuse classes that cannot be told apart, and labels that are none of them."""
-    names = layer.classes
     if not 0 < len(names) <= _MOST_CLASSES or len(set(names)) < len(names):
         raise ValueError(f"{where} needs 1 to {_MOST_CLASSES} classes, all different, got {len(names)}")
     for name in names:
         if not name.strip() or not is_text(name):
             raise ValueError(f"{where} has a class called {name!r}; expected words that can be read")
-    labels = layer.labels
     if len(labels) and not UNLABELLED <= int(labels.min()) <= int(labels.max()) < len(names):
         raise ValueError(
             f"{where} has labels from {int(labels.min())} to {int(labels.max())}, expected {UNLABELLED} "
@@ -239,17 +272,22 @@ def _check_content(layer: LabelLayer, where: Path | str) -> None:
 
 @dataclass(frozen=True)
 class Relabelled:
-    """Samples with the labels of a layer in the place of their own, which are not read.
+    """Samples with labels by hand in the place of their own, which are not read.
 
     Attributes:
         samples: The samples, opened without labels.
-        layers: Of each of them, by its name.
+        layers: The labels by hand of each of them.
         classes: The classes whose places are the train ids.
+        keep: Leaves of the labels by hand of a sample, by its name, those that may be used; the others are
+            ignored.
+        rest: Labels the points of a sample that nobody labelled; they are ignored if left out.
     """
 
     samples: Samples
-    layers: Mapping[str, LabelLayer]
+    layers: Layers
     classes: tuple[str, ...]
+    keep: Callable[[str, Int[Tensor, " points"]], Int[Tensor, " points"]]
+    rest: Callable[[Sample], Int[Tensor, " points"]] | None = None
 
     @property
     def tokens(self) -> Sequence[str]:
@@ -257,13 +295,15 @@ class Relabelled:
         return self.samples.tokens
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one sample; points that nobody labelled are ignored.
+        """Read one sample.
 
         Raises:
-            ValueError: If the labels are of another cloud, or of other classes.
+            ValueError: If the labels are of another cloud, or of other classes, or the rest cannot be
+                labelled.
         """
         sample = self.samples[index]
-        layer = self.layers[sample.token]
-        layer.check(sample, f"the label layer of {sample.token}")
-        labels = layer.in_classes(self.classes)
-        return replace(sample, labels=torch.where(labels == UNLABELLED, IGNORE_LABEL, labels))
+        by_hand = self.layers.of(sample, self.classes)
+        labels = self.keep(sample.token, by_hand.clamp(min=IGNORE_LABEL))
+        if self.rest is not None:
+            labels = torch.where(by_hand == UNLABELLED, self.rest(sample), labels)
+        return replace(sample, labels=labels)

@@ -10,7 +10,7 @@ changes the order of the others.
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,7 @@ class LabelMask:
 def choose(
     unit_of_token: Mapping[str, str],
     *,
+    among: Collection[str] | None = None,
     fraction: float = 1.0,
     count: int | None = None,
     order: str | Sequence[str] = "hash",
@@ -111,6 +112,7 @@ def choose(
 
     Args:
         unit_of_token: The scene (or the keyframe itself) of every sample, in the split's order.
+        among: The samples that have labels; all if left out. Others are passed over, in a list of units too.
         fraction: Share of the units, in 0..1; what is left of a whole unit is dropped.
         count: How many units, instead of a share.
         order: Who comes first: "hash" (see above), "stride" for every n-th, or a list of units.
@@ -121,6 +123,10 @@ def choose(
     Raises:
         ValueError: If no unit is chosen, more are asked for than there are, or none is left to train on.
     """
+    if not isinstance(order, str):
+        order = _from_list(order, list(dict.fromkeys(unit_of_token.values())))
+    if among is not None:
+        unit_of_token = {token: unit for token, unit in unit_of_token.items() if token in among}
     units = list(dict.fromkeys(unit_of_token.values()))
     wanted = count if count is not None else math.floor(fraction * len(units) + _A_HAIR)
     if not 0 < wanted <= len(units):
@@ -136,7 +142,7 @@ def choose(
     elif order == "hash":
         chosen = sorted(units, key=lambda name: _hash(draw, name))[:wanted]
     else:
-        chosen = _from_list(order, units)[:wanted]
+        chosen = [name for name in order if name in set(units)][:wanted]
     labelled, held_out = frozenset(chosen), _hold_out(chosen, holdout)
     tokens = tuple(token for token, unit in unit_of_token.items() if unit in labelled)
     points = None if points_per_scene is None else _share_points(points_per_scene, unit_of_token, tokens)
@@ -179,11 +185,11 @@ def _hold_out(chosen: Sequence[str], share: float) -> frozenset[str]:
     return frozenset(chosen[-number:])
 
 
-def _from_list(order: str | Sequence[str], units: Sequence[str]) -> list[str]:
+def _from_list(order: Sequence[str], units: Sequence[str]) -> list[str]:
     """Follow a list; units it does not name come last, in the split's order."""
     known = set(units)
     foreign = [name for name in order if name not in known]
-    if foreign or isinstance(order, str):
+    if foreign:
         raise ValueError(
             f"the order of labelling names {foreign[0]!r}, which is not in the split; it has {units[0]!r} "
             f"and {len(units) - 1} more. Rank the split that is to be labelled"

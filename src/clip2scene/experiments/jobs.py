@@ -108,8 +108,9 @@ def check_data(jobs: Sequence[Job]) -> str | None:
         data = job.recipe.data
         try:
             _read_first(job)
-            sweeps = data.sweeps if data.merge_sweeps else 1
-            evaluated = build.open_dataset(data, job.data_root, split=SPLIT, labels=True, sweeps=sweeps)
+            evaluated = build.open_dataset(
+                data, job.data_root, split=SPLIT, labels=True, sweeps=data.seen_sweeps
+            )
             evaluated[0]
         except ValueError as error:
             raise ValueError(f"variant {job.variant!r}: {error}") from None

@@ -1,9 +1,10 @@
 """Clouds beside their labels, in the forms that tools read: PCD, and bare records."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped, UInt8, UInt32
 
 from clip2scene.datasets.checks import read_records
 from clip2scene.datasets.clouds.pcd import read_pcd
@@ -13,18 +14,29 @@ from clip2scene.io import in_a_sentence, regular_file, write_atomically
 _OF_PCD = {"f": "F", "u": "U"}
 
 
+def as_records(columns: Mapping[str, Shaped[np.ndarray, " points"]]) -> Shaped[np.ndarray, " points"]:
+    """Put columns beside each other, point after point, in little-endian bytes without gaps."""
+    count = len(next(iter(columns.values())))
+    table = np.empty(count, [(name, each.dtype.newbyteorder("<")) for name, each in columns.items()])
+    for name, each in columns.items():
+        table[name] = each
+    return table
+
+
+def pack_colours(colours: UInt8[np.ndarray, "points 3"]) -> UInt32[np.ndarray, " points"]:
+    """Pack red, green and blue into one number, as PCL does."""
+    red, green, blue = colours.astype("<u4").T
+    return red << 16 | green << 8 | blue
+
+
 def write_pcd(path: Path, frame: Frame) -> None:
     """Write x, y, z and the intensity, or the colour as PCL packs it, as a binary PCD file."""
     columns = {axis: frame.positions[:, number] for number, axis in enumerate("xyz")}
     if frame.intensity is not None:
         columns["intensity"] = frame.intensity
     elif frame.colours is not None:
-        red, green, blue = frame.colours.astype("<u4").T
-        columns["rgb"] = red << 16 | green << 8 | blue
-    count = len(frame.positions)
-    table = np.empty(count, [(name, each.dtype.newbyteorder("<")) for name, each in columns.items()])
-    for name, each in columns.items():
-        table[name] = each
+        columns["rgb"] = pack_colours(frame.colours)
+    table, count = as_records(columns), len(frame.positions)
     header = [
         "# .PCD v0.7 - Point Cloud Data file format",
         "VERSION 0.7",

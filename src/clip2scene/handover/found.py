@@ -12,6 +12,9 @@ from jaxtyping import Float, Int64
 Table = Mapping[int, str]
 """The name of each number."""
 
+MOST_BYTES = 1 << 29
+"""Bytes of a text or a JSON file of a tool that is read."""
+
 
 @dataclass(frozen=True)
 class FoundLabels:
@@ -46,6 +49,17 @@ def as_records(path: Path, what: str) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
         raise ValueError(f"{path} does not hold {what} ({said}); export it from the tool again") from None
+
+
+def whole_number(value: Any) -> int:  # noqa: ANN401 - whatever JSON can hold
+    """Take a whole number.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"expected a whole number, got {value!r:.40}")
+    return value
 
 
 def whole_numbers(values: Any) -> Int64[np.ndarray, " points"]:  # noqa: ANN401 - whatever JSON can hold

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +13,11 @@ from torch import Tensor
 
 from clip2scene import build
 from clip2scene.classes.class_set import ClassSet
-from clip2scene.config import DataConfig, Layout
 from clip2scene.datasets import LOADERS, Dataset
 from clip2scene.datasets.checks import MissingLabelsError, check_name
-from clip2scene.datasets.label_layer import find_layers, read_layer
-from clip2scene.datasets.recognise import layout_of
+from clip2scene.datasets.label_layer import Layers, open_layers
 from clip2scene.inference.export_kitti import scored_predictions
-from clip2scene.inference.predict import check_abstain, open_split
+from clip2scene.inference.predict import check_abstain
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
 from clip2scene.types import IGNORE_LABEL, Sample, Timestamps
@@ -157,8 +155,10 @@ def open_labelled(
     if layer is not None:
         if run is not None:
             raise ValueError(f"{run} and --layer {layer} both have labels to hand over; name one of them")
-        labelled, dataset = find_layers(layer), open_data(None, root, split)
-        read: Callable[[Sequence[int]], Iterator[Labelled]] = partial(_labels_of_layer, dataset, labelled)
+        dataset = open_data(None, root, split)
+        layers = open_layers(layer, dataset.tokens)
+        labelled = layers.paths
+        read: Callable[[Sequence[int]], Iterator[Labelled]] = partial(_labels_of_layer, dataset, layers)
     elif run is None:
         dataset = _open_with_labels(root, split)
         read = partial(_own_labels, dataset)
@@ -182,11 +182,8 @@ def open_data(run: Run | None, root: Path, split: str) -> Dataset:
     Raises:
         ValueError: If it is no data set, or of rooms where the run is of streets, or the reverse.
     """
-    layout = None if run is None else run.recipe.data.layout
-    found = layout_of(root, first=layout or "") if root.is_dir() else None
-    if run is not None and found in (None, layout):
-        return open_split(run, root, split)
-    dataset = build.open_dataset(_own_layout(root), root, split=split, sweeps=1)
+    data = build.data_found(root, None if run is None else run.recipe.data)
+    dataset = build.open_dataset(data, root, split=split, sweeps=data.seen_sweeps)
     if run is not None and dataset.indoors != LOADERS[run.recipe.data.layout].indoors:
         kinds = ("streets", "rooms")
         raise ValueError(
@@ -203,22 +200,10 @@ def _open_with_labels(root: Path, split: str) -> Dataset:
         ValueError: If it has none.
     """
     try:
-        return build.open_dataset(_own_layout(root), root, split=split, labels=True, sweeps=1)
+        return build.open_dataset(build.data_found(root), root, split=split, labels=True, sweeps=1)
     except MissingLabelsError as error:
         why = str(error).partition(";")[0]
         raise ValueError(f"no labels to hand over: {why}; name a run to hand over what it says") from None
-
-
-def _own_layout(root: Path) -> DataConfig:
-    """Say how a data set is opened that no run speaks of: in the layout that it looks like.
-
-    Raises:
-        ValueError: If it looks like none.
-    """
-    found = layout_of(root) if root.is_dir() else None
-    if found is None:
-        raise ValueError(f"{root} is no data set in a known layout (docs/data.md); name one")
-    return DataConfig(layout=cast(Layout, found))
 
 
 def choose_scenes(
@@ -252,17 +237,11 @@ def choose_scenes(
     return {scene: tuple(found[scene]) for scene in wanted or found}
 
 
-def _labels_of_layer(
-    dataset: Dataset, layers: Mapping[str, Path], numbers: Sequence[int]
-) -> Iterator[Labelled]:
+def _labels_of_layer(dataset: Dataset, layers: Layers, numbers: Sequence[int]) -> Iterator[Labelled]:
     for number in numbers:
         sample = dataset[number]
-        path = layers[sample.token]
-        layer = read_layer(path)
-        layer.check(sample, path)
-        yield Labelled(
-            sample, layer.in_classes(dataset.class_set.classes, path).clamp(min=IGNORE_LABEL), None
-        )
+        labels = layers.of(sample, dataset.class_set.classes)
+        yield Labelled(sample, labels.clamp(min=IGNORE_LABEL), None)
 
 
 def _own_labels(dataset: Dataset, numbers: Sequence[int]) -> Iterator[Labelled]:

@@ -33,7 +33,8 @@ class Imported:
     """What was read.
 
     Attributes:
-        met: Names of the samples that have labels.
+        met: Names of the samples that the tool has.
+        written: How many of them have a label.
         unknown: Points of classes that the data set has not, by their names.
         points: How many points these have.
         labelled: How many of them got a label.
@@ -43,6 +44,7 @@ class Imported:
     """
 
     met: set[str] = field(default_factory=set)
+    written: int = 0
     unknown: Counter[str] = field(default_factory=Counter)
     points: int = 0
     labelled: int = 0
@@ -54,6 +56,7 @@ class Imported:
         """Take note of a sample."""
         self.points += len(matched.ids)
         self.labelled += labelled
+        self.written += labelled > 0
         self.by_place += [] if matched.by_order else [token]
         self.missing += int((~matched.known).sum())
         self.foreign += matched.foreign
@@ -61,8 +64,10 @@ class Imported:
     def sentence(self, out: Path) -> str:
         """Say what was read, and what of it was lost."""
         told = (
-            f"wrote labels of {len(self.met)} samples, {self.labelled:,} of {self.points:,} points, to {out}"
+            f"wrote labels of {self.written} samples, {self.labelled:,} of {self.points:,} points, to {out}"
         )
+        if self.written < len(self.met):
+            told += f"; of {len(self.met) - self.written} more the tool has no label"
         if self.by_place:
             some = ", ".join(self.by_place[:_TOLD]) + (", ..." if len(self.by_place) > _TOLD else "")
             told += (
@@ -117,13 +122,18 @@ def import_labels(
                 f"{labels} holds no labels of split {split!r}, whose samples are called like "
                 f"{dataset.tokens[0]}; name the --split that was exported, and the folder that export wrote"
             )
+        if not done.written:
+            raise ValueError(
+                f"nothing is labelled in the {len(done.met)} samples of {labels}; label some points in the "
+                "tool, and save them there first"
+            )
     return done
 
 
 def _import_sample(
     found: FoundLabels, sample: Sample, classes: ClassSet, folder: Path, done: Imported
 ) -> None:
-    """Write the labels of a sample; after one of an unknown class, the others are only read."""
+    """Write the labels of a sample, if it has some; after one of an unknown class, others are only read."""
     matched = match_points(found, sample.cloud.positions.float().numpy())
     train_ids = translate(found, matched, classes, done.unknown)
     if not done.unknown:

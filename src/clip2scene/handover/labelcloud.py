@@ -19,7 +19,7 @@ from clip2scene.classes.class_set import ClassSet
 from clip2scene.datasets.checks import read_records
 from clip2scene.datasets.clouds import read_ply, write_ply
 from clip2scene.handover.clouds import read_record_positions, write_records
-from clip2scene.handover.found import FoundLabels, as_records
+from clip2scene.handover.found import FoundLabels, as_records, whole_number
 from clip2scene.handover.frames import NONE_COLOUR, Frame
 from clip2scene.io import read_json, write_atomically, write_json
 
@@ -75,7 +75,7 @@ def read_labels(source: Path, tokens: Sequence[str]) -> Iterator[FoundLabels]:
     table = source / "labels" / "_classes.json"
     content = read_json(table, most=1 << 20)
     with as_records(table, "classes of labelCloud"):
-        names = {int(each["id"]): str(each["name"]) for each in content["classes"]}
+        names = {whole_number(each["id"]): str(each["name"]) for each in content["classes"]}
         none = {number for number, name in names.items() if name == UNLABELLED}
     for token in tokens:
         path, clouds = source / _LABELS / f"{token}.bin", source / "pointclouds"

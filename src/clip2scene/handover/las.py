@@ -17,7 +17,7 @@ import numpy as np
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.datasets.clouds.labelled import LabelCodes
 from clip2scene.datasets.clouds.labelled.codes import las_codes, read_codes
-from clip2scene.datasets.clouds.las import open_las
+from clip2scene.datasets.clouds.las import CHUNK, open_las
 from clip2scene.handover.found import FoundLabels
 from clip2scene.handover.frames import Frame, with_none
 from clip2scene.io import write_atomically
@@ -70,7 +70,7 @@ def write_scene(folder: Path, frames: Iterator[Frame], classes: ClassSet) -> Non
 
 
 def read_labels(source: Path, tokens: Sequence[str]) -> Iterator[FoundLabels]:
-    """Read the classification of LAS and LAZ files named by their samples.
+    """Read the classification of LAS and LAZ files named by their samples, some points at a time.
 
     Raises:
         ValueError: If a file is broken, or two are of one sample.
@@ -80,8 +80,11 @@ def read_labels(source: Path, tokens: Sequence[str]) -> Iterator[FoundLabels]:
     for path in sorted(path for path in source.rglob("*.la[sz]") if path.stem in wanted):
         if met.setdefault(path.stem, path) != path:
             raise ValueError(f"{met[path.stem]} and {path} are of the same sample; keep one of them")
+        ids, positions = [np.zeros(0, np.uint8)], [np.zeros((0, 3))]
         with open_las(path) as reader:
-            points = reader.read()
-            ids = np.asarray(points.classification).astype(np.int64)
-            positions = np.stack([np.asarray(points[axis], dtype=np.float64) for axis in "xyz"], axis=1)
-        yield FoundLabels(path.stem, path, ids, names, frozenset([none, NEVER_CLASSIFIED]), positions)
+            for points in reader.chunk_iterator(CHUNK):
+                ids.append(np.array(points.classification, dtype=np.uint8))
+                positions.append(np.stack([np.asarray(points[axis]) for axis in "xyz"], axis=1))
+        classified = np.concatenate(ids).astype(np.int64)
+        nobody = frozenset([none, NEVER_CLASSIFIED])
+        yield FoundLabels(path.stem, path, classified, names, nobody, np.concatenate(positions))

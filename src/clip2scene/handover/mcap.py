@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from scipy.spatial.transform import Rotation
 
 from clip2scene.classes.class_set import ClassSet
+from clip2scene.handover.clouds import as_records, pack_colours
 from clip2scene.handover.frames import Frame, with_none
 
 POINTS, CLASSES, TRANSFORMS = "/clip2scene/points", "/clip2scene/classes", "/tf"
@@ -103,14 +104,12 @@ class _Bag:
         columns = {axis: frame.positions[:, number] for number, axis in enumerate("xyz")}
         if frame.intensity is not None:
             columns["intensity"] = frame.intensity
-        columns["rgb"] = _packed(colours[frame.labels])
+        columns["rgb"] = pack_colours(colours[frame.labels]).view("<f4")
         columns["label"] = (frame.labels + 1).astype("<u2")
         if frame.confidence is not None:
             columns["confidence"] = frame.confidence
-        dtype = np.dtype([(name, each.dtype.newbyteorder("<")) for name, each in columns.items()])
-        table = np.empty(len(frame.labels), dtype)
-        for name, each in columns.items():
-            table[name] = each
+        table = as_records(columns)
+        dtype = table.dtype
         fields = [
             self.make(
                 "sensor_msgs/msg/PointField",
@@ -152,9 +151,3 @@ class _Bag:
             transform=motion,
         )
         self.write(TRANSFORMS, _time_us(frame), transforms=[stamped])
-
-
-def _packed(colours: UInt8[np.ndarray, "points 3"]) -> Float32[np.ndarray, " points"]:
-    """Pack colours into the bits of a float32."""
-    red, green, blue = colours.astype("<u4").T
-    return (red << 16 | green << 8 | blue).view("<f4")

@@ -25,7 +25,7 @@ from clip2scene.datasets.checks import read_records
 from clip2scene.datasets.clouds.labelled import LabelCodes
 from clip2scene.datasets.clouds.labelled.codes import kitti_codes, read_codes
 from clip2scene.handover.clouds import read_record_positions, write_records
-from clip2scene.handover.found import FoundLabels
+from clip2scene.handover.found import MOST_BYTES, FoundLabels
 from clip2scene.handover.frames import Frame, with_none
 from clip2scene.io import read_text, write_atomically
 
@@ -92,7 +92,7 @@ def read_labels(source: Path, tokens: Sequence[str]) -> Iterator[FoundLabels]:
     names = {**_OF_KITTI, **own}
     wanted = set(tokens)
     for listed in sorted(source.glob("*/tokens.txt")):
-        for number, token in enumerate(read_text(listed).split()):
+        for number, token in enumerate(read_text(listed, most=MOST_BYTES).split()):
             path = listed.parent / "labels" / f"{number:06d}.label"
             if token in wanted and path.exists():
                 ids = (read_records(path, "<u4")[:, 0] & 0xFFFF).astype(np.int64)

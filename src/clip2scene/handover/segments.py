@@ -23,7 +23,14 @@ from scipy.spatial.transform import Rotation
 
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.handover.clouds import read_pcd_positions, write_pcd
-from clip2scene.handover.found import FoundLabels, Table, as_records, whole_numbers
+from clip2scene.handover.found import (
+    MOST_BYTES,
+    FoundLabels,
+    Table,
+    as_records,
+    whole_number,
+    whole_numbers,
+)
 from clip2scene.handover.frames import Frame
 from clip2scene.io import read_json, write_atomically, write_json
 
@@ -34,9 +41,6 @@ VERSION = "0.1"
 LABELSET = "ground-truth"
 FINISHED = ("LABELED", "REVIEWING_IN_PROGRESS", "REVIEWED", "VERIFIED")
 """What the tool calls labels that a person has handed in."""
-
-_MOST_JSON = 1 << 29
-"""Bytes of a JSON file that is read."""
 
 
 def write_classes(folder: Path, classes: ClassSet) -> None:
@@ -107,17 +111,18 @@ def read_labels(source: Path, tokens: Sequence[str]) -> Iterator[FoundLabels]:
         for file, sample, label, names in _of_release(source):
             yield from _of_sample(file, sample, label, names, wanted, None)
         return
-    names = _categories(source / "task_attributes.json", read_json(source / "task_attributes.json"))
+    table = source / "task_attributes.json"
+    names = _categories(table, read_json(table, most=MOST_BYTES))
     for path in sorted(source.glob("*/sample*.json")):
         label_path = path.with_name(path.name.replace("sample", "label", 1))
         if label_path.exists():
-            label = read_json(label_path, most=_MOST_JSON)
-            yield from _of_sample(label_path, read_json(path), label, names, wanted, path.parent / "clouds")
+            sample, label = (read_json(each, most=MOST_BYTES) for each in (path, label_path))
+            yield from _of_sample(label_path, sample, label, names, wanted, path.parent / "clouds")
 
 
 def _of_release(path: Path) -> Iterator[tuple[Path, Any, Any, Table]]:
     """Go through the samples of a release that people have labelled; pre-labels are none of theirs."""
-    content = read_json(path, most=_MOST_JSON)
+    content = read_json(path, most=MOST_BYTES)
     open_labels = Counter[str]()
     with as_records(path, "a release file of Segments.ai"):
         dataset = content["dataset"]
@@ -140,7 +145,7 @@ def _of_release(path: Path) -> Iterator[tuple[Path, Any, Any, Table]]:
 
 def _categories(path: Path, attributes: Any) -> Table:  # noqa: ANN401 - whatever JSON can hold
     with as_records(path, "categories of Segments.ai"):
-        return {int(each["id"]): str(each["name"]) for each in attributes["categories"]}
+        return {whole_number(each["id"]): str(each["name"]) for each in attributes["categories"]}
 
 
 def _of_sample(
@@ -161,7 +166,10 @@ def _of_sample(
             token = str(frame["name"])
             if token not in wanted:
                 continue
-            names = {int(one["id"]): categories[int(one["category_id"])] for one in each["annotations"]}
+            names = {
+                whole_number(one["id"]): categories[whole_number(one["category_id"])]
+                for one in each["annotations"]
+            }
             ids = whole_numbers(each["point_annotations"])
             cloud = None if clouds is None else clouds / f"{token}.pcd"
             positions = read_pcd_positions(cloud) if cloud is not None and cloud.exists() else None

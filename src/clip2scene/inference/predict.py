@@ -270,8 +270,7 @@ def check_abstain(abstain: float) -> None:
 def open_split(run: Run, data_root: Path, split: str) -> Dataset:
     """Open a split without labels, each sample with the points that the run's student takes at inference."""
     data = run.recipe.data
-    sweeps = data.sweeps if data.merge_sweeps else 1
-    return build.open_dataset(data, data_root, split=split, sweeps=sweeps)
+    return build.open_dataset(data, data_root, split=split, sweeps=data.seen_sweeps)
 
 
 def predict_split(

@@ -7,10 +7,10 @@ from typing import Any
 from safetensors.torch import save_file
 
 from clip2scene import build, build_teacher
-from clip2scene.build import Experiment
+from clip2scene.build import Experiment, Rest
 from clip2scene.config import Recipe, to_dict
 from clip2scene.datasets import LOADERS
-from clip2scene.datasets.label_layer import fingerprint_layers, read_layers
+from clip2scene.datasets.label_layer import open_layers
 from clip2scene.io import hash_files, write_atomically, write_json
 from clip2scene.runs.also import open_others
 from clip2scene.runs.checkpoint import versions
@@ -47,6 +47,7 @@ def create_or_resume(
     start: InitWeights | None = None,
     first: FirstRound | None = None,
     corrections: Path | None = None,
+    rest: Rest | None = None,
 ) -> tuple[Run, Experiment]:
     """Make a run's folder, or open the one that an interrupted call left; and all that it is trained on.
 
@@ -58,6 +59,7 @@ def create_or_resume(
         start: Weights to begin with; None begins from chance.
         first: The run that a second round takes its pseudo-labels from; None takes the teacher's.
         corrections: Folder of labels by hand, in the place of the data set's; for a recipe with labels.
+        rest: What labels the other points of the same samples; None leaves them out.
 
     Returns:
         The run, and its train split with the teacher, or with the labels that it may use.
@@ -69,7 +71,9 @@ def create_or_resume(
     """
     if not check_folder(out, recipe, data_root=data_root, teacher_weights=teacher_weights):
         try:
-            return _create(recipe, Path(data_root), out, teacher_weights, start, first, corrections)
+            experiment = build.open_experiment(recipe, Path(data_root), teacher_weights)
+            experiment = _with_corrections(experiment, corrections, rest)
+            return _create(experiment, out, teacher_weights, start, first)
         except BaseException:  # what was refused, or stopped, leaves nothing half done
             clear_half_started(out)
             raise
@@ -88,13 +92,13 @@ def create_or_resume(
             "--second-round, or give another --out"
         )
     subset = run.subset
-    by_hand = run.corrections
-    labels = False if subset is None or by_hand is not None else subset.tokens
-    experiment = _with_corrections(reopen(run, data_root, split="train", labels=labels), corrections)
-    if by_hand != _fingerprint(experiment):
+    labels = False if subset is None or run.corrections is not None else subset.tokens
+    experiment = reopen(run, data_root, split="train", labels=labels)
+    experiment = _with_corrections(experiment, corrections, rest)
+    if run.corrections != experiment.by_hand:
         raise ValueError(
-            f"{out} holds a run that was trained on other labels by hand, or on the data set's own; give "
-            "another --out for those that are named now"
+            f"{out} holds a run that was trained on other labels by hand, on other answers of the start for "
+            "the rest, or on the data set's own labels; give another --out for those that are named now"
         )
     inputs = stamp_inputs(experiment)
     if run.sources.inputs not in ("", inputs):
@@ -125,18 +129,14 @@ def _renew(run: Run, inputs: str, data_root: Path) -> Run:
 
 
 def _create(
-    recipe: Recipe,
-    data_root: Path,
+    experiment: Experiment,
     out: Path,
     teacher_weights: str | None,
     start: InitWeights | None,
     first: FirstRound | None,
-    corrections: Path | None,
 ) -> tuple[Run, Experiment]:
-    """Open what is trained on, check it, and write the folder; ``recipe.json`` comes last."""
-    experiment = build.open_experiment(recipe, data_root, teacher_weights)
-    experiment = _with_corrections(experiment, corrections)
-    start = _suited(start, experiment)
+    """Check what is trained on, and write the folder; ``recipe.json`` comes last."""
+    recipe, start = experiment.recipe, _suited(start, experiment)
     if first is not None:
         first.check(experiment)
     _check_words(recipe, start, experiment.prompts.classes)
@@ -151,7 +151,7 @@ def _create(
     if start is not None:
         with write_atomically(out / START) as temporary:
             save_file(dict(start.weights), temporary)
-    build.keep_own_files(recipe.data, data_root, out)
+    build.keep_own_files(recipe.data, experiment.data_root, out)
     keep_statistics(out, experiment.dataset)
     save_prompts(out, experiment.prompts)
     sources = _sources_of(experiment, out, teacher_weights, start, first)
@@ -168,26 +168,22 @@ def _with_labels(experiment: Experiment, out: Path, start: InitWeights | None) -
 
     Where there are labels by hand, the data set's own stay closed.
     """
-    subset = build.choose_labels(experiment.recipe, experiment.dataset, experiment.layers)
+    by_hand = None if experiment.layers is None else experiment.layers.paths
+    subset = build.choose_labels(experiment.recipe, experiment.dataset, by_hand)
     labels: dict[str, Any] = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
     if experiment.layers is None:
         experiment = experiment.labelled(subset.tokens)
     else:
-        labels[CORRECTIONS] = _fingerprint(experiment)
+        labels[CORRECTIONS] = experiment.by_hand
     write_json(out / LABELS, labels | {LABELS_USED: dict(start.labels_used) if start else {}})
     return experiment
 
 
-def _with_corrections(experiment: Experiment, corrections: Path | None) -> Experiment:
-    """Read the labels by hand of a split, if a folder of them is named."""
+def _with_corrections(experiment: Experiment, corrections: Path | None, rest: Rest | None) -> Experiment:
+    """Find the labels by hand of a split, if a folder of them is named."""
     if corrections is None:
         return experiment
-    return replace(experiment, layers=read_layers(corrections, experiment.dataset.tokens))
-
-
-def _fingerprint(experiment: Experiment) -> str | None:
-    """Hash the labels by hand; None without."""
-    return None if experiment.layers is None else fingerprint_layers(experiment.layers)
+    return replace(experiment, layers=open_layers(corrections, experiment.dataset.tokens), rest=rest)
 
 
 def _suited(start: InitWeights | None, experiment: Experiment) -> InitWeights | None:

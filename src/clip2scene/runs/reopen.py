@@ -15,8 +15,8 @@ from clip2scene.config import Recipe, TeacherConfig, to_dict
 from clip2scene.config.teacher import LATER
 from clip2scene.datasets.dataset import count_images, stamp_files
 from clip2scene.datasets.drives import find_drives, have_poses
-from clip2scene.datasets.label_layer import Relabelled, fingerprint_layers
-from clip2scene.datasets.label_subset import Chosen
+from clip2scene.datasets.label_layer import Relabelled
+from clip2scene.datasets.label_subset import Chosen, LabelMask
 from clip2scene.distill.consolidate import consolidate_split
 from clip2scene.distill.fuse import fuse_split
 from clip2scene.distill.lift import LiftOptions, lift_split
@@ -62,7 +62,7 @@ def reopen(
     """
     recipe, training, root = run.recipe, split == "train", Path(data_root)
     label_free = training and recipe.supervision == "label-free"
-    sweeps = recipe.data.sweeps if training or recipe.data.merge_sweeps else 1
+    sweeps = recipe.data.sweeps if training else recipe.data.seen_sweeps
     dataset = build.open_dataset(
         recipe.data, root, split=split, labels=labels, sweeps=sweeps, need_images=label_free
     )
@@ -213,7 +213,10 @@ def _lift_own(
     teacher, announce = experiment.teacher, None
     samples: Samples = experiment.dataset if tokens is None else Chosen(experiment.dataset, tokens)
     if experiment.layers is not None:
-        samples = Relabelled(samples, experiment.layers, run.prompts.classes)
+        classes = run.prompts.classes
+        assert run.subset is not None
+        keep = LabelMask(run.subset, classes, run.recipe.labels.classes)
+        samples = Relabelled(samples, experiment.layers, classes, keep, experiment.rest)
     if isinstance(teacher, MaskClip):
         cache = teacher_cache or (into and into / "looks")
         precision = run.recipe.teacher.precision
@@ -261,7 +264,7 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
         },
         "teacher_hash": run.sources.teacher_hash,
         "data_root": str(experiment.data_root.resolve()),
-        "sweeps": data.sweeps if experiment.split == "train" or data.merge_sweeps else 1,
+        "sweeps": data.sweeps if experiment.split == "train" else data.seen_sweeps,
         "with_labels": experiment.with_labels,
         "inputs": stamp_files(experiment.data_root, files),
         "num_images": count_images(dataset),  # once missing ones are restored, the teacher shall use them
@@ -270,7 +273,9 @@ def _sources(run: Run, experiment: Experiment) -> dict[str, Any]:
         ids = sorted(dataset.class_set.train_id_of_raw.items())
         sources["classes"] = [list(dataset.class_set.classes), ids]
     if experiment.layers is not None:
-        sources["layers"] = fingerprint_layers(experiment.layers)
+        sources["layers"] = experiment.by_hand
+        if run.subset is not None and run.subset.points is not None:
+            sources["points"] = run.subset.fingerprint
     table = None if experiment.teacher is None else _class_table(run.recipe)
     if table is not None:
         sources["class_table"] = table

@@ -25,7 +25,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -93,10 +93,16 @@ class Run:
 
     @property
     def label_mask(self) -> LabelMask | None:
-        """Keeps the train ids of a sample that may be used; the others are ignored. None without labels."""
+        """Keeps the train ids of a sample that may be used; the others are ignored. None without labels.
+
+        Of labels by hand, single points were chosen before the rest of the sample was labelled
+        (:class:`clip2scene.datasets.label_layer.Relabelled`), which is kept whole.
+        """
         subset = self.subset
         if subset is None:
             return None
+        if self.corrections is not None:
+            subset = replace(subset, points=None)
         return LabelMask(subset, self.prompts.classes, self.recipe.labels.classes)
 
     @property
@@ -218,7 +224,7 @@ class Run:
 
     @property
     def corrections(self) -> str | None:
-        """Hash of the labels by hand that it is trained on; None where these are the data set's, or none."""
+        """Hash of the labels by hand, and of the rest, that it is trained on; None without labels by hand."""
         path = self.folder / LABELS
         return read_run_json(path).get(CORRECTIONS) if path.exists() else None
 

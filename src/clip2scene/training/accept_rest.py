@@ -1,47 +1,68 @@
-"""What was looked at and not corrected: beside labels by hand, a run's own predictions are trained on.
+"""What was looked at and not corrected: beside labels by hand, a run's own answers are trained on.
 
 People correct what is wrong. Trained on that alone, a student forgets what was right: it only ever sees
 classes where it used to miss them.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-import torch
+from jaxtyping import Int
+from torch import Tensor
 
-from clip2scene.build import Experiment
-from clip2scene.datasets.label_layer import UNLABELLED, LabelLayer
-from clip2scene.inference.predict import predict_split
-from clip2scene.parallel import progress_bar
+from clip2scene import build
+from clip2scene.classes.mapping import ClassMapping
+from clip2scene.config import DataConfig
+from clip2scene.distill.lift import gather_sweeps
+from clip2scene.inference.predict import predict
+from clip2scene.io import fingerprint
 from clip2scene.runs.run import Run
+from clip2scene.student.model import Embedder
+from clip2scene.types import Sample
 
 
-def accept_rest(experiment: Experiment, run: Run, tokens: tuple[str, ...]) -> Experiment:
-    """Give points that nobody labelled by hand the class that a run predicts.
+@dataclass(frozen=True)
+class StartAnswers:
+    """The class that a run gives each point of a sample, as those saw who corrected it.
 
-    Args:
-        experiment: With labels by hand.
-        run: What the labels by hand correct; its classes are mapped to those of the data.
-        tokens: Samples whose other points are labelled so.
-
-    Returns:
-        The same with more labels; those by hand are as they were.
-
-    Raises:
-        ValueError: If a sample cannot be read, labels do not fit it, or it is not known what the run's
-            classes are among the data's.
+    Attributes:
+        run: What the labels by hand correct.
+        data: The data that are labelled; the run's classes are mapped to theirs.
+        data_root: Where these lie.
     """
-    assert experiment.layers is not None
-    classes, layers = experiment.prompts.classes, dict(experiment.layers)
-    mapping = run.mapping_to(experiment.dataset.class_set)
-    numbers = [number for number, token in enumerate(experiment.dataset.tokens) if token in tokens]
-    predictions = predict_split(run, experiment.dataset, numbers)
-    for sample, prediction in progress_bar(
-        predictions, desc="accept the rest", total=len(numbers), unit="sample"
-    ):
-        layer = layers[sample.token]
-        layer.check(sample, f"the label layer of {sample.token}")
-        predicted = mapping.translate(prediction.logits[: len(sample.cloud)].argmax(1))
-        labels = layer.in_classes(classes, f"the label layer of {sample.token}")
-        whole = torch.where(labels == UNLABELLED, predicted, labels)
-        layers[sample.token] = LabelLayer(layer.token, layer.cloud, classes, whole)
-    return replace(experiment, layers=layers)
+
+    run: Run
+    data: DataConfig
+    data_root: Path
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash what decides the answers: the weights, the prompts, the classes."""
+        prompts = self.run.prompts
+        names = "\n".join(prompts.classes)
+        embeddings = {f"prompts of {names}": prompts.embeddings, "class of name": prompts.class_of_name}
+        return fingerprint({**self._student.state_dict(), **embeddings})
+
+    @cached_property
+    def _student(self) -> Embedder:
+        return self.run.student()
+
+    @cached_property
+    def _mapping(self) -> ClassMapping:
+        return self.run.mapping_to(build.evaluation_classes(self.data, self.data_root))
+
+    def __call__(self, sample: Sample) -> Int[Tensor, " points"]:
+        """Give the train id of each point of the keyframe.
+
+        Raises:
+            ValueError: If logits are not finite, or it is not known what the run's classes are among the
+                data's.
+        """
+        data = self.run.recipe.data
+        cloud, *_ = gather_sweeps(sample, build.viewpoint_of(data), build.pairing_options(data))
+        try:
+            logits = predict(self._student, self.run.prompts, cloud).logits
+        except ValueError as error:
+            raise ValueError(f"sample {sample.token}: {error}") from None
+        return self._mapping.translate(logits[: len(sample.cloud)].argmax(1))

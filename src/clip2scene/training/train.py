@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from clip2scene.runs.init_weights import InitWeights, initial_student
 from clip2scene.runs.reopen import lift_run
 from clip2scene.runs.run import Run
 from clip2scene.student.model import Embedder
-from clip2scene.training.accept_rest import accept_rest
+from clip2scene.training.accept_rest import StartAnswers
 from clip2scene.training.best_checkpoint import keep_best
 from clip2scene.training.second_round import second_round
 from clip2scene.training.sending import check_sinks, sending
@@ -177,6 +178,9 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
     place = _check_options(device, save_every, log)
     with file_lock(out / LOCK, wait=False):
         cost = Cost(out, "finetune", place)
+        rest = None
+        if start is not None and start.run is not None and recipe.labels.rest == "start":
+            rest = StartAnswers(start.run, recipe.data, Path(data_root))
         run, experiment = create_or_resume(
             recipe,
             data_root=data_root,
@@ -184,29 +188,13 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
             teacher_weights=teacher_weights,
             start=start,
             corrections=corrections,
+            rest=rest,
         )
         cost.begin("lift")
-        if (
-            experiment.layers
-            and start is not None
-            and start.run is not None
-            and recipe.labels.rest == "start"
-        ):
-            experiment = _accept_rest(run, experiment, start.run)
         paths, held_out = _lift(run, experiment, lifted)
         with sending(run, log):
             train(run, paths, held_out, device=place, save_every=save_every, cost=cost)
     return out
-
-
-def _accept_rest(run: Run, experiment: Experiment, start: Run) -> Experiment:
-    """Label the rest of samples with labels by hand as the start does; leave the folder to others if not."""
-    assert run.subset is not None
-    try:
-        return accept_rest(experiment, start, run.subset.trained_on)
-    except ValueError:
-        release_folder(run.folder)
-        raise
 
 
 def _check_options(device: str, save_every: int, log: Sequence[str]) -> torch.device:
@@ -239,7 +227,9 @@ def _lift_labels(run: Run, experiment: Experiment, lifted: Path | None) -> tuple
     subset, names = run.subset, run.prompts.classes
     assert subset is not None
     paths = lift_run(run, experiment, into=lifted, tokens=subset.trained_on)
-    held_out = lift_run(run, experiment, into=lifted, tokens=subset.held_out) if subset.held_out else []
+    held_out = list[Path]()
+    if subset.held_out:  # judged by what people said alone
+        held_out = lift_run(run, replace(experiment, rest=None), into=lifted, tokens=subset.held_out)
     trained, kept = (
         dict(zip(names, train_set(run, each).count_targets(len(names)).tolist(), strict=True))
         for each in (paths, held_out)

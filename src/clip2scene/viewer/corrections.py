@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Int16
 from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
@@ -35,14 +35,16 @@ class Step:
 
     Attributes:
         token: The sample.
+        nothing: Its layer with nothing labelled.
         points: Numbers of the points that changed, of its keyframe.
         before: Their labels before.
         after: Their label since.
     """
 
     token: str
+    nothing: LabelLayer
     points: Int[Tensor, " changed"]
-    before: Int[Tensor, " changed"]
+    before: Int16[Tensor, " changed"]
     after: int
 
 
@@ -103,49 +105,61 @@ class Corrections:
         if not UNLABELLED <= label < len(self.class_set):
             raise ValueError(f"there is no class {label}; expected 0 to {len(self.class_set) - 1}, -1 or -2")
         with self._lock:
-            labels = self.layer(sample).labels
-            changed = points[labels[points] != label]
+            layer = self.layer(sample)
+            changed = points[layer.labels[points] != label]
             if not len(changed):
                 return 0
-            step = Step(sample.token, changed, labels[changed], label)
+            before = layer.labels[changed]
+            nothing = replace(layer, labels=layer.labels.new_tensor(UNLABELLED).expand(len(layer.labels)))
+            step = Step(sample.token, nothing, changed, before, label)
+            self._set(step, torch.full_like(before, label))
             self._done.append(step)
             self._undone.clear()
-            self._set(step.token, changed, torch.full_like(changed, label))
             return len(changed)
 
     def undo(self) -> str | None:
-        """Take back the last step; gives its sample's name, None where there is no step left."""
+        """Take back the last step; gives its sample's name, None where there is no step left.
+
+        Raises:
+            ValueError: If the sample's labels were left on the disk and cannot be read; the step stays.
+        """
         with self._lock:
             if not self._done:
                 return None
-            step = self._done.pop()
-            self._undone.append(step)
-            self._set(step.token, step.points, step.before)
+            step = self._done[-1]
+            self._set(step, step.before)
+            self._undone.append(self._done.pop())
             return step.token
 
     def redo(self) -> str | None:
-        """Take the last step that was undone again; gives its sample's name, None where there is none."""
+        """Take the last step that was undone again; gives its sample's name, None where there is none.
+
+        Raises:
+            ValueError: As for :meth:`undo`.
+        """
         with self._lock:
             if not self._undone:
                 return None
-            step = self._undone.pop()
-            self._done.append(step)
-            self._set(step.token, step.points, torch.full_like(step.points, step.after))
+            step = self._undone[-1]
+            self._set(step, torch.full_like(step.before, step.after))
+            self._done.append(self._undone.pop())
             return step.token
 
     def save(self) -> str:
-        """Write what could not be written before.
+        """Write what could not be written before, each sample for itself.
 
         Returns:
             Why it could not be; empty when all is saved.
         """
         with self._lock:
-            try:
-                for token, layer in [*self._unsaved.items()]:
+            self.trouble, error = "", None
+            for token, layer in [*self._unsaved.items()]:
+                try:
                     write_layer(self.folder, layer)
                     del self._unsaved[token]
-                self.trouble = ""
-            except (ValueError, OSError) as error:
+                except (ValueError, OSError) as fault:
+                    error = error or fault
+            if error is not None:
                 self.trouble = (
                     f"labels of {len(self._unsaved)} samples are kept in memory alone, not saved: {error}. "
                     "Mend that, then give another label or press 'save again'; closing before loses them"
@@ -153,23 +167,26 @@ class Corrections:
             return self.trouble
 
     def labelled(self) -> frozenset[str]:
-        """Name the samples in whose labels something was written, or is to be."""
+        """Name the samples of which something is labelled: those with a file, or to get one."""
         with self._lock:
             saved = find_layers(self.folder) if self.folder.is_dir() else {}
-            empty = {token for token, layer in self._layers.items() if not layer.labelled.any()}
-            return frozenset(saved).union(self._unsaved) - empty
+            unsaved = {token for token, layer in self._unsaved.items() if layer.labelled.any()}
+            return frozenset(saved).difference(self._unsaved) | unsaved
 
     @property
     def steps(self) -> tuple[int, int]:
         """Count the steps that can be undone, and those that can be done again."""
         return len(self._done), len(self._undone)
 
-    def _set(self, token: str, points: Int[Tensor, " some"], labels: Int[Tensor, " some"]) -> None:
-        """Change labels, and save them."""
-        layer = self._layers.get(token) or self._read(token)
+    def _set(self, step: Step, labels: Int16[Tensor, " changed"]) -> None:
+        """Give the points of a step other labels, and save them."""
+        layer = self._layers.get(step.token)
+        if layer is None:
+            on_disk = layer_path(self.folder, step.token).exists()
+            layer = self._read(step.token) if on_disk else step.nothing
         whole = layer.labels.clone()
-        whole[points] = labels
-        self._unsaved[token] = self._keep(replace(layer, labels=whole))
+        whole[step.points] = labels
+        self._unsaved[step.token] = self._keep(replace(layer, labels=whole))
         self.save()
 
     def _read(self, token: str) -> LabelLayer:
@@ -177,7 +194,7 @@ class Corrections:
         path = layer_path(self.folder, token)
         layer = read_layer(path)
         names = self.class_set.classes
-        return replace(layer, classes=names, labels=layer.in_classes(names, path))
+        return replace(layer, classes=names, labels=layer.in_classes(names, path).short())
 
     def _keep(self, layer: LabelLayer) -> LabelLayer:
         """Keep labels in memory; of those that are saved, the ones that were looked at last."""

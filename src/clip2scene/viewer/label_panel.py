@@ -138,13 +138,18 @@ class LabelPanel:
 
     def undo(self) -> None:
         """Take the last step back, and show where it was."""
-        self._moved("undid", self._corrections.undo())
+        self._move("undid", self._corrections.undo)
 
     def redo(self) -> None:
         """Take the last step that was undone again."""
-        self._moved("redid", self._corrections.redo())
+        self._move("redid", self._corrections.redo)
 
-    def _moved(self, what: str, token: str | None) -> None:
+    def _move(self, what: str, step: Callable[[], str | None]) -> None:
+        try:
+            token = step()
+        except ValueError as error:
+            self._tell(f"{error}")
+            return
         if token is None:
             self._tell(f"there is nothing to be {'undone' if what == 'undid' else 'done again'}")
             return

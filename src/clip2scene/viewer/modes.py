@@ -175,7 +175,7 @@ def _labels_by_hand(asked: Asked) -> tuple[Int[Tensor, " points"], ClassSet]:
         asked.corrections,
         "there are no labels by hand: name a folder for them by --corrections, beside --data-root",
     )
-    return corrections.layer(asked.scene.sample).labels[asked.scene.shown], corrections.class_set
+    return corrections.layer(asked.scene.sample).labels[asked.scene.shown].long(), corrections.class_set
 
 
 _PAINTERS: dict[str, Callable[[Asked], Painting]] = {

@@ -4,15 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn, cast
+from typing import NamedTuple, NoReturn
 
 from clip2scene import build
 from clip2scene.classes.class_set import ClassSet
-from clip2scene.config import DataConfig, Layout
 from clip2scene.datasets import LOADERS, Dataset
 from clip2scene.datasets.checks import MissingLabelsError
 from clip2scene.datasets.clouds import CloudOptions
-from clip2scene.datasets.recognise import layout_of
 from clip2scene.distill.lift import PairingOptions
 from clip2scene.runs.run import Run
 from clip2scene.runs.training_clouds import CloudCheck
@@ -66,13 +64,11 @@ def open_split(run: Run, data_root: Path, split: str) -> Source:
     Raises:
         ValueError: If the folder is no data set, or the split is not there or empty.
     """
-    data, notes = run.recipe.data, []
-    found = layout_of(data_root, first=data.layout) if data_root.is_dir() else None
-    if found not in (None, data.layout):
-        data = DataConfig(layout=cast(Layout, found))
-        notes.append(f"{data_root} is in the layout {found}, the run was trained in {run.recipe.data.layout}")
-    sweeps = data.sweeps if data.merge_sweeps else 1
-    opened = partial(build.open_dataset, data, data_root, split=split, sweeps=sweeps)
+    data, notes = build.data_found(data_root, run.recipe.data), list[str]()
+    if data.layout != run.recipe.data.layout:
+        told = f"{data_root} is in the layout {data.layout}, the run was trained in {run.recipe.data.layout}"
+        notes.append(told)
+    opened = partial(build.open_dataset, data, data_root, split=split, sweeps=data.seen_sweeps)
     try:
         dataset, labels = opened(labels=True), True
     except MissingLabelsError as error:
