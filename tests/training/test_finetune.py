@@ -264,7 +264,7 @@ def test_a_run_of_labels_by_hand_goes_on_with_these_alone(tune, by_hand):
     assert first.corrections is not None
     tune(corrections=by_hand("layer", CAR_AND_ROAD), steps=1)  # the same labels, written again
     with pytest.raises(
-        ValueError, match="other labels by hand, or on the data set's own; give another --out"
+        ValueError, match="other labels by hand, .* or on the data set's own labels; give another --out"
     ):
         tune(corrections=by_hand("layer", {"car": [1, 2]}), steps=1)
     with pytest.raises(ValueError, match="give another --out"):
@@ -282,8 +282,7 @@ def test_labels_by_hand_that_do_not_fit_are_one_sentence_and_leave_the_folder_to
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no label of the 2 samples of the split: label some of these"):
         tune(corrections=tmp_path / "empty")
-    with pytest.raises(ValueError, match="holds no label of the 2 samples"):
-        tune(corrections=by_hand("blank", {}))
+    assert not by_hand("blank", {}).exists()
     other = by_hand("other", {"zebra": [1]}, classes=("zebra", "car"))
     with pytest.raises(ValueError, match="labels points as 'zebra', expected some of"):
         tune(corrections=other)
