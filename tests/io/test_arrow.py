@@ -13,7 +13,12 @@ def table(count):
     words = arrow.array(["a"] * count)
     columns = {"x": np.zeros(count), "i": np.zeros(count, np.uint16), "word": words}
     return arrow.table(
-        columns | {"coded": words.dictionary_encode(), "day": arrow.array([0] * count, arrow.date32())}
+        columns
+        | {
+            "coded": words.dictionary_encode(),
+            "long": words.cast(arrow.large_string()),
+            "day": arrow.array([0] * count, arrow.date32()),
+        }
     )
 
 
@@ -22,8 +27,13 @@ def test_columns_come_back_and_what_unpacks_to_too_much_is_refused(tmp_path, mon
     path = tmp_path / "a.feather"
     feather.write_feather(table(200_000), path, compression=compression)
     found = read_feather(path)
-    assert list(found) == ["x", "i", "word"] and found["word"][-1] == "a" and found["i"].dtype == np.uint16
+    assert (
+        list(found) == ["x", "i", "word", "coded", "long"]
+        and found["word"][-1] == "a"
+        and found["i"].dtype == np.uint16
+    )
     assert len(found["x"]) == 200_000 and not found["x"].any()
+    assert found["coded"][0] == found["long"][0] == "a"
     monkeypatch.setattr(reading, "_ALWAYS_UNPACKED", 3_000_000)
     monkeypatch.setattr(reading, "_MOST_RATIO", 1)
     if compression == "uncompressed":

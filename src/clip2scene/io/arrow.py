@@ -55,7 +55,10 @@ def _columns(table: Any) -> Iterator[tuple[str, np.ndarray]]:  # noqa: ANN401 - 
         kind = table.schema.field(name).type
         if types.is_fixed_size_list(kind) and kind.list_size == 3:  # GeoArrow's points
             yield name, table[name].combine_chunks().flatten().to_numpy().reshape(-1, 3)
-        elif types.is_integer(kind) or types.is_floating(kind) or types.is_string(kind):
+            continue
+        kind = kind.value_type if types.is_dictionary(kind) else kind
+        texts = types.is_string(kind) or types.is_large_string(kind)
+        if texts or types.is_integer(kind) or types.is_floating(kind):
             yield name, table[name].to_numpy()
 
 
