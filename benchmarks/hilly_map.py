@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from clip2scene.datasets.clouds.labelled import PointLabels
+from clip2scene.evaluation.metrics import Confusion
 from clip2scene.geometry.ground import estimate_ground
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.inference.tiles import TileOptions, label_tiles, pieces_of
@@ -52,12 +53,11 @@ def make_map(towns: int, moments: int, steps: int) -> tuple[PointCloud, np.ndarr
 
 def score(found: np.ndarray, true: np.ndarray) -> str:
     """Give mIoU and accuracy in percent."""
-    known, size = true >= 0, max(MERGED.values()) + 1
-    pairs = true[known] * size + found[known].clip(0)
-    counts = np.bincount(pairs, minlength=size**2).reshape(size, size)
-    hits, there = np.diag(counts), counts.sum(1) > 0
-    iou = hits[there] / (counts.sum(0) + counts.sum(1) - hits)[there]
-    return f"{100 * iou.mean():.1f} ({100 * hits.sum() / counts.sum():.1f})"
+    names = [str(number) for number in range(max(MERGED.values()) + 1)]
+    counts = Confusion(len(names))
+    counts.update(torch.from_numpy(found), torch.from_numpy(true))
+    scores = counts.scores(names)
+    return f"{100 * scores.miou:.1f} ({100 * scores.accuracy:.1f})"
 
 
 def label(segmenter: Segmenter, cloud: PointCloud, *, as_sweep: bool) -> PointLabels:
