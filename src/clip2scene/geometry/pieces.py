@@ -13,6 +13,11 @@ from clip2scene.geometry.beams import BeamSpacing, beam_spacing
 
 FARTHEST = 500.0  # metres; no lidar of a vehicle reaches farther
 
+_ALONG = 0.02  # length of a cell, as a fraction of the range
+_CUBE_M = 0.2  # edge of the cubes that a map's points are sorted into
+_GROUND_M = 0.3  # points up to this far above the ground belong to it
+_CELL_M, _WIDEST = 1.0, 9  # of the map that the ground is found on; what is wider, in cells, is ground
+
 CELLS_ACROSS, CELLS_DOWN = 1.8, 1.5
 """Size of a cell in gaps between firings, and between rings: a lost return or two shall part nothing."""
 
@@ -26,8 +31,6 @@ def find_pieces(
     viewpoint: tuple[float, float, float] = (0.0, 0.0, 0.0),
     across: float | None = None,
     down: float | None = None,
-    along: float = 0.02,
-    ground_height: float = 0.3,
 ) -> Int[np.ndarray, " points"]:
     """Split a sweep into connected pieces, ground left out: its superpoints.
 
@@ -42,8 +45,6 @@ def find_pieces(
             follows from the cloud (:func:`~clip2scene.geometry.beams.beam_spacing`).
         down: Height of a cell, in degrees; somewhat more than the gap between two rings. By default it
             follows from the cloud.
-        along: Length of a cell, as a fraction of the range.
-        ground_height: Points up to this far above the ground belong to it, in metres.
 
     Returns:
         Number of each point's piece, from 0; -1 for the ground.
@@ -59,22 +60,19 @@ def find_pieces(
         spacing = beam_spacing(azimuth, elevation) or USUAL
         across = CELLS_ACROSS * spacing.across if across is None else across
         down = CELLS_DOWN * spacing.down if down is None else down
-    if min(across, down, along) <= 0:
-        raise ValueError(
-            f"cells need positive sizes, got {across} and {down} degrees and {along} of the range"
-        )
-    standing = heights_of(positions) > ground_height
-    if not standing.any():
+    if min(across, down) <= 0:
+        raise ValueError(f"cells need positive sizes, got {across} and {down} degrees")
+    standing = np.flatnonzero(heights_of(positions) > _GROUND_M)
+    if not len(standing):
         return found
     columns = max(1, int(360 / across))  # of equal width, a little wider than asked for
-    cells = np.floor([azimuth * (columns / 360), elevation / down, np.log(ranges) / along])
-    found[standing] = connected_pieces(cells.astype(np.int64).compress(standing, axis=1), around=columns)
+    azimuth, elevation, ranges = azimuth[standing], elevation[standing], ranges[standing]
+    cells = np.floor([azimuth * (columns / 360), elevation / down, np.log(ranges) / _ALONG])
+    found[standing] = connected_pieces(cells.astype(np.int64), around=columns)
     return found
 
 
-def find_map_pieces(
-    positions: Float[np.ndarray, "points 3"], *, cell: float = 0.2, ground_height: float = 0.3
-) -> Int[np.ndarray, " points"]:
+def find_map_pieces(positions: Float[np.ndarray, "points 3"]) -> Int[np.ndarray, " points"]:
     """Split a part of a map into connected pieces, ground left out.
 
     A map was seen from many places, so its points are sorted into cubes; those that touch, be it at a corner,
@@ -82,16 +80,14 @@ def find_map_pieces(
 
     Args:
         positions: z up, in metres; at most a kilometre wide.
-        cell: Edge of a cube, in metres.
-        ground_height: Points up to this far above the ground belong to it, in metres.
 
     Returns:
         Number of each point's piece, from 0; -1 for the ground.
     """
     found = np.full(len(positions), -1)
-    standing = heights_of(positions, aligned=True) > ground_height
+    standing = heights_of(positions, aligned=True) > _GROUND_M
     if standing.any():
-        found[standing] = connected_pieces(np.floor(positions[standing] / cell).astype(np.int64).T)
+        found[standing] = connected_pieces(np.floor(positions[standing] / _CUBE_M).astype(np.int64).T)
     return found
 
 
@@ -137,17 +133,15 @@ def _touching(keys: Int[np.ndarray, " cells"], step: int) -> Int[np.ndarray, "2 
 
 
 def heights_of(
-    positions: Float[np.ndarray, "points 3"], *, cell: float = 1.0, widest: float = 9.0, aligned: bool = False
+    positions: Float[np.ndarray, "points 3"], *, aligned: bool = False
 ) -> Float[np.ndarray, " points"]:
     """Say how far each point stands above the ground.
 
     The ground is the lowest point of each cell of a map, after a morphological opening: bumps narrower than
-    ``widest`` are taken off, slopes stay.
+    nine metres are taken off, slopes stay.
 
     Args:
         positions: z up, in metres.
-        cell: Edge of a map cell, in metres.
-        widest: What is wider than this counts as ground, in metres.
         aligned: Whether ``positions`` are a part of a map, at most a kilometre wide: cells lie where they
             would in any other part. Else points that lie farther out than a lidar reaches share a cell.
 
@@ -158,14 +152,14 @@ def heights_of(
         return positions[:, 2]
     points = np.ascontiguousarray(positions.T, np.float64)
     if aligned:
-        cells = np.floor(points[:2] / cell).astype(np.int64)
+        cells = np.floor(points[:2] / _CELL_M).astype(np.int64)
         column, row = cells - cells.min(1, keepdims=True)
     else:
         level = points[:2].clip(-FARTHEST, FARTHEST)  # a stray point far out must not make the map huge
-        column, row = ((level - level.min(1, keepdims=True)) / cell).astype(np.int64)
+        column, row = ((level - level.min(1, keepdims=True)) / _CELL_M).astype(np.int64)
     size = int(column.max()) + 1, int(row.max()) + 1
     lowest = np.full(size, np.inf)
     np.minimum.at(lowest.reshape(-1), column * size[1] + row, points[2])
     nearest = ndimage.distance_transform_edt(np.isinf(lowest), return_distances=False, return_indices=True)
-    ground = ndimage.grey_opening(lowest[tuple(nearest)], size=round(widest / cell), mode="nearest")
+    ground = ndimage.grey_opening(lowest[tuple(nearest)], size=_WIDEST, mode="nearest")
     return (points[2] - ground[column, row]).astype(positions.dtype)

@@ -43,7 +43,8 @@ def check_memory(student: Embedder, cloud: PointCloud, names: int) -> None:
 def estimate_memory(student: Embedder, cloud: PointCloud, names: int) -> float:
     """Estimate the bytes that labelling a cloud takes at its peak, beside the network itself.
 
-    The numbers were measured on the networks of this package at full and half width.
+    The numbers were measured on the networks of this package at full and half width. Where heads are linear
+    and look at voxels, no point has features of its own.
     """
     channels = int(student.backbone.out_channels)  # type: ignore[arg-type]
     size = float(student.backbone.voxel_size)  # type: ignore[arg-type]
@@ -51,7 +52,8 @@ def estimate_memory(student: Embedder, cloud: PointCloud, names: int) -> float:
     keeps_points = isinstance(student.backbone, SPVCNN)
     text = 0 if student.cosine_temperature is None else 8 * student.head.out_features
     a_voxel = channels * (_OF_A_VOXEL_WITH_POINTS if keeps_points else _OF_A_VOXEL)
-    a_point = _BESIDE + _OF_A_SCORE * names + text + channels * (_OF_A_POINT if keeps_points else 4)
+    features = _OF_A_POINT if keeps_points else 0 if student.cosine_temperature is None else 4
+    a_point = _BESIDE + _OF_A_SCORE * names + text + channels * features
     return float(a_voxel * voxels + a_point * len(cloud) + min(_PICTURE, 4000 * len(cloud)))
 
 
