@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 from clip2scene.datasets.nuscenes.loader import NuScenes
+from clip2scene.inference import text_embeddings
 from clip2scene.inference.export_onnx import export_onnx
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.inference.text_embeddings import embed_words
@@ -44,10 +45,13 @@ def test_builtin_labels_as_it_does_in_torch(builtin_file, clouds, quality):
         assert np.median(np.abs(found.embeddings - expected.embeddings.numpy())) < 1e-4
 
 
-def test_words_are_looked_for_as_in_torch(clouds, tmp_path):
+def test_words_are_looked_for_as_in_torch(clouds, tmp_path, monkeypatch):
     table = tmp_path / "words.safetensors"
     embed_words(["lorry", "pedestrian", "hedge", "lamp"], run=Path("builtin")).save(table)
+    real, read = text_embeddings.read_text_table, []
+    monkeypatch.setattr(text_embeddings, "read_text_table", lambda *args: read.append(args[0]) or real(*args))
     file = export_onnx("builtin", tmp_path / "b.onnx", words=table)
+    assert read == [table]
     in_torch, without = Segmenter.load("builtin"), OnnxSegmenter(file, threads=1)
     for words, background in (
         *((["lorry", "tree"], "trained"), (["pedestrian"], ["hedge"]), (["lamp", "house"], "none")),

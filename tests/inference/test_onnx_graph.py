@@ -53,7 +53,7 @@ def test_the_operators_are_standard_and_only_weights_and_words_are_stored():
     assert model.ByteSize() < 1.1 * weights + 300_000
 
 
-def test_several_threads_give_the_same_bits():
+def test_several_threads_give_the_same_up_to_rounding():
     student = make_student("spvcnn")
     model, about = make_model(student, "spvcnn")
     points, features = make_cloud(count=4000)

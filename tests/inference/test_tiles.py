@@ -110,6 +110,7 @@ def test_pieces_of_any_length_are_put_together_in_the_order_of_the_cloud(segment
     whole, _ = labelled(segmenter, cloud, tmp_path / "one", size=4.0, margin=1.0)
     _, found = labelled(segmenter, cloud, tmp_path / "two", pieces, size=4.0, margin=1.0)
     parts = [found.part(start, stop) for start, stop in ((0, 333), (333, 2000), (2000, 5000))]
+    assert all(each.base is None for each in found._some.values())  # views would keep all labels in memory
     labels, confidence = (np.concatenate([getattr(each, name) for each in parts]) for name in TOLD)
     np.testing.assert_allclose(confidence, whole.confidence, atol=1e-4)  # sums have another order
     assert np.mean(labels == whole.labels) > 0.999

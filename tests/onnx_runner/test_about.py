@@ -33,6 +33,17 @@ def test_it_is_read_as_it_was_written():
         ({KEY: changed(stands_for={"car": {"99": 1.0}})}, "is damaged; export it again"),
         ({KEY: changed(viewpoint=[0.0])}, "is damaged; export it again"),
         ({KEY: changed(voxel_size=-1.0)}, "is damaged; export it again"),
+        ({KEY: changed(voxel_size=float("inf"))}, "is damaged; export it again"),
+        ({KEY: changed(viewpoint=[0, 0, 10**400])}, "is damaged; export it again"),
+        ({KEY: changed(names=[*range(len(ABOUT["names"]))], stands_for={})}, "is damaged; export it again"),
+        ({KEY: changed(classes=[[] for _ in ABOUT["classes"]])}, "is damaged; export it again"),
+        (
+            {KEY: changed(class_of_name=[float(each) for each in ABOUT["class_of_name"]])},
+            "is damaged; export it",
+        ),
+        ({KEY: changed(prompts=["car", 3])}, "is damaged; export it again"),
+        ({KEY: changed(background=[None])}, "is damaged; export it again"),
+        ({KEY: changed(stands_for={ABOUT["names"][0]: {"0": "near"}})}, "is damaged; export it again"),
     ],
 )
 def test_what_is_not_ours_is_refused(metadata, said):

@@ -11,7 +11,7 @@ import torch
 from clip2scene.classes.words import clean_words
 from clip2scene.inference.background import nearness, together
 from clip2scene.inference.predict import TURNS
-from clip2scene.inference.segmenter import Segmenter
+from clip2scene.inference.segmenter import words_of
 from clip2scene.inference.text_embeddings import read_run_table
 from clip2scene.io import fingerprint, write_atomically
 from clip2scene.onnx_runner.about import About
@@ -74,18 +74,17 @@ def _embed(
     Returns:
         Them, each a class of its own, and which trained names each may be looked for by.
     """
-    trained, segmenter = run.prompts, Segmenter.of_run(run, words=table)
+    trained, read = run.prompts, None if table is None else read_run_table(table, run)
     every = _alone(trained.names, trained.embeddings)
     asked = [*(prompts or []), *([] if isinstance(background, str) else background)]
     if prompts is not None:  # two that are the same to the encoder are refused
-        every = together(every, segmenter.place_words(clean_words(asked)))
-    if table is not None:
-        read = read_run_table(table, run)
+        every = together(every, words_of(run, read)(clean_words(asked)))
+    if read is not None:
         every = together(every, _alone(read.names, read.vectors.float()))
     if not run.knows_words:
         return every, {}
-    known = len(trained.names)
-    more = [row for row in range(known, len(every.names)) if every.names[row] not in every.names[:row]]
+    first = {name: row for row, name in reversed(list(enumerate(every.names)))}
+    more = sorted(row for row in first.values() if row >= len(trained.names))
     every = _alone(
         (*trained.names, *(every.names[row] for row in more)),
         torch.cat([trained.embeddings, every.embeddings[more]]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from clip2scene.classes.words import clean_words
 from clip2scene.geometry.ground import Ground
 from clip2scene.inference.background import background_of, by_trained_names, only, together
 from clip2scene.inference.predict import Part, Prediction, Quality, predict_prepared
-from clip2scene.inference.text_embeddings import open_run_table
+from clip2scene.inference.text_embeddings import read_run_table
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.inputs import prepare_cloud
 from clip2scene.student.model import Embedder
@@ -103,13 +103,11 @@ class Segmenter:
     @classmethod
     def of_run(cls, run: Run, *, words: Path | str | None = None) -> "Segmenter":
         """Make a segmenter of a run that is open already; see :meth:`load`."""
-        place_words = _embed_with_encoder(run) if words is None else open_run_table(Path(words), run)
-        if not run.knows_words:
-            place_words = _refuse_words(run)
+        table = None if words is None else read_run_table(Path(words), run)
         return cls(
             run.student(),
             run.prompts,
-            place_words,
+            words_of(run, table),
             in_channels=run.sources.in_channels,
             temperature=run.temperature,
         )
@@ -237,6 +235,21 @@ class Segmenter:
         best, labels = scores.max(1)
         labels = torch.where((labels < count) & (best >= abstain), labels, IGNORE_LABEL)
         return labels, scores[:, :count]
+
+
+def words_of(run: Run, table: TextTable | None) -> PlaceWords:
+    """Give what embeds words in the text space of a run, if that knows any.
+
+    Args:
+        run: Whose student labels points with them.
+        table: Where they are taken from (:func:`~clip2scene.inference.text_embeddings.read_run_table`), in
+            place of the run's text encoder, which is opened for the first of them.
+    """
+    if not run.knows_words:
+        return _refuse_words(run)
+    if table is None:
+        return _embed_with_encoder(run)
+    return partial(build_teacher.place_words, run.recipe.teacher, table)
 
 
 def _refuse_words(run: Run) -> PlaceWords:

@@ -1,7 +1,6 @@
 """Tables of text embeddings: words for inference without a text encoder."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from clip2scene import build_teacher
@@ -57,22 +56,6 @@ def read_words(words: str) -> list[str]:
         ['car', 'wall, low']
     """
     return split_lines(read_text(Path(words))) if words.endswith(".txt") else split_words(words)
-
-
-def open_run_table(path: Path, run: Run) -> Callable[[Sequence[str]], Prompts]:
-    """Open a table of the words that points are to be labelled with, in place of a run's text encoder.
-
-    Args:
-        path: As :func:`read_run_table` takes it.
-        run: Whose student labels them.
-
-    Returns:
-        What embeds words of the table.
-
-    Raises:
-        ValueError: If the table cannot be read, or lies in another text space than the run's.
-    """
-    return partial(build_teacher.place_words, run.recipe.teacher, read_run_table(path, run))
 
 
 def read_run_table(path: Path, run: Run) -> TextTable:

@@ -106,7 +106,11 @@ class About:
                 f"this one reads format {FORMAT}; export it again (clip2scene export-onnx RUN)"
             )
         lacking = [name for name, kind in _NEEDED.items() if not isinstance(found.get(name, ...), kind)]
-        about = None if lacking else cls(**{each.name: found[each.name] for each in fields(cls)})
+        about = (
+            None
+            if lacking or not _hold_their_kinds(found)
+            else cls(**{each.name: found[each.name] for each in fields(cls)})
+        )
         if about is None or not about._is_whole():
             where = f" at {lacking[0]!r}" if lacking else ""
             raise ValueError(
@@ -120,6 +124,8 @@ class About:
             named = len(self.class_of_name)
             others = {int(other) for each in self.stands_for.values() for other in each}
             angles = [degrees for turns in self.turns.values() for degrees in turns]
+            cosines = [cosine for each in self.stands_for.values() for cosine in each.values()]
+            sizes = [self.voxel_size, self.temperature, self.height_unit]
             return (
                 set(self.class_of_name) == set(range(len(self.classes)))
                 and named <= len(self.names)
@@ -127,11 +133,27 @@ class About:
                 and others <= set(range(named))
                 and {"low", "medium", "high"} == set(self.turns)
                 and all(self.turns.values())
-                and all(map(math.isfinite, [*angles, *self.viewpoint]))
+                and all(map(math.isfinite, [*angles, *cosines, *self.viewpoint, *sizes]))
                 and len(self.viewpoint) == 3
-                and min(self.voxel_size, self.temperature, self.height_unit) > 0
+                and min(sizes) > 0
                 and self.height in ("none", "sensor", "ground")
                 and self.intensity in ("value", "quantile", "none")
             )
         except (TypeError, ValueError, AttributeError):
             return False
+
+
+def _hold_their_kinds(found: Mapping[str, Any]) -> bool:
+    """Tell whether lists and tables hold what they should: texts, whole numbers, and others."""
+    try:
+        texts = [*found["names"], *found["classes"], *(found["prompts"] or ()), *found["background"]]
+        cosines = [cosine for each in found["stands_for"].values() for cosine in each.values()]
+        numbers = [
+            *found["viewpoint"],
+            *cosines,
+            *(yaw for turns in found["turns"].values() for yaw in turns),
+        ]
+    except (TypeError, AttributeError):  # one that should hold others does not
+        return False
+    held = [(texts, str), (found["class_of_name"], int), (numbers, float)]
+    return all(type(each) is kind for values, kind in held for each in values)

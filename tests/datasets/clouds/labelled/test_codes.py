@@ -3,7 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip2scene.datasets.clouds.labelled.codes import kitti_codes, las_codes, plain_codes, read_codes
+from clip2scene.datasets.clouds.labelled import codes as module
+from clip2scene.datasets.clouds.labelled.codes import (
+    kitti_codes,
+    las_codes,
+    plain_codes,
+    read_codes,
+    read_key,
+)
 from clip2scene.io import read_json, write_json
 
 NAMES = ("car", "zebra", "tree")
@@ -40,3 +47,10 @@ def test_the_table_comes_back_and_says_what_it_is_of(colours, tmp_path):
         write_json(path, broken)
         with pytest.raises(ValueError, match="a.classes.json is no table of labels"):
             read_codes(path)
+
+
+def test_a_key_is_read_of_no_file_that_is_larger_than_any_table(colours, tmp_path, monkeypatch):
+    plain_codes(NAMES, colours).write(tmp_path / "a.classes.json", "a.ply", key="this")
+    assert read_key(tmp_path / "a.classes.json") == "this"
+    monkeypatch.setattr(module, "_MOST_BYTES", 20)
+    assert read_key(tmp_path / "a.classes.json") is None

@@ -119,7 +119,7 @@ def read_codes(path: Path) -> tuple[dict[int, str], int, str]:
 def read_key(path: Path) -> str | None:
     """Read the key that :meth:`LabelCodes.write` was given; None where no such table lies."""
     try:
-        content = read_json(path)
+        content = read_json(path, most=_MOST_BYTES)
         return str(content["key"]) if content["format"] == _FORMAT else None
     except (KeyError, TypeError, ValueError, OSError):
         return None
