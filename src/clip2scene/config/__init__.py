@@ -7,7 +7,7 @@ small frozen dataclasses of its own; :mod:`clip2scene.build` turns one into the 
 from clip2scene.config.data import DataConfig, Layout
 from clip2scene.config.labels import LabelsConfig, TuningConfig
 from clip2scene.config.losses import ConsistencyConfig, LossConfig, SelfTrainingConfig
-from clip2scene.config.recipe import Recipe, from_dict, to_dict
+from clip2scene.config.recipe import Recipe, flat_settings, from_dict, to_dict
 from clip2scene.config.student import AugmentConfig, Network, OptimiserConfig, StudentConfig
 from clip2scene.config.teacher import TeacherConfig
 
@@ -25,6 +25,7 @@ __all__ = [
     "StudentConfig",
     "TeacherConfig",
     "TuningConfig",
+    "flat_settings",
     "from_dict",
     "to_dict",
 ]

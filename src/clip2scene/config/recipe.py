@@ -10,6 +10,7 @@ from clip2scene.config.labels import LabelsConfig, TuningConfig
 from clip2scene.config.losses import ConsistencyConfig, LossConfig, SelfTrainingConfig
 from clip2scene.config.student import AugmentConfig, OptimiserConfig, StudentConfig
 from clip2scene.config.teacher import TeacherConfig
+from clip2scene.io import without_place
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,30 @@ EARLIER_VALUES: dict[tuple[type, str], tuple[str, dict[Any, Any]]] = {
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Turn a recipe into plain values fit for JSON: numbers, strings, lists, dictionaries."""
     return asdict(recipe)
+
+
+def flat_settings(recipe: Recipe) -> dict[str, Any]:
+    """List every setting by its name on the command line, to be shown to others.
+
+    Returns:
+        Numbers and None as they are; lists as text; of a path the last part alone.
+
+    Example:
+        >>> flat_settings(Recipe("mine"))["student.voxel-size"]
+        0.1
+    """
+    return _flat(asdict(recipe), "")
+
+
+def _flat(settings: dict[str, Any], before: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        place = f"{before}{name.replace('_', '-')}"
+        if isinstance(value, dict):
+            found |= _flat(value, f"{place}.")
+        else:
+            found[place] = without_place(value) if isinstance(value, (str, tuple)) else value
+    return found
 
 
 def from_dict(values: Any, kind: type = Recipe, section: str = "") -> Any:  # noqa: ANN401 - JSON, a ``kind``

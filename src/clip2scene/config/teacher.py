@@ -19,7 +19,8 @@ class TeacherConfig:
     kind: Literal["maskclip", "label-maps", "segmenter"] = "maskclip"
     """An image-text model read densely, class maps or scores that any 2D network wrote, or a segmenter."""
     trained_on_2d_labels: bool = False
-    """Whether the teacher was trained on labelled images; results are reported in two classes by this."""
+    """Whether the teacher was trained on labelled images, or that of a run that is built on; results are
+    reported in two classes by this."""
     working_size: tuple[int, int] | None = None
     """Height and width that images are resized to, in pixels; None keeps each image's own size."""
     scales: tuple[float, ...] = (1.0,)

@@ -53,10 +53,12 @@ def duration(seconds: float) -> str:
     """Write a time in seconds for people.
 
     Example:
-        >>> duration(75.0), duration(11_520.0)
-        ('1.2 min', '3 h 12 min')
+        >>> duration(4.26), duration(75.0), duration(11_520.0)
+        ('4.3 s', '1.2 min', '3 h 12 min')
     """
     minutes = seconds / 60
+    if minutes < 1:
+        return f"{seconds:.1f} s"
     return f"{minutes:.1f} min" if minutes < 60 else f"{int(minutes // 60)} h {int(minutes % 60)} min"
 
 

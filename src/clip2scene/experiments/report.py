@@ -68,13 +68,13 @@ def _main_table(results: Results, rows: Sequence[Row]) -> tuple[list[str], list[
     for row in rows:
         runs = results.of(row)
         cells = [plus_minus([each.percent(column) for each in runs]) for column in EVALUATED[:3]]
-        cells.append(_number(spread([each.percent("teacher_seen") for each in runs])[0]))
+        cells.append(number(spread([each.percent("teacher_seen") for each in runs])[0]))
         gains = [each.percent("student_seen") - each.percent("teacher_seen") for each in runs]
         cells.append(plus_minus(gains, sign="+"))
         cells.append(_against(differences.get(row.name)))
         cells += [_p(differences[row.name].p) if row.name in differences else "-"]
         cells += [_p(corrected.get(row.name, math.nan))]
-        cells += [_seeds(results, row), _number(spread([each.minutes for each in runs])[0])]
+        cells += [_seeds(results, row), number(spread([each.minutes for each in runs])[0])]
         if published:
             cells.append("-" if row.published is None else f"{row.published:.1f} (published)")
         name = f"**{row.name}**" if row.name == results.baseline else row.name
@@ -88,7 +88,7 @@ def _class_table(results: Results, rows: Sequence[Row]) -> tuple[list[str], list
     for row in rows:
         runs = results.of(row)
         means = [spread([each.percent(COMPARED, name) for each in runs])[0] for name in classes]
-        lines.append([row.name, *map(_number, means)])
+        lines.append([row.name, *map(number, means)])
     return ["", *classes], lines
 
 
@@ -213,7 +213,8 @@ def plus_minus(values: Sequence[float], *, sign: str = "") -> str:
     return f"{mean:{sign}.1f}" + ("" if math.isnan(deviation) else f" ± {deviation:.1f}")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Write percent with one digit; a dash where it is not known."""
     return "-" if math.isnan(value) else f"{value:.1f}"
 
 

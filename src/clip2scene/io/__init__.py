@@ -1,6 +1,7 @@
 """Files that are either whole or absent; and strangers' files, read with suspicion."""
 
 from clip2scene.io.arrow import read_feather
+from clip2scene.io.places import without_place, without_places
 from clip2scene.io.reading import (
     hash_files,
     in_a_sentence,
@@ -36,6 +37,8 @@ __all__ = [
     "save_checksummed",
     "sort_header",
     "telling_of_a_full_disk",
+    "without_place",
+    "without_places",
     "without_repeats",
     "write_atomically",
     "write_json",

@@ -14,7 +14,7 @@ from clip2scene.distill.agreement import measure_agreement
 from clip2scene.distill.fuse import check_alike
 from clip2scene.io import write_json
 from clip2scene.runs.folder import TEACHERS
-from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.run import Run, open_run, require_same_supervision
 from clip2scene.runs.run_files import read_run_json
 from clip2scene.types import Prompts
 
@@ -63,11 +63,7 @@ def _check_other(other: Run, recipe: Recipe, prompts: Prompts) -> None:
             f"--teacher.also: {other.folder} has --data.{differ[0].replace('_', '-')} {theirs[differ[0]]!r}, "
             f"expected {ours[differ[0]]!r} as here, so that both label the same points; make it anew"
         )
-    if other.recipe.teacher.trained_on_2d_labels and not recipe.teacher.trained_on_2d_labels:
-        raise ValueError(
-            f"--teacher.also: the teacher of {other.folder} was trained on labelled images, so pseudo-labels "
-            "fused with its own are not label-free either; set --teacher.trained-on-2d-labels"
-        )
+    require_same_supervision(other, recipe, "--teacher.also")
 
 
 def trust_teachers(

@@ -5,6 +5,7 @@
 
 import datetime
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from clip2scene.io import write_json
-from clip2scene.parallel import count_cores
+from clip2scene.parallel import count_cores, file_lock
 from clip2scene.runs.checkpoint import versions
 from clip2scene.runs.run_files import read_run_json
 
@@ -46,12 +47,12 @@ class Cost:
 
     def __init__(self, folder: Path, work: str, device: torch.device) -> None:
         self.path, self.work, self.device = folder / COST, work, device
-        self.earlier: list[dict[str, Any]] = read_cost(folder)
+        read_cost(folder)
         self.steps: list[int] = []
         self._seconds: dict[str, float] = {}
         self._stage, self._since = "open", time.perf_counter()
         self._about = {
-            **{"work": work, "command": shown_command(sys.argv), "date": today()},
+            **{"call": secrets.token_hex(8), "work": work, "command": shown_command(sys.argv), "date": today()},
             **{"machine": describe_machine(str(device)), "instructions": instructions()},
             **{"versions": versions(), "commit": commit()},
         }
@@ -61,17 +62,21 @@ class Cost:
         self._seconds, self._stage, self._since = self._stages(), stage, time.perf_counter()
 
     def save(self) -> None:
-        """Write the cost up to now, atomically.
+        """Write the cost up to now, atomically, beside what other calls have written meanwhile.
 
         Raises:
-            ValueError: If the disk is full.
+            ValueError: If the disk is full, or what others have written is damaged.
         """
         stages = {stage: round(seconds, 3) for stage, seconds in self._stages().items()}
         memory = {"memory_peak": peak_memory(), "gpu_memory_peak": None}
         if self.device.type == "cuda":
             memory["gpu_memory_peak"] = torch.cuda.max_memory_allocated(self.device)
         this = {**self._about, "stages": stages, "steps": self.steps, **memory}
-        write_json(self.path, {"calls": [*self.earlier, this]})
+        with file_lock(self.path.with_name(f"{COST}.lock")):
+            calls = read_cost(self.path.parent)
+            own = [call.get("call") == this["call"] for call in calls]
+            place = own.index(True) if any(own) else len(calls)
+            write_json(self.path, {"calls": [*calls[:place], this, *calls[place + 1 :]]})
 
     def _stages(self) -> dict[str, float]:
         """Give the seconds of every stage up to now."""

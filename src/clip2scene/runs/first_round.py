@@ -7,7 +7,7 @@ from typing import Any
 from clip2scene.build import Experiment
 from clip2scene.io import fingerprint
 from clip2scene.runs.checkpoint import load_checkpoint
-from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.run import Run, open_run, require_same_supervision
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class FirstRound:
         """Refuse a run whose predictions are no pseudo-labels for what is to be trained.
 
         Raises:
-            ValueError: If there are no classes to train on, or the run is of other classes or data.
+            ValueError: If there are no classes to train on, or the run is of other classes or data; or if its
+                teacher saw labels of images and it is not said so of what is trained.
         """
         folder, theirs, recipe = self.run.folder, self.run.recipe, experiment.recipe
         if recipe.supervision == "labels":
@@ -59,6 +60,7 @@ class FirstRound:
         if theirs.data.merge_sweeps != recipe.data.merge_sweeps:
             merged = "--data.merge-sweeps" if theirs.data.merge_sweeps else "--data.no-merge-sweeps"
             raise ValueError(f"{folder} was trained with {merged}, on clouds of another kind; set the same")
+        require_same_supervision(self.run, recipe, "--second-round")
 
 
 def first_round_of(folder: Path) -> FirstRound:

@@ -15,7 +15,7 @@ from clip2scene.config import Recipe, StudentConfig
 from clip2scene.io import fingerprint, regular_file
 from clip2scene.runs.checkpoint import describe_misfit, require_finite
 from clip2scene.runs.folder import START
-from clip2scene.runs.run import Run, open_run
+from clip2scene.runs.run import Run, open_run, require_same_supervision
 from clip2scene.student.model import Embedder
 from clip2scene.types import Prompts
 
@@ -85,8 +85,9 @@ def suit_start(start: InitWeights, recipe: Recipe, prompts: Prompts, text_space:
         text_space: Fingerprint of its text space; empty if not known.
 
     Raises:
-        ValueError: If they were trained on labels, and the recipe is to do without; or with other settings of
-            the network or its inputs.
+        ValueError: If they were trained on labels, and the recipe is to do without; by a teacher that saw
+            labels of images, and the recipe does not say so; or with other settings of the network or its
+            inputs.
     """
     if start.run is None:
         return start
@@ -95,6 +96,8 @@ def suit_start(start: InitWeights, recipe: Recipe, prompts: Prompts, text_space:
             f"{start.origin} was trained on labels, so what begins with it is not label-free; name a "
             "label-free run as --start"
         )
+    if recipe.supervision == "label-free":
+        require_same_supervision(start.run, recipe, "--start")
     _check_settings(start.origin, start.run.recipe.student, recipe.student)
     if _same_space(start.run.prompts, start.run.sources.text_space, prompts, text_space):
         return start

@@ -264,6 +264,24 @@ class Run:
             log.truncate(whole)
 
 
+def require_same_supervision(built_on: Run, recipe: Recipe, option: str) -> None:
+    """Refuse to build on a run whose teacher was trained on labelled images, where a recipe hides that.
+
+    Args:
+        built_on: What gives pseudo-labels or initial weights.
+        recipe: Of what is trained without labels of points.
+        option: That names the run, for the message.
+
+    Raises:
+        ValueError: If the recipe claims to do without labels of images.
+    """
+    if built_on.recipe.teacher.trained_on_2d_labels and not recipe.teacher.trained_on_2d_labels:
+        raise ValueError(
+            f"{option}: the teacher of {built_on.folder} was trained on labelled images, so what is built on "
+            "it is not free of 2D labels either; set --teacher.trained-on-2d-labels"
+        )
+
+
 def open_run(folder: Path | str) -> Run:
     """Open a run's folder.
 

@@ -26,12 +26,12 @@ _SUBSET = _entries(
         **{"points": _POINTS, "draw": {"type": "integer"}},
     }
 )
-_START = _entries({"sha256": _TEXT, "knows_words": _FLAG, "classes": _TEXTS})
+_START = _entries({"sha256": _TEXT, "knows_words": _FLAG, "classes": _TEXTS}, origin=_TEXT)
 _SHARES = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}}
 _CALL = _entries({"command": _TEXT, "workers": _WHOLE, "seconds": {"type": "number"}})
 _COST = _entries(
     {"work": _TEXT, "stages": _each({"type": "number", "minimum": 0})},
-    **{"command": _TEXT, "date": _TEXT, "machine": _TEXT, "instructions": _TEXT, "commit": _TEXT},
+    **{"call": _TEXT, "command": _TEXT, "date": _TEXT, "machine": _TEXT, "instructions": _TEXT, "commit": _TEXT},
     **{"steps": {"type": "array", "items": _WHOLE, "maxItems": 2}, "versions": _each(_TEXT)},
     **{"memory_peak": _PERHAPS, "gpu_memory_peak": _PERHAPS},
 )
@@ -39,7 +39,9 @@ _SENT = _entries({"sent": _WHOLE, "key": _TEXT})
 _CHANNELS = {"type": "integer", "minimum": 0, "maximum": 65536}
 _SCHEMAS: dict[str, Any] = {
     "prompts.json": _entries({"classes": _TEXTS, "names": _TEXTS}),
-    "labels.json": _entries({"fingerprint": _TEXT, "subset": _SUBSET}, seen_by_hash=_each(_TEXT)),
+    "labels.json": _entries(
+        {"fingerprint": _TEXT, "subset": _SUBSET}, seen_by_hash=_each(_TEXT), corrections=_TEXT
+    ),
     "sources.json": _entries(
         {
             "teacher_weights": {"type": ["string", "null"]},
@@ -56,6 +58,7 @@ _SCHEMAS: dict[str, Any] = {
             "proxy": _TEXT,
             "proxy_hash": _TEXT,
             "also": _TEXTS,
+            "second_round": _entries({"sha256": _TEXT}, origin=_TEXT),
         },
     ),
     "choice.json": _each({"type": "number"}),

@@ -60,8 +60,8 @@ def sending(run: Run, names: Sequence[str]) -> Iterator[None]:
         run: The run; its log is whole up to its last line.
         names: Of the sinks, some of :data:`~clip2scene.training.sinks.OPENERS`.
     """
-    notes = _Notes(run.folder)
-    senders = [_Sender(run, name, notes) for name in dict.fromkeys(names)]
+    notes = _Notes(run.folder) if names else None
+    senders = [_Sender(run, name, notes) for name in dict.fromkeys(names) if notes is not None]
     for each in senders:
         each.start()
     try:

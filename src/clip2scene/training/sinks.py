@@ -6,12 +6,12 @@ Each takes steps in order and may fail in any way: :mod:`clip2scene.training.sen
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from clip2scene.config import to_dict
+from clip2scene.config import flat_settings
 from clip2scene.runs.log import Step
 from clip2scene.runs.run import Run
 
@@ -26,7 +26,8 @@ class Sink(Protocol):
     """A place that steps are sent to."""
 
     key: str
-    """What finds it again when the run goes on; empty where nothing is needed."""
+    """What finds it again when the run goes on; empty where nothing is needed. Written down once it is opened,
+    before anything is sent: what fails later opens the same again."""
 
     def send(self, steps: Sequence[Step]) -> None:
         """Add steps, in their order, and have them kept before it returns."""
@@ -85,6 +86,7 @@ class MlflowSink:
         from mlflow import MlflowClient
 
         self._client, self.key, self._sent = MlflowClient(), key, after
+        self._undescribed: Run | None = run
         if key:
             self._client.update_run(key, status="RUNNING")
             known = self._client.get_metric_history(key, "train/loss")  # of a call that was killed, too
@@ -94,14 +96,13 @@ class MlflowSink:
         found = self._client.get_experiment_by_name(name)
         experiment = self._client.create_experiment(name) if found is None else found.experiment_id
         made = self._client.create_run(experiment, run_name=run.folder.resolve().name)
-        self.key = made.info.run_id
-        self._describe(run)
+        self.key = made.info.run_id  # known from here on, so that nothing that fails below makes another
 
     def _describe(self, run: Run) -> None:
-        """Send the settings of the recipe."""
+        """Send the settings of the recipe; the same again changes nothing."""
         from mlflow.entities import Param
 
-        settings = [Param(name, str(value)[:_MOST_TEXT]) for name, value in flat(to_dict(run.recipe)).items()]
+        settings = [Param(name, str(each)[:_MOST_TEXT]) for name, each in flat_settings(run.recipe).items()]
         for first in range(0, len(settings), _MOST_SETTINGS):
             self._client.log_batch(self.key, params=settings[first : first + _MOST_SETTINGS])
 
@@ -109,6 +110,9 @@ class MlflowSink:
         """Send metrics, in as few calls as can be."""
         from mlflow.entities import Metric
 
+        if self._undescribed is not None:
+            self._describe(self._undescribed)
+            self._undescribed = None
         now = int(1000 * time.time())
         batch: list[Metric] = []
         for each in steps:
@@ -136,30 +140,36 @@ class WandbSink:
     """A run of Weights & Biases, as its own settings say (``WANDB_PROJECT``, ``WANDB_MODE``)."""
 
     def __init__(self, run: Run, key: str, after: int) -> None:
+        self.key = key or secrets.token_hex(4)  # chosen here, so that every attempt opens the same one
+        self._about, self._run = run, None
+
+    def _open(self) -> Any:  # noqa: ANN401 - a run of wandb's
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        self.key = key or secrets.token_hex(4)
         chosen = os.environ.get("WANDB_MODE") or wandb.login(prompt=False)
-        self._run = wandb.init(
+        return wandb.init(
             project=os.environ.get("WANDB_PROJECT", "clip2scene"),
-            name=run.folder.resolve().name,
+            name=self._about.folder.resolve().name,
             id=self.key,
             resume="allow",
-            dir=os.environ.get("WANDB_DIR", str(run.folder)),
-            config=to_dict(run.recipe),
+            dir=os.environ.get("WANDB_DIR", str(self._about.folder)),
+            config=flat_settings(self._about.recipe),
             mode=None if chosen else "offline",  # without a login it would ask, behind the progress bar
             settings=wandb.Settings(console="off", silent=True),
         )
 
     def send(self, steps: Sequence[Step]) -> None:
         """Hand metrics to its own process."""
+        if self._run is None:
+            self._run = self._open()
         for each in steps:
             self._run.log(_named(each), step=int(each["step"]))
 
     def close(self, *, finished: bool) -> None:
         """Wait until its process has sent all."""
-        self._run.finish(exit_code=0 if finished else 1)
+        if self._run is not None:
+            self._run.finish(exit_code=0 if finished else 1)
 
 
 OPENERS: dict[str, Opener] = {"tensorboard": TensorBoardSink, "mlflow": MlflowSink, "wandb": WandbSink}
@@ -171,20 +181,6 @@ PACKAGES = {
     "wandb": ("wandb", "clip2scene[wandb]"),
 }
 """What each imports, and what pip is told to install for it."""
-
-
-def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Name nested settings as the command line does.
-
-    Example:
-        >>> flat({"steps": 5, "loss": {"weight": 1.0}})
-        {'steps': 5, 'loss.weight': 1.0}
-    """
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        inner = isinstance(value, Mapping)
-        found |= flat(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
-    return found
 
 
 def _named(step: Step) -> dict[str, float]:

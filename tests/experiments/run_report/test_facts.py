@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clip2scene.experiments.run_report import facts as module
-from clip2scene.experiments.run_report.facts import read_facts, without_place
+from clip2scene.experiments.run_report.facts import read_facts
 
 
 def test_a_whole_run_is_read(make_run):
@@ -44,7 +44,7 @@ def test_the_student_in_the_package_is_a_copy_without_a_log():
 def test_a_fine_tuned_run_says_how_many_labels_it_used(make_run):
     facts = read_facts(make_run(kind="finetuned"))
     assert facts.group == "Student trained on 3D labels"
-    assert facts.labelled["samples"] >= 1 and facts.labelled["points"] >= 1
+    assert facts.labelled.samples >= 1 and facts.labelled.points >= 1 and not facts.labelled.by_hand
 
 
 def test_a_teacher_that_saw_2d_labels_stands_apart(make_run):
@@ -104,9 +104,3 @@ def test_a_folder_that_is_no_run_is_one_sentence(tmp_path):
         read_facts(tmp_path)
     with pytest.raises(ValueError, match="is no folder; name a run"):
         read_facts(tmp_path / "nothing")
-
-
-def test_places_of_the_machine_are_not_told():
-    assert without_place("/home/me/weights/") == "weights" and without_place("../x/town") == "town"
-    assert without_place("C:\\data\\town") == "town" and without_place(("/a/b", "/c/d")) == "b, d"
-    assert without_place("hf:google/siglip") == "hf:google/siglip" and without_place(0.5) == "0.5"

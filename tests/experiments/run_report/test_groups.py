@@ -37,6 +37,37 @@ def test_unfinished_runs_and_other_points_are_never_averaged(read, make_run, sco
     assert compare(other, first) == "evaluated on other points or classes"
 
 
+@pytest.mark.parametrize(
+    ("file", "one", "other", "told"),
+    [
+        ("sources", {"also": ["/a/lift"]}, {"also": ["/b/lift"]}, "other teachers"),
+        ("sources", {"proxy_hash": "1" * 8}, {"proxy_hash": "2" * 8}, "proxy's files"),
+        ("sources", {"second_round": {"sha256": "1"}}, {"second_round": {"sha256": "2"}}, "second-round"),
+        ("sources", {"data_root": "/a/town"}, {"data_root": "/b/town"}, "data's files"),
+        ("labels", {"corrections": "1" * 64}, {"corrections": "2" * 64}, "labels by hand"),
+    ],
+)
+def test_runs_that_differ_by_more_than_their_seed_are_never_averaged(read, make_run, file, one, other, told):
+    if file == "labels":
+        subset = {"units": ["a"], "tokens": ["a"], "held_out": [], "points": None, "draw": 0}
+        one, other = ({"fingerprint": "", "subset": subset, **each} for each in (one, other))
+    runs = [
+        read(name, 0.4, seed, **{file: each})
+        for seed, (name, each) in enumerate({"a": one, "b": other}.items())
+    ]
+    ((first, second),) = find_setups(runs).values()
+    ((name, values),) = differing_settings([first, second])
+    assert name == told and "/" not in "".join(values)
+    alike = [read("c", 0.4, 0, **{file: one}), read("d", 0.5, 1, **{file: one})]
+    assert len(find_setups(alike)["No labels, 2D or 3D"]) == 1
+
+
+def test_unfinished_runs_are_never_averaged_even_at_the_same_step(read):
+    runs = [read(name, 0.4, seed, without=("checkpoint.safetensors",)) for seed, name in enumerate("ab")]
+    (setups,) = find_setups(runs).values()
+    assert [setup.seeds for setup in setups] == ["0", "1"]
+
+
 def test_setups_are_compared_seed_by_seed(read):
     runs = [read(f"a{seed}", 0.4 + seed / 100, seed) for seed in range(3)]
     runs += [read(f"b{seed}", 0.5 + seed / 50, seed, recipe={"batch_size": 2}) for seed in range(3)]

@@ -84,3 +84,15 @@ def test_a_comparison_tells_spread_differences_and_kinds_of_labels(make_run, sco
     assert "40.5 ± 0.7" in text and "2 seeds in common" in text
     assert "one seed in common, which says nothing of chance" in text
     assert "Student trained on 3D labels" in text and "batch-size" in text
+    assert "Not drawn" not in text
+
+
+def test_what_a_comparison_has_no_room_for_is_named(make_run, scored):
+    runs = [make_run(f"r{size}", metrics=scored(0.5), recipe={"batch_size": size}) for size in range(1, 10)]
+    content = scored(0.5)
+    for column in content["columns"].values():
+        column["iou"] = {"thing": 0.5}
+    runs.append(make_run("other", metrics={"classes": ["thing"], **content}))
+    text = Reader(render([read_facts(run) for run in runs], [Extras()] * len(runs))).text
+    assert "Evaluated in other classes, and not drawn: J." in text
+    assert "want of room: runs G, H, I." in text and "want of room: runs r9, other." in text

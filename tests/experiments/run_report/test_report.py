@@ -29,10 +29,13 @@ def test_with_the_data_the_doctor_looks_and_samples_are_drawn(tiny_run, tiny_toy
 def test_findings_that_were_kept_in_the_run_are_shown(make_run, tmp_path):
     found = {
         "healthy": True,
-        "findings": [{"mark": "note", "about": "times", "text": "no times", "numbers": {}}],
+        "findings": [
+            {"mark": "note", "about": "times", "text": "no times in /srv/me/town/a.json", "numbers": {}}
+        ],
     }
     out = report((make_run(doctor=found),), out=tmp_path / "r.html")
-    assert "no times" in out.read_text() and "Nobody looked" not in out.read_text()
+    text = out.read_text()
+    assert "no times in a.json" in text and "Nobody looked" not in text and "/srv" not in text
 
 
 def test_packed_fine_tuned_unfinished_and_old_runs_are_told_together(make_run, tmp_path):
@@ -67,8 +70,8 @@ def test_half_characters_do_not_stop_it(make_run, tmp_path):
     folder = make_run()
     for file in ("prompts.json", "metrics.json"):
         text = (folder / file).read_text()
-        (folder / file).write_text(text.replace('"barrier"', json.dumps("a\ud800b\u0000c")))
-    assert "b" in report((folder,), out=tmp_path / "r.html").read_text()
+        (folder / file).write_text(text.replace('"barrier"', json.dumps("a\ud800half\u0000c")))
+    assert "a?half" in report((folder,), out=tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["r.txt", "report", "folder.html"])

@@ -25,7 +25,42 @@ def test_the_lesson_names_teacher_data_labels_and_start(facts):
 
 def test_a_fine_tuned_run_tells_its_start_and_its_labels(make_run):
     told = dict(sections.lesson(read_facts(make_run(kind="finetuned"))))
-    assert told["start"] != "from chance" and "true labels: 1 clouds of 1 keyframe(s)" in told["labels"]
+    assert (
+        told["start"] != "from chance"
+        and "the data set's labels: 1 clouds of 1 keyframe(s)" in told["labels"]
+    )
+    assert told["teacher"].startswith("none, labels took its place")
+
+
+def test_labels_by_hand_are_told_and_what_the_points_beside_them_teach(make_run):
+    facts = read_facts(make_run(kind="finetuned", labels={"corrections": "1" * 64}))
+    told = dict(sections.lesson(facts))["labels"]
+    assert "Targets are labels by hand: 1 clouds" in told and "that the start predicts there" in told
+    alone = replace(facts.recipe, labels=replace(facts.recipe.labels, rest="nothing"))
+    from_file = replace(facts.sources, init={**facts.sources.init, "report": ["122 tensors taken"]})
+    for other in (replace(facts, recipe=alone), replace(facts, sources=from_file)):
+        assert "the start predicts" not in dict(sections.lesson(other))["labels"]
+
+
+def test_label_maps_are_not_called_the_small_image_text_model(facts):
+    maps = replace(facts.recipe.teacher, kind="label-maps", trained_on_2d_labels=True)
+    told = dict(sections.lesson(replace(facts, recipe=replace(facts.recipe, teacher=maps))))["teacher"]
+    assert "another network wrote for each pixel" in told and "CLIP" not in told
+
+
+def test_a_second_round_is_told_among_the_targets(make_run):
+    about = {"origin": "/home/me/first", "sha256": "12345678" * 8}
+    told = dict(sections.lesson(read_facts(make_run(sources={"second_round": about}))))
+    assert "the teacher's and a student's pseudo-labels" in told["labels"]
+    assert "first (12345678)" in told["second round"] and "/home" not in told["second round"]
+
+
+def test_the_mean_is_said_to_be_over_the_classes_that_occur(facts):
+    assert "over 12 classes." in sections.headline(facts)
+    student = facts.evaluation.columns["student"]
+    columns = {"student": {**student, "iou": {**student["iou"], "barrier": None}}}
+    fewer = replace(facts, evaluation=replace(facts.evaluation, columns=columns))
+    assert "over the 11 of 12 classes that occur." in sections.headline(fewer)
 
 
 def test_the_table_has_every_column_and_says_what_the_file_says(facts):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from clip2scene.experiments.provenance import duration
 from clip2scene.experiments.run_report.facts import RunFacts
 
 
@@ -15,8 +16,8 @@ def cost_rows(run: RunFacts) -> list[dict[str, str]]:
             "date": str(call.get("date", "-")),
             "work": str(call["work"]),
             "steps": " to ".join(f"{step:,}" for step in call.get("steps", [])) or "-",
-            "stages": ", ".join(f"{name} {lasting(seconds)}" for name, seconds in call["stages"].items()),
-            "time": lasting(sum(call["stages"].values())),
+            "stages": ", ".join(f"{name} {duration(seconds)}" for name, seconds in call["stages"].items()),
+            "time": duration(sum(call["stages"].values())),
             "memory": _memory(call),
             "machine": _machine(call),
         }
@@ -30,7 +31,7 @@ def cost_notes(run: RunFacts) -> list[str]:
     seconds = run.curves.get("seconds")
     if seconds is not None and np.isfinite(seconds).any():
         known = seconds[np.isfinite(seconds)]
-        text = f"By the log, {len(known):,} steps took {lasting(float(known.sum()))}, the median step "
+        text = f"By the log, {len(known):,} steps took {duration(float(known.sum()))}, the median step "
         text += f"{np.median(known):.2f} s"
         again = f"; {run.repeated:,} steps were taken twice, after interruptions" if run.repeated else ""
         notes.append(f"{text}{again}.")
@@ -80,19 +81,6 @@ def packed_results(run: RunFacts) -> list[tuple[str, str]]:
         for name, value in results
         if type(value) in (int, float) and 0 <= value <= 1
     ]
-
-
-def lasting(seconds: float) -> str:
-    """Write a time for people.
-
-    Example:
-        >>> lasting(4.26), lasting(75.0), lasting(11_520.0)
-        ('4.3 s', '1.2 min', '3 h 12 min')
-    """
-    minutes = seconds / 60
-    if minutes < 1:
-        return f"{seconds:.1f} s"
-    return f"{minutes:.1f} min" if minutes < 60 else f"{int(minutes // 60)} h {int(minutes % 60)} min"
 
 
 def _memory(call: Mapping[str, Any]) -> str:

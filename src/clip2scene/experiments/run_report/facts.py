@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from clip2scene.config import Recipe, to_dict
+from clip2scene.config import Recipe, flat_settings
 from clip2scene.experiments.results import Row
-from clip2scene.io import in_a_sentence, read_json
+from clip2scene.io import in_a_sentence, read_json, without_places
 from clip2scene.runs.builtin import run_folder
 from clip2scene.runs.copies import ABOUT
 from clip2scene.runs.cost import COST, read_cost
-from clip2scene.runs.folder import CONFIDENCE, LABELS
+from clip2scene.runs.folder import CONFIDENCE, CORRECTIONS, LABELS
 from clip2scene.runs.log import read_steps
 from clip2scene.runs.run_files import read_recipe, read_run_json
 from clip2scene.runs.sources import Sources
@@ -76,6 +76,25 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class LabelsUsed:
+    """What ``labels.json`` says of the labels that a run was trained on.
+
+    Attributes:
+        samples: How many clouds have some.
+        units: How many scenes or keyframes these are of.
+        held_out: Clouds of these that a checkpoint was chosen on.
+        points: How many points may be labelled; None for all.
+        by_hand: Hash of the labels by hand, if it was trained on such; else empty.
+    """
+
+    samples: int
+    units: int
+    held_out: int
+    points: int | None
+    by_hand: str
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """A run, read.
 
@@ -91,7 +110,7 @@ class RunFacts:
         evaluation: Of the last one; None without.
         cost: Of each call; empty if not recorded.
         packed: What ``about.json`` of a packed run says; empty for others.
-        labelled: What ``labels.json`` says of the labels used; empty for a run without.
+        labelled: The labels used; None for a run without.
         temperature: Of its scores; None if none was fitted.
         findings: Of the doctor; None if they are not there.
         has_weights: Whether there is a checkpoint.
@@ -109,7 +128,7 @@ class RunFacts:
     evaluation: Evaluation | None
     cost: tuple[Mapping[str, Any], ...]
     packed: Mapping[str, Any]
-    labelled: Mapping[str, int]
+    labelled: LabelsUsed | None
     temperature: float | None
     findings: tuple[Mapping[str, str], ...] | None
     has_weights: bool
@@ -134,9 +153,9 @@ class RunFacts:
         return Row("", "", self.recipe.supervision == "label-free", taught).group
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """All settings of the recipe as the command line names them, without places of a machine."""
-        return {name: without_place(value) for name, value in _flat(to_dict(self.recipe)).items()}
+    def settings(self) -> dict[str, str]:
+        """All settings of the recipe as the command line names them, as text, without places of a machine."""
+        return {name: str(value) for name, value in flat_settings(self.recipe).items()}
 
 
 def read_facts(named: Path, name: str = "") -> RunFacts:
@@ -156,22 +175,22 @@ def read_facts(named: Path, name: str = "") -> RunFacts:
         raise ValueError(f"{named} is not a run: it has no recipe.json; name a folder that pretrain wrote")
     faults: dict[str, str] = {}
     steps, curves, repeated = _read_log(folder / "log.jsonl", faults)
-    recipe = read_recipe(folder)
+    recipe, sources = read_recipe(folder), Sources.read(folder)
     return RunFacts(
         folder,
         name or (str(named) if folder != Path(named) else folder.resolve().name),
         recipe,
         tuple(read_run_json(folder / "prompts.json")["classes"]),
-        Sources.read(folder),
+        sources,
         curves,
         steps,
         repeated,
         _attempt(lambda: _read_evaluation(folder / "metrics.json"), "metrics.json", faults, None),
         _attempt(lambda: tuple(read_cost(folder)), COST, faults, ()),
         _attempt(lambda: _read_object(folder / ABOUT), ABOUT, faults, {}),
-        _attempt(lambda: _read_labels(folder / LABELS), LABELS, faults, {}),
+        _attempt(lambda: _read_labels(folder / LABELS), LABELS, faults, None),
         _attempt(lambda: _read_temperature(folder / CONFIDENCE), CONFIDENCE, faults, None),
-        _attempt(lambda: _read_findings(folder / DOCTOR), DOCTOR, faults, None),
+        _attempt(lambda: _read_findings(folder / DOCTOR, sources), DOCTOR, faults, None),
         (folder / "checkpoint.safetensors").exists(),
         faults,
     )
@@ -181,28 +200,6 @@ def percent(share: object) -> float:
     """Turn a share in 0..1 into percent; nan for anything else."""
     known = type(share) in (int, float) and 0 <= share <= 1  # type: ignore[operator]
     return 100 * float(share) if known else math.nan  # type: ignore[arg-type]
-
-
-def without_place(value: object) -> str:
-    """Write a setting as text; of a path, the last part alone, as a report is sent to others.
-
-    Example:
-        >>> without_place("/home/me/town"), without_place(0.5), without_place("hf:google/siglip")
-        ('town', '0.5', 'hf:google/siglip')
-    """
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(without_place, value)) or "none"
-    text = str(value)
-    is_place = isinstance(value, str) and (text[:1] in "/~." or text[1:3] in (":\\", ":/")) and len(text) > 1
-    return text.replace("\\", "/").rstrip("/").rpartition("/")[2] if is_place else text
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        place = f"{before}{name.replace('_', '-')}"
-        found |= _flat(value, f"{place}.") if isinstance(value, dict) else {place: value}
-    return found
 
 
 def _attempt(read: Callable[[], Part], name: str, faults: dict[str, str], otherwise: Part) -> Part:
@@ -257,29 +254,34 @@ def _read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_labels(path: Path) -> dict[str, int]:
+def _read_labels(path: Path) -> LabelsUsed | None:
     """Count what ``labels.json`` names."""
     if not path.exists():
-        return {}
-    subset = read_run_json(path)["subset"]
-    points = subset["points"]
-    counts = {"units": len(subset["units"]), "samples": len(subset["tokens"])}
-    counts["held_out"] = len(subset["held_out"])
-    return counts if points is None else {**counts, "points": sum(points.values())}
+        return None
+    found = read_run_json(path)
+    subset, points = found["subset"], found["subset"]["points"]
+    return LabelsUsed(
+        len(subset["tokens"]),
+        len(subset["units"]),
+        len(subset["held_out"]),
+        None if points is None else sum(points.values()),
+        found.get(CORRECTIONS) or "",
+    )
 
 
 def _read_temperature(path: Path) -> float | None:
     return float(read_run_json(path)["temperature"]) if path.exists() else None
 
 
-def _read_findings(path: Path) -> tuple[Mapping[str, str], ...] | None:
-    """Read the findings of ``doctor --json``."""
+def _read_findings(path: Path, sources: Sources) -> tuple[Mapping[str, str], ...] | None:
+    """Read the findings of ``doctor --json``, which name places of the machine that it ran on."""
     if not path.exists():
         return None
     found = _read_object(path).get("findings")
     lines = found if isinstance(found, list) else []
+    root = Path(sources.data_root)
     return tuple(
-        {part: str(line.get(part, "")) for part in ("mark", "about", "text")}
+        {part: without_places(str(line.get(part, "")), root) for part in ("mark", "about", "text")}
         for line in lines
         if isinstance(line, dict)
     )

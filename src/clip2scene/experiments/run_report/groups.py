@@ -1,11 +1,14 @@
 """Runs put side by side: which differ by their seed alone, in what the others differ, and by how much."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from clip2scene.experiments.results import Difference, paired_difference, spread
-from clip2scene.experiments.run_report.facts import RunFacts, without_place
+from clip2scene.experiments.run_report.facts import RunFacts
+from clip2scene.io import without_place
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Setup:
 def find_setups(runs: Sequence[RunFacts]) -> dict[str, list[Setup]]:
     """Sort runs by the labels that had a part in them, and put those together that differ by seed alone.
 
-    Runs that were evaluated on different points, or are not finished, are never put together.
+    Runs that were evaluated on different points are never put together, and one that is not finished stands
+    alone. Versions of the software do not count.
     """
     found: dict[str, dict[object, list[RunFacts]]] = {}
     for run in runs:
@@ -100,10 +104,11 @@ def _setup(letter: str, runs: Sequence[RunFacts]) -> Setup:
 
 
 def _what_it_is(run: RunFacts) -> object:
-    """Tell runs apart by all but their seed."""
+    """Tell runs apart by all but their seed; one that is not finished, from every other."""
     found = run.evaluation
     evaluated = None if found is None else (found.split, found.num_points, found.classes)
-    return tuple(sorted(_describe(run).items())), evaluated, run.state
+    alone = run.folder if run.state == "unfinished" else None
+    return tuple(sorted(_describe(run).items())), evaluated, run.state, alone
 
 
 def _describe(run: RunFacts) -> dict[str, str]:
@@ -113,10 +118,16 @@ def _describe(run: RunFacts) -> dict[str, str]:
     parts: Mapping[str, Callable[[], str]] = {
         "data": lambda: f"{without_place(sources.data_root) or 'not told'} ({sources.num_samples} clouds)",
         "start": lambda: start_of(run),
-        "second-round": lambda: "no" if sources.second_round is None else "yes",
-        "data's files": lambda: sources.inputs[:8] or "not told",
+        "second-round": lambda: "no" if sources.second_round is None else weights_of(sources.second_round),
+        "data's files": lambda: sources.inputs[:8] or f"not told (folder {_short_hash(sources.data_root)})",
         "classes": lambda: ", ".join(run.classes),
         "teacher's files": lambda: sources.teacher_hash[:8],
+        "proxy's files": lambda: sources.proxy_hash[:8] or "-",
+        "image backbone's files": lambda: sources.backbone_hash[:8] or "-",
+        "other teachers": lambda: (
+            ", ".join(map(_place_told_apart, sources.also or run.recipe.teacher.also)) or "-"
+        ),
+        "labels by hand": lambda: (run.labelled.by_hand[:8] if run.labelled else "") or "-",
         "steps taken": lambda: "-" if run.state == "copy" else str(run.step),
         "evaluated": lambda: "no" if run.evaluation is None else run.evaluation.split,
     }
@@ -125,10 +136,21 @@ def _describe(run: RunFacts) -> dict[str, str]:
 
 def start_of(run: RunFacts) -> str:
     """Say what a run began with, and which weights these were."""
-    init = run.sources.init
-    if init is None:
-        return "from chance"
-    return f"{without_place(str(init.get('origin', '')))} ({str(init['sha256'])[:8]})"
+    return "from chance" if run.sources.init is None else weights_of(run.sources.init)
+
+
+def weights_of(about: Mapping[str, Any]) -> str:
+    """Name a run by its folder and the hash of its weights."""
+    return f"{without_place(str(about.get('origin', '')))} ({str(about.get('sha256', 'not told'))[:8]})"
+
+
+def _place_told_apart(place: str) -> str:
+    """Name a folder by its last part; two of that name differ by a hash of the whole."""
+    return f"{without_place(place)} ({_short_hash(place)})"
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def _letter(number: int) -> str:

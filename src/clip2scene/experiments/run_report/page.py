@@ -19,6 +19,7 @@ from clip2scene.experiments.run_report.cost_table import cost_notes, cost_rows, 
 from clip2scene.experiments.run_report.facts import RunFacts
 from clip2scene.experiments.run_report.groups import Setup, compare, differing_settings, find_setups
 from clip2scene.experiments.run_report.pictures import Picture
+from clip2scene.io import without_places
 from clip2scene.runs.cost import today
 
 ASSETS = Path(__file__).parents[2] / "assets" / "report"
@@ -102,16 +103,9 @@ def _about(run: RunFacts, extra: Extras) -> dict[str, Any]:
         "provenance": provenance(run),
         "settings": list(run.settings.items()),
         "faults": {
-            name: _without_folder(text, run.folder) for name, text in {**run.faults, **extra.faults}.items()
+            name: without_places(text, run.folder) for name, text in {**run.faults, **extra.faults}.items()
         },
     }
-
-
-def _without_folder(text: str, folder: Path) -> str:
-    """Name a run's folder by its last part."""
-    for place in (str(folder.resolve()), str(folder)):
-        text = text.replace(place, folder.resolve().name) if len(place) > 1 else text
-    return text
 
 
 def _comparison(runs: Sequence[RunFacts]) -> dict[str, Any]:
@@ -125,11 +119,12 @@ def _comparison(runs: Sequence[RunFacts]) -> dict[str, Any]:
         "differing": differing_settings(every),
         "again": [(setup.letter, name) for setup in every for name in setup.again],
         "losses": _losses(runs),
+        "losses_cut": _cut("runs", [run.name for run in runs[SERIES:]]),
     }
 
 
 def _group(name: str, setups: Sequence[Setup]) -> dict[str, Any]:
-    first = setups[0]
+    first, bars = setups[0], _bars(setups)
     rows = [
         {
             "setup": setup,
@@ -139,7 +134,7 @@ def _group(name: str, setups: Sequence[Setup]) -> dict[str, Any]:
         }
         for setup in setups
     ]
-    return {"name": name, "rows": rows, "first": first, "bars": _bars(setups)}
+    return {"name": name, "rows": rows, "first": first, "bars": bars}
 
 
 def _against(found: Difference | str, setup: Setup, first: Setup) -> str:
@@ -158,16 +153,32 @@ def _against(found: Difference | str, setup: Setup, first: Setup) -> str:
     return "no seed in common"
 
 
-def _bars(setups: Sequence[Setup]) -> tuple[Markup, list[tuple[str, str]]] | None:
-    """Draw IoU by class of setups that were evaluated in the same classes; None for one alone."""
-    judged = [setup for setup in setups if setup.values("student")]
-    classes = [setup.runs[0].evaluation.classes for setup in judged if setup.runs[0].evaluation is not None]
-    alike = [setup for setup, each in zip(judged, classes, strict=True) if each == classes[0]][:_MOST_SETUPS]
+def _cut(what: str, names: Sequence[str]) -> str:
+    """Say what a chart has no room for; empty if it has."""
+    return f"Not drawn, for want of room: {what} {', '.join(names)}." if names else ""
+
+
+def _bars(setups: Sequence[Setup]) -> tuple[Markup, list[tuple[str, str]], str] | None:
+    """Draw IoU by class of setups that were evaluated in the same classes; None for one alone.
+
+    Returns:
+        The chart, its legend, and what it leaves out.
+    """
+    found = [(setup, setup.runs[0].evaluation) for setup in setups if setup.values("student")]
+    judged = [(setup, each) for setup, each in found if each is not None]
+    alike = [setup for setup, each in judged if each.classes == judged[0][1].classes]
     if len(alike) < 2:
         return None
-    names = classes[0][: sections.MOST_CLASSES]
-    bars = {setup.title: [setup.mean_iou("student", name) for name in names] for setup in alike}
-    return bar_chart(names, bars, {}), sections.legend_of(list(bars))
+    first, drawn = judged[0][1], alike[:_MOST_SETUPS]
+    names = sections.most_seen(first)
+    bars = {setup.title: [setup.mean_iou("student", name) for name in names] for setup in drawn}
+    others = [setup.letter for setup, each in judged if each.classes != first.classes]
+    left_out = [
+        f"Evaluated in other classes, and not drawn: {', '.join(others)}." if others else "",
+        _cut("runs", [setup.letter for setup in alike[_MOST_SETUPS:]]),
+        _cut("classes", [name for name in first.classes if name not in names]),
+    ]
+    return bar_chart(names, bars, {}), sections.legend_of(list(bars)), " ".join(filter(None, left_out))
 
 
 def _losses(runs: Sequence[RunFacts]) -> tuple[Markup, list[tuple[str, str]]] | None:

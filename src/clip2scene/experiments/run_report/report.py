@@ -8,7 +8,7 @@ from clip2scene.doctor.examine import examine
 from clip2scene.experiments.run_report.facts import RunFacts, read_facts
 from clip2scene.experiments.run_report.page import Extras, render
 from clip2scene.experiments.run_report.pictures import Picture, drawn_pictures, kept_pictures
-from clip2scene.io import in_a_sentence, write_atomically
+from clip2scene.io import in_a_sentence, without_places, write_atomically
 from clip2scene.runs.builtin import run_folder
 
 _SAMPLES = 12  # that the doctor looks at
@@ -79,7 +79,7 @@ def _extras(facts: RunFacts, data_root: Path | None, split: str, pictures: int) 
     if findings is None:
         lines = examine(facts.recipe.data, data_root, samples=_SAMPLES, costs=False)
         findings = tuple(
-            {"mark": line.mark, "about": line.about, "text": _without_root(line.text, data_root)}
+            {"mark": line.mark, "about": line.about, "text": without_places(line.text, data_root)}
             for line in lines
         )
     if not found and pictures and facts.has_weights:
@@ -93,12 +93,5 @@ def _try_to_draw(
     try:
         return drawn_pictures(facts.folder, data_root, split, count=count)
     except ValueError as error:
-        faults["pictures"] = _without_root(f"no sample was drawn: {in_a_sentence(error)}", data_root)
+        faults["pictures"] = without_places(f"no sample was drawn: {in_a_sentence(error)}", data_root)
         return []
-
-
-def _without_root(text: str, root: Path) -> str:
-    """Name a folder of the data by its last part."""
-    for place in (str(root.resolve()), str(root)):
-        text = text.replace(place, root.resolve().name) if len(place) > 1 else text
-    return text

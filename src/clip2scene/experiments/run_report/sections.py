@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from clip2scene.experiments.report import number
 from clip2scene.experiments.run_report.charts import Line, bar_chart, line_chart, thin
-from clip2scene.experiments.run_report.facts import Evaluation, RunFacts, percent, without_place
-from clip2scene.experiments.run_report.groups import start_of
+from clip2scene.experiments.run_report.facts import Evaluation, RunFacts, percent
+from clip2scene.experiments.run_report.groups import start_of, weights_of
+from clip2scene.io import without_place
 
 MOST_CLASSES = 40
 """In a chart or a matrix; of more, those with the most points are shown."""
@@ -44,28 +46,43 @@ def lesson(run: RunFacts) -> list[tuple[str, str]]:
         ("start", start_of(run)),
     ]
     if sources.second_round is not None:
-        origin = without_place(str(sources.second_round.get("origin", "")))
-        lines.append(("second round", f"pseudo-labels of the student of {origin} where it was surer"))
+        first = weights_of(sources.second_round)
+        lines.append(("second round", f"pseudo-labels of the student of {first} where it was surer"))
     return lines
 
 
 def _supervision(run: RunFacts) -> str:
     """Say in a sentence what a point's target was."""
     if run.recipe.supervision == "label-free":
-        return "Targets are the teacher's pseudo-labels; no label of a point was read in training"
-    if not run.labelled:
-        return "Targets are true labels"
-    text = f"Targets are true labels: {run.labelled['samples']} clouds of {run.labelled['units']} "
-    text += f"{run.recipe.labels.by}(s)"
-    text += f", {run.labelled['points']:,} points" if "points" in run.labelled else ""
-    held = run.labelled["held_out"]
-    return f"{text}, {held} held out to choose a checkpoint" if held else text
+        whose = "the teacher's" if run.sources.second_round is None else "the teacher's and a student's"
+        return f"Targets are {whose} pseudo-labels; no label of a point was read in training"
+    used = run.labelled
+    if used is None:
+        return "Targets are labels of points; which is not recorded here"
+    text = "Targets are labels by hand" if used.by_hand else "Targets are the data set's labels"
+    text += f": {used.samples} clouds of {used.units} {run.recipe.labels.by}(s)"
+    text += "" if used.points is None else f", {used.points:,} points"
+    text += f", {used.held_out} held out to choose a checkpoint" if used.held_out else ""
+    if used.by_hand and _keeps_rest(run):
+        text += "; other points of these clouds have the class that the start predicts there"
+    return text
+
+
+def _keeps_rest(run: RunFacts) -> bool:
+    """Tell whether points beside labels by hand were labelled by the run that training began with."""
+    init = run.sources.init
+    return run.recipe.labels.rest == "start" and init is not None and not init.get("report")  # of no file
 
 
 def _teacher(run: RunFacts) -> str:
     teacher, weights = run.recipe.teacher, run.sources.teacher_weights
     small = "the small CLIP in the package, which learnt from captioned pictures of toytown"
     named = small if weights is None else without_place(weights)
+    if teacher.kind == "label-maps":
+        directions = "a direction for each class" if weights is None else named
+        named = f"classes that another network wrote for each pixel; text embeddings: {directions}"
+    if run.recipe.supervision == "labels":
+        return f"none, labels took its place; the text space is that of {teacher.kind} ({named})"
     seen = "was trained with" if teacher.trained_on_2d_labels else "was trained without"
     text = f"{teacher.kind} ({named}); by its recipe it {seen} labelled images"
     extras = [
@@ -93,12 +110,27 @@ def headline(run: RunFacts) -> str:
         return "It was not evaluated, so nothing is said of how good it is."
     text = f"Of {found.num_points:,} labelled points of split {found.split}, "
     text += f"{found.percent('student', 'accuracy'):.1f} % are right; "
-    text += f"mIoU is {found.percent('student'):.1f} over {len(found.classes)} classes."
+    text += f"mIoU is {found.percent('student'):.1f}{_over(found)}."
     gap = found.percent("student_seen") - found.percent("voted_seen")
     if run.recipe.supervision == "label-free" and not math.isnan(gap):
         side = "above" if gap >= 0 else "below"
         text += f" Where a camera sees, the student is {abs(gap):.1f} {side} its teacher's voted labels."
     return text
+
+
+def _over(found: Evaluation) -> str:
+    """Say over which classes the mean is: those that occur."""
+    occurring, known = (
+        sum(not math.isnan(found.iou("student", name)) for name in found.classes),
+        len(found.classes),
+    )
+    if not occurring:  # IoU by class was not written down
+        return ""
+    return (
+        f" over {known} classes"
+        if occurring == known
+        else f" over the {occurring} of {known} classes that occur"
+    )
 
 
 def cards(run: RunFacts) -> list[tuple[str, str, str]]:
@@ -134,7 +166,7 @@ def score_table(found: Evaluation) -> dict[str, Any]:
 
 def class_bars(found: Evaluation) -> tuple[Markup, list[tuple[str, str]]] | None:
     """Draw IoU by class; with it the legend: kind of sign and what it stands for."""
-    classes = _most_seen(found)
+    classes = most_seen(found)
     bars = {
         title: [found.iou(column, name) for name in classes]
         for column, title in _BARS.items()
@@ -155,7 +187,7 @@ def class_bars(found: Evaluation) -> tuple[Markup, list[tuple[str, str]]] | None
 def confusions(found: Evaluation) -> Iterator[dict[str, Any]]:
     """Lay out the matrices of the student and of the voted labels on seen points: shares of a true class."""
     titles = {"student": "student, all points", "voted_seen": "teacher's voted labels, seen points"}
-    shown = _most_seen(found)
+    shown = most_seen(found)
     places = [found.classes.index(name) for name in shown]
     for column, title in titles.items():
         counts = found.confusion(column)
@@ -172,7 +204,7 @@ def confusions(found: Evaluation) -> Iterator[dict[str, Any]]:
         yield {"title": title, "names": [*shown, *(["no label"] if has_none else [])], "rows": rows}
 
 
-def _most_seen(found: Evaluation) -> list[str]:
+def most_seen(found: Evaluation) -> list[str]:
     """Name the classes that have room, in their order; those with the most true points, where too many."""
     counts = found.confusion("student")
     if len(found.classes) <= MOST_CLASSES or counts is None:
@@ -257,11 +289,6 @@ def _real(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def number(value: float) -> str:
-    """Write percent with one digit; a dash where it is not known."""
-    return "-" if math.isnan(value) else f"{value:.1f}"
 
 
 def legend_of(names: Sequence[str]) -> list[tuple[str, str]]:
