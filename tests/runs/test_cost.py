@@ -32,6 +32,14 @@ def test_each_call_adds_its_stages_to_those_before(tmp_path):
     assert first["memory_peak"] > 10_000_000 and first["gpu_memory_peak"] is None
 
 
+def test_calls_at_the_same_time_keep_each_others_entries_and_their_order(tmp_path):
+    first, second = (Cost(tmp_path, work, CPU) for work in ("pretrain", "evaluate"))
+    for each in (first, second, first, second):
+        each.save()
+    assert [call["work"] for call in read_cost(tmp_path)] == ["pretrain", "evaluate"]
+    assert [path.name for path in tmp_path.iterdir()] == [cost.COST]
+
+
 def test_a_damaged_cost_is_named_before_anything_is_done(tmp_path):
     (tmp_path / cost.COST).write_text('{"calls": [{"work": 3}]}')
     with pytest.raises(ValueError, match=r"cost\.json is not what was written"):

@@ -87,6 +87,13 @@ def test_a_run_of_other_data_or_classes_is_refused(first, tiny_toytown, tiny_rec
             ValueError, match=rf"was trained on other data \({named}\), expected .*toytown; name"
         ):
             replace(first, run=other).check(experiment)
+    taught = replace(run.recipe.teacher, trained_on_2d_labels=True)
+    taught = replace(first, run=replace(run, recipe=replace(run.recipe, teacher=taught)))
+    with pytest.raises(
+        ValueError, match="--second-round: .* labelled images, .* set --teacher.trained-on-2d-"
+    ):
+        taught.check(experiment)
+    taught.check(replace(experiment, recipe=taught.run.recipe))
     turned = replace(run, prompts=replace(run.prompts, classes=run.prompts.classes[::-1]))
     with pytest.raises(
         ValueError, match="knows the classes vegetation, .*, expected barrier, .*; name a run of"

@@ -174,3 +174,17 @@ def test_what_was_trained_on_labels_begins_nothing_without_labels(tiny_run):
 def test_weights_that_are_no_runs_are_given_back(tiny_run, tmp_path):
     start, run = InitWeights(tmp_path, {}), open_run(tiny_run)
     assert suited(start, run.recipe, run) is start
+
+
+def test_labels_of_images_that_a_start_was_taught_with_are_not_forgotten(tiny_run):
+    start = init_weights_of(tiny_run)
+    run = start.run
+    recipe = replace(run.recipe, teacher=replace(run.recipe.teacher, trained_on_2d_labels=True))
+    taught = replace(start, run=replace(run, recipe=recipe))
+    with pytest.raises(
+        ValueError, match="--start: .* labelled images, .* set --teacher.trained-on-2d-labels"
+    ):
+        suit_start(taught, run.recipe, run.prompts, "")
+    labelled = replace(run.recipe, supervision="labels")
+    for allowed in (recipe, labelled):
+        assert suit_start(taught, allowed, run.prompts, "") is taught

@@ -125,12 +125,13 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(run, sink, monkeypatch, capl
     monkeypatch.setattr(module, "PATIENCE_S", 0.2)
     free = threading.Event()
     sink.send = lambda self, steps: free.wait(20)
-    start = time.monotonic()
-    with sending(run, ["mlflow"]):
-        log(run, 1, 2)
-    assert time.monotonic() - start < 5
-    assert "up to 0 of 2" in caplog.text
-    free.set()
+    try:
+        with sending(run, ["mlflow"]):
+            log(run, 1, 2)
+            until(lambda: sink.opened)
+        assert "up to 0 of 2" in caplog.text and not sink.closed  # it hangs still
+    finally:
+        free.set()
 
 
 def test_a_fault_of_the_training_itself_is_passed_on(run, sink):
@@ -155,7 +156,8 @@ def test_an_unknown_log_is_refused():
         check_sinks(["comet"])
 
 
-def test_nothing_is_imported_and_no_note_is_left_where_no_log_is_asked_for(run):
+def test_notes_are_neither_read_nor_written_where_no_log_is_asked_for(run):
+    (run.folder / "sinks.json").write_text("{")  # damaged
     with sending(run, []):
         log(run, 1, 2)
-    assert not (run.folder / "sinks.json").exists()
+    assert (run.folder / "sinks.json").read_text() == "{"

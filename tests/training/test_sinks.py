@@ -1,13 +1,17 @@
 import errno
 import json
 import shutil
+import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from clip2scene.runs.run import open_run
 from clip2scene.training.sending import sending
-from clip2scene.training.sinks import TENSORBOARD, MlflowSink, TensorBoardSink
+from clip2scene.training.sinks import TENSORBOARD, MlflowSink, TensorBoardSink, WandbSink
 
 anyhow = pytest.mark.filterwarnings("default")  # of libraries that these bring along
 
@@ -93,6 +97,101 @@ def test_a_full_disk_in_the_middle_of_an_event_costs_no_step(run, read_events, m
         with sending(run, ["tensorboard"]):
             pass
     assert failed and [step for step, _ in read_events(run.folder / TENSORBOARD)] == list(range(1, 11))
+
+
+class PretendedClient:
+    """What is asked of MLflow's client, kept; its first batch is lost on the way."""
+
+    def __init__(self):
+        self.made, self.params, self.steps, self.failures = [], {}, [], 1
+
+    def get_experiment_by_name(self, name):
+        return SimpleNamespace(experiment_id="1")
+
+    def create_run(self, experiment, run_name):
+        self.made.append(run_name)
+        return SimpleNamespace(info=SimpleNamespace(run_id=f"run {len(self.made)}"))
+
+    def update_run(self, key, status):
+        assert key == "run 1" and status == "RUNNING"
+
+    def get_metric_history(self, key, name):
+        return [SimpleNamespace(step=step) for step in self.steps]
+
+    def log_batch(self, key, metrics=(), params=()):
+        if self.failures:
+            self.failures -= 1
+            raise OSError("the server is away")
+        self.params |= {each.key: each.value for each in params}
+        self.steps += [each.step for each in metrics if each.key == "train/loss"]
+
+    def set_terminated(self, key, status):
+        self.status = status
+
+
+@pytest.fixture
+def pretended_mlflow(monkeypatch):
+    """Stands for the package, which need not be installed."""
+    client = PretendedClient()
+    entities = SimpleNamespace(
+        Param=lambda key, value: SimpleNamespace(key=key, value=value),
+        Metric=lambda key, value, timestamp, step: SimpleNamespace(key=key, value=value, step=step),
+    )
+    module = SimpleNamespace(MlflowClient=lambda: client, entities=entities)
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    for name in (
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT",
+        "MLFLOW_DISABLE_TELEMETRY",
+    ):
+        monkeypatch.setenv(name, "1")  # what is set by the sink is taken back
+    return client
+
+
+def with_places(run):
+    """The run with settings that name folders of this machine."""
+    teacher = replace(run.recipe.teacher, also=("/srv/me/lift",))
+    return replace(run, recipe=replace(run.recipe, teacher=teacher))
+
+
+def test_a_server_that_fails_after_a_run_was_made_gets_no_second_one(run, pretended_mlflow, monkeypatch):
+    from clip2scene.training import sending as module
+
+    monkeypatch.setattr(module, "EVERY_S", 0.01)
+    log(run, 1, 3)
+    for _ in range(2):  # of which the first may end before it tries again
+        with sending(run, ["mlflow"]):
+            pass
+    assert pretended_mlflow.made == ["run"] and pretended_mlflow.steps == [1, 2, 3]
+    assert pretended_mlflow.params["student.voxel-size"] == str(run.recipe.student.voxel_size)
+
+
+def test_mlflow_is_told_no_folder_of_this_machine(run, pretended_mlflow):
+    pretended_mlflow.failures = 0
+    MlflowSink(with_places(run), "", 0).send([{"step": 1, "loss": 1.0}])
+    assert pretended_mlflow.params["teacher.also"] == "lift"
+
+
+def test_wandb_is_told_no_folder_of_this_machine_and_every_attempt_opens_the_same_run(run, monkeypatch):
+    asked, finished = [], []
+
+    def init(**options):
+        asked.append(options)
+        if len(asked) == 1:
+            raise OSError("the server is away")
+        return SimpleNamespace(log=lambda *_, **__: None, finish=lambda exit_code: finished.append(exit_code))
+
+    pretended = SimpleNamespace(init=init, login=lambda prompt: True, Settings=dict)
+    monkeypatch.setitem(sys.modules, "wandb", pretended)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    sink = WandbSink(with_places(run), "", 0)
+    for _ in range(2):
+        with suppress(OSError):
+            sink.send([{"step": 1, "loss": 1.0}])
+    sink.close(finished=True)
+    assert [options["id"] for options in asked] == [sink.key] * 2 and finished == [0]
+    assert asked[0]["config"]["teacher.also"] == "lift" and asked[0]["name"] == "run"
 
 
 @anyhow

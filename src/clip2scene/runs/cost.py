@@ -52,7 +52,12 @@ class Cost:
         self._seconds: dict[str, float] = {}
         self._stage, self._since = "open", time.perf_counter()
         self._about = {
-            **{"call": secrets.token_hex(8), "work": work, "command": shown_command(sys.argv), "date": today()},
+            **{
+                "call": secrets.token_hex(8),
+                "work": work,
+                "command": shown_command(sys.argv),
+                "date": today(),
+            },
             **{"machine": describe_machine(str(device)), "instructions": instructions()},
             **{"versions": versions(), "commit": commit()},
         }

@@ -31,7 +31,14 @@ _SHARES = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum":
 _CALL = _entries({"command": _TEXT, "workers": _WHOLE, "seconds": {"type": "number"}})
 _COST = _entries(
     {"work": _TEXT, "stages": _each({"type": "number", "minimum": 0})},
-    **{"call": _TEXT, "command": _TEXT, "date": _TEXT, "machine": _TEXT, "instructions": _TEXT, "commit": _TEXT},
+    **{
+        "call": _TEXT,
+        "command": _TEXT,
+        "date": _TEXT,
+        "machine": _TEXT,
+        "instructions": _TEXT,
+        "commit": _TEXT,
+    },
     **{"steps": {"type": "array", "items": _WHOLE, "maxItems": 2}, "versions": _each(_TEXT)},
     **{"memory_peak": _PERHAPS, "gpu_memory_peak": _PERHAPS},
 )

@@ -26,8 +26,8 @@ class Sink(Protocol):
     """A place that steps are sent to."""
 
     key: str
-    """What finds it again when the run goes on; empty where nothing is needed. Written down once it is opened,
-    before anything is sent: what fails later opens the same again."""
+    """What finds it again when the run goes on; empty where nothing is needed. It is written down before
+    anything is sent, so that whatever fails then opens the same again."""
 
     def send(self, steps: Sequence[Step]) -> None:
         """Add steps, in their order, and have them kept before it returns."""
