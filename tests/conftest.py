@@ -96,7 +96,7 @@ def tiny_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_recipe():
-    """The recipe of the demo, shrunk until it takes a second; it learns next to nothing.
+    """Recipe ``toytown``, from chance, shrunk until it takes a second; it learns next to nothing.
 
     It takes clouds as they are, so that tests see what its mount does to it.
     """

@@ -1,7 +1,8 @@
 """The whole path on a small world: its scores must lie within bands that were measured.
 
-The demo's recipe, shrunk: towns that the small CLIP has never seen are written, pseudo-labels are lifted from
-its views, voted on and trained on for 300 steps without any label, and student, teacher and vote are scored.
+Recipe ``toytown``, from chance, shrunk: towns that the small CLIP has never seen are written, pseudo-labels
+are lifted from its views, voted on and trained on for 300 steps without any label, and student, teacher and
+vote are scored.
 
 **Where the bands come from.** These towns, and seeds 0 to 2 of the training, with products in float32 on an
 AMD EPYC with AVX-512, 2026-11-30 (mIoU in percent; mean and standard deviation over seeds):

@@ -1,9 +1,10 @@
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from clip2scene.config import to_dict
-from clip2scene.experiments import jobs
+from clip2scene.experiments import jobs, report
 from clip2scene.experiments.ablation import AblationTable, Variant, ablate, train_and_evaluate
 from clip2scene.io import read_json, write_json
 from clip2scene.parallel import file_lock
@@ -51,8 +52,9 @@ class Pretence:
 
 @pytest.fixture
 def call(monkeypatch, tiny_recipe, tmp_path):
-    """Run a table on data that nobody opens."""
+    """Run a table on data that nobody opens, and draw nothing: a figure takes longer than all else."""
     monkeypatch.setattr(jobs, "check_data", lambda _: None)
+    monkeypatch.setattr(report, "figure", lambda _: Image.new("RGB", (8, 8)))
 
     def run(work, *, changes=None, **options):
         options = {"data_root": tmp_path / "data", "out": tmp_path / "out", **options}

@@ -2,7 +2,9 @@ import csv
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
+from clip2scene.experiments import report
 from clip2scene.experiments.label_efficiency import (
     PROBE,
     folder_of,
@@ -75,8 +77,10 @@ def finished(tiny_recipe, tiny_toytown, tmp_path_factory):
         "seeds": [0, 1],
         "tuning_steps": 2,
     }
-    label_efficiency(recipe, data_root=tiny_toytown, out=out, **options)
-    return out, recipe, options
+    with pytest.MonkeyPatch.context() as patch:  # of each of its tables after every run: another test's
+        patch.setattr(report, "figure", lambda _: Image.new("RGB", (8, 8)))
+        label_efficiency(recipe, data_root=tiny_toytown, out=out, **options)
+        yield out, recipe, options
 
 
 def test_the_table_shows_every_amount_and_the_gain_over_chance(finished):

@@ -1,6 +1,8 @@
 """A run that was trained on toytown without labels, and what goes on from it with labels."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,20 @@ from clip2scene.recipes import fine_tuned
 from clip2scene.runs.init_weights import init_weights_of
 from clip2scene.runs.run import open_run
 from clip2scene.training.train import finetune
+
+
+def log_steps(run, first, last):
+    """Write lines into a run's log, as training does."""
+    for step in range(first, last + 1):
+        run.log(step=step, loss=1 / step, scr=0.5, seconds=0.1)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """An old run, whose log is gone."""
+    golden = Path(__file__).parents[1] / "golden" / "run"
+    shutil.copytree(golden, tmp_path / "run", ignore=shutil.ignore_patterns("log.jsonl"))
+    return open_run(tmp_path / "run")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from tests.training.conftest import log_steps
 
 from clip2scene.io import read_json
-from clip2scene.runs.run import open_run
 from clip2scene.training import sending as module
 from clip2scene.training import sinks
 from clip2scene.training.sending import check_sinks, sending
@@ -39,22 +38,6 @@ def sink(monkeypatch):
     return kind
 
 
-@pytest.fixture
-def run(tmp_path):
-    """An old run without a log."""
-    import shutil
-
-    golden = Path(__file__).parents[1] / "golden" / "run"
-    shutil.copytree(golden, tmp_path / "run")
-    (tmp_path / "run" / "log.jsonl").unlink()
-    return open_run(tmp_path / "run")
-
-
-def log(run, first, last):
-    for step in range(first, last + 1):
-        run.log(step=step, loss=1 / step, seconds=0.1)
-
-
 def steps(sink):
     return [each["step"] for each in sink.got]
 
@@ -68,24 +51,24 @@ def until(happens):
 
 def test_each_step_arrives_once_while_training_goes_on(run, sink):
     with sending(run, ["mlflow", "mlflow"]):
-        log(run, 1, 3)
+        log_steps(run, 1, 3)
         until(lambda: steps(sink) == [1, 2, 3])
-        log(run, 4, 300)
+        log_steps(run, 4, 300)
     assert steps(sink) == list(range(1, 301))
     assert sink.opened == [("", 0)] and sink.closed == [True]
 
 
 def test_a_resumed_run_goes_on_in_the_same_log_without_steps_that_it_does_again(run, sink):
     with sending(run, ["mlflow"]):
-        log(run, 1, 20)
+        log_steps(run, 1, 20)
     with sending(run, ["mlflow"]):
-        log(run, 11, 30)  # the checkpoint was that of step 10
+        log_steps(run, 11, 30)  # the checkpoint was that of step 10
     assert steps(sink) == list(range(1, 31))
     assert sink.opened == [("", 0), ("abc", 20)] and sink.closed == [False, False]
 
 
 def test_what_was_trained_before_is_sent_too(run, sink):
-    log(run, 1, 1200)
+    log_steps(run, 1, 1200)
     with sending(run, ["mlflow"]):
         pass
     assert steps(sink) == list(range(1, 1201))
@@ -94,13 +77,13 @@ def test_what_was_trained_before_is_sent_too(run, sink):
 def test_a_server_that_is_away_is_told_once_stops_nothing_and_gets_all_when_it_is_back(run, sink, caplog):
     sink.away = True
     with sending(run, ["mlflow"]):
-        log(run, 1, 5)
+        log_steps(run, 1, 5)
         until(lambda: "the server is away" in caplog.text)
         time.sleep(0.1)
         sink.away = False
         until(lambda: steps(sink) == [1, 2, 3, 4, 5])
         sink.full = True
-        log(run, 6, 7)
+        log_steps(run, 6, 7)
         until(lambda: False in sink.closed)
         sink.full = False
     assert steps(sink) == list(range(1, 8))
@@ -109,10 +92,10 @@ def test_a_server_that_is_away_is_told_once_stops_nothing_and_gets_all_when_it_i
 
 def test_what_a_sink_never_took_is_named_and_sent_by_the_next_call(run, sink, caplog):
     with sending(run, ["mlflow"]):
-        log(run, 1, 5)
+        log_steps(run, 1, 5)
         until(lambda: len(sink.got) == 5)
         sink.full = True
-        log(run, 6, 9)
+        log_steps(run, 6, 9)
     assert "mlflow has the steps up to 5 of 9" in caplog.text
     assert read_json(run.folder / "sinks.json") == {"mlflow": {"key": "abc", "sent": 5}}
     sink.full = False
@@ -127,7 +110,7 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(run, sink, monkeypatch, capl
     sink.send = lambda self, steps: free.wait(20)
     try:
         with sending(run, ["mlflow"]):
-            log(run, 1, 2)
+            log_steps(run, 1, 2)
             until(lambda: sink.opened)
         assert "up to 0 of 2" in caplog.text and not sink.closed  # it hangs still
     finally:
@@ -136,7 +119,7 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(run, sink, monkeypatch, capl
 
 def test_a_fault_of_the_training_itself_is_passed_on(run, sink):
     with pytest.raises(KeyboardInterrupt), sending(run, ["mlflow"]):
-        log(run, 1, 2)
+        log_steps(run, 1, 2)
         raise KeyboardInterrupt
     assert steps(sink) == [1, 2] and sink.closed == [False]
 
@@ -159,5 +142,5 @@ def test_an_unknown_log_is_refused():
 def test_notes_are_neither_read_nor_written_where_no_log_is_asked_for(run):
     (run.folder / "sinks.json").write_text("{")  # damaged
     with sending(run, []):
-        log(run, 1, 2)
+        log_steps(run, 1, 2)
     assert (run.folder / "sinks.json").read_text() == "{"

@@ -4,29 +4,15 @@ import shutil
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.training.conftest import log_steps
 
-from clip2scene.runs.run import open_run
 from clip2scene.training.sending import sending
 from clip2scene.training.sinks import TENSORBOARD, MlflowSink, TensorBoardSink, WandbSink
 
 anyhow = pytest.mark.filterwarnings("default")  # of libraries that these bring along
-
-
-@pytest.fixture
-def run(tmp_path):
-    golden = Path(__file__).parents[1] / "golden" / "run"
-    shutil.copytree(golden, tmp_path / "run")
-    (tmp_path / "run" / "log.jsonl").unlink()
-    return open_run(tmp_path / "run")
-
-
-def log(run, first, last):
-    for step in range(first, last + 1):
-        run.log(step=step, loss=1 / step, scr=0.5, seconds=0.1)
 
 
 @pytest.fixture
@@ -47,7 +33,7 @@ def read_events():
 @anyhow
 def test_tensorboard_reads_every_term_of_every_step(run, read_events):
     with sending(run, ["tensorboard"]):
-        log(run, 1, 40)
+        log_steps(run, 1, 40)
     found = read_events(run.folder / TENSORBOARD)
     assert found == [(step, pytest.approx(1 / step)) for step in range(1, 41)]
     assert read_events(run.folder / TENSORBOARD, "train/scr")[-1] == (40, 0.5)
@@ -56,18 +42,18 @@ def test_tensorboard_reads_every_term_of_every_step(run, read_events):
 @anyhow
 def test_a_killed_call_leaves_no_step_twice_in_tensorboard(run, read_events):
     with sending(run, ["tensorboard"]):
-        log(run, 1, 20)
+        log_steps(run, 1, 20)
     notes = run.folder / "sinks.json"
     notes.write_text(json.dumps({"tensorboard": {"key": "", "sent": 12}}))  # killed before it was written
     with sending(run, ["tensorboard"]):
-        log(run, 11, 30)
+        log_steps(run, 11, 30)
     assert [step for step, _ in read_events(run.folder / TENSORBOARD)] == list(range(1, 31))
 
 
 @anyhow
 def test_deleted_events_are_written_anew(run, read_events):
     with sending(run, ["tensorboard"]):
-        log(run, 1, 5)
+        log_steps(run, 1, 5)
     shutil.rmtree(run.folder / TENSORBOARD)
     with sending(run, ["tensorboard"]):
         pass
@@ -79,7 +65,7 @@ def test_a_full_disk_in_the_middle_of_an_event_costs_no_step(run, read_events, m
     from clip2scene.training import sending as module
 
     monkeypatch.setattr(module, "EVERY_S", 0.01)
-    log(run, 1, 10)
+    log_steps(run, 1, 10)
     whole, failed = TensorBoardSink.send, []
 
     def fill_up(self, steps):
@@ -159,7 +145,7 @@ def test_a_server_that_fails_after_a_run_was_made_gets_no_second_one(run, preten
     from clip2scene.training import sending as module
 
     monkeypatch.setattr(module, "EVERY_S", 0.01)
-    log(run, 1, 3)
+    log_steps(run, 1, 3)
     for _ in range(2):  # of which the first may end before it tries again
         with sending(run, ["mlflow"]):
             pass
@@ -201,7 +187,7 @@ def test_mlflow_has_each_step_once_in_one_run(run, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for first, last in ((1, 400), (391, 700)):
         with sending(run, ["mlflow"]):
-            log(run, first, last)
+            log_steps(run, first, last)
     key = json.loads((run.folder / "sinks.json").read_text())["mlflow"]["key"]
     client = mlflow.MlflowClient()
     steps = [each.step for each in client.get_metric_history(key, "train/loss")]
@@ -218,7 +204,7 @@ def test_wandb_offline_goes_on_in_the_same_run(run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     for first, last in ((1, 20), (11, 30)):
         with sending(run, ["wandb"]):
-            log(run, first, last)
+            log_steps(run, first, last)
     notes = json.loads((run.folder / "sinks.json").read_text())["wandb"]
     assert notes["sent"] == 30
     folders = sorted(path.name for path in (run.folder / "wandb").glob("offline-run-*"))

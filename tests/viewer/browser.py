@@ -1,7 +1,6 @@
 """A browser that looks at the page of the viewer, for the tests that click through it."""
 
 import io
-import shutil
 import socket
 import time
 from contextlib import contextmanager, suppress
@@ -10,16 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import uniform_filter
+from tests.chromium import CHROMIUM
 
 from clip2scene.viz.raster import GROUND
 
 pytest.importorskip("viser", reason="the page needs viser")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MARKS = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to look at the page with"),
-    pytest.mark.filterwarnings("default"),  # of libraries that the server brings along
-]
 
 IN_SOFTWARE = (
     *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),

@@ -51,7 +51,7 @@ class EvaluationSplit:
         paths: A file a sample: its cloud, labels and pseudo-labels, in the data set's order.
         split: The split's name.
         data_root: Where the data set lies.
-        cost: What opening it has cost; None if nobody is to know.
+        cost: What opening it has cost.
     """
 
     run: Run
@@ -60,7 +60,7 @@ class EvaluationSplit:
     paths: Sequence[Path]
     split: str
     data_root: Path
-    cost: Cost | None = None
+    cost: Cost
 
 
 def evaluate(
@@ -142,8 +142,7 @@ def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = No
     """
     run, split, cost = opened.run, opened.split, opened.cost
     _refuse_overlap(run, opened.paths)
-    if cost is not None:
-        cost.begin("score")
+    cost.begin("score")
     bar = progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample")
     samples = (load_lifted(path) for path in bar)
     mapping, knows_words = run.class_mapping, run.knows_words
@@ -160,8 +159,7 @@ def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = No
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {opened.data_root} has no labelled point to evaluate on")
     write_metrics(run, split, scores, reliability)
-    if cost is not None:
-        cost.save()
+    cost.save()
     return scores
 
 

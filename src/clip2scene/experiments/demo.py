@@ -63,7 +63,7 @@ class World:
         num_scenes: To train on.
         num_val_scenes: To evaluate on.
         recipe: How the student is trained.
-        onward: Whether it begins with the student in the package, not with chance.
+        start: The run that it begins with; None begins from chance.
         words: In which a cloud is shown.
         caveat: What a reader of the scores must know, for the report.
     """
@@ -73,7 +73,7 @@ class World:
     num_scenes: int
     num_val_scenes: int
     recipe: Recipe
-    onward: bool = True
+    start: Path | None = Path(BUILTIN)
     words: tuple[str, ...] = STREET_WORDS
     caveat: str = ""
 
@@ -115,7 +115,7 @@ WORLDS = {
         60,
         15,
         rooms(),
-        onward=False,  # it was trained on streets
+        start=None,  # the student in the package was trained on streets
         words=SCANNET.classes,  # without a text encoder, there are no other prompts
         caveat=(
             "The teacher is a stand-in trained on 2D labels: the small image-text model knows no furniture, "
@@ -155,16 +155,16 @@ def run_demo(out: Path | None = None, *, data: str = "nuscenes", seed: int = 0) 
         numbers = {"num_scenes": world.num_scenes, "num_val_scenes": world.num_val_scenes, "seed": TOWNS}
         world.write(root, **numbers, **world.records)
     recipe = replace(world.recipe, seed=seed)
-    begun = create_or_resume(recipe, data_root=root, out=label_free, start=_start(world.onward))
+    begun = create_or_resume(recipe, data_root=root, out=label_free, start=_start(world.start))
     lift_run(*begun)  # with all cores, before each has its share
-    _side_by_side((recipe, root, label_free, world.onward), (supervised(recipe), root, ceiling, world.onward))
+    _side_by_side((recipe, root, label_free, world.start), (supervised(recipe), root, ceiling, world.start))
     opened = open_evaluation(label_free, data_root=root)
     scores = evaluate_split(opened)
     supervised_scores = evaluate(
         ceiling, data_root=root, lifted=label_free / "carried"
     )  # pseudo-labels are there
     scores["supervised"] = supervised_scores["student"]
-    if world.onward:
+    if world.start is not None:
         _add_builtin(opened, scores)
     drawn = draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=2)
     drawn.append(picture_sample(opened.run, opened.dataset[0], world.words))
@@ -177,7 +177,7 @@ def run_demo(out: Path | None = None, *, data: str = "nuscenes", seed: int = 0) 
     return report
 
 
-def _side_by_side(*runs: tuple[Recipe, Path, Path, bool]) -> None:
+def _side_by_side(*runs: tuple[Recipe, Path, Path, Path | None]) -> None:
     """Train several runs at once, each in a process with its share of the cores."""
     cores = max(1, (os.cpu_count() or 1) // len(runs))
     spawn = multiprocessing.get_context("spawn")
@@ -187,15 +187,15 @@ def _side_by_side(*runs: tuple[Recipe, Path, Path, bool]) -> None:
             each.result()
 
 
-def _train(recipe: Recipe, data: Path, out: Path, onward: bool, cores: int) -> None:
+def _train(recipe: Recipe, data: Path, out: Path, start: Path | None, cores: int) -> None:
     torch.set_num_threads(cores)
     torch.set_float32_matmul_precision("medium")
-    pretrain(recipe, data_root=data, out=out, start=_start(onward))
+    pretrain(recipe, data_root=data, out=out, start=_start(start))
 
 
-def _start(onward: bool) -> InitWeights | None:
-    """What a training begins with: the student in the package, or chance."""
-    return init_weights_of(builtin_run()) if onward else None
+def _start(run: Path | None) -> InitWeights | None:
+    """Open what a training begins with; None is chance."""
+    return None if run is None else init_weights_of(run)
 
 
 def _add_builtin(opened: EvaluationSplit, scores: dict[str, Scores]) -> None:
@@ -226,7 +226,7 @@ def _report(scores: dict[str, Scores], world: World) -> str:
     gain = 100 * (scores["student_seen"].miou - scores["teacher_seen"].miou)
     unused = "No label of a point" if world.recipe.teacher.trained_on_2d_labels else "No label"
     other = ""
-    if world.onward:
+    if world.start is not None:
         as_it_is = f", and scores {100 * scores[BUILTIN].miou:.1f} as it is" if BUILTIN in scores else ""
         other = (
             "\nBoth went on from the student in the package (builtin), which was trained without labels on "

@@ -141,7 +141,8 @@ class WandbSink:
 
     def __init__(self, run: Run, key: str, after: int) -> None:
         self.key = key or secrets.token_hex(4)  # chosen here, so that every attempt opens the same one
-        self._about, self._run = run, None
+        self._about = run
+        self._run: Any = None
 
     def _open(self) -> Any:  # noqa: ANN401 - a run of wandb's
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")

@@ -1,12 +1,10 @@
 import json
-import shutil
 from pathlib import Path
 
 import pytest
+from tests.chromium import CHROMIUM, MARKS
 
 from clip2scene.experiments.run_report.report import report
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def test_the_command_writes_one_file_for_a_run(tiny_run, tmp_path, call):
@@ -97,8 +95,8 @@ def test_mistakes_are_one_sentence_and_leave_no_file(tmp_path, call):
     assert not (tmp_path / "r.html").exists()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed to look at the page with")
-@pytest.mark.filterwarnings("default")  # of the library that drives the browser
+@MARKS[0]
+@MARKS[1]
 def test_a_browser_shows_it_without_network_errors_or_sideways_scrolling(tiny_run, make_run, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
     folder = make_run("<script>document.title = 'taken'<")

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,23 +115,21 @@ def _describe(run: RunFacts) -> dict[str, str]:
     """Give everything that was decided on for a run but its seed, as text by name."""
     settings = {name: value for name, value in run.settings.items() if name not in ("seed", "teacher.also")}
     sources = run.sources
-    parts: Mapping[str, Callable[[], str]] = {
-        "data": lambda: f"{without_place(sources.data_root) or 'not told'} ({sources.num_samples} clouds)",
-        "start": lambda: start_of(run),
-        "second-round": lambda: "no" if sources.second_round is None else weights_of(sources.second_round),
-        "data's files": lambda: sources.inputs[:8] or f"not told (folder {_short_hash(sources.data_root)})",
-        "classes": lambda: ", ".join(run.classes),
-        "teacher's files": lambda: sources.teacher_hash[:8],
-        "proxy's files": lambda: sources.proxy_hash[:8] or "-",
-        "image backbone's files": lambda: sources.backbone_hash[:8] or "-",
-        "other teachers": lambda: (
-            ", ".join(map(_place_told_apart, sources.also or run.recipe.teacher.also)) or "-"
-        ),
-        "labels by hand": lambda: (run.labelled.by_hand[:8] if run.labelled else "") or "-",
-        "steps taken": lambda: "-" if run.state == "copy" else str(run.step),
-        "evaluated": lambda: "no" if run.evaluation is None else run.evaluation.split,
+    return {
+        **settings,
+        "data": f"{without_place(sources.data_root) or 'not told'} ({sources.num_samples} clouds)",
+        "start": start_of(run),
+        "second-round": "no" if sources.second_round is None else weights_of(sources.second_round),
+        "data's files": sources.inputs[:8] or f"not told (folder {_short_hash(sources.data_root)})",
+        "classes": ", ".join(run.classes),
+        "teacher's files": sources.teacher_hash[:8],
+        "proxy's files": sources.proxy_hash[:8] or "-",
+        "image backbone's files": sources.backbone_hash[:8] or "-",
+        "other teachers": (", ".join(map(_place_told_apart, sources.also or run.recipe.teacher.also)) or "-"),
+        "labels by hand": (run.labelled.by_hand[:8] if run.labelled else "") or "-",
+        "steps taken": "-" if run.state == "copy" else str(run.step),
+        "evaluated": "no" if run.evaluation is None else run.evaluation.split,
     }
-    return {**settings, **{name: told() for name, told in parts.items()}}
 
 
 def start_of(run: RunFacts) -> str:
