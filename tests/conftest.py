@@ -12,6 +12,13 @@ from jaxtyping import install_import_hook
 os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="clip2scene-tests-")  # a user's key is left alone
 install_import_hook("clip2scene", "beartype.beartype")
 
+SMALL_DRIVE = {
+    **{"keyframes_per_scene": 2, "sweeps_per_keyframe": 2, "ground_truth": True},
+    **{"width": 160, "height": 96, "azimuth_steps": 360},
+}
+"""What is recorded of a small town."""
+FEW_TOWNS = {"num_scenes": 1, "num_val_scenes": 1, "seed": 0, "workers": 1}
+
 
 @pytest.fixture(autouse=True)
 def exact_products():
@@ -45,15 +52,7 @@ def tiny_toytown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from clip2scene.toytown.writers.recording import Recording
 
     root = tmp_path_factory.mktemp("data") / "toytown"
-    recording = Recording(
-        keyframes_per_scene=2,
-        sweeps_per_keyframe=2,
-        width=160,
-        height=96,
-        azimuth_steps=360,
-        ground_truth=True,
-    )
-    write_nuscenes(root, num_scenes=1, num_val_scenes=1, seed=0, recording=recording, workers=1)
+    write_nuscenes(root, recording=Recording(**SMALL_DRIVE), **FEW_TOWNS)
     return root
 
 
@@ -67,15 +66,7 @@ def tiny_kitti(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from clip2scene.toytown.writers.recording import Recording
 
     root = tmp_path_factory.mktemp("data") / "kitti"
-    recording = Recording(
-        keyframes_per_scene=2,
-        sweeps_per_keyframe=2,
-        width=160,
-        height=96,
-        azimuth_steps=360,
-        ground_truth=True,
-    )
-    write_semantic_kitti(root, num_scenes=1, num_val_scenes=1, seed=0, recording=recording, workers=1)
+    write_semantic_kitti(root, recording=Recording(**SMALL_DRIVE), **FEW_TOWNS)
     return root
 
 
