@@ -312,8 +312,13 @@ def segment(
     quality: Literal["low", "medium", "high"] = "medium",
     keep_raw: bool = False,
     tile: float | None = None,
+    topics: tuple[str, ...] = (),
+    remove: str | None = None,
 ) -> None:
     """Label clouds with any words; each is answered in its own format, with all of its fields.
+
+    Instead of clouds, one recording of ROS may be named (.mcap, .db3, .bag, or a bag's folder); --out is then
+    the .mcap file of its answers.
 
     Args:
         prompts: Words or phrases, separated by commas (quotes around one that holds a comma); or a .txt file
@@ -333,9 +338,13 @@ def segment(
         pitch: How much the sensor looks down ahead, in degrees; with --height.
         roll: How much it leans to the right, in degrees; with --height.
         picture: Whether each cloud is drawn from above, which takes about as long as labelling it.
+        topics: Topics of clouds in a recording; all if left out.
+        remove: Those of the prompts, given as these are, whose points the topic "filtered" of a recording's
+            answer goes without.
     """
     from clip2scene.datasets.clouds import CloudOptions
     from clip2scene.geometry.mount import ground_of_mount
+    from clip2scene.inference.ros.segment_bag import is_recording, segment_bag
     from clip2scene.inference.segment import SegmentOptions, segment_files
     from clip2scene.inference.text_embeddings import read_words
 
@@ -355,7 +364,21 @@ def segment(
         keep_raw=keep_raw,
         tile=tile,
     )
-    made = segment_files(run, clouds, read_words(prompts), out, how, note=_note)
+    if any(map(is_recording, clouds)):
+        if len(clouds) > 1:
+            raise ValueError(
+                f"expected one recording, or clouds, got {', '.join(map(str, clouds))}; name one"
+            )
+        removed = () if remove is None else read_words(remove)
+        made = [
+            segment_bag(
+                run, *clouds, read_words(prompts), out, how, topics=topics, remove=removed, note=_note
+            )
+        ]
+    elif topics or remove:
+        raise ValueError("--topics and --remove are for recordings of ROS; leave them out for clouds")
+    else:
+        made = segment_files(run, clouds, read_words(prompts), out, how, note=_note)
     for path in made:
         print(f"wrote {path}")
 

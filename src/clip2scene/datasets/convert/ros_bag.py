@@ -59,6 +59,11 @@ class Bag:
         """List the topics of some message types that have messages."""
         return [topic for topic, kind in self.kinds.items() if kind in kinds and self.counts[topic]]
 
+    def qos(self, topic: str) -> list[Any]:
+        """Give the quality of service that a topic was offered with; ROS 1 has none."""
+        found = [each.ext for each in self.reader.connections if each.topic == topic]
+        return list(getattr(found[0], "offered_qos_profiles", []))
+
     def listing(self) -> str:
         """List all topics, one a line."""
         rows = [f"{self.counts[topic]:8d}  {kind:36}  {topic}" for topic, kind in sorted(self.kinds.items())]
@@ -73,13 +78,17 @@ class Bag:
         Raises:
             ValueError: If the bag is broken or ends too early.
         """
+        return ((topic, message) for topic, _, message in self.recorded(topics))
+
+    def recorded(self, topics: Iterable[str]) -> Iterator[tuple[str, int, Message]]:
+        """Read them with the moment each was recorded, in nanoseconds; as :meth:`messages`."""
         wanted = set(topics)
         connections = [each for each in self.reader.connections if each.topic in wanted]
         if not connections:
             return
         try:
-            for connection, _, content in self.reader.messages(connections):
-                yield connection.topic, self.parse(content, self.kinds[connection.topic])
+            for connection, time_ns, content in self.reader.messages(connections):
+                yield connection.topic, time_ns, self.parse(content, self.kinds[connection.topic])
         except Exception as error:  # the library, its decompressors and its database have many
             raise _broken(self.path, error) from None
 

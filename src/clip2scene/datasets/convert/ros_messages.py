@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -91,16 +91,21 @@ class Points:
     Attributes:
         positions: As they are, in metres.
         intensity: As it is, 0 where the cloud has none or a negative one.
-        dropped: How many points were left out because they or their intensities are not finite, or because
-            they lie exactly at the sensor, which is how drivers write beams without an echo.
+        kept: Which of the message's points these are: those that are finite, as their intensities are, and
+            do not lie exactly at the sensor, which is how drivers write beams without an echo.
         times: When each was measured, as the driver counts
             (:class:`~clip2scene.datasets.convert.point_times.PointClock`); None where that is not told.
     """
 
     positions: Float32[np.ndarray, "points 3"]
     intensity: Float32[np.ndarray, " points"]
-    dropped: int = 0
+    kept: Bool[np.ndarray, " all"]
     times: Float64[np.ndarray, " points"] | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many points of the message were left out."""
+        return int((~self.kept).sum())
 
 
 def read_points(message: Message, topic: str) -> Points:
@@ -112,28 +117,28 @@ def read_points(message: Message, topic: str) -> Points:
     if message.is_bigendian:
         raise ValueError(f"{topic}: a cloud is big-endian, expected little-endian; record it anew")
     if not message.width * message.height:
-        return Points(np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
+        return Points(np.zeros((0, 3), np.float32), np.zeros(0, np.float32), np.zeros(0, bool))
     fields = [each.name for each in message.fields]
     axes, found = find_axes(fields), find_intensity(fields)[:1]
     time = find_time(fields)
     names = (*(axes.get(axis, axis) for axis in "xyz"), *found)
-    records = _columns(message, names if time is None else (*names, time), topic)
+    records = columns_of(message, names if time is None else (*names, time), topic)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is dropped
         columns = np.stack([records[number].astype(np.float32) for number in range(len(names))], axis=1)
     kept = np.isfinite(columns).all(1) & (columns[:, :3] != 0).any(1)
     columns = columns[kept]
     intensity = columns[:, 3].clip(min=0) if found else np.zeros(len(columns), np.float32)
     times = None if time is None else records[-1][kept].astype(np.float64)
-    return Points(columns[:, :3], intensity, int((~kept).sum()), times)
+    return Points(columns[:, :3], intensity, kept, times)
 
 
-def _columns(message: Message, names: tuple[str, ...], topic: str) -> list[Shaped[np.ndarray, " points"]]:
+def columns_of(message: Message, names: tuple[str, ...], topic: str) -> list[Shaped[np.ndarray, " points"]]:
     """Read some fields of a cloud, in their own types."""
     fields = {each.name: each for each in message.fields}
     lacking = [axis for axis in names if axis not in fields]
     if lacking:
         raise ValueError(f"{topic}: a cloud has the fields {', '.join(fields) or 'none'}, it lacks {lacking}")
-    height, width, step = int(message.height), int(message.width), int(message.point_step)
+    step = int(message.point_step)
     chosen = [fields[name] for name in names]
     for each in chosen:
         kind = _NUMBERS.get(each.datatype)
@@ -142,13 +147,6 @@ def _columns(message: Message, names: tuple[str, ...], topic: str) -> list[Shape
                 f"{topic}: field {each.name} of a cloud has the type {each.datatype} at byte {each.offset} "
                 f"of {step}; expected a number (types 1 to 8) within the point"
             )
-    row = int(message.row_step) if height > 1 and message.row_step else width * step
-    content = np.ascontiguousarray(message.data).view(np.uint8).reshape(-1)
-    if row < width * step or len(content) < row * height:
-        raise ValueError(
-            f"{topic}: a cloud of {height} x {width} points of {step} bytes has rows of {row} and "
-            f"{len(content)} bytes in all; it is cut short"
-        )
     dtype = np.dtype(
         {
             "names": [f"f{number}" for number in range(len(chosen))],
@@ -157,9 +155,26 @@ def _columns(message: Message, names: tuple[str, ...], topic: str) -> list[Shape
             "itemsize": max(step, 1),
         }
     )
-    points = content[: row * height].reshape(height, row)[:, : width * step]
-    records = np.frombuffer(np.ascontiguousarray(points), dtype=dtype)
+    records = np.frombuffer(rows_of(message, topic), dtype=dtype)
     return [records[name] for name in records.dtype.names or ()]
+
+
+def rows_of(message: Message, topic: str) -> UInt8[np.ndarray, "points step"]:
+    """Give the bytes of each point of a cloud, without what lies between its rows.
+
+    Raises:
+        ValueError: If its sizes do not fit together.
+    """
+    height, width, step = int(message.height), int(message.width), int(message.point_step)
+    row = int(message.row_step) if height > 1 and message.row_step else width * step
+    content = np.ascontiguousarray(message.data).view(np.uint8).reshape(-1)
+    if row < width * step or len(content) < row * height:
+        raise ValueError(
+            f"{topic}: a cloud of {height} x {width} points of {step} bytes has rows of {row} and "
+            f"{len(content)} bytes in all; it is cut short"
+        )
+    points = content[: row * height].reshape(height, row)[:, : width * step]
+    return np.ascontiguousarray(points).reshape(height * width, step)
 
 
 def read_picture(message: Message, topic: str) -> Picture:

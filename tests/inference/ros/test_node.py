@@ -1,0 +1,107 @@
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from tests.ros_bags import START_US, STORE, SWEEPS_US, cloud_message, toytown_drive
+
+from clip2scene.inference.ros import node
+
+
+class Robot:
+    """Stands in for rclpy: a node whose spinning hands it recorded clouds."""
+
+    def __init__(self, told, clouds):
+        self.told, self.clouds = told, clouds
+        self.published, self.warnings, self.errors, self.closed = {}, [], [], False
+
+    def declare_parameter(self, name, usual):
+        return SimpleNamespace(value=self.told.get(name, usual))
+
+    def create_publisher(self, kind, topic, profile):
+        self.published[topic] = []
+        return SimpleNamespace(publish=self.published[topic].append)
+
+    def create_subscription(self, kind, topic, receive, profile):
+        assert (topic, profile.depth) == ("points", 1)
+        self.receive = receive
+
+    def get_logger(self):
+        return SimpleNamespace(warning=self.warnings.append, error=self.errors.append)
+
+    def spin(self):
+        for cloud in self.clouds:
+            self.receive(cloud)
+
+    def destroy_node(self):
+        self.closed = True
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run the node with parameters on some clouds."""
+
+    def run(told, clouds=()):
+        robot = Robot(told, clouds)
+        library, qos = ModuleType("rclpy"), ModuleType("rclpy.qos")
+        library.init, library.try_shutdown = lambda args: None, lambda: None
+        library.create_node, library.spin = lambda name: robot, lambda made: robot.spin()
+        qos.QoSProfile = lambda depth, reliability: SimpleNamespace(depth=depth)
+        qos.ReliabilityPolicy = SimpleNamespace(BEST_EFFORT="best effort")
+        modules = {"rclpy": library, "rclpy.qos": qos}
+        for kind, made in STORE.types.items():
+            package, _, name = kind.rpartition("/")
+            place = package.replace("/", ".")
+            modules.setdefault(place, ModuleType(place))
+            setattr(modules[place], name, _usual(made))
+        for name, module in modules.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        node.main([])
+        assert robot.closed
+        return robot
+
+    return run
+
+
+def _usual(made):
+    """Make a class of messages whose fields may be left out, as in ROS."""
+
+    def make(**values):
+        return SimpleNamespace(**{name: values.get(name) for name in made.__dataclass_fields__})
+
+    return make
+
+
+def clouds():
+    return [message for topic, _, message in toytown_drive().messages if topic == "/points"]
+
+
+def test_each_cloud_is_answered_and_a_broken_one_is_passed_over(run):
+    broken = cloud_message(START_US, {"x": (0, 7, np.zeros(3, np.float32))})
+    robot = run({"prompts": "car, road, building", "remove": "car"}, [clouds()[0], broken, clouds()[1]])
+    assert {topic: len(made) for topic, made in robot.published.items()} == {
+        f"points/{name}": 2 for name in ("segmentation", "visualization", "filtered")
+    }
+    first = robot.published["points/segmentation"][0]
+    assert first.header.stamp.nanosec == 1000 * SWEEPS_US[0] and first.header.frame_id == "lidar"
+    assert first.data.typecode == "B" and len(first.data) == first.point_step * len(clouds()[0].data) // 32
+    assert len(robot.warnings) == 1 and "passed over" in robot.warnings[0] and not robot.errors
+
+
+def test_nothing_is_filtered_unless_asked_for(run):
+    robot = run({"prompts": "road", "intensity_max": 1.0}, clouds()[:1])
+    assert list(robot.published) == ["points/segmentation", "points/visualization"]
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({}, "the parameter prompts is empty"),
+        ({"prompts": "car", "abstain": 2.0}, "--abstain is a score"),
+        ({"prompts": "car", "remove": "bus"}, "--remove names bus"),
+        ({"prompts": "car", "run": "/nowhere"}, "nowhere"),
+    ],
+)
+def test_an_unfit_parameter_stops_it_with_one_sentence(told, message, run):
+    (error,) = run(told).errors
+    assert message in error
