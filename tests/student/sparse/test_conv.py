@@ -164,10 +164,3 @@ def test_scale_shift_and_relu_end_a_convolution_as_they_would_after_it(relu, pat
     expected = before * finish.scale + finish.shift
     assert torch.equal(after.isnan(), before.isnan()) and after.isnan().any()
     assert_close(after.nan_to_num(), (F.relu(expected) if relu else expected).nan_to_num(), 1e-6)
-
-
-def test_half_precision_is_finished_in_float32():
-    rows = torch.full((1, 1), 3.0, dtype=torch.bfloat16)
-    finished = Finish(torch.tensor([1.003]), torch.tensor([-3.0]), relu=False)(rows)
-    assert finished.dtype == torch.bfloat16
-    assert finished.item() == pytest.approx(0.009, rel=0.01)
