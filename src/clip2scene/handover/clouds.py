@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8, UInt32
+from jaxtyping import Float32, Shaped
 
 from clip2scene.datasets.checks import read_records
-from clip2scene.datasets.clouds.pcd import read_pcd
+from clip2scene.datasets.clouds.pcd import pack_colours, read_pcd
 from clip2scene.handover.frames import Frame
 from clip2scene.io import in_a_sentence, regular_file, write_atomically
 
@@ -21,12 +21,6 @@ def as_records(columns: Mapping[str, Shaped[np.ndarray, " points"]]) -> Shaped[n
     for name, each in columns.items():
         table[name] = each
     return table
-
-
-def pack_colours(colours: UInt8[np.ndarray, "points 3"]) -> UInt32[np.ndarray, " points"]:
-    """Pack red, green and blue into one number, as PCL does."""
-    red, green, blue = colours.astype("<u4").T
-    return red << 16 | green << 8 | blue
 
 
 def write_pcd(path: Path, frame: Frame) -> None:

@@ -12,28 +12,23 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from scipy.spatial.transform import Rotation
 
 from clip2scene.classes.class_set import ClassSet
-from clip2scene.handover.clouds import as_records, pack_colours
+from clip2scene.datasets.clouds.pcd import pack_colours
+from clip2scene.datasets.convert.ros_bag import TRANSFORMS, Message
+from clip2scene.datasets.convert.ros_writer import STRING, BagWriter, fields_of, make_cloud, new_bag
+from clip2scene.handover.clouds import as_records
 from clip2scene.handover.frames import Frame, with_none
 
-POINTS, CLASSES, TRANSFORMS = "/clip2scene/points", "/clip2scene/classes", "/tf"
+POINTS, CLASSES, POSES = "/clip2scene/points", "/clip2scene/classes", "/tf"
 
 _STEP_US = 100_000
-_NUMBERS = {"<f4": 7, "<u2": 4}  # of PointField
-_KINDS = {
-    POINTS: "sensor_msgs/msg/PointCloud2",
-    CLASSES: "std_msgs/msg/String",
-    TRANSFORMS: "tf2_msgs/msg/TFMessage",
-}
 
 
 def write_classes(folder: Path, classes: ClassSet) -> None:
@@ -42,18 +37,14 @@ def write_classes(folder: Path, classes: ClassSet) -> None:
 
 def write_scene(folder: Path, frames: Iterator[Frame], classes: ClassSet) -> None:
     """Write the bag of a scene."""
-    from rosbags.rosbag2 import StoragePlugin, Writer
-    from rosbags.typesys import Stores, get_typestore
-
     colours = with_none(classes)
     for first in frames:
-        with Writer(folder / first.scene, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-            bag = _Bag(writer, get_typestore(Stores.ROS2_HUMBLE))
-            bag.write(CLASSES, _time_us(first), data=_listed(classes))
+        with new_bag(folder / first.scene) as bag:
+            bag.write(CLASSES, 1000 * _time_us(first), bag.make(STRING, data=_listed(classes)))
             for frame in chain([first], frames):
-                bag.write_points(frame, colours)
+                _write_points(bag, frame, colours)
                 if frame.pose is not None:
-                    bag.write_pose(frame)
+                    _write_pose(bag, frame)
 
 
 def _time_us(frame: Frame) -> int:
@@ -67,87 +58,42 @@ def _listed(classes: ClassSet) -> str:
     return json.dumps({"none": 0, "classes": listed})
 
 
-@dataclass
-class _Bag:
-    """A bag that is being written.
+def _header(bag: BagWriter, time_us: int, frame: str) -> Message:
+    """Say when and in which frame something was measured."""
+    seconds, rest = divmod(time_us, 1_000_000)
+    stamp = bag.make("builtin_interfaces/msg/Time", sec=seconds, nanosec=1000 * rest)
+    return bag.make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
 
-    Attributes:
-        writer: Of rosbags.
-        store: Standard message definitions.
-        links: Of the topics that have messages.
-    """
 
-    writer: Any
-    store: Any
-    links: dict[str, Any] = field(default_factory=dict)
+def _write_points(bag: BagWriter, frame: Frame, colours: UInt8[np.ndarray, "classes_and_none 3"]) -> None:
+    """Write a cloud and its labels."""
+    columns = {axis: frame.positions[:, number] for number, axis in enumerate("xyz")}
+    if frame.intensity is not None:
+        columns["intensity"] = frame.intensity
+    columns["rgb"] = pack_colours(colours[frame.labels]).view("<f4")
+    columns["label"] = (frame.labels + 1).astype("<u2")
+    if frame.confidence is not None:
+        columns["confidence"] = frame.confidence
+    table, time_us = as_records(columns), _time_us(frame)
+    fields, header = fields_of(bag.make, table.dtype), _header(bag, time_us, "lidar")
+    bag.write(POINTS, 1000 * time_us, make_cloud(bag.make, header, fields, table))
 
-    def make(self, kind: str, **values: Any) -> Any:  # noqa: ANN401 - messages
-        """Make a message."""
-        return self.store.types[kind](**values)
 
-    def write(self, topic: str, time_us: int, **values: Any) -> None:  # noqa: ANN401
-        """Write the message of a topic."""
-        kind = _KINDS[topic]
-        if topic not in self.links:
-            self.links[topic] = self.writer.add_connection(topic, kind, typestore=self.store)
-        content = self.store.serialize_cdr(self.make(kind, **values), kind)
-        self.writer.write(self.links[topic], 1000 * time_us, content)
-
-    def header(self, time_us: int, frame: str) -> Any:  # noqa: ANN401
-        """Say when and in which frame something was measured."""
-        seconds, rest = divmod(time_us, 1_000_000)
-        stamp = self.make("builtin_interfaces/msg/Time", sec=seconds, nanosec=1000 * rest)
-        return self.make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
-
-    def write_points(self, frame: Frame, colours: UInt8[np.ndarray, "classes_and_none 3"]) -> None:
-        """Write a cloud and its labels."""
-        columns = {axis: frame.positions[:, number] for number, axis in enumerate("xyz")}
-        if frame.intensity is not None:
-            columns["intensity"] = frame.intensity
-        columns["rgb"] = pack_colours(colours[frame.labels]).view("<f4")
-        columns["label"] = (frame.labels + 1).astype("<u2")
-        if frame.confidence is not None:
-            columns["confidence"] = frame.confidence
-        table = as_records(columns)
-        dtype = table.dtype
-        fields = [
-            self.make(
-                "sensor_msgs/msg/PointField",
-                name=name,
-                offset=int(dtype.fields[name][1]),  # type: ignore[index]
-                datatype=_NUMBERS[dtype[name].str],
-                count=1,
-            )
-            for name in columns
-        ]
-        self.write(
-            POINTS,
-            _time_us(frame),
-            header=self.header(_time_us(frame), "lidar"),
-            height=1,
-            width=len(table),
-            fields=fields,
-            is_bigendian=False,
-            point_step=dtype.itemsize,
-            row_step=table.nbytes,
-            data=table.view(np.uint8).reshape(-1),
-            is_dense=True,
-        )
-
-    def write_pose(self, frame: Frame) -> None:
-        """Write where the lidar stood."""
-        assert frame.pose is not None
-        place = dict(zip("xyz", frame.pose[:3, 3].tolist(), strict=True))
-        turn = dict(zip("xyzw", Rotation.from_matrix(frame.pose[:3, :3]).as_quat().tolist(), strict=True))
-        motion = self.make(
-            "geometry_msgs/msg/Transform",
-            translation=self.make("geometry_msgs/msg/Vector3", **place),
-            rotation=self.make("geometry_msgs/msg/Quaternion", **turn),
-        )
-        stamped = self.make(
-            "geometry_msgs/msg/TransformStamped",
-            header=self.header(_time_us(frame), "map"),
-            child_frame_id="lidar",
-            transform=motion,
-        )
-        self.write(TRANSFORMS, _time_us(frame), transforms=[stamped])
+def _write_pose(bag: BagWriter, frame: Frame) -> None:
+    """Write where the lidar stood."""
+    assert frame.pose is not None
+    place = dict(zip("xyz", frame.pose[:3, 3].tolist(), strict=True))
+    turn = dict(zip("xyzw", Rotation.from_matrix(frame.pose[:3, :3]).as_quat().tolist(), strict=True))
+    motion = bag.make(
+        "geometry_msgs/msg/Transform",
+        translation=bag.make("geometry_msgs/msg/Vector3", **place),
+        rotation=bag.make("geometry_msgs/msg/Quaternion", **turn),
+    )
+    time_us = _time_us(frame)
+    stamped = bag.make(
+        "geometry_msgs/msg/TransformStamped",
+        header=_header(bag, time_us, "map"),
+        child_frame_id="lidar",
+        transform=motion,
+    )
+    bag.write(POSES, 1000 * time_us, bag.make(TRANSFORMS, transforms=[stamped]))

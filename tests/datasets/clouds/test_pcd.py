@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clip2scene.datasets.clouds.pcd import read_pcd
+from clip2scene.datasets.clouds.pcd import pack_colours, read_pcd
 
 
 def test_what_a_header_leaves_out_has_its_usual_value(tmp_path):
@@ -21,3 +21,7 @@ def test_lines_that_do_not_fit_each_other_are_told(tmp_path, line):
     path.write_bytes("\n".join([*lines, "DATA binary", ""]).encode() + np.zeros(3, "<f4").tobytes())
     with pytest.raises(ValueError, match="broken PCD header.*" + line.split()[0]):
         read_pcd(path)
+
+
+def test_colours_are_packed_as_pcl_has_them():
+    assert pack_colours(np.array([[255, 128, 1]], np.uint8)).tolist() == [0xFF8001]

@@ -4,7 +4,7 @@ from tests.ros_bags import STORE, header
 
 from clip2scene.datasets.convert.ros_bag import open_bag
 from clip2scene.datasets.convert.ros_messages import columns_of
-from clip2scene.datasets.convert.ros_writer import STRING, fields_of, make_cloud, new_bag, pack_colours
+from clip2scene.datasets.convert.ros_writer import STRING, fields_of, make_cloud, new_bag
 
 TABLE = np.array(
     [(1.0, 7, 200), (2.0, 300, 0), (-3.0, 0, 1), (4.0, 1, 2)],
@@ -61,8 +61,3 @@ def test_the_quality_of_service_of_a_topic_is_kept(tmp_path):
         bag.write("/said", 1, bag.make(STRING, data="words"), qos=[lasting])
     with open_bag(tmp_path / "bag") as read:
         assert read.qos("/said") == [lasting]
-
-
-def test_colours_are_packed_as_pcl_has_them():
-    packed = pack_colours(np.array([[255, 128, 1]], np.uint8))
-    assert packed.dtype == np.float32 and packed.view("<u4").tolist() == [0xFF8001]

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8, UInt32
 
 from clip2scene.datasets.clouds.table import Columns, parse_lines, text_lines
 
@@ -141,3 +142,9 @@ def unpack(path: Path, body: bytes, count: int, fields: list[tuple[str, str]]) -
             "points; restore it"
         )
     return content
+
+
+def pack_colours(colours: UInt8[np.ndarray, "points 3"]) -> UInt32[np.ndarray, " points"]:
+    """Pack red, green and blue into one number, as PCL does in its field ``rgb``."""
+    red, green, blue = colours.astype("<u4").T
+    return red << 16 | green << 8 | blue

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 
 from clip2scene.datasets.convert.ros_bag import CLOUD, Message
 
@@ -104,9 +104,3 @@ def make_cloud(
         data=content.view(np.uint8).reshape(-1),
         is_dense=is_dense,
     )
-
-
-def pack_colours(colours: UInt8[np.ndarray, "points 3"]) -> Float32[np.ndarray, " points"]:
-    """Pack colours into the bits of a float32, as PCL and rviz have them in the field ``rgb``."""
-    red, green, blue = colours.astype("<u4").T
-    return (red << 16 | green << 8 | blue).view("<f4")

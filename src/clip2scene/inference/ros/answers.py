@@ -19,9 +19,10 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from clip2scene.datasets.clouds import find_axes, turn_from
+from clip2scene.datasets.clouds.pcd import pack_colours
 from clip2scene.datasets.convert.ros_bag import Message
 from clip2scene.datasets.convert.ros_messages import columns_of, read_points, rows_of
-from clip2scene.datasets.convert.ros_writer import fields_of, make_cloud, pack_colours
+from clip2scene.datasets.convert.ros_writer import fields_of, make_cloud
 from clip2scene.geometry.ground import Ground
 from clip2scene.inference.figures import word_palette
 from clip2scene.inference.predict import Quality
@@ -179,6 +180,6 @@ class Answers:
                 "xyz", columns_of(message, tuple(axes[a] for a in "xyz"), topic), strict=True
             ):
                 table[axis] = values
-        table["rgb"] = pack_colours(self.colours[labels.class_ids])
+        table["rgb"] = pack_colours(self.colours[labels.class_ids]).view("<f4")
         fields, dense = fields_of(self.make, _COLOURED), bool(message.is_dense)
         return make_cloud(self.make, message.header, fields, table, is_dense=dense)
