@@ -1,4 +1,6 @@
+import runpy
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -105,3 +107,21 @@ def test_nothing_is_filtered_unless_asked_for(run):
 def test_an_unfit_parameter_stops_it_with_one_sentence(told, message, run):
     (error,) = run(told).errors
     assert message in error
+
+
+def test_the_launch_file_starts_the_node_with_its_parameters(monkeypatch):
+    launch, actions, substitutions = (
+        ModuleType(name) for name in ("launch", "launch.actions", "launch.substitutions")
+    )
+    launch.LaunchDescription = list
+    actions.DeclareLaunchArgument = lambda name, default_value: (name, default_value)
+    actions.ExecuteProcess = lambda cmd, output: ["".join(each) for each in cmd]
+    substitutions.LaunchConfiguration = lambda name: f"<{name}>"
+    for module in (launch, actions, substitutions):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    path = Path(__file__).parents[3] / "examples" / "segment.launch.py"
+    *arguments, command = runpy.run_path(str(path))["generate_launch_description"]()
+    assert command[command.index("-m") + 1] == node.__name__ and "points:=<points>" in command
+    told = [each.partition(":=")[0] for each in command if ":='" in each]
+    assert told == ["run", "prompts", "remove"] and set(told) < set(node.PARAMETERS)
+    assert [name for name, _ in arguments] == ["points", *told]

@@ -166,7 +166,7 @@ class Answers:
         both[:, : rows.shape[1]] = rows
         table = np.zeros(len(rows), _ANSWER)
         table["probability"], table["class_id"] = labels.probabilities, labels.class_ids
-        both[:, start:] = table.view(np.uint8).reshape(len(rows), -1)
+        both[:, start:] = table[:, None].view(np.uint8)
         taken = [each for each in message.fields if each.name not in ("probability", "class_id")]
         fields = [*taken, *fields_of(self.make, _ANSWER, start)]
         height, dense = message.height or 1, bool(message.is_dense)
