@@ -7,7 +7,8 @@ from launch.substitutions import LaunchConfiguration
 USUAL = {"points": "/points", "run": "builtin", "prompts": "car,person,road", "remove": ""}
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
+    """Describe the node and its arguments, as ROS 2 asks for it."""
     told = {name: LaunchConfiguration(name) for name in USUAL}
     node = [
         "python3",

@@ -370,11 +370,10 @@ def segment(
                 f"expected one recording, or clouds, got {', '.join(map(str, clouds))}; name one"
             )
         removed = () if remove is None else read_words(remove)
-        made = [
-            segment_bag(
-                run, *clouds, read_words(prompts), out, how, topics=topics, remove=removed, note=_note
-            )
-        ]
+        answered = segment_bag(
+            run, clouds[0], read_words(prompts), out, how, topics=topics, remove=removed, note=_note
+        )
+        made = [answered]
     elif topics or remove:
         raise ValueError("--topics and --remove are for recordings of ROS; leave them out for clouds")
     else:
