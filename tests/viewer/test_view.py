@@ -76,6 +76,14 @@ def test_without_viser_it_is_said_how_to_install_it(monkeypatch):
         require_viser()
 
 
+def test_a_viser_that_is_too_old_is_told_with_what_brings_it(monkeypatch):
+    viser = pytest.importorskip("viser")
+    require_viser()
+    monkeypatch.delattr(viser.GuiApi, "main_panel")  # as viser 1.0 is
+    with pytest.raises(ValueError, match="needs viser 1.1 or newer, got .* without py123d, which wants 1.0"):
+        require_viser()
+
+
 def test_the_command_serves_until_it_is_interrupted(tiny_run, tiny_toytown, monkeypatch):
     pytest.importorskip("viser")
     made, told = [], []

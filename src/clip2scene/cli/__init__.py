@@ -152,6 +152,11 @@ COMMANDS = {
             "clip2scene.datasets.convert.ros_to_log:convert_bag",
         ),
     ),
+    "convert-123d": Command(
+        f"{_HERE}:convert_123d",
+        positional=("recording",),
+        described_in=("clip2scene.datasets.convert.py123d_to_log:convert_123d",),
+    ),
     "export-lidarseg": Command(
         "clip2scene.inference.export_lidarseg:export_lidarseg",
         say=lambda counts, out, split, **_: (

@@ -689,6 +689,44 @@ def convert_recording(
     print(f"wrote {made.clouds} clouds and {made.images} images to {out}")
 
 
+def convert_123d(
+    recording: Path,
+    *,
+    out: Path | None = None,
+    list_logs: Annotated[bool, tyro.conf.arg(name="list")] = False,
+    lidar: str | None = None,
+    cameras: tuple[str, ...] = (),
+    sensor_root: Path | None = None,
+    most_apart_ms: float = 50.0,
+) -> None:
+    """Turn a log of 123D, which py123d makes of Waymo, Argoverse 2, nuPlan and others, into a drive log.
+
+    Args:
+        out: New folder for the drive log.
+        list_logs: Print the logs below a folder, or the sensors of a log, and write nothing.
+    """
+    from clip2scene.datasets.convert import py123d_to_log
+
+    if list_logs:
+        print(py123d_to_log.list_123d(recording))
+        return
+    if out is None:
+        raise ValueError(
+            "nowhere to write to: name a new folder with --out, or use --list to see what there is"
+        )
+    made = py123d_to_log.convert_123d(
+        recording,
+        out,
+        lidar=lidar,
+        cameras=cameras,
+        sensor_root=sensor_root,
+        most_apart_ms=most_apart_ms,
+    )
+    for note in made.notes:
+        print(note)
+    print(f"wrote {made.clouds} clouds and {made.images} images to {out}")
+
+
 def import_calibration(
     calibration: Path,
     *,

@@ -221,14 +221,19 @@ def require_viser() -> None:
     """Refuse to go on without the library that serves the page.
 
     Raises:
-        ValueError: If it is not installed.
+        ValueError: If it is not installed, or older than the page is written for.
     """
     try:
-        import viser  # noqa: F401 - late: an optional dependency, and slow to import
+        import viser  # late: an optional dependency, and slow to import
     except ImportError:
         raise ValueError(
             "the page needs the library viser; install it by pip install 'clip2scene[viewer]'"
         ) from None
+    if not hasattr(viser.GuiApi, "main_panel"):
+        raise ValueError(
+            f"the page needs viser 1.1 or newer, got {viser.__version__}; install clip2scene[viewer] in an "
+            "environment of its own, without py123d, which wants 1.0.24"
+        )
 
 
 def require_free(host: str, port: int) -> None:

@@ -1,0 +1,164 @@
+"""Arrow's batches of rows, of files and of bytes, unpacked to a bound.
+
+Arrow makes as much room for a compressed buffer as its first eight bytes ask for, so these are looked at
+before anything is unpacked (https://arrow.apache.org/docs/format/Columnar.html#compression).
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clip2scene.io import in_a_sentence, regular_file
+
+MOST_UNPACKED, MOST_RATIO = 1 << 28, 100
+"""Bytes that any batch may unpack to, and times its own size that a larger one may."""
+
+_MAGIC = b"ARROW1"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """An open table, whose rows come in batches.
+
+    Attributes:
+        source: What it is, for messages.
+        names: Of its columns.
+        metadata: What its schema carries beside them.
+        schema: Of the library.
+        messages: The batches as they are stored, of the library.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    metadata: Mapping[bytes, bytes] = field(repr=False)
+    schema: Any = field(repr=False)
+    messages: Any = field(repr=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Read one batch after the other, once.
+
+        Raises:
+            ValueError: If one is broken, or would unpack to more than measured data do.
+        """
+        while (batch := self._next()) is not None:
+            yield batch
+
+    def _next(self) -> Any | None:  # noqa: ANN401 - pyarrow's
+        """Read the next batch, whose offsets are sound; None at the end."""
+        import pyarrow as pa
+
+        try:
+            message = self.messages.read_next_message()
+            if message.type != "record batch":
+                raise ValueError(f"it holds a {message.type}, expected plain columns")
+            _refuse_bomb(message)
+            batch = pa.ipc.read_record_batch(message, self.schema)
+            batch.validate(full=True)
+        except StopIteration:
+            return None
+        except Exception as error:  # whatever Arrow fails with
+            raise _broken(self.source, error) from None
+        return batch
+
+
+@contextmanager
+def open_arrow_file(path: Path) -> Iterator[Batches]:
+    """Open an Arrow file; no rows are read yet.
+
+    Raises:
+        ValueError: If pyarrow is missing, there is no such file, or it is broken or cut short.
+    """
+    pa = _arrow(path)
+    file = pa.memory_map(str(regular_file(path)), "rb") if regular_file(path).stat().st_size else None
+    try:
+        if file is None or file.read_at(6, 0) != _MAGIC or file.read_at(6, file.size() - 6) != _MAGIC:
+            raise ValueError("it does not begin and end as Arrow files do, so it may be cut short")
+        file.seek(8)  # behind this mark, a file is a stream
+        batches = _open(file, str(path))
+    except Exception as error:  # whatever Arrow fails with
+        raise _broken(path, error) from None
+    with file:
+        yield batches
+
+
+def open_arrow_bytes(content: bytes, source: str) -> Batches:
+    """Open an Arrow stream that lies in memory.
+
+    Raises:
+        ValueError: If pyarrow is missing, or it is broken.
+    """
+    pa = _arrow(source)
+    try:
+        return _open(pa.BufferReader(content), source)
+    except Exception as error:  # whatever Arrow fails with
+        raise _broken(source, error) from None
+
+
+def _arrow(source: Path | str) -> Any:  # noqa: ANN401 - a module
+    try:
+        import pyarrow.ipc
+    except ImportError:
+        raise ValueError(f"{source} needs the library pyarrow; install clip2scene[123d]") from None
+    return pyarrow
+
+
+def _open(stream: Any, source: str) -> Batches:  # noqa: ANN401 - pyarrow's
+    import pyarrow as pa
+
+    messages = pa.ipc.MessageReader.open_stream(stream)
+    try:
+        schema = pa.ipc.read_schema(messages.read_next_message())
+    except StopIteration:
+        raise ValueError("it is empty") from None
+    return Batches(source, tuple(schema.names), schema.metadata or {}, schema, messages)
+
+
+def _broken(source: Path | str, error: Exception) -> ValueError:
+    return ValueError(f"{source} cannot be read as Arrow ({in_a_sentence(error)[:200]}); restore it")
+
+
+def _refuse_bomb(message: Any) -> None:  # noqa: ANN401 - pyarrow's
+    """Refuse a batch whose buffers ask for much more room than they have bytes."""
+    body = memoryview(message.body)
+    asked = sum(_unpacked_sizes(memoryview(message.metadata), body))
+    if asked > max(MOST_UNPACKED, MOST_RATIO * len(body)):
+        raise ValueError(
+            f"a batch of {len(body) / 1e6:.1f} MB would unpack to {asked / 1e9:.1f} GB, over {MOST_RATIO} "
+            "times as much, which measured data do not"
+        )
+
+
+def _unpacked_sizes(head: memoryview, body: memoryview) -> Iterator[int]:
+    """Say how large each buffer of a batch is when it is unpacked; nothing where none is compressed.
+
+    ``head`` is a flatbuffer, ``Message`` of https://github.com/apache/arrow/blob/main/format/Message.fbs:
+    its third field is the ``RecordBatch``, whose third is a vector of offsets and lengths, and whose fourth
+    says how they are compressed.
+    """
+    (message,) = struct.unpack_from("<I", head, 0)
+    batch = _follow(head, _place(head, message, 2))
+    if not _place(head, batch, 3):
+        return
+    vector = _follow(head, _place(head, batch, 2))
+    (count,) = struct.unpack_from("<I", head, vector)
+    for number in range(count):
+        offset, length = struct.unpack_from("<qq", head, vector + 4 + 16 * number)
+        if length > 0:
+            (size,) = struct.unpack_from("<q", body, offset)
+            yield length if size < 0 else size  # -1: this one is not compressed
+
+
+def _place(head: memoryview, table: int, number: int) -> int:
+    """Find a field of a flatbuffer's table; 0 where it is not there."""
+    vtable = table - struct.unpack_from("<i", head, table)[0]
+    if 4 + 2 * number >= struct.unpack_from("<H", head, vtable)[0]:
+        return 0
+    (offset,) = struct.unpack_from("<H", head, vtable + 4 + 2 * number)
+    return table + offset if offset else 0
+
+
+def _follow(head: memoryview, place: int) -> int:
+    return place + struct.unpack_from("<I", head, place)[0]
