@@ -40,7 +40,7 @@ def read_feather(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it does not begin and end with ARROW1, as whole files of version 2 do")
             stream = content.slice(8)
             bodies = ipc.MessageReader.open_stream(stream)
-            refuse_bomb(content.size, sum(size for each in bodies for size in _unpacked(each)))
+            refuse_bomb(content.size, sum(size for each in bodies for size in unpacked_sizes(each)))
             table = ipc.open_stream(stream).read_all()
             table.validate()
             return {name: column for name, column in _columns(table)}
@@ -62,7 +62,7 @@ def _columns(table: Any) -> Iterator[tuple[str, np.ndarray]]:  # noqa: ANN401 - 
             yield name, table[name].to_numpy()
 
 
-def _unpacked(message: Any) -> Iterator[int]:  # noqa: ANN401 - pyarrow's
+def unpacked_sizes(message: Any) -> Iterator[int]:  # noqa: ANN401 - pyarrow's
     """Say how much the compressed buffers of a message unpack to.
 
     Its metadata are a flatbuffer: a Message, whose header (field 2) is a RecordBatch, or a DictionaryBatch
@@ -71,7 +71,7 @@ def _unpacked(message: Any) -> Iterator[int]:  # noqa: ANN401 - pyarrow's
     """
     if message.type not in ("record batch", "dictionary"):
         return
-    metadata, body = message.metadata.to_pybytes(), message.body.to_pybytes()
+    metadata, body = message.metadata.to_pybytes(), memoryview(message.body)
     batch = _field(metadata, _follow(metadata, 0), 2)
     if message.type == "dictionary":
         batch = _field(metadata, _follow(metadata, batch), 1)

@@ -1,10 +1,8 @@
-"""Arrow's batches of rows, of files and of bytes, unpacked to a bound.
+"""Tables of Arrow read one batch of rows after the other, from files and from bytes, unpacked to a bound.
 
-Arrow makes as much room for a compressed buffer as its first eight bytes ask for, so these are looked at
-before anything is unpacked (https://arrow.apache.org/docs/format/Columnar.html#compression).
+:func:`clip2scene.io.read_feather` reads tables that fit into memory.
 """
 
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from clip2scene.io import in_a_sentence, regular_file
-
-MOST_UNPACKED, MOST_RATIO = 1 << 28, 100
-"""Bytes that any batch may unpack to, and times its own size that a larger one may."""
+from clip2scene.io.arrow import unpacked_sizes
+from clip2scene.io.reading import refuse_bomb
 
 _MAGIC = b"ARROW1"
 
@@ -54,7 +51,7 @@ class Batches:
             message = self.messages.read_next_message()
             if message.type != "record batch":
                 raise ValueError(f"it holds a {message.type}, expected plain columns")
-            _refuse_bomb(message)
+            refuse_bomb(message.body.size, sum(unpacked_sizes(message)))
             batch = pa.ipc.read_record_batch(message, self.schema)
             batch.validate(full=True)
         except StopIteration:
@@ -118,47 +115,3 @@ def _open(stream: Any, source: str) -> Batches:  # noqa: ANN401 - pyarrow's
 
 def _broken(source: Path | str, error: Exception) -> ValueError:
     return ValueError(f"{source} cannot be read as Arrow ({in_a_sentence(error)[:200]}); restore it")
-
-
-def _refuse_bomb(message: Any) -> None:  # noqa: ANN401 - pyarrow's
-    """Refuse a batch whose buffers ask for much more room than they have bytes."""
-    body = memoryview(message.body)
-    asked = sum(_unpacked_sizes(memoryview(message.metadata), body))
-    if asked > max(MOST_UNPACKED, MOST_RATIO * len(body)):
-        raise ValueError(
-            f"a batch of {len(body) / 1e6:.1f} MB would unpack to {asked / 1e9:.1f} GB, over {MOST_RATIO} "
-            "times as much, which measured data do not"
-        )
-
-
-def _unpacked_sizes(head: memoryview, body: memoryview) -> Iterator[int]:
-    """Say how large each buffer of a batch is when it is unpacked; nothing where none is compressed.
-
-    ``head`` is a flatbuffer, ``Message`` of https://github.com/apache/arrow/blob/main/format/Message.fbs:
-    its third field is the ``RecordBatch``, whose third is a vector of offsets and lengths, and whose fourth
-    says how they are compressed.
-    """
-    (message,) = struct.unpack_from("<I", head, 0)
-    batch = _follow(head, _place(head, message, 2))
-    if not _place(head, batch, 3):
-        return
-    vector = _follow(head, _place(head, batch, 2))
-    (count,) = struct.unpack_from("<I", head, vector)
-    for number in range(count):
-        offset, length = struct.unpack_from("<qq", head, vector + 4 + 16 * number)
-        if length > 0:
-            (size,) = struct.unpack_from("<q", body, offset)
-            yield length if size < 0 else size  # -1: this one is not compressed
-
-
-def _place(head: memoryview, table: int, number: int) -> int:
-    """Find a field of a flatbuffer's table; 0 where it is not there."""
-    vtable = table - struct.unpack_from("<i", head, table)[0]
-    if 4 + 2 * number >= struct.unpack_from("<H", head, vtable)[0]:
-        return 0
-    (offset,) = struct.unpack_from("<H", head, vtable + 4 + 2 * number)
-    return table + offset if offset else 0
-
-
-def _follow(head: memoryview, place: int) -> int:
-    return place + struct.unpack_from("<I", head, place)[0]
