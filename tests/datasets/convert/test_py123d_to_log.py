@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.logs_123d import (
+    INTRINSICS,
     LIDAR_AT,
     START_US,
     STEP_US,
@@ -28,7 +29,7 @@ from clip2scene.classes.tables import NUSCENES
 from clip2scene.datasets.convert.py123d_to_log import convert_123d, list_123d
 from clip2scene.datasets.dataset import count_images
 from clip2scene.datasets.drive_log.loader import DriveLog
-from clip2scene.geometry.projection import rigid_from_quaternion
+from clip2scene.geometry.projection import project_points, rigid_from_quaternion
 
 MERGED, FRONT, EGO = "lidar.lidar_merged", "camera.pcam_f0", "ego_state_se3"
 
@@ -71,6 +72,16 @@ def test_clouds_images_moments_and_poses_come_back(compression, tmp_path):
         world = rigid_from_quaternion(pose(number)[3:], pose(number)[:3]) @ view
         assert torch.allclose(told.world_from_cloud, world)
         assert len(sample.sweeps) == min(number, 2)
+
+
+def test_points_meet_the_pixels_that_the_metadata_of_both_sensors_say(tmp_path):
+    images = images_table([jpeg(n) for n in range(4)], pinhole(is_undistorted=True), lead_us=0)
+    convert_123d(small_log().changed(camera__pcam_f0=images).write(tmp_path / "in"), tmp_path / "log")
+    sample, (positions, _), (fx, fy, cx, cy, _) = opened(tmp_path / "log")[2], sweep(2), INTRINSICS
+    pairs = project_points(sample.cloud.positions, sample.cameras)
+    x, y, z = (positions[pairs.points.numpy()] - [1.5, 0.1, 1.4]).T  # from the camera, which looks along x
+    assert len(pairs) > 20
+    assert np.allclose(pairs.pixels, np.column_stack([cx - fx * y / x, cy - fy * z / x]), atol=1e-3)
 
 
 def test_clouds_are_on_the_grid_of_laz(tmp_path):
