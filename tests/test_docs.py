@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 from tests.snippets import PROGRAMS, ROOT, pages, snippets
@@ -69,6 +70,8 @@ def test_other_commands_name_what_is_there():
             asked = re.search(r"\[(.*)\]", words[-1])
             extras = asked.group(1).split(",") if asked else []
             assert set(extras) <= set(known), f"{snippet}: {words[-1]}"
+        elif program.startswith("python") and words[0] == "-m":
+            assert find_spec(words[1]), f"{snippet}: {words[1]}"
         elif program.startswith("python"):
             script = ROOT / words[0]
             assert script.is_file(), f"{snippet}: {words[0]}"
