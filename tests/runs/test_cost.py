@@ -55,19 +55,19 @@ def test_training_and_evaluation_say_what_they_cost(tiny_run):
 
 
 def test_a_resumed_run_says_from_which_step_each_call_went(tiny_recipe, tiny_toytown, tmp_path, monkeypatch):
-    from clip2scene.training import train
+    from clip2scene.training import record
 
-    saved = train.save
+    saved = record.save
 
     def stop_after_saving(run, state):
         saved(run, state)
         if state.step == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "save", stop_after_saving)
+    monkeypatch.setattr(record, "save", stop_after_saving)
     with pytest.raises(KeyboardInterrupt):
         pretrain(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "run", save_every=2)
-    monkeypatch.setattr(train, "save", saved)
+    monkeypatch.setattr(record, "save", saved)
     pretrain(tiny_recipe, data_root=tiny_toytown, out=tmp_path / "run", save_every=2)
     assert [call["steps"] for call in read_cost(tmp_path / "run")] == [[0, 2], [4, 6]]
 

@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clip2scene.cli.ranks import as_one_of_ranks
 from clip2scene.cli.table import Command
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def main() -> None:
     for limit in _CACHE_LIMITS:
         os.environ.setdefault(limit, "16")
     try:
-        _run(name, [_with_today_names(each) for each in arguments])
+        with as_one_of_ranks(name):
+            _run(name, [_with_today_names(each) for each in arguments])
     except (ValueError, OSError) as error:
         _end(f"{error}", 1)
     except KeyboardInterrupt:

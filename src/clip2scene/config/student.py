@@ -102,6 +102,9 @@ class OptimiserConfig:
     """Decay of the weights per step, relative to the learning rate."""
     schedule: Literal["cosine", "one-cycle"] = "cosine"
     """Cosine to zero from the first step, or a short rise before it."""
+    batch_norm: Literal["all-ranks", "own-rank"] = "all-ranks"
+    """Whose points batch statistics are of, where several processes train (docs/distributed.md): all of the
+    step's, so that the result is that of one process; or each process's own, which saves it much waiting."""
     average: float = 0.0
     """Decay in 0..1 of the EMA of the weights, which is evaluated and saved; 0 keeps the last weights."""
 

@@ -83,6 +83,7 @@ class Batch:
         superpoints: See :class:`TrainItem`; distinct between samples.
         pixels: See :class:`TrainItem`.
         cells: See :class:`TrainItem`; distinct between samples.
+        sample_sizes: Points of each sample; empty where nobody needs them.
     """
 
     positions: Float[Tensor, "points 3"]
@@ -93,6 +94,7 @@ class Batch:
     superpoints: Int[Tensor, " points"] | None = None
     pixels: PixelTargets | None = None
     cells: Int[Tensor, " points"] | None = None
+    sample_sizes: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         """Copy every tensor to ``device``, shapes and dtypes unchanged."""
@@ -104,12 +106,10 @@ class Batch:
 
 
 def _each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401 - a tensor or a record
-    """Change a tensor, or every tensor of a record; what is not there stays so."""
-    if value is None:
-        return None
+    """Change a tensor, or every tensor of a record; what is neither stays as it is."""
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{name: _each_tensor(each, change) for name, each in vars(value).items()})
-    return change(value)
+    return change(value) if isinstance(value, Tensor) else value
 
 
 def collate(train_items: Sequence[TrainItem]) -> Batch:
@@ -134,6 +134,7 @@ def collate(train_items: Sequence[TrainItem]) -> Batch:
         superpoints=number_on([train_item.superpoints for train_item in train_items]),
         pixels=join_pixels([train_item.pixels for train_item in train_items], starts),
         cells=number_on([train_item.cells for train_item in train_items]),
+        sample_sizes=tuple(counts.tolist()),
     )
 
 

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clip2scene.ranks import here
+from clip2scene.student.shared_norm import shared_batch_norm
 from clip2scene.student.sparse import SparseConv3d, SparseTensor
 from clip2scene.student.sparse.finish import Finish
 
@@ -16,11 +18,18 @@ class RowNorm(nn.BatchNorm1d):
 
     A lone row in training (a cloud within one coarse voxel) has no variance: it is normalised by the running
     statistics, and leaves them unchanged, where ``BatchNorm1d`` would raise.
+
+    Attributes:
+        over_ranks: Whether the rows of all ranks are one batch, where several train together.
     """
+
+    over_ranks = True
 
     def forward(self, rows: Float[Tensor, "rows channels"], *, relu: bool = False) -> Tensor:
         """Normalise each channel over the rows, then apply ReLU if asked to."""
-        if self.training and len(rows) == 1:
+        if self.training and self.over_ranks and here().size > 1:
+            out = shared_batch_norm(rows, self, here())
+        elif self.training and len(rows) == 1:
             out = F.batch_norm(
                 rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clip2scene.config import Recipe, to_dict
+from clip2scene.ranks import here
 from clip2scene.runs.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -18,6 +19,7 @@ from clip2scene.runs.checkpoint import (
 )
 from clip2scene.runs.init_weights import initial_student
 from clip2scene.runs.run import Run
+from clip2scene.student.blocks import RowNorm
 from clip2scene.student.model import Embedder
 from clip2scene.training.optimiser import build_optimiser, learning_rate
 
@@ -33,6 +35,9 @@ class TrainState:
     def __init__(self, student: Embedder, recipe: Recipe) -> None:
         self.student = student
         self.recipe = recipe
+        self._norms = [each for each in student.modules() if isinstance(each, RowNorm)]
+        for norm in self._norms:
+            norm.over_ranks = recipe.optimiser.batch_norm == "all-ranks"
         if recipe.tuning.freeze:
             student.backbone.requires_grad_(False)
         self.optimiser = build_optimiser(recipe.optimiser, student, recipe.tuning)
@@ -46,7 +51,7 @@ class TrainState:
             self.student.backbone.eval()
 
     def update(self, loss: Float[Tensor, ""]) -> None:
-        """Move the weights one step down the loss.
+        """Move the weights one step down the loss, which is that of all ranks.
 
         Raises:
             ValueError: If the loss or its gradient is not finite; the weights are left as they were.
@@ -58,8 +63,14 @@ class TrainState:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [each.grad for each in self.student.parameters() if each.grad is not None]
+        here().average_(gradients)
         self._require_finite("length of the gradient", torch.nn.utils.get_total_norm(gradients))
         self.optimiser.step()
+        if self.recipe.optimiser.batch_norm == "own-rank":
+            names = ("running_mean", "running_var")
+            here().average_(
+                [norm.get_buffer(name) for norm in self._norms if norm.training for name in names]
+            )
         self.step += 1
         # The EMA forgets its start quickly at first, by the usual warm-up: (1 + step) / (10 + step).
         keep = min(self.recipe.optimiser.average, (1 + self.step) / (10 + self.step))

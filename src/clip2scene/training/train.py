@@ -1,6 +1,5 @@
 """Training: one step, and the loop around it."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,22 +16,25 @@ from clip2scene.distill.batch import Batch, step_generator
 from clip2scene.distill.items import TrainSet
 from clip2scene.distill.losses.objective import Objective, StepInputs
 from clip2scene.distill.self_training import self_training_predictions, switch_targets
+from clip2scene.distill.shared_pass import backbone_features
 from clip2scene.inference.confidence import fit_confidence
-from clip2scene.parallel import ProgressBar, check_device, count_cores, file_lock, prefetch, progress_bar
+from clip2scene.parallel import check_device, count_cores, file_lock, prefetch
+from clip2scene.ranks import here
 from clip2scene.runs import training_clouds
-from clip2scene.runs.cost import Cost, memory_shown
+from clip2scene.runs.cost import Cost
 from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.first_round import FirstRound
 from clip2scene.runs.folder import CONFIDENCE, LOCK, release_folder
 from clip2scene.runs.init_weights import InitWeights, initial_student
 from clip2scene.runs.reopen import lift_run
-from clip2scene.runs.run import Run
+from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
 from clip2scene.training.accept_rest import StartAnswers
-from clip2scene.training.best_checkpoint import keep_best
+from clip2scene.training.record import recording
 from clip2scene.training.second_round import second_round
 from clip2scene.training.sending import check_sinks, sending
-from clip2scene.training.state import TrainState, resume, save
+from clip2scene.training.state import TrainState, resume
+from clip2scene.training.together import hear_first, require_same_call, require_same_start, tell_others
 from clip2scene.types import Prompts
 
 READERS = 4
@@ -65,7 +67,7 @@ def train_step(
     Returns:
         The loss, which is the sum of the terms, and each term by name.
     """
-    point_features = student(batch.positions, batch.features, batch.item_of_point)
+    point_features = backbone_features(student, batch)
     batch = self_train(batch, point_features)
     terms = objective(StepInputs(student, point_features, batch, prompts, anchor))
     return sum(terms.values(), point_features.new_zeros(())), terms
@@ -117,6 +119,9 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
             step. If the loss, its gradient or the weights are not finite; what was saved before is whole.
     """
     place = _check_options(device, save_every, log)
+    require_same_call(recipe, start, data_root=data_root.resolve(), out=out.resolve(), save_every=save_every)
+    if not here().leads:
+        return _follow(out, device=place, save_every=save_every)
     with file_lock(out / LOCK, wait=False):
         cost = Cost(out, "pretrain", place)
         run, experiment = create_or_resume(
@@ -176,6 +181,9 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
     if recipe.supervision != "labels":
         raise ValueError(f"fine-tuning trains on labels, but recipe {recipe.name!r} does without")
     place = _check_options(device, save_every, log)
+    require_same_call(recipe, start, data_root=data_root.resolve(), out=out.resolve(), save_every=save_every)
+    if not here().leads:
+        return _follow(out, device=place, save_every=save_every)
     with file_lock(out / LOCK, wait=False):
         cost = Cost(out, "finetune", place)
         rest = None
@@ -197,6 +205,13 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
     return out
 
 
+def _follow(out: Path, *, device: torch.device, save_every: int) -> Path:
+    """Train along with the first rank, once that has prepared a run; nothing is written."""
+    paths, held_out = hear_first()
+    train(open_run(out), paths, held_out, device=device, save_every=save_every)
+    return out
+
+
 def _check_options(device: str, save_every: int, log: Sequence[str]) -> torch.device:
     """Find a device; refuse one that is not there, steps that are none, and logs without their package."""
     check_sinks(log)
@@ -204,7 +219,7 @@ def _check_options(device: str, save_every: int, log: Sequence[str]) -> torch.de
         raise ValueError(
             f"--save-every is a number of steps, expected 1 or more, got {save_every}; correct it"
         )
-    return check_device(device)
+    return check_device(here().own_device(device))
 
 
 def _lift(
@@ -292,7 +307,7 @@ def train(
     workers: int | None = None,
     cost: Cost | None = None,
 ) -> None:
-    """Take the steps that a run has left, saving now and then.
+    """Take the steps that a run has left, saving now and then; of several ranks, the first saves.
 
     Args:
         run: Where to save, and what to train.
@@ -306,49 +321,25 @@ def train(
     recipe = run.recipe
     train_items = train_set(run, paths)
     objective = build.build_objective(recipe, train_items.target_histogram(len(run.prompts.classes)))
+    tell_others(paths, held_out)
     workers = _readers(device) if workers is None else workers
     torch.manual_seed(recipe.seed)
     state, anchor, prompts = resume(run, device), _anchor(run, device), run.prompts.to(device)
-    run.mend_log()
-    if cost is not None:
-        cost.begin("train")
-        cost.steps = [state.step, state.step]
+    require_same_start(paths, state)
     self_train = partial(_self_train, state, prompts)
-    if held_out and state.step:  # an interrupted call may not have scored its last checkpoint
-        keep_best(run, held_out, state)
     steps, pin = range(state.step, recipe.steps), device.type == "cuda"
     batches = prefetch(train_items.read_step, steps, processes=workers, title="read ahead", pin_memory=pin)
-    began = time.perf_counter()
-    with progress_bar(
-        total=recipe.steps, initial=state.step, desc=recipe.name, unit="step", smoothing=0.02
-    ) as bar:
+    with recording(run, state, held_out, device=device, save_every=save_every, cost=cost) as record:
         for batch in batches:
             state.prepare()
             loss, terms = train_step(state.student, batch.to(device), prompts, objective, self_train, anchor)
             state.update(loss)
-            values = {name: value.item() for name, value in {"loss": loss, **terms}.items()}
-            _show(bar, values, device)
-            run.log(step=state.step, **values, seconds=round(time.perf_counter() - began, 4))
-            began = time.perf_counter()
-            if state.step % save_every == 0 or state.step == recipe.steps:
-                save(run, state)
-                if held_out:
-                    keep_best(run, held_out, state)
-                if cost is not None:
-                    cost.steps[1] = state.step
-                    cost.save()
-
-
-def _show(bar: ProgressBar, values: dict[str, float], device: torch.device) -> None:
-    """Show a step in the progress bar: its loss, each term by name, and memory, held now and the most."""
-    shown = {name: f"{value:.3f}" for name, value in values.items()}
-    bar.set_postfix({**shown, "memory": memory_shown(device)}, refresh=False)
-    bar.update()
+            record({"loss": loss, **terms})
 
 
 def _readers(device: torch.device) -> int:
     """Say how many processes read ahead of the steps: none for a CPU, which has no time to spare."""
-    return 0 if device.type == "cpu" else min(READERS, count_cores() - 1)
+    return 0 if device.type == "cpu" else max(0, min(READERS, count_cores() // here().local_size - 1))
 
 
 def _anchor(run: Run, device: torch.device) -> Embedder | None:
@@ -368,7 +359,7 @@ def _self_train(
     if settings.source == "average":
         student = state.averaged
         with torch.no_grad():
-            point_features = student(batch.positions, batch.features, batch.item_of_point)
+            point_features = backbone_features(student, batch)
     predictions = self_training_predictions(
         student,
         point_features.detach(),

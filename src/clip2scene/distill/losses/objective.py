@@ -16,6 +16,7 @@ from clip2scene.distill.losses.consistency import Guard, packed_consistency, spa
 from clip2scene.distill.losses.contrast import kl_divergence, pixel_point_infonce, superpixel_infonce
 from clip2scene.distill.losses.robust import generalised_cross_entropy, reverse_cross_entropy
 from clip2scene.distill.losses.scr import class_infonce, lovasz_softmax, point_cross_entropy
+from clip2scene.distill.shared_pass import backbone_features
 from clip2scene.student.model import Embedder
 from clip2scene.types import Prompts
 
@@ -274,5 +275,5 @@ class KeepText:
         assert anchor is not None
         embeddings = step.student.embed(step.point_features)
         with torch.no_grad():
-            before = anchor.embed(anchor(batch.positions, batch.features, batch.item_of_point))
+            before = anchor.embed(backbone_features(anchor, batch))
         return self.weight * (1 - nn.functional.cosine_similarity(embeddings, before, dim=1)).mean()

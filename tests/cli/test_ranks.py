@@ -1,0 +1,92 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from clip2scene.runs.checkpoint import load_checkpoint
+from clip2scene.runs.cost import read_cost
+
+ROOT = Path(__file__).parents[2]
+TRAIN = (
+    *("--steps", "5", "--batch-size", "2", "--seed", "3", "--save-every", "2", "--data.sweeps", "1"),
+    *("--student.width", "0.25", "--student.voxel-size", "0.5", "--student.no-level"),
+    *("--teacher.attention", "maskclip", "--teacher.refine", "none", "--teacher.no-consolidate"),
+    *("--teacher.scales", "1.0"),
+)
+
+
+def environment(**more):
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
+
+
+def two_ranks(first, second):
+    """Start a command as each of two ranks; the exit codes, and all that both print."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "clip2scene", *map(str, words)],
+            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2", **where),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank, words in enumerate((first, second))
+    ]
+    try:
+        said = [rank.communicate(timeout=240)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [rank.returncode for rank in ranks], "".join(said)
+
+
+def test_two_processes_of_which_one_is_killed_end_as_one_process_does(tiny_toytown, tmp_path, call):
+    command = ("pretrain", "toytown", "--data-root", tiny_toytown, *TRAIN, "--out")
+    code, _, error = call(*command, tmp_path / "alone")
+    assert code == 0, error
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "--max-restarts", 1)
+    words = (sys.executable, *torchrun, ROOT / "tests" / "fragile_rank.py", *command, tmp_path / "two")
+    done = subprocess.run(
+        list(map(str, words)), env=environment(), capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"trained toytown: {tmp_path / 'two'}\n"  # once
+    assert "Traceback" not in done.stderr
+
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("alone", "two")]
+    alone, two = ([json.loads(line) for line in log] for log in logs)
+    assert [line["step"] for line in two] == [1, 2, 3, 4, 5]  # each once: the first alone writes
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in alone], rel=1e-2)
+    assert [call["steps"] for call in read_cost(tmp_path / "two")] == [[0, 2], [2, 5]]
+    weights = [load_checkpoint(tmp_path / name / "checkpoint.safetensors").model for name in ("alone", "two")]
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, rtol=0, atol=0.02, msg=name)
+
+
+def test_what_one_process_does_is_refused_to_several_once(tiny_run, tiny_toytown):
+    command = ("evaluate", tiny_run, "--data-root", tiny_toytown)
+    before = (tiny_run / "metrics.json").stat().st_mtime_ns
+    codes, said = two_ranks(command, command)
+    assert codes == [1, 1]
+    assert (
+        said.count("clip2scene: evaluate is done by one process, and 2 were started; start it without") == 1
+    )
+    assert "Traceback" not in said
+    assert (tiny_run / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_rank_that_lacks_the_start_says_so_alone(tiny_run, tiny_toytown, tmp_path):
+    command = ("finetune", "--data-root", tiny_toytown, "--out", tmp_path / "run", "--start")
+    codes, said = two_ranks((*command, tiny_run), (*command, tmp_path / "absent"))
+    assert codes == [1, 1]
+    assert said.count("clip2scene: ") == 1 and "Traceback" not in said
+    assert "clip2scene: rank 1 of 2 on " in said and f"{tmp_path / 'absent'} is not a run" in said
+    assert not (tmp_path / "run").exists()
