@@ -18,7 +18,7 @@ FENCE = re.compile(
 )
 SMALLER = re.compile(r"<!-- test:(.*?)-->", re.DOTALL)
 SHELL = ("bash", "sh", "console", "shell")
-PROGRAMS = ("clip2scene", "make", "pip", "python", "python3", "ssh")
+PROGRAMS = ("clip2scene", "make", "pip", "python", "python3", "ssh", "torchrun")
 
 
 @dataclass(frozen=True)

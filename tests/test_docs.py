@@ -23,8 +23,12 @@ from clip2scene.runs.builtin import builtin_run
 
 ALL = [snippet for page in pages() for snippet in snippets(page)]
 COMMANDS = [(snippet, words) for snippet in ALL for words in snippet.commands]
-OURS = {tuple(words): snippet for snippet, words in COMMANDS if words[0] == "clip2scene"}
-"""Each different command, and a place where it stands."""
+OURS = {
+    tuple(words[words.index("clip2scene") :]): snippet
+    for snippet, words in COMMANDS
+    if words[0] in ("clip2scene", "torchrun")
+}
+"""Each different command, and a place where it stands; torchrun's, too, from our name on."""
 
 
 def identify(value):

@@ -65,6 +65,7 @@ def with_todays_names(recipe):
         "loss": {"bounded": False, "generalised": 0.0, "reverse": 0.0, "similarity": 0.0},
         "self_training": {"lead": 0.1},
         "labels": {"rest": "start"},
+        "optimiser": {"batch_norm": "all-ranks"},
     }
     recipe = {**recipe, **parts}
     return {**recipe, **{part: {**values, **recipe[part]} for part, values in later.items()}}

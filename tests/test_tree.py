@@ -9,6 +9,7 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "src" / "clip2scene"
 
 ELSEWHERE = {
+    "__main__.py": "it is one call, which cli/test_ranks.py makes",
     "cli/commands.py": "commands are called as users call them in test_cli.py",
     "datasets/clouds/e57_child.py": "it is a program of its own, which clouds/test_e57.py runs",
     "toytown/town/blocks.py": "its towns are looked at as a whole in town/test_world.py",

@@ -12,11 +12,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from clip2scene.config import Recipe, to_dict
+from clip2scene.config import Recipe, flat_settings
 from clip2scene.io import fingerprint
 from clip2scene.ranks import RanksError, here
 from clip2scene.runs.init_weights import InitWeights
-from clip2scene.training.sinks import flat
 from clip2scene.training.state import TrainState
 
 _SAME_FOLDERS = "give all of them the same files, in folders that all machines share"
@@ -36,7 +35,7 @@ def require_same_call(recipe: Recipe, start: InitWeights | None, **options: Any)
     ranks = here()
     if ranks.size == 1:
         return
-    settings = {f"--{name.replace('_', '-')}": repr(each) for name, each in flat(to_dict(recipe)).items()}
+    settings = {f"--{name.replace('_', '-')}": repr(each) for name, each in flat_settings(recipe).items()}
     weights = "none" if start is None else fingerprint(start.weights)[:12]
     named = {f"--{name.replace('_', '-')}": str(value) for name, value in options.items()}
     ranks.require_same({**settings, **named, "--start of hash": weights}, "start all by one command")
