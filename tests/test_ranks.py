@@ -1,8 +1,12 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from tests.ranks_in_threads import halves, on_ranks, refusals
+from torch import distributed as dist
 
-from clip2scene.ranks import Ranks, RanksError, gather_rows, here, joined
+from clip2scene.ranks import Ranks, RanksError, _store_of_this_start, gather_rows, here, joined
 
 
 def test_a_process_alone_is_the_first_of_one_and_does_nothing():
@@ -98,3 +102,35 @@ def test_a_part_of_what_torchrun_sets_is_refused(monkeypatch):
         joined(),
     ):
         pass
+
+
+class Watched(dist.HashStore):
+    """A store that notes when a rank has said a word."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = threading.Event()
+
+    def set(self, key, value):
+        super().set(key, value)
+        self.heard.set()
+
+
+def test_those_who_start_anew_take_no_word_of_those_who_have_gone_for_theirs():
+    kept = Watched()
+
+    def join(rank):
+        if rank == 0:
+            kept.heard.wait(5)  # the others have seen what was left, if anything was
+        return _store_of_this_start(kept, rank, 3)
+
+    for start in range(3):
+        if start:
+            kept.heard.clear()
+        else:
+            kept.heard.set()
+        with ThreadPoolExecutor(3) as pool:
+            stores = list(pool.map(join, range(3)))
+        assert not any(store.check(["address"]) for store in stores)
+        stores[0].set("address", str(start))
+        assert {store.get("address") for store in stores} == {str(start).encode()}

@@ -9,11 +9,13 @@ its mean over the ranks (:meth:`Ranks.average_`) is that of the loss, whatever t
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch
 from jaxtyping import Float
@@ -27,6 +29,7 @@ LONGEST_WAIT = timedelta(days=14)
 
 _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # beside WORLD_SIZE, in the environment
 _MOST_NAMED = 3  # differences in a message
+_SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class RanksError(ValueError):
@@ -203,7 +206,8 @@ def joined() -> Iterator[TorchRanks]:
         )
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
-        store, rank, size = next(dist.rendezvous("env://"))
+        kept, rank, size = next(dist.rendezvous("env://"))
+        store = _store_of_this_start(kept, rank, size)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(
@@ -212,6 +216,26 @@ def joined() -> Iterator[TorchRanks]:
     with as_rank(ranks := TorchRanks(store)):
         yield ranks
     dist.destroy_process_group()  # after a fault it would wait for ranks that have gone
+
+
+def _store_of_this_start(kept: dist.Store, rank: int, size: int) -> dist.Store:
+    """Agree on a part of the store that nobody has written to.
+
+    When ``torchrun`` starts processes anew, the store still has the addresses of those that have gone; torch
+    would call them. The first rank names a part; it is taken by ranks that it has answered, word for word.
+    """
+    own = uuid4().hex
+    if rank == 0:
+        kept.set("clip2scene part", own)
+        words = [kept.get(f"{own} {other}").decode() for other in range(1, size)]
+        kept.set(f"{own} answers", json.dumps(words))
+        return dist.PrefixStore(own, kept)
+    while True:
+        part = kept.get("clip2scene part").decode()
+        kept.set(f"{part} {rank}", own)
+        if kept.check([f"{part} answers"]) and own in json.loads(kept.get(f"{part} answers")):
+            return dist.PrefixStore(part, kept)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 @contextmanager

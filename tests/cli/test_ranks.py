@@ -16,7 +16,7 @@ TRAIN = (
     *("--steps", "5", "--batch-size", "2", "--seed", "3", "--save-every", "2", "--data.sweeps", "1"),
     *("--student.width", "0.25", "--student.voxel-size", "0.5", "--student.no-level"),
     *("--teacher.attention", "maskclip", "--teacher.refine", "none", "--teacher.no-consolidate"),
-    *("--teacher.scales", "1.0"),
+    *("--teacher.scales", "1.0", "--optimiser.name", "sgd", "--optimiser.learning-rate", "0.05"),
 )
 
 
@@ -66,9 +66,9 @@ def test_two_processes_of_which_one_is_killed_end_as_one_process_does(tiny_toyto
     assert [line["step"] for line in two] == [1, 2, 3, 4, 5]  # each once: the first alone writes
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in alone], rel=1e-2)
     assert [call["steps"] for call in read_cost(tmp_path / "two")] == [[0, 2], [2, 5]]
-    weights = [load_checkpoint(tmp_path / name / "checkpoint.safetensors").model for name in ("alone", "two")]
-    for name, expected in weights[0].items():
-        torch.testing.assert_close(weights[1][name], expected, rtol=0, atol=0.02, msg=name)
+    ends = [load_checkpoint(tmp_path / name / "checkpoint.safetensors").model for name in ("alone", "two")]
+    expected, found = (torch.cat([each.double().flatten() for each in end.values()]) for end in ends)
+    assert (found - expected).norm() < 0.01 * expected.norm()
 
 
 def test_what_one_process_does_is_refused_to_several_once(tiny_run, tiny_toytown):

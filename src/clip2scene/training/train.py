@@ -119,7 +119,9 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
             step. If the loss, its gradient or the weights are not finite; what was saved before is whole.
     """
     place = _check_options(device, save_every, log)
-    require_same_call(recipe, start, data_root=data_root.resolve(), out=out.resolve(), save_every=save_every)
+    require_same_call(
+        recipe, start, data_root=Path(data_root).resolve(), out=out.resolve(), save_every=save_every
+    )
     if not here().leads:
         return _follow(out, device=place, save_every=save_every)
     with file_lock(out / LOCK, wait=False):
@@ -181,7 +183,9 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
     if recipe.supervision != "labels":
         raise ValueError(f"fine-tuning trains on labels, but recipe {recipe.name!r} does without")
     place = _check_options(device, save_every, log)
-    require_same_call(recipe, start, data_root=data_root.resolve(), out=out.resolve(), save_every=save_every)
+    require_same_call(
+        recipe, start, data_root=Path(data_root).resolve(), out=out.resolve(), save_every=save_every
+    )
     if not here().leads:
         return _follow(out, device=place, save_every=save_every)
     with file_lock(out / LOCK, wait=False):
