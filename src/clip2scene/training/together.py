@@ -35,7 +35,7 @@ def require_same_call(recipe: Recipe, start: InitWeights | None, **options: Any)
     ranks = here()
     if ranks.size == 1:
         return
-    settings = {f"--{name.replace('_', '-')}": repr(each) for name, each in flat_settings(recipe).items()}
+    settings = {f"--{name}": repr(each) for name, each in flat_settings(recipe).items()}
     weights = "none" if start is None else fingerprint(start.weights)[:12]
     named = {f"--{name.replace('_', '-')}": str(value) for name, value in options.items()}
     ranks.require_same({**settings, **named, "--start of hash": weights}, "start all by one command")
