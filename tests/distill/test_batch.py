@@ -94,7 +94,10 @@ def test_every_tensor_of_a_batch_is_pinned_by_torchs_loader(monkeypatch):
     assert wrong == "" and [id(each) for each in pinned] == [id(each) for each in tensors]
     for name, own in vars(batch).items():
         other = getattr(copy, name)
-        assert other is own is None or (other is not own and torch.equal(other, own))
+        if isinstance(own, torch.Tensor):
+            assert other is not own and torch.equal(other, own)
+        else:
+            assert other == own
 
 
 def test_a_batch_moves_with_all_it_holds():

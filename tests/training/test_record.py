@@ -1,4 +1,5 @@
 import json
+from copy import deepcopy
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from clip2scene.training.state import resume
 def write_two(tmp_path):
     """Write down two steps, as one of some ranks."""
     run, _ = make_run(tmp_path)
-    state = resume(run, CPU)
+    begun = resume(run, CPU)
 
     def write():
+        state = deepcopy(begun)
         cost = Cost(tmp_path, "pretrain", CPU)
         with recording(run, state, [], device=CPU, save_every=2, cost=cost) as record:
             for step in (1, 2):
