@@ -78,6 +78,15 @@ def test_recordings_are_told_as_such(tmp_path, name):
             check_layout(path, "drive-log")
 
 
+def test_a_log_of_123d_is_told_as_such(tmp_path):
+    for name in ("sync.arrow", "lidar.lidar_merged.arrow"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(
+        ValueError, match=f"expected a data set; clip2scene convert-123d {tmp_path} --out log"
+    ):
+        check_layout(tmp_path, "nuscenes")
+
+
 def test_a_folder_like_nothing_is_left_to_its_loader(tmp_path):
     check_layout(tmp_path, "nuscenes")
     check_layout(Path("nowhere"), "nuscenes")

@@ -56,6 +56,11 @@ def check_layout(root: Path, layout: str) -> None:
                 f"{root} is no data set, but {near} looks like one in the layout {other}: name that "
                 f"folder{more}"
             )
+    if _has("sync.arrow", "lidar.*.arrow")(root):
+        raise ValueError(
+            f"{root} is a log of 123D, expected a data set; clip2scene convert-123d {root} --out log makes "
+            "one of it"
+        )
     if any(_has(pattern)(root) for pattern in _BAGS):
         raise ValueError(f"{root} holds a recording, expected a data set{_converting(root)}")
 
