@@ -535,3 +535,11 @@ def test_what_a_start_has_seen_counts_too_wherever_the_data_lie(tune, tiny_toyto
     shutil.copytree(tiny_toytown, moved_data)
     with pytest.raises(ValueError, match="trained on the labels of 2 of these 2"):
         evaluate(second.folder, data_root=moved_data, split="train")
+
+
+def test_a_batch_is_as_large_as_is_asked_for_whatever_the_start_had(tiny_run):
+    had = open_run(tiny_run).recipe.batch_size
+    assert prepare(None, tiny_run, Changes()).recipe.batch_size == had
+    assert prepare(None, tiny_run, Changes(batch_size=had + 3)).recipe.batch_size == had + 3
+    with pytest.raises(ValueError, match="--batch-size"):
+        prepare(None, tiny_run, Changes(batch_size=0))

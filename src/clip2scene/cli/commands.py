@@ -162,6 +162,7 @@ def finetune(
     order: Path | None = None,
     tuning: TuningConfig = USUAL_TUNING,
     steps: int | None = None,
+    batch_size: int | None = None,
     learning_rate: float | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -189,6 +190,7 @@ def finetune(
         order=order,
         tuning=tuning,
         steps=steps,
+        batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
     )

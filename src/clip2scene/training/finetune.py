@@ -29,6 +29,7 @@ class Changes:
         order: File of a ranking.
         tuning: Which head is trained, what it begins with, what stays frozen.
         steps: Optimiser steps, 1 or more.
+        batch_size: Samples in a step, 1 or more; of all processes together (docs/distributed.md).
         learning_rate: The highest, of the backbone, above 0.
         seed: Fixes order and augmentation.
     """
@@ -41,6 +42,7 @@ class Changes:
     order: Path | None = None
     tuning: TuningConfig = USUAL_TUNING
     steps: int | None = None
+    batch_size: int | None = None
     learning_rate: float | None = None
     seed: int = 0
 
@@ -145,5 +147,6 @@ def _changed(recipe: Recipe, changes: Changes, *, knows_words: bool) -> Recipe:
         tuning=tuning,
         optimiser=optimiser,
         steps=recipe.steps if changes.steps is None else changes.steps,
+        batch_size=recipe.batch_size if changes.batch_size is None else changes.batch_size,
         seed=changes.seed,
     )
