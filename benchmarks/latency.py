@@ -37,7 +37,7 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("network", Embedder, "forward_to"),
     ("votes", predict, "average_within"),
     ("names to words", Prompts, "best_name"),
-    ("scores", Segmenter, "_decide"),
+    ("scores", Segmenter, "_all_scores"),
 )
 _START = """
 import time

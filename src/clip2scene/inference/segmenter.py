@@ -172,14 +172,7 @@ class Segmenter:
         Raises:
             ValueError: If the cloud is empty, holds numbers that are not finite, or has other features.
         """
-        channels = cloud.features.shape[1]
-        if channels != self.in_channels:
-            raise ValueError(
-                f"the student was trained on {self.in_channels} channels of features, got {channels}; "
-                "give the cloud what the training clouds had"
-            )
-        if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
-            raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
+        self._check(cloud)
         given = prepare_cloud(cloud, self.student.inputs, ground=ground)
         return self.segment_prepared(
             given,
@@ -214,7 +207,7 @@ class Segmenter:
         """
         found = predict_prepared(
             self.student,
-            together(self.prompts, self.background),
+            self._compared(),
             given,
             positions,
             part=part,
@@ -222,19 +215,57 @@ class Segmenter:
             quality=quality,
             keep_raw=keep_raw,
         )
-        labels, scores = self._decide(found, abstain)
-        raw = None if found.raw is None else self._decide(found.raw, abstain)[0]
-        return Segmentation(self.prompts.classes, labels, scores, found.embeddings, raw)
+        labels = self.decide(scores := self._all_scores(found), abstain)
+        raw = None if found.raw is None else self.decide(self._all_scores(found.raw), abstain)
+        words = scores[:, : len(self.prompts.classes)]
+        return Segmentation(self.prompts.classes, labels, words, found.embeddings, raw)
 
-    def _decide(
-        self, found: Prediction, abstain: float
-    ) -> tuple[Int[Tensor, " points"], Float[Tensor, "points names"]]:
-        """Choose each point's word, and give the scores of all."""
-        logits = found.logits if self.prompts is self._trained else found.text_logits
-        scores, count = (logits / self.temperature).softmax(1), len(self.prompts.classes)
+    def all_scores(
+        self, cloud: PointCloud, *, ground: Ground | None = None, quality: Quality = "medium"
+    ) -> Float[Tensor, "points compared"]:
+        """Give the scores of a cloud's points of all that they are compared with: prompts, then background.
+
+        Arguments and errors are those of :meth:`segment`.
+        """
+        self._check(cloud)
+        given, compared = prepare_cloud(cloud, self.student.inputs, ground=ground), self._compared()
+        return self._all_scores(
+            predict_prepared(self.student, compared, given, cloud.positions, quality=quality)
+        )
+
+    def decide(
+        self, scores: Float[Tensor, "points compared"], abstain: float = 0.0
+    ) -> Int[Tensor, " points"]:
+        """Choose each point's word by scores of all that it is compared with (:meth:`all_scores`).
+
+        Args:
+            scores: Of the prompts, then of the background.
+            abstain: Points whose best score is below this get no word.
+
+        Returns:
+            Index of the prompt; ``IGNORE_LABEL`` for none.
+        """
         best, labels = scores.max(1)
-        labels = torch.where((labels < count) & (best >= abstain), labels, IGNORE_LABEL)
-        return labels, scores[:, :count]
+        return torch.where((labels < len(self.prompts.classes)) & (best >= abstain), labels, IGNORE_LABEL)
+
+    def _all_scores(self, found: Prediction) -> Float[Tensor, "points compared"]:
+        logits = found.logits if self.prompts is self._trained else found.text_logits
+        return (logits / self.temperature).softmax(1)
+
+    def _check(self, cloud: PointCloud) -> None:
+        """Refuse a cloud whose numbers the student cannot take."""
+        channels = cloud.features.shape[1]
+        if channels != self.in_channels:
+            raise ValueError(
+                f"the student was trained on {self.in_channels} channels of features, got {channels}; "
+                "give the cloud what the training clouds had"
+            )
+        if not cloud.positions.isfinite().all() or not cloud.features.isfinite().all():
+            raise ValueError("the cloud holds NaN or infinite numbers; drop those points")
+
+    def _compared(self) -> Prompts:
+        """Give what points are compared with."""
+        return together(self.prompts, self.background)
 
 
 def words_of(run: Run, table: TextTable | None) -> PlaceWords:
