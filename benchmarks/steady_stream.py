@@ -12,6 +12,7 @@ import argparse
 import numpy as np
 import torch
 from hilly_map import MERGED
+from scipy import stats
 
 from clip2scene.evaluation.metrics import Confusion
 from clip2scene.inference.segmenter import Segmenter
@@ -28,13 +29,14 @@ class Judge:
     """Counts right and wrong labels of one way of labelling, and how often they change."""
 
     def __init__(self) -> None:
-        self.counts = Confusion(len(NAMES))
+        self.drives: list[Confusion] = []
         self.changed = self.met = 0
-        self.forget()
+        self.before = np.empty(0, np.int64), np.empty(0, np.int64)
 
     def forget(self) -> None:
         """Begin another drive."""
-        self.before: tuple[np.ndarray, np.ndarray] = np.empty(0, np.int64), np.empty(0, np.int64)
+        self.drives.append(Confusion(len(NAMES)))
+        self.before = np.empty(0, np.int64), np.empty(0, np.int64)
 
     def add(self, labels: np.ndarray, true: np.ndarray, cubes: np.ndarray, *, judged: bool) -> None:
         """Take the labels of a sweep."""
@@ -43,15 +45,27 @@ class Judge:
         _, now, then = np.intersect1d(cubes, places, assume_unique=True, return_indices=True)
         self.before = cubes, labels[first]
         if judged:
-            self.counts.update(torch.from_numpy(labels), torch.from_numpy(true))
+            self.drives[-1].update(torch.from_numpy(labels), torch.from_numpy(true))
             self.changed += int((labels[first][now] != which[then]).sum())
             self.met += len(now)
 
-    def row(self, name: str) -> str:
-        """Give a row of the table."""
-        scores = self.counts.scores(NAMES)
-        flicker = 100 * self.changed / self.met
-        return f"| {name} | {100 * scores.miou:.1f} | {100 * scores.accuracy:.1f} | {flicker:.1f} |"
+    def miou_of_drives(self) -> np.ndarray:
+        """Give the mIoU of each drive, in percent, over the classes that are there."""
+        return np.array([100 * counts.scores(NAMES).miou for counts in self.drives])
+
+    def row(self, name: str, alone: "Judge") -> str:
+        """Give a row of the table: scores of all drives together, and the gain over each sweep by itself."""
+        every = Confusion(len(NAMES))
+        for drive in self.drives:
+            every.counts += drive.counts
+            every.unanswered += drive.unanswered
+        scores, flicker = every.scores(NAMES), 100 * self.changed / self.met
+        told = f"| {name} | {100 * scores.miou:.1f} | {100 * scores.accuracy:.1f} | {flicker:.1f} |"
+        gains = self.miou_of_drives() - alone.miou_of_drives()
+        if self is alone or len(gains) < 2:
+            return f"{told} |"
+        p = stats.ttest_1samp(gains, 0).pvalue
+        return f"{told} {gains.mean():+.1f} +- {gains.std(ddof=1):.1f} (p {p:.3f}) |"
 
 
 def main() -> None:
@@ -87,10 +101,10 @@ def main() -> None:
             found += [stream.push(cloud, torch.as_tensor(pose), float(time_s)).labels for stream in streams]
             for judge, labels in zip((alone, *judges), found, strict=True):
                 judge.add(labels.numpy(), true, places, judged=time_s >= 2)
-    print("| | mIoU | right, % | flicker, % |\n|---|---:|---:|---:|")
-    print(alone.row("each sweep by itself"))
+    print("| | mIoU | right, % | flicker, % | gain in mIoU of a drive |\n|---|---:|---:|---:|---:|")
+    print(alone.row("each sweep by itself", alone))
     for way, judge in zip(ways, judges, strict=True):
-        print(judge.row(f"memory of {way.seconds:g} s in cubes of {way.cube_m:g} m"))
+        print(judge.row(f"memory of {way.seconds:g} s in cubes of {way.cube_m:g} m", alone))
 
 
 if __name__ == "__main__":

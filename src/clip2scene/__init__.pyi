@@ -32,6 +32,7 @@ from .datasets.pandaset.loader import PandaSet
 from .evaluation.evaluate import evaluate
 from .geometry.projection import drop_occluded, project_points
 from .inference.segmenter import Segmenter
+from .inference.stream import SegmenterStream, StreamOptions
 from .recipes import RECIPES
 from .runs.run import open_run
 from .teacher.clip.load import load_clip
@@ -69,8 +70,10 @@ __all__ = [
     "Recipe",
     "Sample",
     "Segmenter",
+    "SegmenterStream",
     "SelfTrainingConfig",
     "SemanticKitti",
+    "StreamOptions",
     "StudentConfig",
     "TeacherConfig",
     "TuningConfig",
