@@ -159,6 +159,7 @@ def learn(args: argparse.Namespace, dataset: build.Dataset, clicks: list[Click],
         start=plan.start,
         corrections=out / "labels",
         teacher_weights=plan.teacher_weights,
+        lifted=args.out / "lifted",  # seeds with the same clicks share the start's answers
     )
     write_json(out / "points.json", points)
     return open_run(run)
