@@ -2,10 +2,10 @@
 
     python benchmarks/workers.py [--steps 12] [--rounds 3] [--batch-size 4] [--network minkunet18]
 
-Makes a small toytown and its pseudo-labels in a temporary folder. Then ``torchrun`` trains a student from
-chance, by one process and by two in turn; all take the same steps (docs/distributed.md). A round's figure is
-the median of the seconds of its steps, without the first two; the table has the least of the rounds, as the
-one that other work on the machine has held up least, and all of them.
+Makes a small toytown and its pseudo-labels in a temporary folder. Then a student is trained from chance, by
+one process and by two that ``torchrun`` starts, in turn; all take the same steps (docs/distributed.md). A
+round's figure is the median of the seconds of its steps, without the first two; the table has the least of
+the rounds, as the one that other work on the machine has held up least, and all of them.
 """
 
 import argparse
@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--network", default="minkunet18")
     asked = parser.parse_args()
+    if asked.steps <= WARM_UP:
+        parser.error(f"--steps {asked.steps}: the first {WARM_UP} do not count, expected more")
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         clip2scene(["make-toytown", "--out", str(folder / "town"), *TOWN])

@@ -30,6 +30,7 @@ LONGEST_WAIT = timedelta(days=14)
 _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # beside WORLD_SIZE, in the environment
 _MOST_NAMED = 3  # differences in a message
 _SECONDS_BETWEEN_LOOKS = 0.05
+_SECONDS_TO_MEET = 1800  # as torch waits for those who join
 
 
 class RanksError(ValueError):
@@ -230,12 +231,14 @@ def _store_of_this_start(kept: dist.Store, rank: int, size: int) -> dist.Store:
         words = [kept.get(f"{own} {other}").decode() for other in range(1, size)]
         kept.set(f"{own} answers", json.dumps(words))
         return dist.PrefixStore(own, kept)
-    while True:
+    deadline = time.monotonic() + _SECONDS_TO_MEET
+    while time.monotonic() < deadline:
         part = kept.get("clip2scene part").decode()
         kept.set(f"{part} {rank}", own)
         if kept.check([f"{part} answers"]) and own in json.loads(kept.get(f"{part} answers")):
             return dist.PrefixStore(part, kept)
         time.sleep(_SECONDS_BETWEEN_LOOKS)
+    raise ValueError(f"rank 0 has not answered rank {rank} for {_SECONDS_TO_MEET} s")
 
 
 @contextmanager
