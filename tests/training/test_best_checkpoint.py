@@ -3,7 +3,7 @@ import torch
 
 from clip2scene.io import read_json
 from clip2scene.runs.checkpoint import load_checkpoint
-from clip2scene.training import best_checkpoint, train
+from clip2scene.training import best_checkpoint, record
 from clip2scene.training.state import resume
 from clip2scene.types import IGNORE_LABEL
 
@@ -38,7 +38,7 @@ def test_a_worse_checkpoint_does_not_take_the_chosen_ones_place(tune, monkeypatc
 def test_an_interrupted_choice_is_made_once_more(tune, monkeypatch):
     """Killed after the checkpoint, before it was judged: the resumed call judges it."""
     whole = tune("whole", labels={"holdout": 0.5}, save_every=2)
-    monkeypatch.setattr(train, "keep_best", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(record, "keep_best", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         tune("cut", labels={"holdout": 0.5}, save_every=2)
     monkeypatch.undo()

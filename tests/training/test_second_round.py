@@ -10,8 +10,8 @@ from clip2scene.runs.checkpoint import load_checkpoint
 from clip2scene.runs.first_round import first_round_of
 from clip2scene.runs.reopen import lift_run, reopen
 from clip2scene.runs.run import open_run
+from clip2scene.training import record, train
 from clip2scene.training import second_round as training_second_round
-from clip2scene.training import train
 from clip2scene.training.second_round import TURNS, predict_copies, second_round
 from clip2scene.training.train import pretrain
 from clip2scene.types import PointCloud
@@ -102,7 +102,7 @@ def test_a_second_round_is_trained_on_them_and_goes_on_as_if_it_had_never_stoppe
     assert read_json(whole / "sources.json")["second_round"] == first.about()
 
     def cut(run, paths, *more, **named):
-        monkeypatch.setattr(train, "_show", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(record, "memory_shown", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         kept_train(run, paths, *more, **named)
 
     monkeypatch.setattr(train, "train", cut)

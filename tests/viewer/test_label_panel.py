@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import uniform_filter
-from tests.viewer.browser import MARKS, browse
+from tests.chromium import MARKS
+from tests.viewer.browser import browse
 
 from clip2scene.datasets.label_layer import SUFFIX, UNLABELLED, find_layers, read_layer
 from clip2scene.viewer.choices import BY_HAND, CORRECTED

@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tests.viewer.browser import MARKS, browse
+from tests.chromium import MARKS
+from tests.viewer.browser import browse
 
 from clip2scene.classes.tables import TOYTOWN
 from clip2scene.viewer.choices import ALIKE, CLASS, HEIGHT, PHRASE, Choices

@@ -119,7 +119,7 @@ def test_the_launch_file_starts_the_node_with_its_parameters(monkeypatch):
     substitutions.LaunchConfiguration = lambda name: f"<{name}>"
     for module in (launch, actions, substitutions):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    path = Path(__file__).parents[3] / "examples" / "segment.launch.py"
+    path = Path(__file__).parents[3] / "examples" / "ros2" / "segment.launch.py"
     *arguments, command = runpy.run_path(str(path))["generate_launch_description"]()
     assert command[command.index("-m") + 1] == node.__name__ and "points:=<points>" in command
     told = [each.partition(":=")[0] for each in command if ":='" in each]

@@ -1,4 +1,4 @@
-"""Start the node that labels clouds: ``ros2 launch examples/segment.launch.py points:=/lidar/points``."""
+"""Start the node that labels clouds: ``ros2 launch segment.launch.py points:=/lidar/points``."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, ExecuteProcess
