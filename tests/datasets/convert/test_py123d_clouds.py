@@ -71,6 +71,8 @@ def test_files_of_other_data_sets_and_folders_that_are_not_told_are_refused(tmp_
         by_library(LogName("pandaset", "a", "b"), LIDARS, tmp_path, path)
     with pytest.raises(ValueError, match="names files of nuscenes; say by --sensor-root where"):
         by_library(NUSCENES, LIDARS, None, path)
+    with pytest.raises(ValueError, match="is of one lidar and names files of nuscenes; .* the merged one by"):
+        by_library(NUSCENES, {"": next(iter(LIDARS.values()))}, tmp_path, path)
 
 
 def test_without_py123d_it_is_said_where_to_run_this(tmp_path, monkeypatch):

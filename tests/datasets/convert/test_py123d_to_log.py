@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,17 @@ def opened(folder, **options):
 
 def changed(log, name, **columns):
     return log.changed(**{name.replace(".", "__"): log.tables[name].changed(**columns)})
+
+
+def numbers(table):
+    """The table with numbers where its data were."""
+    return replace(table.changed(data=[1, 2, 3, 4]), types={**table.types, "data": pa.int64()})
+
+
+def lists(table):
+    """The table of moments with lists where the rows of the lidar were."""
+    rows = [[number] for number in range(4)]
+    return replace(table.changed(**{MERGED: rows}), types={**table.types, MERGED: pa.list_(pa.int64())})
 
 
 def fails(log, folder, **options):
@@ -197,6 +209,18 @@ def test_a_lens_that_is_not_read_is_left_out_and_named(tmp_path):
         ),
         (lambda log: changed(log, FRONT, data=[jpeg(0, (32, 24))] * 4), "row 0 is 32x24, expected 64x48"),
         (
+            lambda log: log.changed(lidar__lidar_merged=numbers(log.tables[MERGED])),
+            "row 0 holds no cloud and names no file; convert the log again",
+        ),
+        (
+            lambda log: log.changed(sync=lists(log.tables["sync"])),
+            "sync.arrow: lidar.lidar_merged is not of row numbers; convert the log again",
+        ),
+        (
+            lambda log: changed(log, FRONT, data=[None] * 4),
+            "no image belongs to a cloud (4 images of pcam_f0 that are not there",
+        ),
+        (
             lambda log: changed(log, FRONT, timestamp_us=[1, 2, 3, 4]),
             "no image belongs to a cloud (4 images of",
         ),
@@ -225,6 +249,16 @@ def test_a_lens_that_is_not_read_is_left_out_and_named(tmp_path):
 )
 def test_logs_that_cannot_be_used_are_told_in_one_sentence(change, why, tmp_path):
     assert why in fails(change(small_log()), tmp_path)
+
+
+def test_images_that_are_not_there_leave_the_cloud_to_others_and_are_counted(tmp_path):
+    log = small_log()
+    data = list(log.tables[FRONT].columns["data"])
+    made = convert_123d(
+        changed(log, FRONT, data=[data[0], None, data[2], None]).write(tmp_path / "in"), tmp_path / "log"
+    )
+    assert made.images == 2
+    assert any("2 images of pcam_f0 that are not there" in note for note in made.notes)
 
 
 def test_images_may_lie_in_the_data_set_and_nowhere_else(tmp_path):

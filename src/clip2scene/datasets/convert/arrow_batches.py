@@ -110,6 +110,8 @@ def _open(stream: Any, source: str) -> Batches:  # noqa: ANN401 - pyarrow's
         schema = pa.ipc.read_schema(messages.read_next_message())
     except StopIteration:
         raise ValueError("it is empty") from None
+    if len(set(schema.names)) < len(schema.names):
+        raise ValueError("it has several columns of one name")
     return Batches(source, tuple(schema.names), schema.metadata or {}, schema, messages)
 
 

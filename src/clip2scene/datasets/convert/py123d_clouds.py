@@ -86,6 +86,11 @@ def by_library(
             f"{path} holds no clouds but names files of {name.dataset}; say by --sensor-root where that data "
             f"set lies, or {_AGAIN}"
         )
+    if not all(number.isdecimal() for number in lidars):
+        raise ValueError(
+            f"{path} is of one lidar and names files of {name.dataset}; such clouds are read of all lidars "
+            f"together, so choose the merged one by --lidar, or {_AGAIN}"
+        )
     try:
         from py123d.common.io.lidar.path_lidar_io import load_point_cloud_data_from_path
         from py123d.datatypes.sensors.lidar import LidarID, LidarMetadata
@@ -108,11 +113,12 @@ def by_library(
             positions, features = load_point_cloud_data_from_path(
                 file.relative_to(root), name.dataset, sensor_root=root, lidar_metadatas=theirs
             )
+            columns = {**dict(zip("xyz", np.asarray(positions).T, strict=True)), **features}
         except Exception as error:  # whatever the library fails with
             raise ValueError(
                 f"{what}, {file} cannot be read by py123d ({in_a_sentence(error)}); restore it"
             ) from None
-        return _cloud({**dict(zip("xyz", np.asarray(positions).T, strict=True)), **features}, what)
+        return _cloud(columns, what)
 
     return read
 

@@ -291,6 +291,8 @@ def read_moments(folder: Path, stream: str) -> dict[int, int]:
         for batch in batches:
             times = read_times(batch, f"{MOMENTS}.timestamp_us", path)
             rows = column(batch, stream, path).to_pylist()
+            if any(row is not None and not isinstance(row, int) for row in rows):
+                raise ValueError(f"{path}: {stream} is not of row numbers; convert the log again")
             found |= {row: time for row, time in zip(rows, times, strict=True) if row is not None}
     return found
 

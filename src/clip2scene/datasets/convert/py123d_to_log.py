@@ -202,8 +202,10 @@ def _write_clouds(
                 read_log_name(folder), read_lidars(folder, stream), root, path
             )
             cloud = read_named(content, what)
-        else:
+        elif isinstance(content, bytes):
             cloud = read_cloud(content, what)
+        else:
+            raise ValueError(f"{what} holds no cloud and names no file; convert the log again")
         kept = np.isfinite(cloud.positions).all(1) & np.isfinite(cloud.intensity)
         written.dropped += int((~kept).sum())
         if not kept.any():
@@ -233,18 +235,23 @@ def _write_images(
 ) -> None:
     """Write the images of a camera that belong to clouds."""
     path, camera = folder / f"{stream}.arrow", camera_name(stream)
-    times = []
+    times, there = list[int](), list[int]()
     with open_arrow_file(path) as batches:
         for batch in batches:
-            times += read_times(batch, f"{stream}.timestamp_us", path)
+            some = read_times(batch, f"{stream}.timestamp_us", path)
+            known = column(batch, f"{stream}.data", path).is_valid().to_pylist()
+            times += some
+            there += [time_us for time_us, valid in zip(some, known, strict=True) if valid]
     check_rising(times, path)
-    clouds = nearest_clouds(sorted(written.names), times, most_apart_us)
-    for _ in range(len(times) - len(clouds)):
+    clouds = nearest_clouds(sorted(written.names), there, most_apart_us)
+    for _ in range(len(times) - len(there)):
+        written.skip(f"images of {camera} that are not there")
+    for _ in range(len(there) - len(clouds)):
         written.skip(f"images of {camera} that are not the nearest of a cloud")
     for row, time_us, content in progress_bar(
         _rows(path, stream), desc=stream, unit="image", total=len(times)
     ):
-        if time_us not in clouds or content is None:
+        if time_us not in clouds:
             continue
         if not written.place(way, [time_us], f"images of {camera}"):
             continue
