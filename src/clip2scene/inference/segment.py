@@ -76,6 +76,18 @@ class SegmentOptions:
         if self.tile is not None and not 0 <= self.tile < float("inf"):
             raise ValueError(f"--tile is {self.tile:g}, expected the edge of a tile in metres, or 0 for none")
 
+    def check_mount(self, run: Path, segmenter: Segmenter) -> None:
+        """Refuse a mount that is told to a student that takes clouds as they are.
+
+        Raises:
+            ValueError: If it is.
+        """
+        if self.mount is not None and not segmenter.student.inputs.needs_ground:
+            raise ValueError(
+                f"the student of {run} takes clouds as they are, whatever the mount; leave --height, --pitch "
+                "and --roll out, and bring the clouds to the training clouds' frame"
+            )
+
     @property
     def cut(self) -> TileOptions:
         """How clouds are cut that are labelled tile by tile."""
@@ -135,11 +147,7 @@ def segment_files(
     read = _reader(opened, options, check)
     segmenter = Segmenter.of_run(opened, words=options.words)
     segmenter.set_prompts(prompts, background=options.background)
-    if options.mount is not None and not segmenter.student.inputs.needs_ground:
-        raise ValueError(
-            f"the student of {run} takes clouds as they are, whatever the mount; leave --height, --pitch and "
-            "--roll out, and bring the clouds to the training clouds' frame"
-        )
+    options.check_mount(run, segmenter)
     seen = look_at_files([each.path for each in found], read, segmenter, check, options.tile)
     names = segmenter.prompts.classes
     colours = word_palette(len(names)).numpy()

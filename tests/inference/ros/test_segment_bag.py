@@ -10,6 +10,7 @@ from tests.ros_bags import START_US, SWEEPS_US, cloud_message, toytown_drive, wr
 from clip2scene.datasets.clouds import CloudOptions
 from clip2scene.datasets.convert.ros_bag import open_bag
 from clip2scene.datasets.convert.ros_messages import columns_of
+from clip2scene.geometry.mount import ground_of_mount
 from clip2scene.inference.ros import segment_bag as module
 from clip2scene.inference.ros.answers import NONE, Labelling
 from clip2scene.inference.ros.segment_bag import CLASSES, is_recording, segment_bag
@@ -207,6 +208,13 @@ def test_nothing_is_written_over_and_the_answer_is_an_mcap_file(drive, tmp_path)
     with pytest.raises(ValueError, match="at most 255"):
         segment_bag(BUILTIN, bag, [f"word {number}" for number in range(256)], tmp_path / "out.mcap")
     assert (tmp_path / "there.mcap").read_bytes() == b"mine"
+
+
+def test_a_mount_is_refused_where_the_student_takes_clouds_as_they_are(drive, tiny_run, tmp_path):
+    bag = write_bag(tmp_path / "in", drive)
+    options = SegmentOptions(mount=ground_of_mount(1.8, 0.0, 0.0))
+    with pytest.raises(ValueError, match="takes clouds as they are, whatever the mount"):
+        segment_bag(tiny_run, bag, PROMPTS, tmp_path / "out.mcap", options)
 
 
 def test_a_recording_without_clouds_is_told_so(drive, tmp_path):

@@ -75,6 +75,7 @@ def segment_bag(
     opened = open_run(run)
     segmenter = Segmenter.of_run(opened, words=options.words)
     segmenter.set_prompts(prompts, background=options.background)
+    options.check_mount(run, segmenter)
     check_removed(remove, segmenter.prompts.classes)
     check = CloudCheck(opened.folder, mount_known=options.mount is not None, note=note, unlike=options.unlike)
     with open_bag(bag) as recording, _workspace(out) as folder:
