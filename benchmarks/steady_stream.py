@@ -2,8 +2,8 @@
 
 ``python benchmarks/steady_stream.py``: drives through varied towns of toytown, ten sweeps a second, labelled
 by ``builtin`` sweep by sweep, and by :class:`~clip2scene.inference.stream.SegmenterStream` with each memory.
-Flicker is the share of points whose label differs from that of the sweep before in the same cube of 20 cm of
-the world. The first second of each drive is not judged. ``--first 800`` are towns that settings were chosen
+Flicker is the share of cubes of 20 cm, seen in two sweeps one after the other, whose label changes.
+The first second of each drive is not judged. ``--first 800`` are towns that settings were chosen
 on.
 """
 

@@ -76,10 +76,12 @@ def test_a_clock_that_goes_back_or_a_far_place_begins_anew(pose, time_s, stream)
     assert stream.push(cloud(RIGHT), pose, time_s).labels.tolist() == [1]
 
 
-def test_coordinates_of_a_map_do_not_matter(stream):
-    far = moved(4_500_000.0)
-    stream.push(cloud(LEFT), far, 1.7e9)
-    assert stream.push(cloud(RIGHT), far, 1.7e9).labels.tolist() == [0]
+@pytest.mark.parametrize("metres", [100.0, 4_500_000.0])
+def test_where_the_world_begins_does_not_matter_and_poses_stay_as_they_are(metres, stream):
+    stream.push(cloud(LEFT), moved(metres), 1.7e9)
+    pose = moved(metres)
+    assert stream.push(cloud(RIGHT), pose, 1.7e9).labels.tolist() == [0]
+    assert torch.equal(pose, moved(metres))
 
 
 def test_what_is_forgotten_takes_no_memory(stream):

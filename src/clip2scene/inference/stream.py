@@ -93,13 +93,13 @@ class SegmenterStream:
         """
         check_rigid(world_from_cloud, "world_from_cloud")
         scores = self.segmenter.all_scores(cloud, ground=self.options.ground, quality=self.options.quality)
-        stands = world_from_cloud[:3, 3].double()
+        nearby = world_from_cloud.double().clone()  # the caller's own stays as it is
+        stands = nearby[:3, 3].clone()
         if time_s < self._time_s or (stands - self._origin).norm() > _FARTHEST_M:
             self.forget()
         if self._sums is None:
             self._origin = stands
         self._fade(time_s)
-        nearby = world_from_cloud.double()
         nearby[:3, 3] -= self._origin
         cells = torch.floor(transform_points(nearby, cloud.positions) / self.options.cube_m).long()
         keys, cube_of_point = packed.pack(F.pad(cells, (1, 0))).unique(return_inverse=True)
