@@ -1,10 +1,9 @@
 import numpy as np
-import pytest
 from tests.ros_bags import STORE, header
 
 from clip2scene.datasets.convert.ros_bag import open_bag
 from clip2scene.datasets.convert.ros_messages import columns_of
-from clip2scene.datasets.convert.ros_writer import STRING, fields_of, make_cloud, new_bag
+from clip2scene.datasets.convert.ros_writer import STRING, fields_of, lasting_qos, make_cloud, new_bag
 
 TABLE = np.array(
     [(1.0, 7, 200), (2.0, 300, 0), (-3.0, 0, 1), (4.0, 1, 2)],
@@ -45,19 +44,8 @@ def test_fields_may_begin_within_a_point():
 
 
 def test_the_quality_of_service_of_a_topic_is_kept(tmp_path):
-    qos = pytest.importorskip("rosbags.interfaces")
-    lasting = qos.Qos(
-        qos.QosHistory.KEEP_LAST,
-        1,
-        qos.QosReliability.RELIABLE,
-        qos.QosDurability.TRANSIENT_LOCAL,
-        qos.QosTime(0, 0),
-        qos.QosTime(0, 0),
-        qos.QosLiveliness.AUTOMATIC,
-        qos.QosTime(0, 0),
-        False,
-    )
     with new_bag(tmp_path / "bag") as bag:
-        bag.write("/said", 1, bag.make(STRING, data="words"), qos=[lasting])
+        bag.write("/said", 1, bag.make(STRING, data="words"), qos=lasting_qos())
+        bag.write("/else", 1, bag.make(STRING, data="words"))
     with open_bag(tmp_path / "bag") as read:
-        assert read.qos("/said") == [lasting]
+        assert read.qos("/said") == lasting_qos() and read.qos("/else") == []

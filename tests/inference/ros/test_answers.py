@@ -6,7 +6,7 @@ import torch
 from tests.ros_bags import STORE, cloud_message
 
 from clip2scene.datasets.convert.ros_messages import columns_of
-from clip2scene.inference.ros.answers import NONE, Answers, CloudLabels, Labelling, check_removed
+from clip2scene.inference.ros.answers import NONE, Answers, CloudLabels, Labelling, check_classes
 from clip2scene.inference.segmenter import Segmentation, Segmenter
 
 X, Y, Z = np.arange(18, dtype=np.float32).reshape(3, 6) + 1
@@ -83,7 +83,38 @@ def test_an_earlier_answer_is_taken_over_by_the_new_one(answers):
     assert columns_of(made, ("class_id",), "")[0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_only_classes_can_be_removed():
-    check_removed(["a"], ["a", "b"])
+def test_only_classes_can_be_removed_and_a_byte_tells_them_apart():
+    check_classes(["a", "b"], ["a"])
+    check_classes([str(number) for number in range(255)], [])
     with pytest.raises(ValueError, match="--remove names c, which no prompt is; expected some of a, b"):
-        check_removed(["a", "c"], ["a", "b"])
+        check_classes(["a", "b"], ["a", "c"])
+    with pytest.raises(ValueError, match="there would be 256 classes, expected at most 255; name fewer"):
+        check_classes([str(number) for number in range(256)], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"axes": "XYZ"}, "--axes is 'XYZ', expected three letters"),
+        ({"abstain": 2.0}, "--abstain is a score"),
+        ({"intensity_max": -5.0}, "--intensity-max is -5, expected the number above 0"),
+    ],
+)
+def test_an_unfit_way_of_labelling_is_refused_before_the_first_cloud(options, message):
+    with pytest.raises(ValueError, match=message):
+        Labelling(Halves(), **options)
+
+
+def test_an_empty_cloud_may_have_rows_of_any_length_but_points_of_few_bytes(answers):
+    odd = replace(cloud(), height=16, width=0, row_step=100, data=np.zeros(0, np.uint8))
+    made = answers.make_all(odd, "/points", Labelling(Halves()).label(odd, "/points"))
+    assert made["/points/segmentation"].width == 0
+    with pytest.raises(ValueError, match="points of a cloud have 4294967292 bytes, expected at most 65536"):
+        Labelling(Halves()).label(replace(odd, point_step=2**32 - 4), "/points")
+
+
+def test_places_beyond_float32_are_drawn_nowhere(answers):
+    far = cloud_message(1, {axis: (8 * n, 8, np.full(2, 1e300)) for n, axis in enumerate("xyz")}, step=24)
+    labels = Labelling(Halves()).label(far, "/points")
+    made = answers.make_all(far, "/points", labels)["/points/visualization"]
+    assert labels.class_ids.tolist() == [NONE, NONE] and np.isinf(columns_of(made, ("x",), "")[0]).all()

@@ -12,8 +12,8 @@ from clip2scene.datasets.convert.ros_bag import open_bag
 from clip2scene.datasets.convert.ros_messages import columns_of
 from clip2scene.geometry.mount import ground_of_mount
 from clip2scene.inference.ros import segment_bag as module
-from clip2scene.inference.ros.answers import NONE, Labelling
-from clip2scene.inference.ros.segment_bag import CLASSES, is_recording, segment_bag
+from clip2scene.inference.ros.answers import CLASSES, NONE, Labelling
+from clip2scene.inference.ros.segment_bag import is_recording, segment_bag
 from clip2scene.inference.segment import SegmentOptions
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.types import PointCloud
@@ -196,7 +196,7 @@ def test_each_lidar_has_its_own_answers_and_intensities(drive, tmp_path):
 def test_what_does_not_fit_a_recording_is_refused(options, message, drive, tmp_path):
     with pytest.raises(ValueError, match=message):
         label(drive, tmp_path, **options)
-    assert not (tmp_path / "out.mcap").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_nothing_is_written_over_and_the_answer_is_an_mcap_file(drive, tmp_path):
@@ -205,9 +205,38 @@ def test_nothing_is_written_over_and_the_answer_is_an_mcap_file(drive, tmp_path)
     for name, message in (("there.mcap", "is there already"), ("out", "name it with .mcap")):
         with pytest.raises(ValueError, match=message):
             segment_bag(BUILTIN, bag, PROMPTS, tmp_path / name)
-    with pytest.raises(ValueError, match="at most 255"):
-        segment_bag(BUILTIN, bag, [f"word {number}" for number in range(256)], tmp_path / "out.mcap")
     assert (tmp_path / "there.mcap").read_bytes() == b"mine"
+
+
+def test_what_appears_meanwhile_is_not_written_over(drive, tmp_path, monkeypatch):
+    out, real = tmp_path / "out.mcap", module._label
+    monkeypatch.setattr(module, "_label", lambda *given: (real(*given), out.write_bytes(b"mine")))
+    with pytest.raises(ValueError, match="is there already"):
+        label(drive, tmp_path)
+    assert out.read_bytes() == b"mine"
+
+
+def test_a_topic_that_begins_without_points_is_answered_and_one_that_never_has_any_is_named(drive, tmp_path):
+    clouds = [each for each in drive.messages if each[0] == "/points"]
+    none = replace(clouds[0][2], height=0, width=0, row_step=0, data=clouds[0][2].data[:0])
+    early = [("/points", START_US + number, none) for number in range(20)]
+    never = [("/never", START_US + number, none) for number in range(3)]
+    notes = []
+    made = read(
+        label(replace(drive, messages=(*drive.messages, *early, *never)), tmp_path, note=notes.append)
+    )
+    assert [message.width > 0 for _, message in made["/points/segmentation"]] == [False] * 20 + [True] * 3
+    assert "/never/segmentation" not in made
+    assert [
+        "none of its clouds can be labelled: /never: no cloud holds a point" in note for note in notes
+    ] == [True]
+
+
+def test_lasting_topics_are_offered_as_such_whatever_recorded_them(drive, tmp_path):
+    out = segment_bag(BUILTIN, write_ros1_bag(tmp_path / "in.bag", drive), PROMPTS, tmp_path / "out.mcap")
+    with open_bag(out) as bag:
+        offered = {topic: [each.durability.name for each in bag.qos(topic)] for topic in bag.kinds}
+    assert offered["/tf_static"] == offered[CLASSES] == ["TRANSIENT_LOCAL"] and offered["/tf"] == []
 
 
 def test_a_mount_is_refused_where_the_student_takes_clouds_as_they_are(drive, tiny_run, tmp_path):

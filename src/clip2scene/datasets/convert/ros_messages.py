@@ -20,6 +20,9 @@ from clip2scene.images import read_colours, suffix_of
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """Types of a cloud's fields, by the numbers of PointField."""
 
+_WIDEST_POINT = 1 << 16
+"""Bytes; points of lidars have some tens."""
+
 _CHANNELS = {
     **{"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "rgba8": (0, 1, 2), "bgra8": (2, 1, 0)},
     **{"mono8": (0, 0, 0), "8UC1": (0, 0, 0)},
@@ -166,6 +169,10 @@ def rows_of(message: Message, topic: str) -> UInt8[np.ndarray, "points step"]:
         ValueError: If its sizes do not fit together.
     """
     height, width, step = int(message.height), int(message.width), int(message.point_step)
+    if step > _WIDEST_POINT:
+        raise ValueError(f"{topic}: points of a cloud have {step} bytes, expected at most {_WIDEST_POINT}")
+    if not height * width:
+        return np.zeros((0, step), np.uint8)
     row = int(message.row_step) if height > 1 and message.row_step else width * step
     content = np.ascontiguousarray(message.data).view(np.uint8).reshape(-1)
     if row < width * step or len(content) < row * height:

@@ -57,6 +57,15 @@ def new_bag(folder: Path) -> Iterator[BagWriter]:
         yield BagWriter(writer, get_typestore(Stores.ROS2_HUMBLE))
 
 
+def lasting_qos() -> list[Any]:
+    """Give the quality of service of a topic whose last message is there for whoever comes later."""
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+    ever, durable = QosTime(2147483647, 4294967295), QosDurability.TRANSIENT_LOCAL
+    kept, sure, alive = QosHistory.KEEP_LAST, QosReliability.RELIABLE, QosLiveliness.AUTOMATIC
+    return [Qos(kept, 1, sure, durable, ever, ever, alive, ever, avoid_ros_namespace_conventions=False)]
+
+
 def fields_of(make: Any, dtype: np.dtype, start: int = 0) -> list[Message]:  # noqa: ANN401 - makes any message
     """Describe the columns of a table as ``PointField``.
 

@@ -25,12 +25,15 @@ from clip2scene.datasets.convert.ros_messages import columns_of, read_points, ro
 from clip2scene.datasets.convert.ros_writer import fields_of, make_cloud
 from clip2scene.geometry.ground import Ground
 from clip2scene.inference.figures import word_palette
-from clip2scene.inference.predict import Quality
+from clip2scene.inference.predict import Quality, check_abstain
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.types import PointCloud
 
 NONE = 255
 """``class_id`` of a point that is none of the classes."""
+
+CLASSES = "/clip2scene/classes"
+"""The topic that says what the numbers of classes mean, as JSON, once."""
 
 _ANSWER = np.dtype([("probability", "<f4"), ("class_id", "u1")], align=True)
 _COLOURED = np.dtype([(name, "<f4") for name in ("x", "y", "z", "rgb")])
@@ -69,6 +72,14 @@ class Labelling:
     abstain: float = 0.0
     quality: Quality = "medium"
 
+    def __post_init__(self) -> None:
+        turn_from(self.axes, "--axes")
+        check_abstain(self.abstain)
+        if not 0 < self.intensity_max < float("inf"):
+            raise ValueError(
+                f"--intensity-max is {self.intensity_max:g}, expected the number above 0 that becomes 1"
+            )
+
     def read(self, message: Message, topic: str) -> tuple[PointCloud, np.ndarray]:
         """Read a cloud as the student takes it, and which of the message's points are in it.
 
@@ -89,6 +100,7 @@ class Labelling:
             ValueError: If the message is no whole cloud, or the student cannot take it.
         """
         cloud, kept = self.read(message, topic)
+        rows_of(message, topic)  # an empty cloud that cannot be answered is told here
         ids, probabilities = np.full(len(kept), NONE, np.uint8), np.zeros(len(kept), np.float32)
         if kept.any():
             found = self.segmenter.segment(
@@ -100,12 +112,14 @@ class Labelling:
         return CloudLabels(ids, probabilities)
 
 
-def check_removed(removed: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse to remove what is no class.
+def check_classes(names: Sequence[str], removed: Sequence[str]) -> None:
+    """Refuse more classes than ``class_id`` can tell apart, and to remove what is no class.
 
     Raises:
-        ValueError: If one of ``removed`` is none of ``names``.
+        ValueError: If there are more than 255 names, or one of ``removed`` is none of them.
     """
+    if len(names) > NONE:
+        raise ValueError(f"there would be {len(names)} classes, expected at most {NONE}; name fewer prompts")
     unknown = [name for name in removed if name not in names]
     if unknown:
         raise ValueError(
@@ -179,7 +193,8 @@ class Answers:
             for axis, values in zip(
                 "xyz", columns_of(message, tuple(axes[a] for a in "xyz"), topic), strict=True
             ):
-                table[axis] = values
+                with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+                    table[axis] = values
         table["rgb"] = pack_colours(self.colours[labels.class_ids]).view("<f4")
         fields, dense = fields_of(self.make, _COLOURED), bool(message.is_dense)
         return make_cloud(self.make, message.header, fields, table, is_dense=dense)

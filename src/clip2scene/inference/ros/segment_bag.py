@@ -6,29 +6,33 @@ on where it was; the result is written when all are there. One cloud at a time i
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
+import torch
 
 from clip2scene.datasets.clouds import Spread, intensity_max
 from clip2scene.datasets.convert.ros_bag import CLOUD, TRANSFORMS, Bag, open_bag
 from clip2scene.datasets.convert.ros_messages import read_points
-from clip2scene.datasets.convert.ros_writer import STRING, BagWriter, new_bag
+from clip2scene.datasets.convert.ros_writer import STRING, BagWriter, lasting_qos, new_bag
 from clip2scene.inference.answered import key_of
-from clip2scene.inference.ros.answers import NONE, Answers, CloudLabels, Labelling, check_removed
+from clip2scene.inference.ros.answers import CLASSES, Answers, CloudLabels, Labelling, check_classes
 from clip2scene.inference.segment import SegmentOptions
 from clip2scene.inference.segmenter import Segmenter
-from clip2scene.io import PARTIAL, telling_of_a_full_disk, write_atomically
+from clip2scene.io import (
+    PARTIAL,
+    load_checksummed,
+    save_checksummed,
+    telling_of_a_full_disk,
+    write_atomically,
+)
 from clip2scene.parallel import file_lock, progress_bar
 from clip2scene.runs.run import open_run
 from clip2scene.runs.training_clouds import CloudCheck, say
-
-CLASSES = "/clip2scene/classes"
-"""The topic that says what the numbers of classes mean, as JSON, once."""
 
 _LOOKED_AT = 16  # clouds of each topic, before the first is labelled
 _KEY = "key"
@@ -71,12 +75,12 @@ def segment_bag(
             read, the clouds are unlike the training clouds so that nothing right can come of them, or there
             is such a file already.
     """
-    _check(bag, out, prompts, options)
+    _check(bag, out, options)
     opened = open_run(run)
     segmenter = Segmenter.of_run(opened, words=options.words)
     segmenter.set_prompts(prompts, background=options.background)
     options.check_mount(run, segmenter)
-    check_removed(remove, segmenter.prompts.classes)
+    check_classes(segmenter.prompts.classes, remove)
     check = CloudCheck(opened.folder, mount_known=options.mount is not None, note=note, unlike=options.unlike)
     with open_bag(bag) as recording, _workspace(out) as folder:
         chosen = _choose(recording, topics)
@@ -85,20 +89,17 @@ def segment_bag(
         file = bag if bag.is_file() else bag / "metadata.yaml"
         _keep_only(folder, key_of(opened, file, options.words, prompts, options, scales))
         _label(recording, ways, folder, note)
-        _write(recording, chosen, folder, out, segmenter.prompts.classes, remove)
+        _write(recording, list(ways), folder, out, segmenter.prompts.classes, remove)
     return out
 
 
-def _check(bag: Path, out: Path, prompts: Sequence[str], options: SegmentOptions) -> None:
+def _check(bag: Path, out: Path, options: SegmentOptions) -> None:
     """Refuse what can be told before anything is opened."""
     if out.suffix.lower() != ".mcap":
         raise ValueError(
             f"--out is {out}; a recording is answered by one file, name it with .mcap at its end"
         )
-    if out.exists():
-        raise ValueError(f"{out} is there already; remove it, or name another file by --out")
-    if len(prompts) > NONE:
-        raise ValueError(f"{bag} would have {len(prompts)} classes, expected at most {NONE}; name fewer")
+    _refuse_existing(out)
     files = options.files
     unfit = {
         "--unit": files.unit,
@@ -112,14 +113,24 @@ def _check(bag: Path, out: Path, prompts: Sequence[str], options: SegmentOptions
         raise ValueError(f"{', '.join(told)} is for cloud files, {bag} is a recording; leave it out")
 
 
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise ValueError(f"{out} is there already; remove it, or name another file by --out")
+
+
 @contextmanager
 def _workspace(out: Path) -> Iterator[Path]:
     """Give the folder of labels, which goes when the result is there."""
     folder = out.with_name(f"{PARTIAL}{out.name}.labels")
     folder.mkdir(parents=True, exist_ok=True)
     with telling_of_a_full_disk(folder), file_lock(folder.with_suffix(".lock"), wait=False):
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
+        _refuse_existing(out)
+        try:
+            yield folder
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            if folder.exists() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _choose(bag: Bag, topics: Sequence[str]) -> list[str]:
@@ -141,24 +152,23 @@ def _look(
     note: Callable[[str], None],
 ) -> dict[str, Labelling]:
     """Look at the first clouds of each topic: what intensities mean, and whether they may be labelled."""
-    ways = dict[str, Labelling]()
+    ways, wrong = dict[str, Labelling](), dict[str, str]()
     for topic in topics:
-        spreads, first, wrong = list[Spread](), None, ""
-        for number, (_, message) in enumerate(bag.messages([topic])):
-            if number == _LOOKED_AT:
-                break
+        spreads, first = list[Spread](), None
+        for _, message in bag.messages([topic]):
             try:
                 points = read_points(message, topic)
             except ValueError as error:
-                wrong = wrong or str(error)
+                wrong.setdefault(topic, str(error))
                 continue
             if len(points.positions):
                 first = message if first is None else first
                 spreads.append(Spread.of(points.intensity))
+            if len(spreads) == _LOOKED_AT:
+                break
         if first is None:
-            raise ValueError(
-                f"{bag.path}: {wrong or f'the first clouds of {topic} hold no point'}; record it anew"
-            )
+            wrong.setdefault(topic, f"{topic}: no cloud holds a point")
+            continue
         scale = options.files.intensity_max or intensity_max(spreads)
         if options.files.intensity_max is None and scale != 1:
             note(f"{topic}: its intensities are taken to go up to {scale:g}; --intensity-max says otherwise")
@@ -167,6 +177,11 @@ def _look(
         for remark in check.remarks(way.read(first, topic)[0]):
             check.tell(f"{bag.path}, {topic}", remark)
         ways[topic] = way
+    unused = [wrong[topic] for topic in topics if topic not in ways]
+    if not ways:
+        raise ValueError(f"{bag.path} has no cloud that can be labelled: {unused[0]}; record it anew")
+    for reason in unused:
+        note(f"{bag.path}: a topic is not answered, as none of its clouds can be labelled: {reason}")
     return ways
 
 
@@ -174,19 +189,19 @@ def _keep_only(folder: Path, key: str) -> None:
     """Remove the labels that another command made."""
     place = folder / _KEY
     if not place.exists() or place.read_text() != key:
-        for path in folder.glob("*.npz"):
+        for path in folder.glob("*.safetensors"):
             path.unlink()
         with write_atomically(place) as temporary:
             temporary.write_text(key)
 
 
 def _place(folder: Path, number: int) -> Path:
-    return folder / f"{number:08d}.npz"
+    return folder / f"{number:08d}.safetensors"
 
 
 def _label(bag: Bag, ways: dict[str, Labelling], folder: Path, note: Callable[[str], None]) -> None:
     """Label the clouds that have no labels yet; those that cannot be are counted by their reasons."""
-    passed = Counter[str]()
+    passed, reasons = Counter[str](), dict[str, str]()
     total = sum(bag.counts[topic] for topic in ways)
     clouds = progress_bar(bag.messages(ways), desc="segment", unit="cloud", total=total)
     for number, (topic, message) in enumerate(clouds):
@@ -196,12 +211,13 @@ def _label(bag: Bag, ways: dict[str, Labelling], folder: Path, note: Callable[[s
         try:
             found = ways[topic].label(message, topic)
         except ValueError as error:
-            passed[str(error)] += 1
+            kind = re.sub(r"\d+", "", str(error))
+            passed[kind] += 1
+            reasons.setdefault(kind, str(error))
             continue
-        with write_atomically(place) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, class_ids=found.class_ids, probabilities=found.probabilities)
-    for reason, count in passed.items():
-        note(f"{bag.path}: {count} of {total} clouds were passed over: {reason}")
+        save_checksummed(place, {name: torch.from_numpy(each) for name, each in vars(found).items()})
+    for kind, count in passed.items():
+        note(f"{bag.path}: {count} of {total} clouds were passed over: {reasons[kind]}")
 
 
 def _write(
@@ -215,14 +231,16 @@ def _write(
         for topic, time_ns, message in bag.recorded([*topics, *bag.of_kind(TRANSFORMS)]):
             if CLASSES not in written.links:
                 listed = written.make(STRING, data=json.dumps(answers.classes()))
-                written.write(CLASSES, time_ns, listed)
+                written.write(CLASSES, time_ns, listed, qos=lasting_qos())
             if topic not in topics:
-                written.write(topic, time_ns, message, qos=bag.qos(topic))
+                lasting = lasting_qos() if topic.endswith("tf_static") else []
+                written.write(topic, time_ns, message, qos=bag.qos(topic) or lasting)
                 continue
             place = _place(folder, number)
             number += 1
             if place.exists():
                 _answer(written, answers, topic, time_ns, message, place)
+    _refuse_existing(out)
     os.replace(half / f"{half.name}.mcap", out)
 
 
@@ -230,7 +248,6 @@ def _answer(
     written: BagWriter, answers: Answers, topic: str, time_ns: int, message: object, place: Path
 ) -> None:
     """Write the answer to a cloud."""
-    with np.load(place) as kept:
-        labels = CloudLabels(kept["class_ids"], kept["probabilities"])
+    labels = CloudLabels(**{name: each.numpy() for name, each in load_checksummed(place).items()})
     for name, made in answers.make_all(message, topic, labels).items():
         written.write(name, time_ns, made)
