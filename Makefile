@@ -12,7 +12,7 @@ demo: $(READY)  ## the whole path on the embedded world, into demo/; DATA=scanne
 	$(VENV)/bin/clip2scene demo --data $(DATA)
 
 test: $(READY)  ## the whole test suite
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## format, lint, layers, types
 	$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/lint-imports --no-cache && $(VENV)/bin/mypy

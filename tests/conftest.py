@@ -20,6 +20,14 @@ SMALL_DRIVE = {
 FEW_TOWNS = {"num_scenes": 1, "num_val_scenes": 1, "seed": 0, "workers": 1}
 
 
+LONGEST = ("tests/test_whole_path.py", "tests/training/test_start_methods.py", "tests/test_tutorials.py")
+"""Files that take minutes each: begun first, so that no core waits for them at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def exact_products():
     """Keep the factors of products from being rounded to bfloat16, where the processor has it.
