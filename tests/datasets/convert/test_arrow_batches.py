@@ -114,11 +114,3 @@ def test_words_by_number_are_refused():
     words = pa.table({"a": pa.array(["x", "y"]).dictionary_encode()})
     with pytest.raises(ValueError, match="holds a dictionary"):
         list(open_arrow_bytes(as_bytes(words), "it"))
-
-
-def test_columns_of_one_name_are_refused():
-    twice = pa.table([[1], [2]], names=["x", "x"])
-    with pytest.raises(
-        ValueError, match="source cannot be read as Arrow .it has several columns of one name"
-    ):
-        open_arrow_bytes(as_bytes(twice), "source")

@@ -1,11 +1,13 @@
 import builtins
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
-from tests.logs_123d import as_arrow, as_laz, lidar, sweep
+from tests.logs_123d import Table, as_arrow, as_laz, lidar, pa, small_log, sweep
 
 from clip2scene.datasets.convert.py123d_clouds import by_library, inside, read_cloud
-from clip2scene.datasets.convert.py123d_log import LogName, StoredLidar
+from clip2scene.datasets.convert.py123d_log import LogName, StoredLidar, read_lidars
 
 NUSCENES = LogName("nuscenes", "nuscenes_train", "one")
 LIDARS = {"2": StoredLidar("top", tuple(lidar()["lidar_to_imu_se3"]))}
@@ -24,8 +26,6 @@ def test_intensities_may_be_shares_and_may_be_missing():
     cloud = read_cloud(as_arrow(positions, (intensity / 255 - 0.1).astype(np.float32)), "row 0")
     assert not cloud.counts and cloud.intensity.min() == 0
     assert np.allclose(cloud.intensity, (intensity / 255 - 0.1).clip(0))
-    import pyarrow as pa
-
     batch = pa.RecordBatch.from_pydict({name: positions[:, place].copy() for place, name in enumerate("xyz")})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -71,8 +71,6 @@ def test_files_of_other_data_sets_and_folders_that_are_not_told_are_refused(tmp_
         by_library(LogName("pandaset", "a", "b"), LIDARS, tmp_path, path)
     with pytest.raises(ValueError, match="names files of nuscenes; say by --sensor-root where"):
         by_library(NUSCENES, LIDARS, None, path)
-    with pytest.raises(ValueError, match="is of one lidar and names files of nuscenes; .* the merged one by"):
-        by_library(NUSCENES, {"": next(iter(LIDARS.values()))}, tmp_path, path)
 
 
 def test_without_py123d_it_is_said_where_to_run_this(tmp_path, monkeypatch):
@@ -88,3 +86,69 @@ def test_without_py123d_it_is_said_where_to_run_this(tmp_path, monkeypatch):
         ValueError, match=r"needs the library py123d; run this where it is installed, or conv"
     ):
         by_library(NUSCENES, LIDARS, tmp_path, tmp_path / "lidar.lidar_merged.arrow")
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """Stands for py123d, which knows lidars 0 to 9: what it loads, and the lidars that it was told of."""
+    loaded = {"positions": np.ones((5, 3), np.float32), "told": None}
+
+    def load(relative, dataset, *, sensor_root, lidar_metadatas):
+        loaded["told"] = lidar_metadatas
+        return loaded["positions"], {"intensity": np.zeros(len(loaded["positions"]), np.uint8)}
+
+    class Pose:
+        from_list = staticmethod(tuple)
+
+    modules = {
+        "py123d.common.io.lidar.path_lidar_io": {"load_point_cloud_data_from_path": load},
+        "py123d.datatypes.sensors.lidar": {
+            "LidarID": lambda number: range(10)[number],
+            "LidarMetadata": lambda *parts: parts,
+        },
+        "py123d.geometry": {"PoseSE3": Pose},
+    }
+    for name, members in modules.items():
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            package = ".".join(parts[:depth])
+            monkeypatch.setitem(sys.modules, package, ModuleType(package))
+        module = ModuleType(name)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    return loaded
+
+
+def test_a_lidar_that_is_not_merged_is_read_in_the_data_set_by_its_id(library, tmp_path):
+    cloud = small_log().tables["lidar.lidar_merged"]
+    alone = Table(cloud.columns, cloud.types, lidar("back", lidar_id=5))
+    source = small_log().changed(lidar__lidar_back=alone).write(tmp_path / "one")
+    lidars = read_lidars(source, "lidar.lidar_back")
+    (tmp_path / "0.bin").write_bytes(b"")
+    read = by_library(NUSCENES, lidars, tmp_path, source / "lidar.lidar_back.arrow")
+    assert (read("0.bin", "row 0").positions == 1).all()
+    assert library["told"] == {5: ("back", 5, tuple(lidar()["lidar_to_imu_se3"]))}
+
+
+@pytest.mark.parametrize("number", ["", "None", "top", "99"])
+def test_lidars_that_py123d_does_not_know_are_refused(number, library, tmp_path):
+    path = tmp_path / "lidar.lidar_merged.arrow"
+    with pytest.raises(ValueError, match=r"lidar_merged.arrow names lidars that py123d does not know \("):
+        by_library(NUSCENES, {number: LIDARS["2"]}, tmp_path, path)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 2), (5,)])
+def test_points_of_other_than_three_numbers_are_told_by_their_file(shape, library, tmp_path):
+    (tmp_path / "0.bin").write_bytes(b"")
+    library["positions"] = np.ones(shape, np.float32)
+    read = by_library(NUSCENES, LIDARS, tmp_path, tmp_path / "lidar.lidar_merged.arrow")
+    with pytest.raises(ValueError, match=r"^row 0, .*0.bin is read by py123d as points of the shape \(5,"):
+        read("0.bin", "row 0")
+
+
+def test_two_columns_of_one_name_are_refused():
+    batch = pa.RecordBatch.from_arrays([pa.array([1.0])] * 4, ["x", "y", "z", "x"])
+    with pa.ipc.new_stream(sink := pa.BufferOutputStream(), batch.schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(ValueError, match=r"^row 0 cannot be read as Arrow \(it has more than one column 'x'"):
+        read_cloud(sink.getvalue().to_pybytes(), "row 0")

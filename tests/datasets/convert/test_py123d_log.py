@@ -1,6 +1,17 @@
 import pytest
 import torch
-from tests.logs_123d import INTRINSICS, LIDAR_AT, START_US, STEP_US, Table, lidar, pinhole, pose, small_log
+from tests.logs_123d import (
+    INTRINSICS,
+    LIDAR_AT,
+    START_US,
+    STEP_US,
+    Table,
+    lidar,
+    pa,
+    pinhole,
+    pose,
+    small_log,
+)
 
 from clip2scene.datasets.convert.py123d_log import (
     LogName,
@@ -72,6 +83,23 @@ def test_a_log_says_where_it_comes_from_and_when_its_rows_were_measured(source):
     assert read_moments(source, MERGED) == {row: START_US + STEP_US * row for row in range(4)}
     with pytest.raises(ValueError, match="sync.arrow has no column radar.x, only sync.timestamp_us, "):
         read_moments(source, "radar.x")
+
+
+def test_rows_that_are_lists_and_columns_of_one_name_are_refused(source):
+    path, times = source / "sync.arrow", pa.array([START_US])
+    for columns, names, why in (
+        ([times, pa.array([[0]])], [], "sync.arrow has something else than rows of lidar.lidar_merged in th"),
+        (
+            [times, pa.array([0]), pa.array([0])],
+            [MERGED],
+            "sync.arrow cannot be read as Arrow .*more than",
+        ),
+    ):
+        table = pa.Table.from_arrays(columns, ["sync.timestamp_us", MERGED, *names])
+        with pa.ipc.new_file(str(path), table.schema) as writer:
+            writer.write_table(table)
+        with pytest.raises(ValueError, match=why):
+            read_moments(source, MERGED)
 
 
 def test_clouds_get_their_origin_at_the_top_lidar_and_keep_the_axes_of_the_vehicle(tmp_path):

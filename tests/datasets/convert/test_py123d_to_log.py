@@ -2,7 +2,6 @@
 
 import builtins
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from tests.logs_123d import (
     Table,
     as_arrow,
     as_laz,
+    clouds_table,
     images_table,
     jpeg,
     lidar,
@@ -41,17 +41,6 @@ def opened(folder, **options):
 
 def changed(log, name, **columns):
     return log.changed(**{name.replace(".", "__"): log.tables[name].changed(**columns)})
-
-
-def numbers(table):
-    """The table with numbers where its data were."""
-    return replace(table.changed(data=[1, 2, 3, 4]), types={**table.types, "data": pa.int64()})
-
-
-def lists(table):
-    """The table of moments with lists where the rows of the lidar were."""
-    rows = [[number] for number in range(4)]
-    return replace(table.changed(**{MERGED: rows}), types={**table.types, MERGED: pa.list_(pa.int64())})
 
 
 def fails(log, folder, **options):
@@ -134,6 +123,21 @@ def test_images_go_to_the_nearest_cloud_and_what_is_far_or_has_no_pose_is_left_o
     assert any("1 clouds taken when no pose is known" in note for note in made.notes)
 
 
+def test_images_that_are_not_there_are_counted_and_are_nobody_s_nearest(tmp_path):
+    columns = small_log().tables[FRONT].columns
+    first = columns["timestamp_us"][0]
+    log = changed(
+        small_log(),
+        FRONT,
+        timestamp_us=[first - 6_000, *columns["timestamp_us"]],
+        data=[None, *columns["data"]],
+        camera_to_global_se3=[None] * 5,
+    )
+    made = convert_123d(log.write(tmp_path / "in"), tmp_path / "log")
+    assert made.images == 4, "the first is nearer to its cloud than the second, but holds nothing"
+    assert "left out 1 images of pcam_f0 that are not there" in made.notes
+
+
 def test_gaps_in_time_are_said_and_no_sweep_crosses_them(tmp_path):
     log = small_log()
     late = {name: log.tables[name].columns for name in ("sync", EGO, FRONT)}
@@ -204,22 +208,18 @@ def test_a_lens_that_is_not_read_is_left_out_and_named(tmp_path):
             "has no cloud that can be used: 4 clouds that are n",
         ),
         (
+            lambda log: log.changed(lidar__lidar_merged=clouds_table([7] * 4, {"2": lidar()}, pa.int64())),
+            "lidar.lidar_merged.arrow, row 0 holds no bytes but int, expected LAZ or Arrow; convert",
+        ),
+        (
+            lambda log: changed(log, FRONT, data=[None] * 4),
+            "no image belongs to a cloud (4 images of pcam_f0 that are not there); where they are far",
+        ),
+        (
             lambda log: changed(log, FRONT, data=[b"no"] * 4),
             "camera.pcam_f0.arrow, row 0 cannot be read as JPEG",
         ),
         (lambda log: changed(log, FRONT, data=[jpeg(0, (32, 24))] * 4), "row 0 is 32x24, expected 64x48"),
-        (
-            lambda log: log.changed(lidar__lidar_merged=numbers(log.tables[MERGED])),
-            "row 0 holds no cloud and names no file; convert the log again",
-        ),
-        (
-            lambda log: log.changed(sync=lists(log.tables["sync"])),
-            "sync.arrow: lidar.lidar_merged is not of row numbers; convert the log again",
-        ),
-        (
-            lambda log: changed(log, FRONT, data=[None] * 4),
-            "no image belongs to a cloud (4 images of pcam_f0 that are not there",
-        ),
         (
             lambda log: changed(log, FRONT, timestamp_us=[1, 2, 3, 4]),
             "no image belongs to a cloud (4 images of",
@@ -249,16 +249,6 @@ def test_a_lens_that_is_not_read_is_left_out_and_named(tmp_path):
 )
 def test_logs_that_cannot_be_used_are_told_in_one_sentence(change, why, tmp_path):
     assert why in fails(change(small_log()), tmp_path)
-
-
-def test_images_that_are_not_there_leave_the_cloud_to_others_and_are_counted(tmp_path):
-    log = small_log()
-    data = list(log.tables[FRONT].columns["data"])
-    made = convert_123d(
-        changed(log, FRONT, data=[data[0], None, data[2], None]).write(tmp_path / "in"), tmp_path / "log"
-    )
-    assert made.images == 2
-    assert any("2 images of pcam_f0 that are not there" in note for note in made.notes)
 
 
 def test_images_may_lie_in_the_data_set_and_nowhere_else(tmp_path):

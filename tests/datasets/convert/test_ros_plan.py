@@ -7,7 +7,6 @@ from tests.ros_bags import (
     SWEEPS_US,
 )
 
-from clip2scene.datasets.convert.ros_plan import nearest_clouds
 from clip2scene.datasets.drive_log.files import read_calibration
 
 
@@ -40,21 +39,3 @@ def test_images_that_are_undistorted_already_are_not_undistorted_again(drive, tm
             note.startswith(f"images of {topic} are undistorted, as its name says") for note in made.notes
         )
     assert not read_calibration(tmp_path / "log" / "calibration.json").views
-
-
-def test_pairing_is_that_of_trying_all():
-    rng = np.random.default_rng(0)
-    for most in (0, 7, 50, 10**6):
-        clouds, images = (sorted(rng.choice(1000, count, replace=False).tolist()) for count in (12, 40))
-        came, slow = {}, {}
-        for image in images:
-            cloud = min(clouds, key=lambda each: (abs(each - image), each))
-            came.setdefault(cloud, []).append(image)
-        for cloud, given in came.items():
-            image = min(given, key=lambda each: (abs(each - cloud), each))
-            if abs(cloud - image) <= most:
-                slow[image] = cloud
-        assert nearest_clouds(clouds, images, most) == slow
-    assert nearest_clouds([0, 60], [-40, 32], 50) == {-40: 0, 32: 60}, "32 is nearer to 0, but went to 60"
-    assert nearest_clouds([], [1], 5) == nearest_clouds([1], [], 5) == {}
-    assert nearest_clouds([3], [1, 2, 9], 5) == {2: 3}

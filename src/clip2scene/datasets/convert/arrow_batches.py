@@ -111,7 +111,8 @@ def _open(stream: Any, source: str) -> Batches:  # noqa: ANN401 - pyarrow's
     except StopIteration:
         raise ValueError("it is empty") from None
     if len(set(schema.names)) < len(schema.names):
-        raise ValueError("it has several columns of one name")
+        twice = next(name for name in schema.names if schema.names.count(name) > 1)
+        raise ValueError(f"it has more than one column {twice[:100]!r}, expected one of each name")
     return Batches(source, tuple(schema.names), schema.metadata or {}, schema, messages)
 
 

@@ -39,12 +39,16 @@ class StoredCloud:
     counts: bool
 
 
-def read_cloud(content: bytes, what: str) -> StoredCloud:
+def read_cloud(content: object, what: str) -> StoredCloud:
     """Read a cloud that is stored in a row.
 
     Raises:
         ValueError: If it is stored in another way than LAZ or Arrow, is broken, or has no x, y and z.
     """
+    if not isinstance(content, bytes):
+        raise ValueError(
+            f"{what} holds no bytes but {type(content).__name__}, expected LAZ or Arrow; {_AGAIN}"
+        )
     if content.startswith(_LAZ):
         columns = _read_laz(content, what)
     elif content.startswith(_ARROW):
@@ -74,7 +78,7 @@ def by_library(
         A function that reads a file by its relative path; its second argument is what it is, for messages.
 
     Raises:
-        ValueError: If they are not read, py123d is missing, or the folder is not told.
+        ValueError: If they are not read, py123d is missing or knows no such lidars, or no folder is told.
     """
     if name.dataset not in BY_LIBRARY:
         raise ValueError(
@@ -86,11 +90,6 @@ def by_library(
             f"{path} holds no clouds but names files of {name.dataset}; say by --sensor-root where that data "
             f"set lies, or {_AGAIN}"
         )
-    if not all(number.isdecimal() for number in lidars):
-        raise ValueError(
-            f"{path} is of one lidar and names files of {name.dataset}; such clouds are read of all lidars "
-            f"together, so choose the merged one by --lidar, or {_AGAIN}"
-        )
     try:
         from py123d.common.io.lidar.path_lidar_io import load_point_cloud_data_from_path
         from py123d.datatypes.sensors.lidar import LidarID, LidarMetadata
@@ -100,25 +99,36 @@ def by_library(
             f"{path} holds no clouds but names files of {name.dataset}, which needs the library py123d; run "
             f"this where it is installed, or {_AGAIN}"
         ) from None
-    theirs = {
-        LidarID(int(number)): LidarMetadata(
-            each.lidar_name, LidarID(int(number)), PoseSE3.from_list(list(each.lidar_to_imu_se3))
-        )
-        for number, each in lidars.items()
-    }
+    try:
+        theirs = {
+            LidarID(int(number)): LidarMetadata(
+                each.lidar_name, LidarID(int(number)), PoseSE3.from_list(list(each.lidar_to_imu_se3))
+            )
+            for number, each in lidars.items()
+        }
+    except Exception as error:  # whatever the library fails with
+        raise ValueError(
+            f"{path} names lidars that py123d does not know ({in_a_sentence(error)}), expected their numbers "
+            f"and places; {_AGAIN}"
+        ) from None
 
     def read(relative: str, what: str) -> StoredCloud:
         file = inside(root, relative, what)
         try:
-            positions, features = load_point_cloud_data_from_path(
+            loaded, features = load_point_cloud_data_from_path(
                 file.relative_to(root), name.dataset, sensor_root=root, lidar_metadatas=theirs
             )
-            columns = {**dict(zip("xyz", np.asarray(positions).T, strict=True)), **features}
+            positions = np.asarray(loaded)
         except Exception as error:  # whatever the library fails with
             raise ValueError(
                 f"{what}, {file} cannot be read by py123d ({in_a_sentence(error)}); restore it"
             ) from None
-        return _cloud(columns, what)
+        if positions.ndim != 2 or positions.shape[1] != 3:
+            raise ValueError(
+                f"{what}, {file} is read by py123d as points of the shape {positions.shape}, expected x, y "
+                "and z of each; restore it"
+            )
+        return _cloud({**dict(zip("xyz", positions.T, strict=True)), **features}, what)
 
     return read
 

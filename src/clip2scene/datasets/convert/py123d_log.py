@@ -57,10 +57,12 @@ class StoredLidar:
     Attributes:
         lidar_name: In its data set.
         lidar_to_imu_se3: Where it stands.
+        lidar_id: Number of it, as py123d counts lidars.
     """
 
     lidar_name: str
     lidar_to_imu_se3: tuple[float, ...]
+    lidar_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,8 @@ def read_lidars(folder: Path, stream: str) -> dict[str, StoredLidar]:
     """
     path = folder / f"{stream}.arrow"
     if stream != _MERGED:
-        return {"": _read_metadata(path, StoredLidar)}
+        lidar = _read_metadata(path, StoredLidar)
+        return {str(lidar.lidar_id): lidar}
     lidars = _read_metadata(path, dict[str, StoredLidar])
     if not lidars:
         raise ValueError(f"{path} names no lidar in its metadata; convert the log again")
@@ -291,8 +294,11 @@ def read_moments(folder: Path, stream: str) -> dict[int, int]:
         for batch in batches:
             times = read_times(batch, f"{MOMENTS}.timestamp_us", path)
             rows = column(batch, stream, path).to_pylist()
-            if any(row is not None and not isinstance(row, int) for row in rows):
-                raise ValueError(f"{path}: {stream} is not of row numbers; convert the log again")
+            if not all(row is None or isinstance(row, int) for row in rows):
+                raise ValueError(
+                    f"{path} has something else than rows of {stream} in that column, expected whole numbers "
+                    "or nothing; convert the log again"
+                )
             found |= {row: time for row, time in zip(rows, times, strict=True) if row is not None}
     return found
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from clip2scene.datasets.clouds import Spread, intensity_max
 from clip2scene.datasets.convert.arrow_batches import open_arrow_file
+from clip2scene.datasets.convert.nearest import nearest_clouds
 from clip2scene.datasets.convert.py123d_clouds import by_library, inside, read_cloud
 from clip2scene.datasets.convert.py123d_log import (
     Lens,
@@ -31,7 +33,6 @@ from clip2scene.datasets.convert.py123d_log import (
     read_way,
     streams,
 )
-from clip2scene.datasets.convert.ros_plan import nearest_clouds
 from clip2scene.datasets.drive_log.files import check_drive, read_calibration, read_poses
 from clip2scene.datasets.drive_log.writer import (
     Converted,
@@ -147,8 +148,8 @@ def convert_123d(
             _write_images(recording, name, lens, way, sensor_root, round(1000 * most_apart_ms), log, written)
         if not written.image_times:
             raise ValueError(
-                f"{recording}: no image belongs to a cloud ({_reasons(written.skipped)}); raise "
-                "--most-apart-ms, or convert the log again"
+                f"{recording}: no image belongs to a cloud ({_reasons(written.skipped)}); where "
+                "they are far from clouds, raise --most-apart-ms, else convert the log again"
             )
         _write_small_files(recording, lenses, view, way, log, written)
     return Converted(
@@ -202,10 +203,8 @@ def _write_clouds(
                 read_log_name(folder), read_lidars(folder, stream), root, path
             )
             cloud = read_named(content, what)
-        elif isinstance(content, bytes):
-            cloud = read_cloud(content, what)
         else:
-            raise ValueError(f"{what} holds no cloud and names no file; convert the log again")
+            cloud = read_cloud(content, what)
         kept = np.isfinite(cloud.positions).all(1) & np.isfinite(cloud.intensity)
         written.dropped += int((~kept).sum())
         if not kept.any():
@@ -235,18 +234,18 @@ def _write_images(
 ) -> None:
     """Write the images of a camera that belong to clouds."""
     path, camera = folder / f"{stream}.arrow", camera_name(stream)
-    times, there = list[int](), list[int]()
+    times: list[int] = []
+    there: list[bool] = []
     with open_arrow_file(path) as batches:
         for batch in batches:
-            some = read_times(batch, f"{stream}.timestamp_us", path)
-            known = column(batch, f"{stream}.data", path).is_valid().to_pylist()
-            times += some
-            there += [time_us for time_us, valid in zip(some, known, strict=True) if valid]
+            times += read_times(batch, f"{stream}.timestamp_us", path)
+            there += column(batch, f"{stream}.data", path).is_valid().to_pylist()
     check_rising(times, path)
-    clouds = nearest_clouds(sorted(written.names), there, most_apart_us)
-    for _ in range(len(times) - len(there)):
+    images = list(compress(times, there))
+    for _ in range(len(times) - len(images)):
         written.skip(f"images of {camera} that are not there")
-    for _ in range(len(there) - len(clouds)):
+    clouds = nearest_clouds(sorted(written.names), images, most_apart_us)
+    for _ in range(len(images) - len(clouds)):
         written.skip(f"images of {camera} that are not the nearest of a cloud")
     for row, time_us, content in progress_bar(
         _rows(path, stream), desc=stream, unit="image", total=len(times)
