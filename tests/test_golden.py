@@ -96,7 +96,7 @@ def assert_same_confusion(found, recorded):
 
 @pytest.fixture(scope="module")
 def golden():
-    return make.read("runs.json")
+    return make.read("runs.json") | make.read("answers.json")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_run_of_before_is_judged_as_it_was(kept, town, golden, name):
     printed = make.judge(run, town)
     after = json.loads((run / "metrics.json").read_text())
     assert after.pop("confidence")["temperature"] == before.pop("confidence", {}).get("temperature", 1.0)
-    if to_the_bit("runs"):
+    if to_the_bit("answers"):
         assert after == before
         assert printed == golden[f"{name} judged"]
     else:
@@ -164,15 +164,15 @@ def test_a_cloud_is_called_what_it_was_from_the_command_line(golden, tmp_path):
     found = make.segment(GOLDEN / "run", tmp_path / "out")
     with np.load(GOLDEN / "segmented.npz") as before:
         labels, scores = before["labels"], before["scores"]
-    assert_same_labels(found.pop("labels"), labels, "runs")
-    if to_the_bit("runs"):
+    assert_same_labels(found.pop("labels"), labels, "answers")
+    if to_the_bit("answers"):
         assert np.abs(found["scores"].astype(float) - scores).max() <= SCORES_APART
     assert found.pop("scores").shape == scores.shape
     found["names"] = found["names"].tolist()
     looks = {name for name in found if name.startswith("hash of ")}
     assert found.keys() == golden["segmented"].keys() and len(looks) == 2
     for name in found:
-        if name not in looks or to_the_bit("runs"):
+        if name not in looks or to_the_bit("answers"):
             assert found[name] == golden["segmented"][name], name
 
 
@@ -184,9 +184,9 @@ def test_a_cloud_is_called_what_it_was_by_a_segmenter():
     found = segmenter.segment(cloud)
     assert found.names == make.PROMPTS
     with np.load(GOLDEN / "segmented.npz") as before:
-        assert_same_labels(found.labels.numpy(), before["labels"], "runs")
+        assert_same_labels(found.labels.numpy(), before["labels"], "answers")
         tuned = clip2scene.Segmenter.load(GOLDEN / "finetuned").segment(cloud)
-        assert_same_labels(tuned.labels.numpy(), before["classes"], "runs")
+        assert_same_labels(tuned.labels.numpy(), before["classes"], "answers")
 
 
 def test_a_label_free_run_learns_what_it_did_and_leaves_the_same_files(label_free, recorded):

@@ -8,8 +8,9 @@ never to make a test pass. Without a name, all parts are made; it takes two minu
 ``runs``            ``run/``, a label-free run that was interrupted four steps before its end, and
                     ``finetuned/``, a run that goes on from it with few labels; both judged. Files are as
                     the code wrote them, but ``carried/`` is left out and ``sources.json`` names no folder of
-                    the machine. ``cloud.bin`` and ``segmented.npz``: a cloud, and what the first run calls
-                    its points
+                    the machine. ``cloud.bin``: a cloud; ``runs.json``: the last losses
+``answers``         ``answers.json`` and ``segmented.npz``: how those two runs, as they lie here, are judged,
+                    and what they call the points of the cloud
 ``losses``          ``losses.json``: every loss of short runs from the command line, and what they leave
 ``help``            ``help/``: what every command says of itself; ``+`` in a name stands for a space
 ``interface``       ``interface.json``: settings of every recipe, and parameters of the public names
@@ -282,7 +283,7 @@ def make_runs(scratch: Path) -> None:
     call(*GOLDEN_FINETUNED, "--start", run, "--data-root", town, "--out", tuned)
     about = {"town": hash_folder(town)}
     for each in (run, tuned):
-        about[f"{each.name} judged"] = judge(each, town)
+        judge(each, town)
         kept = GOLDEN / each.name
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(each, kept, ignore=shutil.ignore_patterns("carried", "lock"))
@@ -292,15 +293,23 @@ def make_runs(scratch: Path) -> None:
     sweep = clip2scene.read_cloud(max((town / "samples" / "LIDAR_TOP").iterdir()))
     rows = torch.cat([sweep.positions, sweep.features], 1)[:: len(sweep) // POINTS][:POINTS]
     rows.numpy().astype("<f4").tofile(GOLDEN / "cloud.bin")
-    found = segment(run, scratch / "segmented")
+    about["resumed"] = {step: loss for step, loss in every.items() if int(step) > INTERRUPTED_AT}
+    write("runs.json", about)
+
+
+def make_answers(scratch: Path) -> None:
+    """Make ``answers.json`` and ``segmented.npz``."""
+    town, about = make_town(scratch / "town"), {}
+    kept = {name: shutil.copytree(GOLDEN / name, scratch / name) for name in ("run", "finetuned")}
+    for name, run in kept.items():
+        about[f"{name} judged"] = judge(run, town)
+    found = segment(kept["run"], scratch / "segmented")
     arrays = {name: found.pop(name) for name in ("labels", "scores")}
-    segmenter = clip2scene.Segmenter.load(tuned)
+    segmenter = clip2scene.Segmenter.load(kept["finetuned"])
     arrays["classes"] = segmenter.segment(clip2scene.read_cloud(GOLDEN / "cloud.bin")).labels.numpy()
     small = {"labels": np.uint8, "scores": np.float32, "classes": np.uint8}
     np.savez_compressed(GOLDEN / "segmented.npz", **{key: arrays[key].astype(small[key]) for key in arrays})
-    about["segmented"] = {**found, "names": found["names"].tolist()}
-    about["resumed"] = {step: loss for step, loss in every.items() if int(step) > INTERRUPTED_AT}
-    write("runs.json", about)
+    write("answers.json", about | {"segmented": {**found, "names": found["names"].tolist()}})
 
 
 def make_losses(scratch: Path) -> None:
@@ -330,7 +339,13 @@ def make_interface(scratch: Path) -> None:
     write("interface.json", {"names": describe_names(), **describe_recipes()})
 
 
-PARTS = {"runs": make_runs, "losses": make_losses, "help": make_help, "interface": make_interface}
+PARTS = {
+    "runs": make_runs,
+    "answers": make_answers,
+    "losses": make_losses,
+    "help": make_help,
+    "interface": make_interface,
+}
 
 
 @contextlib.contextmanager
