@@ -13,12 +13,15 @@ from clip2scene.io.reading import (
     regular_file,
     without_repeats,
 )
+from clip2scene.io.store import AbsentError, Store, open_store
 from clip2scene.io.tensors import fingerprint, hash_points, load_checksummed, save_checksummed, sort_header
 from clip2scene.io.torch_files import check_plain_tensors, read_torch
 from clip2scene.io.writing import PARTIAL, new_folder, telling_of_a_full_disk, write_atomically, write_json
 
 __all__ = [
     "PARTIAL",
+    "AbsentError",
+    "Store",
     "check_plain_tensors",
     "fingerprint",
     "hash_files",
@@ -26,6 +29,7 @@ __all__ = [
     "in_a_sentence",
     "load_checksummed",
     "new_folder",
+    "open_store",
     "read_array",
     "read_all_arrays",
     "read_arrays",

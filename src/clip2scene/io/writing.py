@@ -27,12 +27,13 @@ _ABANDONED_S = 15 * 60.0
 """Seconds without a change after which a file that nobody has locked is one of a killed process."""
 _ABANDONED_FOLDER_S = 24 * 3600.0
 """The same of a folder, which does not change when files in its own folders do."""
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _cleared: set[Path] = set()
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path, *, fresh: bool = False) -> Iterator[Path]:
     """Lend a temporary file that takes ``path``'s place only when the block ends well.
 
     The data are flushed to the disk before the name is changed, and the folder after it, so a crash leaves
@@ -41,11 +42,13 @@ def write_atomically(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file to write.
+        fresh: Whether there must be no such file yet: of many who write it at once, one succeeds.
 
     Yields:
         A path in the same folder with the same suffixes, to write to.
 
     Raises:
+        FileExistsError: If the file is to be ``fresh`` and is not.
         ValueError: If the disk is full; the old file is still there.
     """
     path = Path(path)
@@ -63,11 +66,28 @@ def write_atomically(path: Path) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
-            os.replace(temporary, path)
+            if fresh:
+                _link(temporary, path)
+            else:
+                os.replace(temporary, path)
             _sync_folder(path.parent)
         finally:
             os.close(handle)
             temporary.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give a whole file a second name that nothing has yet; raises a FileExistsError."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        if os.stat(temporary).st_nlink < 2:  # else it was done, and NFS has lost the answer
+            raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with path.open("xb") as file, temporary.open("rb") as whole:
+            shutil.copyfileobj(whole, file)
 
 
 @contextmanager
