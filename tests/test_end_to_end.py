@@ -7,7 +7,8 @@ import torch
 
 from clip2scene.classes.tables import TOYTOWN
 from clip2scene.datasets.nuscenes.loader import NuScenes
-from clip2scene.evaluation.evaluate import COLUMNS, evaluate
+from clip2scene.evaluation.counting import COLUMNS
+from clip2scene.evaluation.evaluate import evaluate
 from clip2scene.inference.segmenter import Segmenter
 from clip2scene.io import fingerprint
 from clip2scene.recipes import supervised

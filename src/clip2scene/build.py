@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -20,6 +20,7 @@ from clip2scene.datasets import LOADERS, Dataset
 from clip2scene.datasets.dataset import OpenOptions
 from clip2scene.datasets.label_layer import Layers
 from clip2scene.datasets.label_subset import Subset, choose
+from clip2scene.datasets.mixed.table import MIX, read_sources, sources_to_json
 from clip2scene.datasets.recognise import check_layout, layout_of
 from clip2scene.datasets.rooms.frames import FrameChoice
 from clip2scene.distill.augment import Augmentation
@@ -154,9 +155,15 @@ def keep_own_files(data: DataConfig, root: Path, run: Path) -> None:
     own_files = LOADERS[data.layout].own_files
     for name in own_files:
         if (root / name).exists():
-            write_json(run / name, read_json(root / name))
+            write_json(run / name, _content_to_keep(data, root, name))
     if own_files:
         map_classes(prompt_classes(data, run), evaluation_classes(data, run))
+
+
+def _content_to_keep(data: DataConfig, root: Path, name: str) -> Any:  # noqa: ANN401 - JSON
+    if name == MIX:
+        return sources_to_json(read_sources(root, data.classes))
+    return read_json(root / name)
 
 
 def choose_labels(recipe: Recipe, dataset: Dataset, among: Collection[str] | None = None) -> Subset:

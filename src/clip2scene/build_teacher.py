@@ -147,6 +147,11 @@ def build_teacher(
     if teacher.kind == "segmenter":
         return _build_segmenter(teacher, space, prompts, dataset.class_set, weights)
     if teacher.kind == "label-maps":
+        if not dataset.class_set.train_id_of_raw:
+            raise ValueError(
+                "label maps hold the numbers of one data set's classes, and the sources of this mixture have "
+                "different ones; mix data with the same classes, or take another --teacher.kind"
+            )
         table = build_class_table(teacher, space, prompts, dataset.class_set)
         first = find_map(dataset.label_map_path(dataset.tokens[0], 0))
         if first.suffix != ".png":  # what all files will be refused for is said before the first is lifted

@@ -17,6 +17,7 @@ FILES = {
     "kitti-raw": ("2011_09_26/2011_09_26_drive_0001_sync/image_02/data/0000000000.png",),
     "scannet": ("scans/scene0000_00/scene0000_00_vh_clean_2.ply",),
     "pandaset": ("lidar/00.npz", "camera/front_camera/00.jpg"),
+    "mix": ("mix.json",),
     "rgbd": ("office/seq-01/frame-000000.pose.txt",),
 }
 

@@ -9,6 +9,7 @@ from clip2scene.distill import items
 from clip2scene.distill.augment import Augmentation
 from clip2scene.distill.items import ItemOptions, TrainSet
 from clip2scene.distill.lifted import LiftedSample, save_lifted
+from clip2scene.distill.shares import Shares
 from clip2scene.student.inputs import InputOptions
 from clip2scene.types import PointCloud
 
@@ -246,3 +247,23 @@ def test_points_are_not_thinned_until_no_target_is_left(tmp_path):
     options = ItemOptions(augmentation=Augmentation(narrow=1.0, thin_points=1.0))
     for step in range(30):
         assert len(TrainSet([path], options=options).read_step(step).targets) == 1
+
+
+def test_samples_of_a_mixture_are_drawn_by_weight_and_mixed_by_weight(paths):
+    shares = Shares((torch.tensor([0, 1]), torch.tensor([2])), (1.0, 1.0))
+    train_set, read = TrainSet(paths, batch_size=4, shares=shares), []
+    really = train_set.read
+
+    def noting(number, generator):
+        read.append(number)
+        return really(number, generator)
+
+    train_set.read = noting
+    for step in range(5):
+        train_set.read_step(step)
+    assert len(read) == 20 and abs(read.count(2) - 10) <= 1
+    mixing = replace(ItemOptions(), augmentation=Augmentation(mix="polar", mix_share=1.0))
+    train_set.options = mixing
+    read.clear()
+    train_set.read_step(0)
+    assert len(read) == 8

@@ -12,7 +12,8 @@ from clip2scene.config import Recipe, TeacherConfig
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.distill.lifted import LiftedSample
 from clip2scene.evaluation import evaluate as evaluate_module
-from clip2scene.evaluation.evaluate import COLUMNS, evaluate_samples, write_metrics
+from clip2scene.evaluation.counting import COLUMNS
+from clip2scene.evaluation.evaluate import evaluate_samples, write_metrics
 from clip2scene.evaluation.reliability import Reliability
 from clip2scene.io import read_json
 from clip2scene.runs import builtin, copies

@@ -6,7 +6,15 @@ from typing import Literal
 from clip2scene.config.checks import check_range, refuse
 
 Layout = Literal[
-    "nuscenes", "pandaset", "semantic-kitti", "kitti-object", "kitti-raw", "drive-log", "scannet", "rgbd"
+    "nuscenes",
+    "pandaset",
+    "semantic-kitti",
+    "kitti-object",
+    "kitti-raw",
+    "drive-log",
+    "scannet",
+    "rgbd",
+    "mix",
 ]
 
 

@@ -5,6 +5,7 @@ from clip2scene.datasets.drive_log.loader import DriveLog
 from clip2scene.datasets.kitti.object import KittiObject
 from clip2scene.datasets.kitti.raw import KittiRaw
 from clip2scene.datasets.kitti.semantic import SemanticKitti
+from clip2scene.datasets.mixed.loader import Mixed
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.datasets.pandaset.loader import PandaSet
 from clip2scene.datasets.rooms.rgbd import RgbdSequences
@@ -19,5 +20,6 @@ LOADERS: dict[str, type[Dataset]] = {
     "drive-log": DriveLog,
     "scannet": ScanNet,
     "rgbd": RgbdSequences,
+    "mix": Mixed,
 }
 """The loader of each layout."""

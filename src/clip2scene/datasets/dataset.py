@@ -144,8 +144,12 @@ def any_format(folder: Path) -> Callable[..., CloudFile]:
 
 
 def stamp_files(root: Path, paths: Sequence[Path]) -> str:
-    """Hash names below ``root``, sizes and times of change of files; these stand for their contents."""
-    abouts = [(path.relative_to(root).as_posix(), path.stat()) for path in paths]
+    """Hash names below ``root``, sizes and times of change of files; these stand for their contents.
+
+    Files that lie elsewhere, as those of a mixture do, count under their whole names.
+    """
+    names = [path.relative_to(root) if path.is_relative_to(root) else path.resolve() for path in paths]
+    abouts = [(name.as_posix(), path.stat()) for name, path in zip(names, paths, strict=True)]
     rows = [(name, about.st_size, about.st_mtime_ns) for name, about in abouts]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:32]
 

@@ -16,6 +16,7 @@ def _has(*patterns: str) -> Callable[[Path], bool]:
 
 
 _MARKS: dict[str, Callable[[Path], bool]] = {
+    "mix": _has("mix.json"),
     "drive-log": _has("calibration.json", "lidar"),
     "nuscenes": _has("*/sample_data.json"),
     "semantic-kitti": _has("sequences/*/velodyne"),
@@ -40,6 +41,8 @@ def check_layout(root: Path, layout: str) -> None:
     Raises:
         ValueError: If it is something else; the message says what, and what to do.
     """
+    if root.name == "mix.json" and root.is_file():
+        raise ValueError(f"{root} is a file; name the folder that holds it, with --data.layout mix")
     if root.is_file():
         raise ValueError(f"{root} is a file, expected the folder of a data set{_converting(root)}")
     if not root.is_dir() or layout not in _MARKS or _MARKS[layout](root):

@@ -22,6 +22,7 @@ from clip2scene.distill.augment import (
 from clip2scene.distill.batch import Batch, TrainItem, collate, draw_cells, sample_order, step_generator
 from clip2scene.distill.lifted import LiftedSample, load_lifted
 from clip2scene.distill.mix import forget_targets, keep_points, mix_items
+from clip2scene.distill.shares import Shares
 from clip2scene.geometry.level import Levelling
 from clip2scene.geometry.projection import voxelize
 from clip2scene.io import read_json, write_json
@@ -64,6 +65,7 @@ class TrainSet:
         seed: Fixes order, choice and augmentation.
         options: What an item holds.
         mask: Leaves of a sample's labels those that may be used.
+        shares: How often samples of each source are drawn; None draws all alike.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class TrainSet:
         seed: int = 0,
         options: ItemOptions = ItemOptions(),  # noqa: B008 - frozen
         mask: Mask | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self.paths = paths
         self.batch_size = batch_size
         self.seed = seed
         self.options = options
         self.mask = mask
+        self.shares = shares
         self._levellings: dict[tuple[int, int], Levelling | None] = {}
 
     def read(self, number: int, generator: torch.Generator) -> TrainItem:
@@ -98,7 +102,10 @@ class TrainSet:
 
     def read_step(self, step: int) -> Batch:
         """Collate the samples of a step (positions in metres), each item augmented; the same every time."""
-        numbers = sample_order(len(self.paths), self.batch_size, step, seed=self.seed)
+        if self.shares is None:
+            numbers = sample_order(len(self.paths), self.batch_size, step, seed=self.seed)
+        else:
+            numbers = self.shares.order(self.batch_size, step, seed=self.seed)
         motion, choice, change = (step_generator(self.seed, step, purpose=each) for each in (2, 4, 5))
 
         def item(number: int) -> TrainItem:
@@ -113,7 +120,10 @@ class TrainSet:
         how = self.options.augmentation
         if how.mix == "none" or torch.rand(1, generator=generator).item() >= how.mix_share:
             return train_item
-        other = int(torch.randint(len(self.paths), (1,), generator=generator))
+        if self.shares is None:
+            other = int(torch.randint(len(self.paths), (1,), generator=generator))
+        else:
+            other = self.shares.draw(generator)
         return mix_items(train_item, item(other), how.mix, generator)
 
     def _augment(

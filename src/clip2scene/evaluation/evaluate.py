@@ -10,10 +10,11 @@ from clip2scene import build, build_teacher
 from clip2scene.classes.mapping import ClassMapping
 from clip2scene.config import DataConfig, TeacherConfig
 from clip2scene.datasets import Dataset
+from clip2scene.datasets.mixed.loader import Mixed, source_of
 from clip2scene.distill.lifted import LiftedSample, hash_clouds, load_lifted
+from clip2scene.evaluation.counting import Counts
 from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
 from clip2scene.evaluation.reliability import Reliability
-from clip2scene.inference.predict import predict_labels
 from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.copies import copy_run, require_own_folder
@@ -26,18 +27,7 @@ from clip2scene.teacher.clip.load import load_clip
 from clip2scene.teacher.pointclip import TEMPLATES as POINT_CLIP_TEMPLATES
 from clip2scene.teacher.pointclip import point_clip
 from clip2scene.teacher.prompts import embed_prompts
-from clip2scene.types import IGNORE_LABEL, Prompts
-
-COLUMNS = ("student", "student_seen", "student_unseen", "teacher", "teacher_seen", "voted", "voted_seen")
-"""Whose predictions are scored on which points, as ``metrics.json`` names it.
-
-"seen" are the points visible to at least one camera, "unseen" the others; no suffix means all. The teacher
-labels visible points only: on all points, those without a label count as wrong. "voted" is the teacher after
-the superpoints' vote, which the student was trained on if its recipe says so.
-"""
-
-WORD_COLUMNS = ("words", "words_seen")
-"""The text head of a student that has a classifier as well."""
+from clip2scene.types import Prompts
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,7 @@ def evaluate(
         unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
 
     Returns:
-        Scores by column, IoU in 0..1: those of :data:`COLUMNS`, and ``random``.
+        Scores by column, IoU in 0..1: those of :data:`~.counting.COLUMNS`, and ``random``.
 
     Raises:
         ValueError: If the run or the data cannot be read, the split has no labels, or its clouds are not in
@@ -143,19 +133,22 @@ def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = No
     run, split, cost = opened.run, opened.split, opened.cost
     _refuse_overlap(run, opened.paths)
     cost.begin("score")
-    bar = progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample")
-    samples = (load_lifted(path) for path in bar)
-    mapping, knows_words = run.class_mapping, run.knows_words
     reliability = Reliability() if reliability is None else reliability
-    scores = evaluate_samples(
+    mixed = opened.dataset if isinstance(opened.dataset, Mixed) else None
+    counts = Counts(
         opened.student,
         run.prompts,
-        samples,
-        mapping,
-        knows_words=knows_words,
+        run.class_mapping,
+        knows_words=run.knows_words,
         reliability=reliability,
         temperature=run.temperature,
+        sources=() if mixed is None else [each.name for each in mixed.parts],
     )
+    for path in progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample"):
+        source = None if mixed is None else source_of(path.name)
+        named = None if mixed is None or source is None else mixed.named_by(source)
+        counts.add([load_lifted(path)], source=source, named=named)
+    scores = counts.scores()
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {opened.data_root} has no labelled point to evaluate on")
     write_metrics(run, split, scores, reliability)
@@ -173,7 +166,7 @@ def evaluate_samples(
     reliability: Reliability | None = None,
     temperature: float = 1.0,
 ) -> dict[str, Scores]:
-    """Score predictions on every labelled point of every sample; see :data:`COLUMNS`.
+    """Score predictions on every labelled point of every sample; see :data:`~.counting.COLUMNS`.
 
     Args:
         student: The trained network.
@@ -187,32 +180,16 @@ def evaluate_samples(
     Returns:
         Scores by column; IoU and accuracy in 0..1.
     """
-    mapping = mapping or ClassMapping(prompts.classes, torch.arange(len(prompts.classes)))
-    columns = COLUMNS if student.classifier is None or not knows_words else (*COLUMNS, *WORD_COLUMNS)
-    confusions = {column: Confusion(len(mapping.classes)) for column in columns}
-    for sample in samples:
-        if sample.labels is None:
-            raise ValueError("evaluation needs a data set with labels; this split has none")
-        found = predict_labels(student, prompts, sample.cloud, sample.sweep_sizes, temperature=temperature)
-        predictions = {
-            "student": found.labels,
-            "words": found.by_text,
-            "teacher": sample.teacher_labels(),
-            "voted": sample.voted_labels(),
-        }
-        predictions = {who: mapping.translate(each) for who, each in predictions.items()}
-        if reliability is not None:
-            known = sample.labels != IGNORE_LABEL
-            reliability.update(found.scores[known], (predictions["student"] == sample.labels)[known])
-        visible = sample.visible()
-        masks = {"": torch.ones_like(visible), "seen": visible, "unseen": ~visible}
-        for column, confusion in confusions.items():
-            who, _, where = column.partition("_")
-            confusion.update(predictions[who], torch.where(masks[where], sample.labels, IGNORE_LABEL))
-    scores = {column: confusion.scores(mapping.classes) for column, confusion in confusions.items()}
-    truth = confusions["student"].counts.sum(1)
-    scores["random"] = random_baseline(truth).scores(mapping.classes)
-    return scores
+    counts = Counts(
+        student,
+        prompts,
+        mapping,
+        knows_words=knows_words,
+        reliability=reliability,
+        temperature=temperature,
+    )
+    counts.add(samples)
+    return counts.scores()
 
 
 @torch.inference_mode()

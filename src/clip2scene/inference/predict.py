@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clip2scene import build
@@ -237,6 +237,7 @@ def predict_labels(
     sweep_sizes: Sequence[int] = (),
     *,
     temperature: float = 1.0,
+    allowed: Bool[Tensor, " classes"] | None = None,
 ) -> Labelled:
     """Give each point its best class.
 
@@ -246,12 +247,17 @@ def predict_labels(
         cloud: The points.
         sweep_sizes: Points of each sweep, where sweeps are items of their own: each is predicted alone.
         temperature: What logits are divided by to make scores.
+        allowed: Which classes are chosen among; None chooses among all.
     """
     sizes = list(sweep_sizes) or [len(cloud)]
     items = zip(cloud.positions.split(sizes), cloud.features.split(sizes), strict=True)
     found = [predict(student, prompts, PointCloud(*item)) for item in items]
-    by_text = torch.cat([each.text_logits.argmax(1) for each in found])
-    best = [(each.logits / temperature).softmax(1).max(1) for each in found]
+
+    def among(logits: Float[Tensor, "points classes"]) -> Float[Tensor, "points classes"]:
+        return logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+
+    by_text = torch.cat([among(each.text_logits).argmax(1) for each in found])
+    best = [(among(each.logits) / temperature).softmax(1).max(1) for each in found]
     return Labelled(
         torch.cat([each.indices for each in best]), by_text, torch.cat([each.values for each in best])
     )

@@ -29,6 +29,7 @@ from clip2scene.runs.folder import (
     resolve_weights,
 )
 from clip2scene.runs.init_weights import InitWeights, initial_student, suit_start
+from clip2scene.runs.mixture import require_labels_alike, require_same_sources
 from clip2scene.runs.reopen import reopen, stamp_inputs
 from clip2scene.runs.run import Run, open_run, save_prompts
 from clip2scene.runs.sources import Sources
@@ -78,6 +79,7 @@ def create_or_resume(
             clear_half_started(out)
             raise
     run = open_run(out)
+    require_same_sources(run, Path(data_root))
     if start is not None:
         start = suit_start(start, recipe, run.prompts, run.sources.text_space)
     before = None if run.sources.init is None else run.sources.init["sha256"]
@@ -168,6 +170,7 @@ def _with_labels(experiment: Experiment, out: Path, start: InitWeights | None) -
 
     Where there are labels by hand, the data set's own stay closed.
     """
+    require_labels_alike(experiment.dataset)
     by_hand = None if experiment.layers is None else experiment.layers.paths
     subset = build.choose_labels(experiment.recipe, experiment.dataset, by_hand)
     labels: dict[str, Any] = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}

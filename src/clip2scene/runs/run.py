@@ -6,6 +6,7 @@
 ``words.safetensors``   all words of the text space, where it is a table; so that a run is complete on a robot
 ``classes.json``        the classes of a drive log that has its own
 ``calibration.json``    the axes and intensity of its clouds
+``mix.json``            of a mixture of data sets: which they are, their weights and classes
 ``clouds.json``         statistics of its training clouds, which others are compared with
 ``labels.json``         which labels it may use, and has used, if it is trained with labels; those by hand too
 ``start.safetensors``   the weights it began with, if they were trained before

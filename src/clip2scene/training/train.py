@@ -26,6 +26,7 @@ from clip2scene.runs.create import create_or_resume
 from clip2scene.runs.first_round import FirstRound
 from clip2scene.runs.folder import CONFIDENCE, LOCK, release_folder
 from clip2scene.runs.init_weights import InitWeights, initial_student
+from clip2scene.runs.mixture import shares_of_sources
 from clip2scene.runs.reopen import lift_run
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
@@ -264,8 +265,9 @@ def _lift_labels(run: Run, experiment: Experiment, lifted: Path | None) -> tuple
 
 def train_set(run: Run, paths: Sequence[Path]) -> TrainSet:
     """Make the training items of lifted samples, as a run's recipe reads them."""
-    recipe = run.recipe
-    return TrainSet(paths, recipe.batch_size, recipe.seed, build.item_options(recipe), run.label_mask)
+    recipe, shares = run.recipe, shares_of_sources(run, paths)
+    options = build.item_options(recipe)
+    return TrainSet(paths, recipe.batch_size, recipe.seed, options, run.label_mask, shares)
 
 
 def check_classes(trained: Mapping[str, int], held_out: Mapping[str, int], labels: LabelsConfig) -> None:

@@ -37,7 +37,7 @@ class Evaluation:
     Attributes:
         split: What was evaluated on.
         classes: In the order of the matrix.
-        columns: Scores by column, as :data:`clip2scene.evaluation.evaluate.COLUMNS` names them, as they
+        columns: Scores by column, as :data:`clip2scene.evaluation.counting.COLUMNS` names them, as they
             stand in the file; each has ``miou`` and ``iou``.
         confidence: Calibration and coverage; empty if the run has none.
     """
