@@ -95,6 +95,7 @@ ELSEWHERE = {
         "tests/distill/losses/test_objective.py",
     ),
     "docs/corrections.md": ("tests/datasets/test_label_layer.py",),
+    "docs/fleet.md": ("tests/inference/fleet/test_job.py",),
     "docs/onnx.md": ("tests/onnx_runner/test_segmenter.py",),
     "docs/own_recordings.md": ("tests/datasets/drive_log/test_loader.py",),
     "docs/published_weights.md": ("tests/student/published/test_load.py",),

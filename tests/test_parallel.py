@@ -14,6 +14,7 @@ import torch
 from clip2scene.parallel import (
     count_cores,
     end_progress,
+    environment_of_worker,
     file_lock,
     parallel_for,
     prefetch,
@@ -83,13 +84,11 @@ def test_each_process_has_its_share_of_the_cores_and_takes_nothing_along_when_it
 
 
 def test_a_smaller_number_of_threads_that_the_user_set_is_kept(monkeypatch):
-    from clip2scene.parallel import _environment
-
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with _environment(8):
+    with environment_of_worker(8):
         assert os.environ["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "16")
-    with _environment(8):
+    with environment_of_worker(8):
         assert os.environ["OMP_NUM_THREADS"] == "8"
     assert os.environ["OMP_NUM_THREADS"] == "16"
 

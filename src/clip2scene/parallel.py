@@ -257,14 +257,14 @@ def _start(work: Callable[[Task], None], task: Task, threads: int) -> tuple[Spaw
     reply, ours = spawn.Pipe(duplex=False)
     precision = torch.get_float32_matmul_precision()
     process = spawn.Process(target=_work_isolated, args=(ours, work, task, precision))
-    with _environment(threads):
+    with environment_of_worker(threads):
         process.start()
     ours.close()  # the other process has it; with ours open, its end would never be noticed
     return process, reply
 
 
 @contextmanager
-def _environment(threads: int) -> Iterator[None]:
+def environment_of_worker(threads: int) -> Iterator[None]:
     """Set what libraries read when they are imported, and put it back."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     changes = {
@@ -286,7 +286,7 @@ def _work_isolated(reply: Connection, work: Callable[[Any], None], task: Any, pr
     """Do one task in a process of its own, and report how it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides when to stop
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_float32_matmul_precision(precision)
     try:
         reply.send(_try(work, task))
@@ -294,7 +294,7 @@ def _work_isolated(reply: Connection, work: Callable[[Any], None], task: Any, pr
         sys.exit(130)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Stop when the process that began this one is gone: a second call would find this one in its folder."""
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -106,6 +106,15 @@ COMMANDS = {
             "clip2scene.inference.segment:SegmentOptions",
         ),
     ),
+    "label": Command(
+        f"{_HERE}:label",
+        positional=("run",),
+        described_in=(
+            "clip2scene.inference.fleet.job:label_samples",
+            "clip2scene.inference.fleet.job:Crew",
+            "clip2scene.inference.fleet.label:LabelOptions",
+        ),
+    ),
     "view": Command(
         "clip2scene.viewer.view:view",
         positional=("run", "clouds"),

@@ -384,6 +384,57 @@ def segment(
         print(f"wrote {path}")
 
 
+def label(
+    run: Path,
+    *,
+    data_root: Path,
+    out: str,
+    split: str = "val",
+    prompts: str | None = None,
+    words: Path | None = None,
+    background: str = "trained",
+    abstain: float = 0.0,
+    quality: Literal["low", "medium", "high"] = "medium",
+    unlike: Literal["refuse", "accept"] = "refuse",
+    engine: Literal["local", "ray"] = "local",
+    workers: int | None = None,
+    device: str = "cpu",
+) -> None:
+    """Label the samples of a data set, however many, with several workers. Exit code 1 if some failed.
+
+    Args:
+        prompts: Words or phrases, separated by commas (quotes around one that holds a comma); or a .txt file
+            of them, one a line. Without them, the classes of the data set.
+        background: What points may be beside the prompts: trained, the classes the run was trained with that
+            no prompt stands for; none; or words, given as prompts are.
+        abstain: Points whose best score is below this, 0..1, get no label.
+    """
+    from clip2scene.inference.fleet.job import Crew, label_samples
+    from clip2scene.inference.fleet.label import LabelOptions
+    from clip2scene.inference.text_embeddings import read_words
+
+    how = LabelOptions(
+        prompts=None if prompts is None else tuple(read_words(prompts)),
+        words=words,
+        background=background if background in ("trained", "none") else tuple(read_words(background)),
+        abstain=abstain,
+        quality=quality,
+    )
+    done = label_samples(
+        run,
+        data_root=data_root,
+        out=out,
+        split=split,
+        how=how,
+        crew=Crew(engine, workers, device),
+        unlike=unlike,
+        note=_note,
+    )
+    print(done.sentence())
+    if done.failed:
+        sys.exit(1)
+
+
 def export(
     run: Path | None = None,
     *,

@@ -18,6 +18,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -167,15 +168,29 @@ def write_layer(folder: Path, layer: LabelLayer) -> Path:
     if not layer.labelled.any():
         path.unlink(missing_ok=True)
         return path
-    with write_atomically(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            labels=layer.labels.numpy(),
-            classes=np.array(layer.classes, dtype=str),
-            token=np.array(layer.token),
-            cloud=np.array(layer.cloud),
-        )
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(pack_layer(layer))
     return path
+
+
+def pack_layer(layer: LabelLayer, more: Mapping[str, np.ndarray] | None = None) -> bytes:
+    """Give what stands in the file of a layer; the same bytes for the same labels.
+
+    Args:
+        layer: The labels of a sample.
+        more: Further arrays, which :func:`read_layer` leaves alone.
+    """
+    stream = BytesIO()
+    np.savez_compressed(
+        stream,
+        allow_pickle=False,
+        labels=layer.labels.numpy(),
+        classes=np.array(layer.classes, dtype=str),
+        token=np.array(layer.token),
+        cloud=np.array(layer.cloud),
+        **(more or {}),
+    )
+    return stream.getvalue()
 
 
 def read_layer(path: Path) -> LabelLayer:

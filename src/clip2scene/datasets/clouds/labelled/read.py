@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -56,8 +57,9 @@ def read_file_labels(path: Path, field: str | None = None) -> FileLabels:
 
     Args:
         path: ``.label`` (uint32); ``.bin`` (uint8, as nuScenes' lidarseg has it); ``.npz`` as ``segment``
-            writes it; ``.npy`` of whole numbers, or with a field; ``.las``, ``.laz``; ``.ply``, ``.pcd``,
-            ``.feather`` or text with a field of :data:`LABEL_FIELDS`; ``.txt`` with one whole number a line.
+            writes it, or of a label layer (:mod:`clip2scene.datasets.label_layer`); ``.npy`` of whole
+            numbers, or with a field; ``.las``, ``.laz``; ``.ply``, ``.pcd``, ``.feather`` or text with a
+            field of :data:`LABEL_FIELDS`; ``.txt`` with one whole number a line.
         field: Name of the field, or of the array, where it is another.
 
     Raises:
@@ -99,20 +101,20 @@ def _named_beside(path: Path) -> tuple[dict[int, str] | None, int | None]:
 
 
 def _of_archive(path: Path, field: str | None) -> tuple[np.ndarray, dict[int, str] | None]:
-    """Give the labels of an archive, and the names where it is one of ``segment``."""
+    """Give the labels of an archive, and the names where it is one of ``segment``, or a label layer's."""
     wanted = [field] if field else list(LABEL_FIELDS)
-    arrays = read_arrays(path, (), perhaps=wanted)
-    found = next((arrays[name] for name in wanted if name in arrays), None)
+    arrays = (read_arrays(path, (), perhaps=[name]) for name in wanted)
+    found = next((array for each in arrays for array in each.values()), None)
     if found is None or found.ndim != 1:
         raise ValueError(
             f"{path} has no array of labels, expected one of {', '.join(wanted)} with a number a point; name "
             "it by --field"
         )
-    try:
-        (names,) = read_arrays(path, (), texts=("names",)).values()
-    except ValueError:
-        return found, None
-    return found, dict(enumerate(map(str, names)))
+    for told in ("names", "classes"):
+        with suppress(ValueError):
+            (names,) = read_arrays(path, (), texts=(told,)).values()
+            return found, dict(enumerate(map(str, names)))
+    return found, None
 
 
 def _of_las(path: Path, field: str) -> np.ndarray:
