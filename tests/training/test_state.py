@@ -117,3 +117,25 @@ def test_weights_that_are_not_finite_are_not_saved():
         state.student.head.weight[0, 0] = torch.inf
     with pytest.raises(ValueError, match="the length of the weights is inf at step 0"):
         state.checkpoint()
+
+
+def test_accumulated_gradients_are_those_of_the_mean_loss():
+    plain, gathering = (
+        make_state(),
+        make_state(replace(RECIPE, optimiser=replace(RECIPE.optimiser, accumulate=3))),
+    )
+    before = head(gathering.student)
+    losses = [lambda weight, power=power: weight.abs().pow(power).sum() for power in (1, 2, 3)]
+    for number, loss in enumerate(losses):
+        assert (gathering.step, gathering.batch_number) == (0, number) and head(gathering.student).equal(
+            before
+        )
+        gathering.update(loss(gathering.student.head.weight))
+    plain.update(sum(loss(plain.student.head.weight) for loss in losses) / 3)
+    assert (gathering.step, gathering.gathered, gathering.batch_number) == (1, 0, 3)
+    torch.testing.assert_close(head(gathering.student), head(plain.student))
+
+
+def test_no_batches_of_a_step_are_none():
+    with pytest.raises(ValueError, match="--optimiser.accumulate"):
+        OptimiserConfig(accumulate=0)

@@ -113,6 +113,19 @@ def test_two_ranks_with_a_sample_each_take_the_steps_of_one_process_with_two(tmp
 
 
 @pytest.mark.usefixtures("in_float64")
+def test_ranks_accumulate_gradients_as_one_process_does(tmp_path, readable):
+    recipe = replace(RECIPE, steps=3, optimiser=replace(SGD, accumulate=2))
+    alone, two = prepared(tmp_path / "alone", recipe), prepared(tmp_path / "two", recipe)
+    train.train(*alone, device=CPU, save_every=9)
+    readable(two[0])
+    train_together(*two)
+    (losses, weights), (found_losses, found) = history(alone[0]), history(two[0])
+    assert found_losses == pytest.approx(losses, rel=1e-9)
+    for name, expected in weights.items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.usefixtures("in_float64")
 def test_the_anchor_of_a_student_is_asked_by_parts_too(tmp_path, readable, monkeypatch):
     tuning = TuningConfig(keep_words=1.0, head="words")
     recipe = replace(RECIPE, steps=2, optimiser=SGD, supervision="labels", tuning=tuning)

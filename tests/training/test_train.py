@@ -6,6 +6,7 @@ import torch
 
 from clip2scene import build
 from clip2scene.config import (
+    AugmentConfig,
     ConsistencyConfig,
     LabelsConfig,
     LossConfig,
@@ -14,6 +15,7 @@ from clip2scene.config import (
     SelfTrainingConfig,
     StudentConfig,
     TeacherConfig,
+    TuningConfig,
 )
 from clip2scene.distill.batch import Batch, Superpixels, collate
 from clip2scene.distill.lifted import LiftedSample, TeacherFeatures, save_lifted
@@ -402,3 +404,62 @@ def test_points_are_drawn_to_the_features_of_their_pixels(tiny_recipe, tiny_toyt
     run = Run(folder, recipe, load_prompts(folder), Sources.read(folder))
     assert run.student().similarity is not None
     assert not any(name.startswith("similarity") for name in init_weights_of(folder).weights)
+
+
+def make_whole_corner(number):
+    """A corner of which the teacher labels every point, so that each sample has as many targets."""
+    corner = make_corner(number)
+    answers = torch.nn.functional.one_hot(corner.labels, 2).float()
+    return replace(corner, pair_points=torch.arange(800), pair_logits=answers)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_gradients_of_two_batches_are_those_of_one_where_nothing_is_over_the_batch(tmp_path, freeze):
+    plain = replace(
+        RECIPE,
+        supervision="labels",
+        loss=LossConfig(),
+        tuning=TuningConfig(head="words", freeze=freeze),
+        augment=AugmentConfig(rotate=False, flip=False),
+        optimiser=OptimiserConfig(name="sgd", learning_rate=0.1, average=0.9),
+        steps=4,
+    )
+    halved = replace(plain, batch_size=1, optimiser=replace(plain.optimiser, accumulate=2))
+    ends, losses = [], []
+    for name, recipe in {"plain": plain, "halved": halved}.items():
+        run, paths = make_run(tmp_path / name, recipe)
+        for number, path in enumerate(paths):
+            save_lifted(path, make_whole_corner(number))
+        train.train(run, paths, device=CPU, save_every=5)
+        lines = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [1, 2, 3, 4]
+        losses.append([line["loss"] for line in lines])
+        ends.append(weights(run))
+    equal = losses[0] == pytest.approx(losses[1], rel=1e-5)
+    near = all(torch.allclose(ends[0][name], ends[1][name], rtol=1e-4, atol=1e-6) for name in ends[0])
+    assert equal == near == freeze  # batch statistics of a sample are not those of two
+
+
+def test_a_run_whose_gradients_accumulate_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    recipe = replace(
+        RECIPE,
+        steps=6,
+        optimiser=replace(RECIPE.optimiser, accumulate=3),
+        self_training=SelfTrainingConfig(probability=0.5, start=0.0),
+    )
+    whole, step, batches = learn(tmp_path / "whole", recipe), train.train_step, []
+
+    def stop_within_a_step(*args):
+        if len(batches) == 17:
+            raise KeyboardInterrupt
+        batches.append(args[1])
+        return step(*args)
+
+    monkeypatch.setattr(train, "train_step", stop_within_a_step)
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "stopped", recipe)
+    monkeypatch.setattr(train, "train_step", step)
+    (tmp_path / "stopped" / "log.jsonl").unlink()
+    stopped = learn(tmp_path / "stopped", recipe)
+    assert same(weights(whole), weights(stopped))
+    assert len({batch.positions.sum().item() for batch in batches}) == 17  # each is another

@@ -107,8 +107,12 @@ class OptimiserConfig:
     step's, so that the result is that of one process; or each process's own, which saves it much waiting."""
     average: float = 0.0
     """Decay in 0..1 of the EMA of the weights, which is evaluated and saved; 0 keeps the last weights."""
+    accumulate: int = 1
+    """Batches of a step, 1 or more, whose gradients are averaged: for batches that memory does not hold
+    (docs/distributed.md says what is equal)."""
 
     def __post_init__(self) -> None:
+        check_range("--optimiser.accumulate", self.accumulate, least=1)
         check_range("--optimiser.learning-rate", self.learning_rate, above=0)
         check_range("--optimiser.weight-decay", self.weight_decay, least=0)
         check_range("--optimiser.average", self.average, least=0, below=1)

@@ -27,6 +27,11 @@ from clip2scene.training.optimiser import build_optimiser, learning_rate
 class TrainState:
     """The state of training: weights, optimiser, EMA of the weights, and the step reached.
 
+    Attributes:
+        step: Steps taken.
+        gathered: Batches of the step under way whose gradients are gathered; 0 between steps, where alone a
+            checkpoint is taken.
+
     Args:
         student: The network, in float32.
         recipe: How it is optimised.
@@ -43,6 +48,7 @@ class TrainState:
         self.optimiser = build_optimiser(recipe.optimiser, student, recipe.tuning)
         self.averaged = deepcopy(student).eval().requires_grad_(False)
         self.step = 0
+        self.gathered = 0
 
     def prepare(self) -> None:
         """Get ready for a step: batch statistics are gathered, but in a frozen backbone."""
@@ -50,18 +56,34 @@ class TrainState:
         if self.recipe.tuning.freeze:
             self.student.backbone.eval()
 
+    @property
+    def batch_number(self) -> int:
+        """Number of the batch that comes next, from 0: several are of one step where gradients accumulate."""
+        return self.step * self.recipe.optimiser.accumulate + self.gathered
+
     def update(self, loss: Float[Tensor, ""]) -> None:
         """Move the weights one step down the loss, which is that of all ranks.
+
+        Where gradients accumulate, the weights move with the last batch of a step, down the mean of its
+        batches' losses; before, gradients are gathered.
 
         Raises:
             ValueError: If the loss or its gradient is not finite; the weights are left as they were.
         """
         self._require_finite("loss", loss)
+        if not self.gathered:
+            self.optimiser.zero_grad(set_to_none=True)
+        (loss / self.recipe.optimiser.accumulate).backward()
+        self.gathered = (self.gathered + 1) % self.recipe.optimiser.accumulate
+        if self.gathered:
+            return
+        self._move()
+
+    def _move(self) -> None:
+        """Take a step down the gradient that was gathered, averaged over all ranks."""
         for group in self.optimiser.param_groups:
             rate = learning_rate(self.recipe.optimiser, self.step / self.recipe.steps)
             group["lr"] = rate * group.get("scale", 1.0)  # older checkpoints have none
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
         gradients = [each.grad for each in self.student.parameters() if each.grad is not None]
         here().average_(gradients)
         self._require_finite("length of the gradient", torch.nn.utils.get_total_norm(gradients))

@@ -333,14 +333,20 @@ def train(
     state, anchor, prompts = resume(run, device), _anchor(run, device), run.prompts.to(device)
     require_same_start(paths, state)
     self_train = partial(_self_train, state, prompts)
-    steps, pin = range(state.step, recipe.steps), device.type == "cuda"
-    batches = prefetch(train_items.read_step, steps, processes=workers, title="read ahead", pin_memory=pin)
+    each, pin = recipe.optimiser.accumulate, device.type == "cuda"
+    numbers = range(state.step * each, recipe.steps * each)
+    batches = prefetch(train_items.read_step, numbers, processes=workers, title="read ahead", pin_memory=pin)
     with recording(run, state, held_out, device=device, save_every=save_every, cost=cost) as record:
+        means: dict[str, Float[Tensor, ""]] = {}
         for batch in batches:
             state.prepare()
             loss, terms = train_step(state.student, batch.to(device), prompts, objective, self_train, anchor)
             state.update(loss)
-            record({"loss": loss, **terms})
+            for name, value in {"loss": loss, **terms}.items():
+                means[name] = means.get(name, 0) + value.detach() / each
+            if not state.gathered:
+                record(means)
+                means = {}
 
 
 def _readers(device: torch.device) -> int:
@@ -376,7 +382,7 @@ def _self_train(
     return switch_targets(
         batch,
         predictions,
-        step_generator(recipe.seed, state.step, purpose=3),
+        step_generator(recipe.seed, state.batch_number, purpose=3),
         probability=settings.probability,
         switch=settings.switch,
         unseen=settings.unseen,
