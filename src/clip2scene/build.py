@@ -399,14 +399,31 @@ def open_experiment(recipe: Recipe, data_root: Path, teacher_weights: str | None
         ValueError: If the data, the teacher, its prompts or the backbone are unfit.
     """
     label_free = recipe.supervision == "label-free"
-    data, root = recipe.data, Path(data_root)
-    dataset = open_dataset(data, root, split="train", need_images=label_free)
+    dataset = open_dataset(recipe.data, Path(data_root), split="train", need_images=label_free)
+    return experiment_on(dataset, recipe, Path(data_root), teacher_weights)
+
+
+def experiment_on(
+    dataset: Dataset, recipe: Recipe, data_root: Path, teacher_weights: str | None = None
+) -> Experiment:
+    """Open what a recipe is trained on beside a train split that is open already.
+
+    Args:
+        dataset: The split; no label of it is read.
+        recipe: As for :func:`open_experiment`.
+        data_root: Where it lies.
+        teacher_weights: As for :func:`open_experiment`.
+
+    Raises:
+        ValueError: If the teacher, its prompts or the backbone are unfit.
+    """
+    data, root = recipe.data, data_root
     classes = prompt_classes(data, root)
     require_classes(classes, root)
     space = build_teacher.open_text_space(recipe.teacher, teacher_weights, classes)
     prompts = build_teacher.build_prompts(recipe.teacher, space, classes, partly=data.words != "own")
     teacher = None
-    if label_free:
+    if recipe.supervision == "label-free":
         teacher = build_teacher.build_teacher(recipe.teacher, space, prompts, dataset, teacher_weights)
     backbone = build_teacher.build_backbone(recipe.loss, space)
     return Experiment(recipe, root, "train", dataset, False, prompts, teacher, backbone, space)

@@ -341,7 +341,7 @@ def switched_targets(features, step=0, **settings):
         positions, torch.tensor(features), items, points, items, torch.tensor([0, 0, -1][: len(features)])
     )
     seen = student(positions, batch.features, items)
-    return train._self_train(state, prompts, batch, seen).targets.tolist()
+    return train.apply_self_training(state, prompts, batch, seen).targets.tolist()
 
 
 def test_own_predictions_are_of_the_weights_in_training_or_of_their_mean():

@@ -584,17 +584,40 @@ def doctor(
     json: Path | None = None,
     pictures: Path | None = None,
     run: Path | None = None,
+    plan: str | None = None,
+    teacher_weights: str | None = None,
+    budget: float = 60.0,
+    within: float | None = None,
+    disk: Path = Path(),
 ) -> None:
     """Check a data set before training: files, times, calibration, labels, costs. Exit code 1 for a fault.
+
+    With --plan, say instead what work on it will take: hours, disk, machines, from a short measurement.
 
     Args:
         data_root: The data set.
         json: File to write the findings to.
+        plan: The work: a recipe with its options, as in "own --steps 500", or "label --clouds 1000000".
+        teacher_weights: For the plan: as pretrain takes them.
+        budget: For the plan: about how many seconds may be measured.
+        within: For the plan: the hours that the work may take, to say how many machines it needs.
+        disk: For the plan: a folder on the disk that the run is to lie on.
     """
     from clip2scene.doctor.examine import examine
     from clip2scene.doctor.report import report_json, report_text
     from clip2scene.io import write_json
 
+    if plan is not None:
+        from clip2scene.cli.plans import plan_of
+        from clip2scene.experiments.plan.figures import Ask, plan_json, plan_text
+
+        planned = plan_of(plan, data, Ask(data_root, teacher_weights, budget, within, disk))
+        if json is not None:
+            write_json(json, plan_json(planned))
+        print(plan_text(planned))
+        if any(line.mark == "fault" for line in planned.lines):
+            sys.exit(1)
+        return
     if samples < 0:
         raise ValueError(f"samples must not be negative, got {samples}; 0 looks at all")
     lines = examine(

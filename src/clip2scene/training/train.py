@@ -332,7 +332,7 @@ def train(
     torch.manual_seed(recipe.seed)
     state, anchor, prompts = resume(run, device), _anchor(run, device), run.prompts.to(device)
     require_same_start(paths, state)
-    self_train = partial(_self_train, state, prompts)
+    self_train = partial(apply_self_training, state, prompts)
     each, pin = recipe.optimiser.accumulate, device.type == "cuda"
     numbers = range(state.step * each, recipe.steps * each)
     batches = prefetch(train_items.read_step, numbers, processes=workers, title="read ahead", pin_memory=pin)
@@ -361,7 +361,7 @@ def _anchor(run: Run, device: torch.device) -> Embedder | None:
     return initial_student(run).to(device).eval().requires_grad_(False)
 
 
-def _self_train(
+def apply_self_training(
     state: TrainState, prompts: Prompts, batch: Batch, point_features: Float[Tensor, "points hidden"]
 ) -> Batch:
     """Replace targets by self-training predictions, from the step on that the recipe names (S3)."""
