@@ -75,9 +75,7 @@ def plan_disk(plan: Plan, need: Range | None, folder: Path) -> None:
     except OSError as error:
         plan.fault("disk", f"nobody can tell how much of {folder} is free: {error}")
         return
-    plan.extrapolated(
-        "disk, free", "bytes", Range(free, free, free), f"as the system says of {folder}"
-    )
+    plan.extrapolated("disk, free", "bytes", Range(free, free, free), f"as the system says of {folder}")
     if need is None:
         plan.unknown("disk, needed", "bytes", "see the fault")
         return
