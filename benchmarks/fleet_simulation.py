@@ -161,16 +161,19 @@ def _label(root: str, number: int, barrier, times) -> None:  # noqa: ANN001 - of
     barrier.wait()
     took = []
     for place in range(number):
-        began = time.perf_counter()
+        began, computed = time.perf_counter(), time.process_time()
         segmenter.segment(dataset[place % len(dataset)].cloud)
-        took.append(time.perf_counter() - began)
+        took.append((time.perf_counter() - began, time.process_time() - computed))
     times.put(took)
 
 
 def check(root: Path, number: int = 60) -> None:
-    """Label clouds with one and two processes, and compare with what is simulated of one's times."""
+    """Label clouds with one and two processes, and compare with what is simulated of the times of one.
+
+    Once by the clock, which other work on the machine holds up, and once in the processes' own CPU seconds.
+    """
     context = multiprocessing.get_context("spawn")
-    of_one: list[float] = []
+    found = {}
     for workers in (1, 2):
         barrier, times = context.Barrier(workers + 1), context.Queue()
         each = (str(root), number, barrier, times)
@@ -178,20 +181,20 @@ def check(root: Path, number: int = 60) -> None:
         for process in processes:
             process.start()
         barrier.wait()
-        began = time.perf_counter()
-        took = [times.get() for _ in processes]
-        seconds = time.perf_counter() - began
-        of_one = of_one or took[0]
-        mean, spread = statistics.mean(of_one), statistics.stdev(of_one)
-        fleet = Fleet(number * workers, workers, mean, spread / mean, start=0.0, chunk=number, claim=0.0)
-        rates = [fleet.clouds / simulate(fleet, seed).seconds for seed in range(10)]
-        print(
-            f"{workers} workers: {number * workers / seconds:.2f} clouds a second measured, "
-            f"{statistics.mean(rates):.2f} +- {statistics.stdev(rates):.2f} simulated of one's "
-            f"{1000 * mean:.0f} +- {1000 * spread:.0f} ms a cloud"
-        )
+        found[workers] = np.array([times.get() for _ in processes])  # workers, clouds, by clock and CPU
         for process in processes:
             process.join()
+    for column, by in enumerate(("by the clock", "in CPU seconds")):
+        of_one = found[1][0, :, column]
+        mean, spread = float(of_one.mean()), float(of_one.std(ddof=1))
+        print(f"{by}: one takes {1000 * mean:.0f} +- {1000 * spread:.0f} ms a cloud", end="")
+        for workers, took in found.items():
+            fleet = Fleet(number * workers, workers, mean, spread / mean, start=0.0, chunk=number, claim=0.0)
+            rates = [fleet.clouds / simulate(fleet, seed).seconds for seed in range(10)]
+            measured = number * workers / took[:, :, column].sum(1).max()
+            simulated = f"{statistics.mean(rates):.2f} +- {statistics.stdev(rates):.2f}"
+            print(f"; {workers} workers: {measured:.2f} clouds a second, simulated {simulated}", end="")
+        print()
 
 
 def main() -> None:
