@@ -63,6 +63,8 @@ class Rehearsal:
         recipe, prompts = experiment.recipe, experiment.prompts
         begins = 1.0 if self_training == "before" else 0.0
         recipe = replace(recipe, steps=_MOST_STEPS, self_training=replace(recipe.self_training, start=begins))
+        # Each batch moves the weights here; where gradients accumulate, a step takes several for one move.
+        recipe = replace(recipe, optimiser=replace(recipe.optimiser, accumulate=1))
         self.items = TrainSet(paths, recipe.batch_size, recipe.seed, build.item_options(recipe))
         classes = len(prompts.classes)
         self.objective = build.build_objective(recipe, self.items.target_histogram(classes))

@@ -29,19 +29,21 @@ def faults(plan):
 
 def test_the_whole_is_the_sum_of_what_was_measured(tiny_recipe, tiny_toytown, monkeypatch, tmp_path):
     monkeypatch.setattr(whole.shutil, "disk_usage", lambda _: Usage(10, 9, 1))
-    plan = plan_training(replace(tiny_recipe, batch_size=2), Ask(tiny_toytown, budget=2.0, within=1e-9))
+    twice = replace(tiny_recipe.optimiser, accumulate=2)
+    recipe = replace(tiny_recipe, batch_size=2, optimiser=twice)
+    plan = plan_training(recipe, Ask(tiny_toytown, budget=2.0, within=1e-9))
     found = figures(plan)
     step = found["computing a step"]
     assert step.how == "measured" and step.samples >= 3
-    assert found["computing 6 steps"].value == pytest.approx(6 * step.value)
+    assert found["computing 6 steps"].value == pytest.approx(12 * step.value)
     lifting = found["lifting a sample, all of it, one core"].value
     assert found["lifting the split"].value == pytest.approx(2 * lifting)
-    reads = found["reading a batch, the first time"].value + 5 * found["reading a batch, later"].value
+    reads = found["reading a batch, the first time"].value + 11 * found["reading a batch, later"].value
     assert found["reading batches"].value == pytest.approx(reads)
-    parts = [3.0, 2 * lifting, reads, 6 * step.value, 2 * found["predicting a cloud"].value]
+    parts = [3.0, 2 * lifting, reads, 12 * step.value, 2 * found["predicting a cloud"].value]
     parts.append(2 * found["reading a sample, cloud and images"].value)
     assert found["in all, on this machine"].value == pytest.approx(sum(parts))
-    shared = found["share of computing that ranks share"].value * 6 * step.value
+    shared = found["share of computing that ranks share"].value * 12 * step.value
     assert found["in all, by 2 ranks"].value == pytest.approx(sum(parts) - shared / 2)
     assert found["on a GPU"].how == "not measured" and found["on a GPU"].value is None
     # neither the disk nor the time is enough: both are said, and nothing is left out for it

@@ -167,15 +167,16 @@ def _plan_steps(
     recipe, count = experiment.recipe, len(experiment.dataset.tokens)
     for name, each in steps.figures():
         plan.measured(name, "seconds", each)
-    first = min(recipe.steps, math.ceil(count / recipe.batch_size))
-    later = recipe.steps - first
+    batches = recipe.steps * recipe.optimiser.accumulate
+    first = min(batches, math.ceil(count / recipe.batch_size))
+    later = batches - first
     reads = steps.read_first.of(first) + steps.read_later.of(later)
-    begins = round(recipe.self_training.start * recipe.steps) if steps.after is not None else recipe.steps
+    begins = round(recipe.self_training.start * batches) if steps.after is not None else batches
     compute = steps.before.of(begins)
     if steps.after is not None:
-        compute += steps.after.of(recipe.steps - begins)
-    plan.extrapolated("reading batches", "seconds", reads, f"{first:,} steps x first + {later:,} x later")
-    plan.extrapolated(f"computing {recipe.steps:,} steps", "seconds", compute, "steps x mean")
+        compute += steps.after.of(batches - begins)
+    plan.extrapolated("reading batches", "seconds", reads, f"{first:,} x first + {later:,} x later")
+    plan.extrapolated(f"computing {recipe.steps:,} steps", "seconds", compute, f"{batches:,} batches x mean")
     parts |= {"reading batches": reads, "steps": compute}
     if recipe.supervision == "label-free":
         parts["confidence"] = steps.predict.of(min(CONFIDENCE, count))
