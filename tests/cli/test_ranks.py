@@ -71,16 +71,30 @@ def test_two_processes_of_which_one_is_killed_end_as_one_process_does(tiny_toyto
     assert (found - expected).norm() < 0.01 * expected.norm()
 
 
-def test_what_one_process_does_is_refused_to_several_once(tiny_run, tiny_toytown):
-    command = ("evaluate", tiny_run, "--data-root", tiny_toytown)
-    before = (tiny_run / "metrics.json").stat().st_mtime_ns
+def test_what_one_process_does_is_refused_to_several_once(tiny_run, tiny_toytown, tmp_path):
+    command = ("lift", "toytown", "--data-root", tiny_toytown, "--out", tmp_path / "run")
     codes, said = two_ranks(command, command)
     assert codes == [1, 1]
-    assert (
-        said.count("clip2scene: evaluate is done by one process, and 2 were started; start it without") == 1
-    )
+    assert said.count("clip2scene: lift is done by one process, and 2 were started; start it without") == 1
     assert "Traceback" not in said
-    assert (tiny_run / "metrics.json").stat().st_mtime_ns == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_evaluate_as_one_does(tiny_run, tiny_toytown, tmp_path, call):
+    command = ("evaluate", tiny_run, "--data-root", tiny_toytown, "--pictures", 1, "--out")
+    code, _, error = call(*command, tmp_path / "alone")  # rounded as a command rounds
+    assert code == 0, error
+    codes, said = two_ranks((*command, tmp_path / "run"), (*command, tmp_path / "run"))
+    assert codes == [0, 0], said
+    assert said.count("wrote ") == said.count("-above.png") == 1 and "Traceback" not in said
+    found, alone = (
+        json.loads((run / "metrics.json").read_text()) for run in (tmp_path / "run", tmp_path / "alone")
+    )
+    mine, theirs = found.pop("confidence"), alone.pop("confidence")
+    assert found == alone
+    assert mine["calibration_error"] == pytest.approx(theirs["calibration_error"], rel=1e-6)
+    assert mine["points"] == theirs["points"] == found["num_points"]
+    assert len(read_cost(tmp_path / "run")) == 1
 
 
 def test_a_rank_that_lacks_the_start_says_so_alone(tiny_run, tiny_toytown, tmp_path):

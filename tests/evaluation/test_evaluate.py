@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.ranks_in_threads import refusals
 
 from clip2scene.classes.mapping import ClassMapping
 from clip2scene.config import Recipe, TeacherConfig
@@ -181,3 +182,12 @@ def test_the_student_in_the_package_is_evaluated_in_a_copy(
     assert call("evaluate", tiny_run, *evaluated[2:], "--out", "named")[0] == 0
     assert read_json(Path("scored/metrics.json")) == read_json(Path("named/metrics.json"))
     assert sorted(tiny_run.rglob("*")) == before
+
+
+def test_ranks_that_evaluate_other_splits_are_refused(tiny_run, tiny_toytown):
+    errors = refusals(
+        2,
+        lambda split: evaluate_module.open_evaluation(tiny_run, data_root=tiny_toytown, split=split),
+        ["val", "train"],
+    )
+    assert all("--split train (there val)" in error for error in errors)

@@ -37,6 +37,7 @@ def evaluate(
     from clip2scene.evaluation.metrics import table
     from clip2scene.evaluation.reliability import Reliability
     from clip2scene.inference.figures import draw_samples
+    from clip2scene.ranks import here
 
     opened = open_evaluation(
         run, data_root=data_root, split=split, out=out, teacher_cache=teacher_cache, unlike=unlike
@@ -45,6 +46,8 @@ def evaluate(
     print(table(evaluate_split(opened, reliability)))
     print(reliability.sentence())
     print(f"wrote {opened.run.folder / 'metrics.json'}")
+    if not here().leads:
+        return
     for path in draw_samples(opened.run, opened.student, opened.dataset, opened.paths, count=pictures):
         print(f"drew {path}")
 

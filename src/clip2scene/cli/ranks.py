@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
-TOGETHER = ("pretrain", "finetune")
+TOGETHER = ("pretrain", "finetune", "evaluate")
 """Commands that several processes do together."""
 
 
@@ -33,7 +33,7 @@ def as_one_of_ranks(command: str) -> Iterator[None]:
             if command not in TOGETHER:
                 raise RanksError(
                     f"{command} is done by one process, and {ranks.size} were started; start it without "
-                    f"torchrun ({' and '.join(TOGETHER)} are what several do together)"
+                    f"torchrun ({', '.join(TOGETHER)} are what several do together)"
                 )
             with ExitStack() as quiet:
                 if not ranks.leads:

@@ -17,6 +17,7 @@ from clip2scene.evaluation.metrics import Confusion, Scores, random_baseline
 from clip2scene.evaluation.reliability import Reliability
 from clip2scene.io import write_json
 from clip2scene.parallel import progress_bar
+from clip2scene.ranks import here
 from clip2scene.runs.copies import copy_run, require_own_folder
 from clip2scene.runs.cost import Cost
 from clip2scene.runs.reopen import lift_run, reopen
@@ -104,7 +105,22 @@ def open_evaluation(
     teacher_cache: Path | None = None,
     unlike: Unlike = "refuse",
 ) -> EvaluationSplit:
-    """Open a run and the lifted points of a split for :func:`evaluate`, whose arguments and errors it has."""
+    """Open a run and the lifted points of a split for :func:`evaluate`, whose arguments and errors it has.
+
+    Of several ranks, the first lifts; the others wait for it.
+    """
+    here().require_same(
+        {
+            "RUN": str(run),
+            "--data-root": str(Path(data_root).resolve()),
+            "--split": split,
+            "--out": str(out),
+            "--unlike": unlike,
+        },
+        "start all by one command",
+    )
+    if not here().leads:
+        return _follow(Path(data_root), split)
     opened = open_run(run)
     if out is None:
         require_own_folder(opened)
@@ -117,11 +133,24 @@ def open_evaluation(
     CloudCheck(opened.folder, unlike=unlike).split(experiment.dataset, split)
     cost.begin("lift")
     paths = lift_run(opened, experiment, into=lifted, teacher_cache=teacher_cache)
+    here().share([str(opened.folder.resolve()), [str(path.resolve()) for path in paths]])
     return EvaluationSplit(opened, student, experiment.dataset, paths, split, data_root, cost)
+
+
+def _follow(data_root: Path, split: str) -> EvaluationSplit:
+    """Open, as another rank than the first, what that says it has lifted; nothing is written."""
+    folder, names = here().share(None)
+    run = open_run(Path(folder))
+    student, data = run.student(), run.recipe.data
+    cost = Cost(run.folder, "evaluate", student.head.weight.device)
+    dataset = build.open_dataset(data, data_root, split=split, labels=True, sweeps=data.seen_sweeps)
+    return EvaluationSplit(run, student, dataset, [Path(name) for name in names], split, data_root, cost)
 
 
 def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = None) -> dict[str, Scores]:
     """Score an opened run on all labelled points of its split and write ``metrics.json`` (:func:`evaluate`).
+
+    Several ranks share the samples and add up what they count; the first writes.
 
     Args:
         opened: The run and the split.
@@ -131,7 +160,8 @@ def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = No
         ValueError: If a sample cannot be read, the run was trained on labels of one, or there is no label.
     """
     run, split, cost = opened.run, opened.split, opened.cost
-    _refuse_overlap(run, opened.paths)
+    if here().leads:
+        _refuse_overlap(run, opened.paths)
     cost.begin("score")
     reliability = Reliability() if reliability is None else reliability
     mixed = opened.dataset if isinstance(opened.dataset, Mixed) else None
@@ -144,15 +174,18 @@ def evaluate_split(opened: EvaluationSplit, reliability: Reliability | None = No
         temperature=run.temperature,
         sources=() if mixed is None else [each.name for each in mixed.parts],
     )
-    for path in progress_bar(opened.paths, desc=f"evaluate {split}", unit="sample"):
+    mine = opened.paths[here().rank :: here().size]
+    for path in progress_bar(mine, desc=f"evaluate {split}", unit="sample"):
         source = None if mixed is None else source_of(path.name)
         named = None if mixed is None or source is None else mixed.named_by(source)
         counts.add([load_lifted(path)], source=source, named=named)
+    counts.add_up()
     scores = counts.scores()
     if not scores["student"].num_points:
         raise ValueError(f"split {split!r} of {opened.data_root} has no labelled point to evaluate on")
-    write_metrics(run, split, scores, reliability)
-    cost.save()
+    if here().leads:
+        write_metrics(run, split, scores, reliability)
+        cost.save()
     return scores
 
 
