@@ -19,6 +19,7 @@ from clip2scene import build, build_teacher
 from clip2scene.recipes import RECIPES
 from clip2scene.runs.cost import describe_machine, today
 from clip2scene.teacher.cache import CachedTeacher
+from clip2scene.teacher.kept_maps import open_maps
 from clip2scene.teacher.maskclip import MaskClip
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         assert isinstance(teacher, MaskClip)
         teacher(samples[0])  # warm
         with TemporaryDirectory() as folder:
-            cached = CachedTeacher(teacher, "", Path(folder), precision)
+            cached = CachedTeacher(teacher, "", open_maps(folder), precision)
             looking, reading, same, pixels, images = 0.0, 0.0, 0, 0, 0
             for sample in samples:
                 began = time.perf_counter()

@@ -100,15 +100,20 @@ def parallel_for(
         ValueError: The first that a part raised, in its own words, a full disk among them; or if a process
             died.
     """
-    processes = 1 if alone else min(torch.get_num_threads(), len(parts) // _WORTH_A_PROCESS)
-    done = prefetch(work, parts, processes=processes if processes > 1 else 0, title=title)
+    done = prefetch(work, parts, processes=count_processes(len(parts), alone=alone), title=title)
     for _ in progress_bar(done, desc=title, unit=unit, total=len(parts)) if parts else ():
         pass
 
 
+def count_processes(parts: int, *, alone: bool = False) -> int:
+    """Say how many processes share so many parts of a piece of work; 0 where this one does it all."""
+    processes = 1 if alone else min(torch.get_num_threads(), parts // _WORTH_A_PROCESS)
+    return processes if processes > 1 else 0
+
+
 def prefetch(
     read: Callable[[int], Result],
-    numbers: Sequence[int],
+    numbers: Iterable[int],
     *,
     processes: int,
     title: str,
@@ -118,7 +123,7 @@ def prefetch(
 
     Args:
         read: Gives the thing of a number. Other processes get a copy.
-        numbers: Their numbers.
+        numbers: Their numbers; asked for in this process, as they are needed.
         processes: How many read, two things ahead each; 0 reads in this process, on demand.
         title: What the processes are for.
         pin_memory: Whether tensors are put where a GPU fetches them fastest. Never run on a GPU.

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from clip2scene.build_teacher import SMALL_CLIP
-from clip2scene.io import tensors
+from clip2scene.io import writing
 from clip2scene.teacher import cache
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import load_clip
+from clip2scene.teacher.kept_maps import open_maps
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.types import Camera, PointCloud, Sample
 
@@ -43,7 +44,7 @@ def make_sample(*seeds):
 
 
 def cached(folder, weights_hash="w", precision="float16", **settings):
-    return CachedTeacher(CountingMaskClip(CLIP, **settings), weights_hash, folder, precision)
+    return CachedTeacher(CountingMaskClip(CLIP, **settings), weights_hash, open_maps(folder), precision)
 
 
 def same(one, other):
@@ -171,7 +172,7 @@ def test_an_interrupted_write_leaves_nothing_behind(tmp_path, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tensors, "save_file", stop)
+    monkeypatch.setattr(writing.os, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
         cached(tmp_path)(make_sample(0))
     assert not [each for each in tmp_path.rglob("*") if each.is_file()]

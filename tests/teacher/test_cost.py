@@ -7,6 +7,7 @@ from tests.tiny_towers import tiny_resnet
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.clip.load import Clip
 from clip2scene.teacher.cost import Cost, cost_of, time_image
+from clip2scene.teacher.kept_maps import open_maps
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.teacher.text_table import one_hot_table
 from clip2scene.types import Camera, PointCloud, Sample
@@ -17,7 +18,7 @@ IMAGE = torch.randint(0, 256, (32, 32, 3), generator=torch.Generator().manual_se
 
 def teacher(folder=None):
     clip = Clip("resnet", tiny_resnet(), one_hot_table([f"word {n}" for n in range(8)]), GREY, GREY, 32, 8)
-    return CachedTeacher(MaskClip(clip), "weights", folder)
+    return CachedTeacher(MaskClip(clip), "weights", open_maps(folder))
 
 
 @dataclass

@@ -40,10 +40,11 @@ COMMANDS = {
         say=lambda _, split, teacher_cache, **__: (
             f"kept the teacher's features of all images of {split}: {teacher_cache}"
         ),
+        types={"teacher_cache": str},
         fixed={"announce": print},
     ),
     "lift": Command(
-        "clip2scene.training.precompute:lift",
+        f"{_HERE}:lift",
         say=lambda _, out, **__: f"lifted the teacher's pseudo-labels: {out}",
         described_in=(f"{_TRAIN}:pretrain",),
     ),

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -11,6 +11,9 @@ from clip2scene.config import DataConfig, LabelsConfig, Layout, Network, Recipe,
 from clip2scene.datasets.clouds import Unit
 from clip2scene.datasets.rigs import Form
 from clip2scene.recipes import USUAL_TUNING, named
+
+if TYPE_CHECKING:
+    from clip2scene.teacher.kept_maps import TeacherCache
 
 Tool = Literal["segments", "supervisely", "labelcloud", "point-labeler", "las"]
 """Tools whose labels ``import-labels`` reads."""
@@ -24,13 +27,18 @@ def evaluate(
     data_root: Path,
     split: str = "val",
     out: Path | None = None,
-    teacher_cache: Path | None = None,
+    teacher_cache: str | None = None,
+    teacher_cache_copies: Path | None = None,
+    teacher_cache_copies_gb: float = 20.0,
     unlike: Literal["refuse", "accept"] = "refuse",
     pictures: int = 2,
 ) -> None:
     """Evaluate a run per point, beside its teacher and chance.
 
     Args:
+        teacher_cache: Folder of the teacher's features, or address of a store (s3://bucket/folder).
+        teacher_cache_copies: Local folder where copies are kept of what is read from that store.
+        teacher_cache_copies_gb: That they may take; the least recently used are removed.
         pictures: Samples to draw.
     """
     from clip2scene.evaluation.evaluate import evaluate_split, open_evaluation
@@ -40,7 +48,12 @@ def evaluate(
     from clip2scene.ranks import here
 
     opened = open_evaluation(
-        run, data_root=data_root, split=split, out=out, teacher_cache=teacher_cache, unlike=unlike
+        run,
+        data_root=data_root,
+        split=split,
+        out=out,
+        teacher_cache=_teacher_cache(teacher_cache, teacher_cache_copies, teacher_cache_copies_gb),
+        unlike=unlike,
     )
     reliability = Reliability()
     print(table(evaluate_split(opened, reliability)))
@@ -96,7 +109,9 @@ def pretrain(
     start: Path | None = None,
     second_round: Path | None = None,
     teacher_weights: str | None = None,
-    teacher_cache: Path | None = None,
+    teacher_cache: str | None = None,
+    teacher_cache_copies: Path | None = None,
+    teacher_cache_copies_gb: float = 20.0,
     device: str = "cpu",
     save_every: int = 500,
     log: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = (),
@@ -110,6 +125,9 @@ def pretrain(
             Without it, the student begins from chance.
         second_round: Folder of a label-free run that was trained on these data and classes. Where its student
             is surer of a training cloud than the teacher, its label counts (--self-training.lead).
+        teacher_cache_copies: Local folder where copies are kept of what is read from a teacher cache that is
+            a store elsewhere.
+        teacher_cache_copies_gb: That they may take; the least recently used are removed.
     """
     from clip2scene.runs.first_round import first_round_of
     from clip2scene.runs.init_weights import init_weights_of
@@ -122,10 +140,45 @@ def pretrain(
         start=None if start is None else init_weights_of(start),
         first=None if second_round is None else first_round_of(second_round),
         teacher_weights=teacher_weights,
-        teacher_cache=teacher_cache,
+        teacher_cache=_teacher_cache(teacher_cache, teacher_cache_copies, teacher_cache_copies_gb),
         device=device,
         save_every=save_every,
         log=log,
+    )
+
+
+def lift(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    out: Path,
+    teacher_weights: str | None = None,
+    teacher_cache: str | None = None,
+    teacher_cache_copies: Path | None = None,
+    teacher_cache_copies_gb: float = 20.0,
+    device: str = "cpu",
+) -> None:
+    """Lift a teacher's pseudo-labels onto the points of the train split; train nothing.
+
+    The folder is a run that was begun: others fuse its teacher with theirs (--teacher.also), and pretrain
+    with the same recipe goes on with it.
+
+    Args:
+        data_root: The data set; its labels are not opened.
+        out: Folder of the run.
+        teacher_cache_copies: Local folder where copies are kept of what is read from a teacher cache that is
+            a store elsewhere.
+        teacher_cache_copies_gb: That they may take; the least recently used are removed.
+    """
+    from clip2scene.training.precompute import lift as run_lift
+
+    run_lift(
+        recipe,
+        data_root=data_root,
+        out=out,
+        teacher_weights=teacher_weights,
+        teacher_cache=_teacher_cache(teacher_cache, teacher_cache_copies, teacher_cache_copies_gb),
+        device=device,
     )
 
 
@@ -855,3 +908,16 @@ def evaluate_clip(weights: Path | None = None) -> None:
 
     for name, value in evaluate_small_clip(weights or SMALL_CLIP).items():
         print(f"{name:32} {100 * value:5.1f}")
+
+
+def _teacher_cache(address: str | None, copies: Path | None, copies_gb: float) -> "TeacherCache | None":
+    """Say where a teacher cache lies."""
+    from clip2scene.teacher.kept_maps import TeacherCache
+
+    if address is None:
+        if copies is not None:
+            raise ValueError(
+                "--teacher-cache-copies are of a --teacher-cache; name that too, or leave it out"
+            )
+        return None
+    return TeacherCache(address, copies, copies_gb)

@@ -25,6 +25,7 @@ from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike, complete_statistics
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.clip.load import load_clip
+from clip2scene.teacher.kept_maps import TeacherCache
 from clip2scene.teacher.pointclip import TEMPLATES as POINT_CLIP_TEMPLATES
 from clip2scene.teacher.pointclip import point_clip
 from clip2scene.teacher.prompts import embed_prompts
@@ -61,7 +62,7 @@ def evaluate(
     split: str = "val",
     out: Path | None = None,
     lifted: Path | None = None,
-    teacher_cache: Path | None = None,
+    teacher_cache: TeacherCache | Path | str | None = None,
     unlike: Unlike = "refuse",
 ) -> dict[str, Scores]:
     """Score a run on a split and write ``metrics.json`` into its folder.
@@ -73,7 +74,7 @@ def evaluate(
         out: Folder that the run is copied into first, and everything is written to; by default the run's own.
             ``builtin`` needs one.
         lifted: Folder with the teacher's pseudo-labels, which other runs may share; the run's own by default.
-        teacher_cache: Folder of the teacher's features of each image.
+        teacher_cache: Folder or store of the teacher's features of each image.
         unlike: Whether clouds so unlike the training clouds that nothing right can come of them are refused.
 
     Returns:
@@ -102,7 +103,7 @@ def open_evaluation(
     split: str = "val",
     out: Path | None = None,
     lifted: Path | None = None,
-    teacher_cache: Path | None = None,
+    teacher_cache: TeacherCache | Path | str | None = None,
     unlike: Unlike = "refuse",
 ) -> EvaluationSplit:
     """Open a run and the lifted points of a split for :func:`evaluate`, whose arguments and errors it has.

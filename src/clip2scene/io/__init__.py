@@ -14,7 +14,15 @@ from clip2scene.io.reading import (
     without_repeats,
 )
 from clip2scene.io.store import AbsentError, Store, open_store
-from clip2scene.io.tensors import fingerprint, hash_points, load_checksummed, save_checksummed, sort_header
+from clip2scene.io.tensors import (
+    dump_checksummed,
+    fingerprint,
+    hash_points,
+    load_checksummed,
+    parse_checksummed,
+    save_checksummed,
+    sort_header,
+)
 from clip2scene.io.torch_files import check_plain_tensors, read_torch
 from clip2scene.io.writing import PARTIAL, new_folder, telling_of_a_full_disk, write_atomically, write_json
 
@@ -23,6 +31,7 @@ __all__ = [
     "AbsentError",
     "Store",
     "check_plain_tensors",
+    "dump_checksummed",
     "fingerprint",
     "hash_files",
     "hash_points",
@@ -30,6 +39,7 @@ __all__ = [
     "load_checksummed",
     "new_folder",
     "open_store",
+    "parse_checksummed",
     "read_array",
     "read_all_arrays",
     "read_arrays",

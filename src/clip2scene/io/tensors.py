@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from clip2scene.io.reading import regular_file
@@ -27,6 +27,33 @@ def save_checksummed(path: Path, tensors: Mapping[str, Tensor]) -> None:
     own = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with write_atomically(path) as temporary:
         save_file(own, temporary, metadata={_CHECKSUM: _checksum(own)})
+
+
+def dump_checksummed(tensors: Mapping[str, Tensor]) -> bytes:
+    """Give the bytes of the file that :func:`save_checksummed` writes."""
+    own = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return save(own, metadata={_CHECKSUM: _checksum(own)})
+
+
+def parse_checksummed(content: bytes, place: str) -> dict[str, Tensor]:
+    """Read tensors from the bytes of a file that :func:`save_checksummed` wrote.
+
+    Args:
+        content: The bytes.
+        place: Where they were, for the message.
+
+    Raises:
+        ValueError: If they are damaged.
+    """
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        expected = header.get("__metadata__", {}).get(_CHECKSUM)
+        tensors = load(content)
+    except (ValueError, SafetensorError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{place} cannot be read ({error}); delete it and run again") from None
+    if expected is not None and expected != _checksum(tensors):
+        raise ValueError(f"{place} is damaged: it is not what was written; delete it and run again")
+    return tensors
 
 
 def sort_header(path: Path) -> None:

@@ -28,6 +28,7 @@ from clip2scene.teacher.backbone import ImageBackbone
 from clip2scene.teacher.cache import CachedTeacher
 from clip2scene.teacher.class_table import read_class_table
 from clip2scene.teacher.cost import cost_of
+from clip2scene.teacher.kept_maps import TeacherCache, open_maps
 from clip2scene.teacher.maskclip import MaskClip
 from clip2scene.types import Samples
 
@@ -130,7 +131,7 @@ def lift_run(
     experiment: Experiment,
     *,
     into: Path | None = None,
-    teacher_cache: Path | None = None,
+    teacher_cache: TeacherCache | Path | str | None = None,
     tokens: Sequence[str] | None = None,
 ) -> list[Path]:
     """Lift the teacher's pseudo-labels from pixels onto the points of a split, or find them lifted already.
@@ -143,7 +144,7 @@ def lift_run(
         experiment: The split and the teacher.
         into: Folder to keep them in, which other runs may share, and with them the teacher's features of each
             image; by default the run's own, without the latter.
-        teacher_cache: Folder of the teacher's features of each image.
+        teacher_cache: Folder or store of the teacher's features of each image.
         tokens: Names of the samples; all if left out.
 
     Returns:
@@ -170,7 +171,7 @@ def _lift_teachers(
     run: Run,
     experiment: Experiment,
     into: Path | None,
-    teacher_cache: Path | None,
+    teacher_cache: TeacherCache | Path | str | None,
     tokens: Sequence[str] | None,
 ) -> list[Path]:
     """Lift the pseudo-labels of a run's own teacher and, where it has more, fuse them with the others'."""
@@ -206,7 +207,7 @@ def _lift_own(
     run: Run,
     experiment: Experiment,
     into: Path | None,
-    teacher_cache: Path | None,
+    teacher_cache: TeacherCache | Path | str | None,
     tokens: Sequence[str] | None,
 ) -> list[Path]:
     """Lift the pseudo-labels of a run's own teacher."""
@@ -219,8 +220,8 @@ def _lift_own(
         samples = Relabelled(samples, experiment.layers, classes, keep, experiment.rest)
     if isinstance(teacher, MaskClip):
         cache = teacher_cache or (into and into / "looks")
-        precision = run.recipe.teacher.precision
-        teacher = CachedTeacher(teacher, run.sources.teacher_hash + run.sources.proxy_hash, cache, precision)
+        weights_hash = run.sources.teacher_hash + run.sources.proxy_hash
+        teacher = CachedTeacher(teacher, weights_hash, open_maps(cache), run.recipe.teacher.precision)
         announce = partial(_say_cost, teacher, samples)
     options = LiftOptions(
         build.pairing_options(run.recipe.data),

@@ -9,24 +9,21 @@ it was recorded.
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int8, Num, UInt8
+from jaxtyping import Float, Int8, UInt8
 from torch import Tensor
 
-from clip2scene.io import load_checksummed, save_checksummed
+from clip2scene.teacher.kept_maps import KeptMaps, Rounded, to_content
 from clip2scene.teacher.maskclip import DenseEmbeddings, Maps, MaskClip
-from clip2scene.types import Sample
+from clip2scene.types import Sample, Samples
 
 FORMAT = 2
 """Of the cached maps; to be raised whenever the forward pass would give something else."""
 
 Precision = Literal["float16", "int8"]
-
-Rounded = tuple[Num[Tensor, "_ _ _"], ...]  # maps as they are stored
 
 
 @dataclass(frozen=True)
@@ -40,13 +37,13 @@ class CachedTeacher:
     Attributes:
         teacher: The model.
         weights_hash: Of the files of the image-text model, and of its proxy if it has one.
-        folder: Where the maps are stored; may be deleted. None stores nothing.
+        kept: Where the maps are stored; may be deleted. None stores nothing.
         precision: What their numbers are rounded to; "int8" takes half the space of "float16".
     """
 
     teacher: MaskClip
     weights_hash: str
-    folder: Path | None = None
+    kept: KeptMaps | None = None
     precision: Precision = "float16"
 
     def __call__(self, sample: Sample) -> DenseEmbeddings:
@@ -60,26 +57,72 @@ class CachedTeacher:
 
     def has(self, image: UInt8[Tensor, "height width 3"]) -> bool:
         """Tell whether an image's maps are cached, be it in a damaged file, which is made anew."""
-        return self.folder is not None and (self.folder / self._name(image)).exists()
+        return self.kept is not None and self.kept.has(self._name(image))
+
+    def missing(self, sample: Sample) -> dict[str, bytes]:
+        """Compute what the cache does not have of a sample; of a folder, what it has is read to be sure.
+
+        Returns:
+            The content of the maps of each image that has none, by their name.
+
+        Raises:
+            ValueError: If an image cannot be read, or the cache cannot be used.
+        """
+        assert self.kept is not None
+        found: dict[str, bytes] = {}
+        for image in map(sample.read_image, range(len(sample.cameras))):
+            name = self._name(image)
+            there = self.kept.read(name) is not None if self.kept.local else self.kept.has(name)
+            if name not in found and not there:
+                found[name] = to_content(self._compute(image))
+        return found
 
     def _embed_image(self, image: UInt8[Tensor, "height width 3"]) -> Maps:
         """Give an image's maps as they are cached."""
-        path = None if self.folder is None else self.folder / self._name(image)
-        cached = None if path is None else _read(path)
+        name = self._name(image)
+        cached = None if self.kept is None else self.kept.read(name)
         if cached is None:
-            round_off = to_bytes if self.precision == "int8" else Tensor.half
-            cached = tuple(round_off(each) for each in self.teacher.embed_image(image))
-            if path is not None:
-                save_checksummed(path, {str(number): each for number, each in enumerate(cached)})
+            cached = self._compute(image)
+            if self.kept is not None:
+                self.kept.write(name, cached)
         return tuple(F.normalize(each.float(), dim=0) for each in cached)
 
-    def _name(self, image: UInt8[Tensor, "height width 3"]) -> str:
-        """Name the file of an image's maps; the first two digits are a folder, as there may be millions."""
+    def _compute(self, image: UInt8[Tensor, "height width 3"]) -> Rounded:
+        """Run the forward pass, and round what it gives."""
+        round_off = to_bytes if self.precision == "int8" else Tensor.half
+        return tuple(round_off(each) for each in self.teacher.embed_image(image))
+
+    def _settings(self) -> dict[str, Any]:
+        """Give what decides an image's maps beside its pixels and the weights."""
         elsewhere = ("clip", "proxy", "key_smoothing", "prompt_denoising")  # weights, and what refines logits
         settings = {name: value for name, value in vars(self.teacher).items() if name not in elsewhere}
         if self.teacher.attention == "maskclip":  # the only one that there was
             del settings["attention"]
-        settings |= {"keys": self.teacher.key_smoothing > 0, "size": list(image.shape)}
+        return settings | {"keys": self.teacher.key_smoothing > 0}
+
+    def work_name(self, samples: Samples, part_size: int) -> str:
+        """Name the work of filling the cache with the maps of samples, so that those who share it meet.
+
+        Args:
+            samples: The samples, which are told by their tokens, and by images of the first and the last.
+            part_size: How many of them are shared out together.
+
+        Raises:
+            ValueError: If one of these images cannot be read.
+        """
+        settings = [self.weights_hash, self._settings(), self.precision, FORMAT, part_size]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for token in samples.tokens:
+            digest.update(f"{token}\n".encode())
+        for sample in (samples[0], samples[len(samples.tokens) - 1]):
+            digest.update(json.dumps([camera.name for camera in sample.cameras]).encode())
+            for view in range(min(1, len(sample.cameras))):
+                digest.update(sample.read_image(view).contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _name(self, image: UInt8[Tensor, "height width 3"]) -> str:
+        """Name the file of an image's maps; the first two digits are a folder, as there may be millions."""
+        settings = self._settings() | {"size": list(image.shape)}
         settings |= {"precision": self.precision, "format": FORMAT}
         digest = hashlib.sha256(json.dumps([self.weights_hash, settings], sort_keys=True).encode())
         digest.update(image.contiguous().numpy().tobytes())
@@ -91,12 +134,3 @@ def to_bytes(cells: Float[Tensor, "channels ..."]) -> Int8[Tensor, "channels ...
     """Quantise each cell to -127..127 of its largest number; its length is lost, and known to be one."""
     largest = cells.abs().amax(0).clamp(min=torch.finfo(cells.dtype).tiny)
     return (cells / largest * 127).round().to(torch.int8)
-
-
-def _read(path: Path) -> Rounded | None:
-    """Read cached maps; None if the file is absent or damaged, so that it is made anew."""
-    try:
-        tensors = load_checksummed(path)
-    except ValueError:
-        return None
-    return tuple(tensors[name] for name in sorted(tensors))

@@ -30,6 +30,7 @@ from clip2scene.runs.mixture import shares_of_sources
 from clip2scene.runs.reopen import lift_run
 from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
+from clip2scene.teacher.kept_maps import TeacherCache
 from clip2scene.training.accept_rest import StartAnswers
 from clip2scene.training.record import recording
 from clip2scene.training.second_round import second_round
@@ -82,7 +83,7 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
     start: InitWeights | None = None,
     first: FirstRound | None = None,
     teacher_weights: str | None = None,
-    teacher_cache: Path | None = None,
+    teacher_cache: TeacherCache | Path | str | None = None,
     device: str = "cpu",
     save_every: int = 500,
     lifted: Path | None = None,
@@ -103,8 +104,8 @@ def pretrain(  # noqa: PLR0913 - what a user may ask of the command
         teacher_weights: Folder of a CLIP or SigLIP model, hf:owner/name on the Hugging Face hub, a .pt of
             OpenAI's, or the file of text embeddings that label maps need. Without it, the small model in the
             package.
-        teacher_cache: Folder of the teacher's features of each image (float16 or int8), which cache-teacher
-            filled, or that is filled now.
+        teacher_cache: Folder of the teacher's features of each image (float16 or int8), or address of a
+            store, such as s3://bucket/folder, which cache-teacher filled, or that is filled now.
         device: Where student, teacher and image backbone compute, as torch names it. Only cpu has been
             tested.
         save_every: Steps between checkpoints.
@@ -228,7 +229,10 @@ def _check_options(device: str, save_every: int, log: Sequence[str]) -> torch.de
 
 
 def _lift(
-    run: Run, experiment: Experiment, lifted: Path | None, teacher_cache: Path | None = None
+    run: Run,
+    experiment: Experiment,
+    lifted: Path | None,
+    teacher_cache: TeacherCache | Path | str | None = None,
 ) -> tuple[list[Path], list[Path]]:
     """Lift what is trained on, and what is held out to choose a checkpoint by, if anything."""
     if run.subset is None:
