@@ -164,6 +164,7 @@ def lift(
     with the same recipe goes on with it.
 
     Args:
+        recipe: The teacher, and what the data set is.
         data_root: The data set; its labels are not opened.
         out: Folder of the run.
         teacher_cache_copies: Local folder where copies are kept of what is read from a teacher cache that is

@@ -34,7 +34,7 @@ class TeacherCache:
         """Open the cache, and read the index of its shards.
 
         Raises:
-            ValueError: If the address leads nowhere, or copies of a local folder are asked for.
+            ValueError: If the address leads nowhere, or copies may take no bytes.
         """
         store = open_store(self.address)
         local = isinstance(store, FolderStore)
