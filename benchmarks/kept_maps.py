@@ -42,9 +42,8 @@ def main() -> None:
                     in_order = _speed(place, names, len(content))
                     at_random = _speed(place, random.Random(0).sample(names, len(names)), len(content))
                     again = " (second time)" if "cold" in what else ""
-                    print(
-                        f"{form:6}  {where + what:30}  in order {in_order:6.0f}  at random {at_random:6.0f}{again}"
-                    )
+                    speeds = f"in order {in_order:6.0f}  at random {at_random:6.0f}{again}"
+                    print(f"{form:6}  {where + what:30}  {speeds}")
 
 
 def _write(address: str, names: list[str], content: bytes, shards: bool) -> None:
