@@ -1,3 +1,4 @@
+import logging
 import os
 
 import pytest
@@ -13,7 +14,7 @@ from clip2scene.inference.fleet.job import Crew, label_samples
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
 def test_on_two_workers_of_a_real_cluster_one_is_killed_nothing_is_lost_and_nothing_is_done_twice(
-    asked, whole, tmp_path, monkeypatch
+    asked, whole, tmp_path, monkeypatch, caplog
 ):
     import ray
 
@@ -31,6 +32,8 @@ def test_on_two_workers_of_a_real_cluster_one_is_killed_nothing_is_lost_and_noth
     assert how["RAY_USAGE_STATS_ENABLED"] == "0" and how["include_dashboard"] is False
     assert not ray.is_initialized() and not os.path.exists(how["_temp_dir"])
     assert "RAY_USAGE_STATS_ENABLED" not in os.environ
+    logging.getLogger("clip2scene").warning("still heard")
+    assert "still heard" in caplog.text
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(asked, tmp_path, monkeypatch):

@@ -57,7 +57,8 @@ def label_on_ray(
         context = ray.data.DataContext.get_current()
         for logger in (logging.getLogger("ray.data"), logging.getLogger("ray")):
             for handler in logger.handlers:
-                handler.setLevel(logging.ERROR)
+                if type(handler).__module__.startswith("ray."):  # others may listen too
+                    handler.setLevel(logging.ERROR)
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         on_gpu = device.startswith("cuda")
