@@ -9,10 +9,10 @@ and its labels by hand. A click gives a piece the class that most of its labelle
 * ``random``: any piece of any training keyframe, each with the same chance, drawn anew for each seed.
 
 Pieces with fewer than 5 labelled points are left out. The run is then fine-tuned on the points that were
-labelled, and on what it called the other points of the same keyframes (--rest nothing: on no others). Its
-mIoU is counted on every second keyframe of streets that nobody clicked on: of the split val, or, to find
-settings, of the last half of the training keyframes, and then the first half alone is clicked on (--judge
-train).
+labelled, and on what it called the other points of the same keyframes (--rest nothing: on no others; --rest
+everywhere: of all training keyframes). Its mIoU is counted on every second keyframe of streets that nobody
+clicked on: of the split val, or, to find settings, of the last half of the training keyframes, and then the
+first half alone is clicked on (--judge train).
 
     clip2scene make-toytown --out town --scenes 30 --val-scenes 20 --sweeps 1
     python benchmarks/correction_loop.py builtin --data-root town --out loop
@@ -145,8 +145,8 @@ def learn(args: argparse.Namespace, dataset: build.Dataset, clicks: list[Click],
     points = label(out / "labels", dataset, clicks)
     changes = Changes(
         labels=LabelsConfig(absent="allow", rest=args.rest),
-        tuning=TuningConfig("classifier", None, args.freeze, keep_words=args.keep_words),
-        steps=args.steps,
+        tuning=TuningConfig("classifier", None, args.freeze, args.fit, keep_words=args.keep_words),
+        steps=args.steps if args.fit == "steps" else None,
         learning_rate=args.learning_rate,
         seed=seed,
     )
@@ -182,7 +182,8 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--keep-words", type=float, default=0.0)
     parser.add_argument("--freeze", action="store_true")
-    parser.add_argument("--rest", choices=("start", "nothing"), default="start")
+    parser.add_argument("--fit", choices=("steps", "optimum"), default="steps")
+    parser.add_argument("--rest", choices=("start", "everywhere", "nothing"), default="start")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")

@@ -5,8 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from clip2scene.build import open_dataset
 from clip2scene.config import LabelsConfig
+from clip2scene.datasets.label_layer import UNLABELLED, LabelLayer, write_layer
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.io import read_json
 from clip2scene.recipes import fine_tuned
@@ -87,3 +90,21 @@ def label_files():
         return {token: files[token] for token in tokens}
 
     return find
+
+
+@pytest.fixture
+def by_hand(tiny_toytown, tmp_path, recipe):
+    """Give points of training keyframes labels by hand: numbers of points by class name, by sample."""
+    dataset = open_dataset(recipe.data, tiny_toytown, split="train", sweeps=1)
+
+    def give(folder, *labels, classes=dataset.class_set.classes):
+        for number, mine in enumerate(labels):
+            sample = dataset[number]
+            found = torch.full((len(sample.cloud),), UNLABELLED)
+            for name, points in mine.items():
+                found[points] = classes.index(name)
+            write_layer(tmp_path / folder, LabelLayer.of(sample, classes, found))
+        return tmp_path / folder
+
+    give.tokens = dataset.tokens
+    return give

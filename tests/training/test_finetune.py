@@ -10,7 +10,7 @@ from tests.lifting import lift
 from clip2scene.build import open_dataset
 from clip2scene.cli.commands import segment
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
-from clip2scene.datasets.label_layer import SUFFIX, UNLABELLED, LabelLayer, write_layer
+from clip2scene.datasets.label_layer import SUFFIX
 from clip2scene.datasets.label_subset import choose
 from clip2scene.distill.lifted import load_lifted
 from clip2scene.evaluation.evaluate import evaluate
@@ -156,24 +156,6 @@ def test_only_the_chosen_keyframes_are_read(tune, painted, label_files):
     tune("anew", labels={"count": 1}, root=root, steps=1)
     with pytest.raises(ValueError, match="holds 9 labels"):
         tune("both", labels={"count": 2}, root=root, steps=1)
-
-
-@pytest.fixture
-def by_hand(tiny_toytown, tmp_path, recipe):
-    """Give points of training keyframes labels by hand: numbers of points by class name, by sample."""
-    dataset = open_dataset(recipe.data, tiny_toytown, split="train", sweeps=1)
-
-    def give(folder, *labels, classes=dataset.class_set.classes):
-        for number, mine in enumerate(labels):
-            sample = dataset[number]
-            found = torch.full((len(sample.cloud),), UNLABELLED)
-            for name, points in mine.items():
-                found[points] = classes.index(name)
-            write_layer(tmp_path / folder, LabelLayer.of(sample, classes, found))
-        return tmp_path / folder
-
-    give.tokens = dataset.tokens
-    return give
 
 
 CAR_AND_ROAD = {"car": [1, 2, 3], "driveable surface": [10, 11]}

@@ -33,9 +33,10 @@ class LabelsConfig:
     """What to do when a class has no labelled point to train on, though not all labels are used: refuse, or
     train on the others."""
 
-    rest: Literal["start", "nothing"] = "start"
+    rest: Literal["start", "everywhere", "nothing"] = "start"
     """With labels by hand: what the points of these samples teach that nobody labelled. What the run that
-    training begins with calls them, or nothing, as where it begins with no run."""
+    training begins with calls them, or nothing, as where it begins with no run; "everywhere" adds all other
+    samples of the split, with what that run calls their points."""
 
     def __post_init__(self) -> None:
         check_range("--labels.fraction", self.fraction, above=0, most=1)
@@ -44,6 +45,8 @@ class LabelsConfig:
         check_range("--labels.holdout", self.holdout, least=0, below=1)
         if len(set(self.classes)) < len(self.classes):
             refuse("--labels.classes", "different names", self.classes)
+        if self.rest == "everywhere" and not self.are_all:
+            refuse("--labels.rest", "start, where --labels.* choose among samples or labels", self.rest)
 
     @property
     def are_all(self) -> bool:
@@ -63,6 +66,9 @@ class TuningConfig:
     the same logits; or chance, as in the papers. None is words, if the start has a trained text head."""
     freeze: bool = False
     """Whether the backbone stays as it is, its batch statistics too (linear probing)."""
+    fit: Literal["steps", "optimum"] = "steps"
+    """How a classifier on a frozen backbone is found: by optimiser steps over moved clouds, or at once, as
+    the one with the least cross-entropy (:mod:`clip2scene.training.linear_probe`), whatever it began with."""
     head_rate: float | None = None
     """Factor on the learning rate of the head in use; the backbone's is the optimiser's. None is 5 for a
     pretrained network, and 1 from chance."""
@@ -82,3 +88,5 @@ class TuningConfig:
                 "0 with --tuning.freeze: a frozen backbone keeps its words",
                 self.keep_words,
             )
+        if self.fit == "optimum" and not (self.freeze and self.head == "classifier"):
+            refuse("--tuning.fit", "steps, without --tuning.freeze and --tuning.head classifier", self.fit)

@@ -223,10 +223,12 @@ class Layers:
     Attributes:
         paths: File of each sample, by its name.
         fingerprints: What each file said when it was found.
+        everywhere: Whether samples without a file are given too, with nothing labelled.
     """
 
     paths: Mapping[str, Path]
     fingerprints: Mapping[str, str]
+    everywhere: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -240,6 +242,8 @@ class Layers:
         Raises:
             ValueError: If they are of another cloud or of other classes, or have changed since.
         """
+        if self.everywhere and sample.token not in self.paths:
+            return torch.full((len(sample.cloud),), UNLABELLED)
         path = self.paths[sample.token]
         layer = read_layer(path)
         if layer.fingerprint != self.fingerprints[sample.token]:
@@ -248,10 +252,15 @@ class Layers:
         return layer.in_classes(classes, path)
 
 
-def open_layers(folder: Path, tokens: Sequence[str]) -> Layers:
+def open_layers(folder: Path, tokens: Sequence[str], *, everywhere: bool = False) -> Layers:
     """Find the labels of some samples, in their order; those in which nothing is labelled are left out.
 
     Every file is read once, to know whether anything in it is labelled, and what; one is held at a time.
+
+    Args:
+        folder: Of the files.
+        tokens: Names of the samples.
+        everywhere: As :class:`Layers` has it.
 
     Raises:
         ValueError: If none is left, or a file is no layer.
@@ -268,7 +277,7 @@ def open_layers(folder: Path, tokens: Sequence[str]) -> Layers:
             f"{folder} holds no label of the {len(tokens)} samples of the split{other}: label some of these "
             "(clip2scene view --corrections), or name another folder, or another split"
         )
-    return Layers({token: paths[token] for token in found}, found)
+    return Layers({token: paths[token] for token in found}, found, everywhere)
 
 
 def _check_content(names: Sequence[str], labels: Int[Tensor, " points"], where: Path | str) -> None:

@@ -203,6 +203,23 @@ def _apply(
     return (mean if linear else head(mean)).cpu(), sizes
 
 
+@torch.no_grad()
+def mean_features(student: Embedder, given: PointCloud) -> Float[Tensor, "points hidden"]:
+    """Give the backbone's features of each point, the mean over the turns at which inference sees a cloud.
+
+    What a linear head makes of them is what it gives at inference, before superpoint means.
+
+    Args:
+        student: A trained network; it is put into evaluation mode.
+        given: What :func:`~clip2scene.student.inputs.prepare_cloud` gives.
+
+    Raises:
+        ValueError: If the cloud is empty, or a position is too far away.
+    """
+    student.eval()
+    return _apply(student, [_as_it_is], given, student.inputs.turns)[0]
+
+
 def _as_it_is(hidden: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows hidden"]:
     return hidden
 

@@ -171,8 +171,9 @@ def _with_labels(experiment: Experiment, out: Path, start: InitWeights | None) -
     Where there are labels by hand, the data set's own stay closed.
     """
     require_labels_alike(experiment.dataset)
-    by_hand = None if experiment.layers is None else experiment.layers.paths
-    subset = build.choose_labels(experiment.recipe, experiment.dataset, by_hand)
+    layers = experiment.layers
+    among = None if layers is None or layers.everywhere else layers.paths
+    subset = build.choose_labels(experiment.recipe, experiment.dataset, among)
     labels: dict[str, Any] = {"fingerprint": subset.fingerprint, "subset": asdict(subset)}
     if experiment.layers is None:
         experiment = experiment.labelled(subset.tokens)
@@ -186,7 +187,9 @@ def _with_corrections(experiment: Experiment, corrections: Path | None, rest: Re
     """Find the labels by hand of a split, if a folder of them is named."""
     if corrections is None:
         return experiment
-    return replace(experiment, layers=open_layers(corrections, experiment.dataset.tokens), rest=rest)
+    everywhere = experiment.recipe.labels.rest == "everywhere"
+    layers = open_layers(corrections, experiment.dataset.tokens, everywhere=everywhere)
+    return replace(experiment, layers=layers, rest=rest)
 
 
 def _suited(start: InitWeights | None, experiment: Experiment) -> InitWeights | None:

@@ -124,6 +124,17 @@ def _before_tuning(run: Run) -> Recipe:
     return replace(run.recipe, optimiser=replace(optimiser, learning_rate=rate))
 
 
+def _steps(recipe: Recipe, changes: Changes) -> int:
+    """Give the optimiser steps; what is found at once counts as one."""
+    if changes.tuning.fit == "steps":
+        return recipe.steps if changes.steps is None else changes.steps
+    if changes.steps not in (None, 1):
+        raise ValueError(
+            f"--tuning.fit optimum takes no optimiser steps, and --steps says {changes.steps}; leave it out"
+        )
+    return 1
+
+
 def _changed(recipe: Recipe, changes: Changes, *, knows_words: bool) -> Recipe:
     data, labels = recipe.data, changes.labels
     if changes.layout is not None:
@@ -146,7 +157,7 @@ def _changed(recipe: Recipe, changes: Changes, *, knows_words: bool) -> Recipe:
         labels=labels,
         tuning=tuning,
         optimiser=optimiser,
-        steps=recipe.steps if changes.steps is None else changes.steps,
+        steps=_steps(recipe, changes),
         batch_size=recipe.batch_size if changes.batch_size is None else changes.batch_size,
         seed=changes.seed,
     )

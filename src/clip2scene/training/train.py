@@ -32,6 +32,7 @@ from clip2scene.runs.run import Run, open_run
 from clip2scene.student.model import Embedder
 from clip2scene.teacher.kept_maps import TeacherCache
 from clip2scene.training.accept_rest import StartAnswers
+from clip2scene.training.linear_probe import fit_linear_probe
 from clip2scene.training.record import recording
 from clip2scene.training.second_round import second_round
 from clip2scene.training.sending import check_sinks, sending
@@ -190,10 +191,15 @@ def finetune(  # noqa: PLR0913 - what a user may ask of the command
     )
     if not here().leads:
         return _follow(out, device=place, save_every=save_every)
+    if recipe.labels.rest == "everywhere" and (corrections is None or start is None or start.run is None):
+        raise ValueError(
+            "--labels.rest everywhere trains on what the start, a run, calls all that nobody labelled "
+            "by hand; name that run as --start and the labels as --corrections, or leave it out"
+        )
     with file_lock(out / LOCK, wait=False):
         cost = Cost(out, "finetune", place)
         rest = None
-        if start is not None and start.run is not None and recipe.labels.rest == "start":
+        if start is not None and start.run is not None and recipe.labels.rest != "nothing":
             rest = StartAnswers(start.run, recipe.data, Path(data_root))
         run, experiment = create_or_resume(
             recipe,
@@ -242,7 +248,9 @@ def _lift(
     except ValueError:
         release_folder(run.folder)  # where nothing was trained, other settings may begin
         raise
-    run.note_labels_used([*paths, *held_out])
+    layers = experiment.layers
+    known = [each for each in (*paths, *held_out) if layers is None or each.stem in layers.paths]
+    run.note_labels_used(known)
     return paths, held_out
 
 
@@ -338,10 +346,15 @@ def train(
     require_same_start(paths, state)
     self_train = partial(apply_self_training, state, prompts)
     each, pin = recipe.optimiser.accumulate, device.type == "cuda"
-    numbers = range(state.step * each, recipe.steps * each)
+    at_once = recipe.tuning.fit == "optimum"
+    numbers = range(state.step * each, 0 if at_once else recipe.steps * each)
     batches = prefetch(train_items.read_step, numbers, processes=workers, title="read ahead", pin_memory=pin)
     with recording(run, state, held_out, device=device, save_every=save_every, cost=cost) as record:
         means: dict[str, Float[Tensor, ""]] = {}
+        if at_once and state.step < recipe.steps:
+            loss = fit_linear_probe(state.student, train_items)
+            state.jump_to_the_end()
+            record({"loss": loss})
         for batch in batches:
             state.prepare()
             loss, terms = train_step(state.student, batch.to(device), prompts, objective, self_train, anchor)
