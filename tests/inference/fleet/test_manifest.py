@@ -126,3 +126,42 @@ def test_another_key_or_a_damaged_manifest_is_refused(store):
     store.write("job.json", b"[]")
     with pytest.raises(ValueError, match="job.json of .* is damaged"):
         opened(store)
+
+
+@pytest.mark.parametrize("part", [None, 0, "many", True])
+def test_a_manifest_without_a_size_of_parts_is_refused(store, part):
+    opened(store)
+    content = json.loads(store.read("job.json"))
+    store.write("job.json", json.dumps({**content, "part": part}).encode())
+    with pytest.raises(ValueError, match="job.json of .* is damaged"):
+        opened(store)
+
+
+def test_a_manifest_whose_words_are_damaged_is_refused(store):
+    opened(store)
+    content = json.loads(store.read("job.json"))
+    store.write("job.json", json.dumps({**content, "key": "other", "asked": []}).encode())
+    with pytest.raises(ValueError, match="name another --out"):
+        opened(store)
+
+
+def test_files_of_other_programs_are_no_parts(store):
+    manifest = opened(store)
+    manifest.claim(Unit(3, 0))
+    for folder in ("parts", "claims", "failed"):
+        for name in (".DS_Store", "_SUCCESS", "00000001", "00000001.x.json"):
+            store.write(f"{folder}/{name}", b"?")
+    assert manifest.claims() == {3: 0} and not manifest.done() and not manifest.failed()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_a_damaged_claim_or_sign_of_life_is_one_of_a_dead_job(store, content):
+    manifest = opened(store)
+    store.write("claims/00000003.0000.json", content)
+    assert manifest.claim(Unit(3, 0)) == "held" and manifest.owner(Unit(3, 0)) == ""
+    store.write("jobs/other.json", content)
+    assert not Others(store).is_alive("other") and not Others(store).is_alive("")
+    for about in ({}, {"pid": "1"}, {"pid": 1, "sign": None}):
+        store.write("jobs/other.json", json.dumps(about).encode())
+        assert not Others(store).is_alive("other")
+    assert manifest.claim(Unit(3, 1)) == "again"

@@ -143,7 +143,7 @@ def label_samples(
 def _work(manifest: Manifest, task: Task, crew: Crew, note: Callable[[str], None]) -> list[Done]:
     """Do all parts that nobody has done, and wait for those that others do."""
     mine, others = dict[int, Done](), Others(manifest.store)
-    told = set[str]()
+    told, counted = set[str](), 0
     with progress_bar(desc="label", total=manifest.samples, unit="sample") as bar:
         while True:
             units, held = _free(manifest, others, mine)
@@ -159,7 +159,7 @@ def _work(manifest: Manifest, task: Task, crew: Crew, note: Callable[[str], None
                         bar.update()
                     elif done.state == "done":
                         mine[done.part], moved = done, True
-                        counted = sum(each.labelled + each.kept + each.failed for each in mine.values())
+                        counted += done.labelled + done.kept + done.failed
                         bar.update(max(0, counted - bar.n))
                     elif done.state == "store":
                         raise ValueError(f"{done.reason}; the same command goes on with what is done")

@@ -18,6 +18,7 @@ slow, a part is done by two, who write the same labels.
 import json
 import os
 import platform
+import re
 import threading
 import time
 import uuid
@@ -37,6 +38,15 @@ _MOST_BYTES = 1 << 20
 _TRIES = 2  # of a sample whose process died, beside the one in which it died
 _LARGEST_PART = 64
 _PARTS = 32  # at least, where there are so many samples
+
+
+_PART_NAME = re.compile(r"parts/([0-9]{8})\.parquet")
+_FAILED_NAME = re.compile(r"failed/([0-9]{8})/.+\.json")
+_CLAIM_NAME = re.compile(r"claims/([0-9]{8})\.([0-9]{4,})\.json")
+
+
+class _DamagedError(ValueError):
+    """A file of the manifest holds something else than it should."""
 
 
 class Unit(NamedTuple):
@@ -91,7 +101,10 @@ class Manifest:
         found = _read_json(store, "job.json")
         if {name: found.get(name) for name in told} != told:
             raise ValueError(_another(store, found, asked))
-        return cls(store, job, samples, int(found["part"]))
+        each = found.get("part")
+        if type(each) is not int or each < 1:
+            raise ValueError(f"job.json of {store.address} is damaged (part {each!r}); name another --out")
+        return cls(store, job, samples, each)
 
     def numbers(self, part: int) -> range:
         """List the samples of a part."""
@@ -104,7 +117,7 @@ class Manifest:
 
     def done(self) -> frozenset[int]:
         """List the parts that are done, samples that failed among theirs."""
-        return frozenset(_number(name) for name in self.store.names("parts/"))
+        return frozenset(part for part, _ in _numbered(self.store, "parts/", _PART_NAME))
 
     def read_part(self, part: int) -> bytes | None:
         """Give the rows of a part; None where it is not done."""
@@ -116,22 +129,22 @@ class Manifest:
     def failed(self) -> dict[int, list[str]]:
         """List what is written of samples that failed, by their part."""
         found: dict[int, list[str]] = {}
-        for name in self.store.names("failed/"):
-            found.setdefault(_number(name), []).append(name)
+        for part, match in _numbered(self.store, "failed/", _FAILED_NAME):
+            found.setdefault(part, []).append(match.string)
         return found
 
     def claims(self) -> dict[int, int]:
         """Give the latest generation of the claims on each part."""
         found: dict[int, int] = {}
-        for name in self.store.names("claims/"):  # sorted, so the latest comes last
-            found[_number(name)] = int(name.split(".")[1])
+        for part, match in _numbered(self.store, "claims/", _CLAIM_NAME):
+            found[part] = max(int(match[2]), found.get(part, 0))
         return found
 
     def owner(self, unit: Unit) -> str:
         """Name the job that has claimed a part; empty where the claim cannot be read."""
         try:
             return str(_read_json(self.store, _claim(unit)).get("job", ""))
-        except AbsentError:
+        except (AbsentError, _DamagedError):
             return ""
 
     def claim(self, unit: Unit) -> Claimed:
@@ -215,11 +228,13 @@ class Others:
         """Tell whether a job is at work, as far as can be known."""
         try:
             about = _read_json(self.store, f"jobs/{job}.json")
-        except AbsentError:
+        except (AbsentError, _DamagedError):
+            return False
+        pid, sign, now = about.get("pid"), about.get("sign", 0), time.monotonic()
+        if type(pid) is not int or type(sign) is not int:
             return False
         if about.get("place") == _place() and _place():
-            return bool(_started(int(about["pid"])) == about["started"])
-        sign, now = int(about.get("sign", 0)), time.monotonic()
+            return bool(_started(pid) == about.get("started"))
         last, since = self._seen.get(job, (-1, now))
         if sign != last:
             self._seen[job] = (sign, now)
@@ -231,7 +246,8 @@ def _another(store: Store, found: dict[str, Any], asked: dict[str, Any]) -> str:
     """Say what a store holds the labels of."""
     if found.get("format") != FORMAT or found.get("version") != VERSION:
         return f"job.json of {store.address} is of something else; name another --out"
-    before = found.get("asked", {})
+    before = found.get("asked")
+    before = before if isinstance(before, dict) else {}
     differ = [name for name in asked if before.get(name) != asked[name]]
     what = ", ".join(f"{name} {before.get(name)!r}, not {asked[name]!r}" for name in differ)
     return (
@@ -247,7 +263,7 @@ def _read_json(store: Store, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise ValueError(f"{name} of {store.address} is damaged; remove it, and run again")
+        raise _DamagedError(f"{name} of {store.address} is damaged; remove it, and run again")
     return content
 
 
@@ -263,9 +279,11 @@ def _try(number: int, each: int) -> str:
     return f"tries/{number:010d}.{each}.json"
 
 
-def _number(name: str) -> int:
-    """Read the number of the part that a file is of."""
-    return int(name.split("/")[1].split(".")[0])
+def _numbered(store: Store, prefix: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, re.Match[str]]]:
+    """Give the files of parts with their numbers, without what other programs left there (``.DS_Store``)."""
+    for name in store.names(prefix):
+        if match := pattern.fullmatch(name):
+            yield int(match[1]), match
 
 
 def _place() -> str:
