@@ -69,10 +69,11 @@ def test_what_a_run_keeps_is_read_without_the_data(write_mix, two, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"weight": 0}, '"weight" 0, expected a number above 0'),
-        ({"weight": -1}, "expected a number above 0"),
-        ({"weight": True}, "expected a number above 0"),
-        ({"weight": "2"}, "expected a number above 0"),
+        ({"weight": 0}, '"weight" 0, expected above 0'),
+        ({"weight": -1}, "expected above 0"),
+        ({"weight": True}, "expected above 0"),
+        ({"weight": "2"}, "expected above 0"),
+        ({"weight": 10**400}, "expected above 0, below 1e9"),
         ({"weight": 5000}, "a share of 0.001 or more"),
         ({"layout": "scannet"}, "rooms and streets are not mixed"),
         ({"layout": None}, "has the layout None"),

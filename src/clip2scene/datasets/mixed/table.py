@@ -3,7 +3,6 @@
 ``docs/data.md`` describes the file, with an example.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,11 +36,12 @@ MIXABLE: dict[str, type[Dataset]] = {
     "kitti-raw": KittiRaw,
     "drive-log": DriveLog,
 }
-"""The MIXABLE of the layouts that may be mixed: points have one channel, an intensity of 0..1."""
+"""Loaders of the layouts that may be mixed: points have one channel, an intensity of 0..1."""
 
 LEAST_SHARE = 0.001
 """Of the sum of all weights: a source is drawn at least so often (:mod:`clip2scene.distill.shares`)."""
 
+_MOST = 1e9  # no weight of a person's; JSON has numbers that no float holds
 _KEYS = {"root", "layout", "name", "weight", "classes", "class_set", "splits", "table"}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
@@ -146,8 +146,10 @@ def _read_source(path: Path, number: int, row: object, classes: str) -> Source:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f'{where} has the "name" {name!r}, expected letters, digits, _ and -; correct it')
     weight = row.get("weight", 1)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-        raise ValueError(f'{path}: source {name!r} has the "weight" {weight!r}, expected a number above 0')
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < _MOST:
+        raise ValueError(
+            f'{path}: source {name!r} has the "weight" {weight!r:.40}, expected above 0, below 1e9'
+        )
     kind = row.get("class_set", classes)
     if not isinstance(kind, str):
         raise ValueError(f'{path}: source {name!r} has the "class_set" {kind!r}, expected a name')
