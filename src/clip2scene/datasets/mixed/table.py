@@ -137,10 +137,10 @@ def _read_source(path: Path, number: int, row: object, classes: str) -> Source:
     if unknown:
         raise ValueError(f"{where} has the key {unknown[0]!r}, expected some of {', '.join(sorted(_KEYS))}")
     root, layout = path.parent / row["root"], row.get("layout")
-    if layout not in MIXABLE:
+    if not isinstance(layout, str) or layout not in MIXABLE:
         raise ValueError(
-            f"{where} has the layout {layout!r}, expected one of {', '.join(MIXABLE)}; rooms and streets are "
-            "not mixed"
+            f"{where} has the layout {layout!r:.40}, expected one of {', '.join(MIXABLE)}; rooms, and "
+            "mixtures in mixtures, are not mixed"
         )
     name = row.get("name", re.sub(r"[^A-Za-z0-9_-]", "-", root.resolve().name))
     if not isinstance(name, str) or not _NAME.fullmatch(name):
