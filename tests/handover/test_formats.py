@@ -2,7 +2,7 @@ from typing import get_args
 
 import pytest
 
-from clip2scene.cli.commands import Target, Tool
+from clip2scene.cli.answering import Target, Tool
 from clip2scene.handover import formats
 from clip2scene.handover.formats import FORMATS
 

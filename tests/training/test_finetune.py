@@ -8,7 +8,7 @@ import torch
 from tests.lifting import lift
 
 from clip2scene.build import open_dataset
-from clip2scene.cli.commands import segment
+from clip2scene.cli.answering import segment
 from clip2scene.config import AugmentConfig, LabelsConfig, StudentConfig, TuningConfig
 from clip2scene.datasets.label_layer import SUFFIX
 from clip2scene.datasets.label_subset import choose

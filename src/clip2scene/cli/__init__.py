@@ -14,7 +14,9 @@ from clip2scene.cli.table import Command
 if TYPE_CHECKING:
     from clip2scene.inference.rank_scenes import Ranking
 
-_HERE, _TRAIN = "clip2scene.cli.commands", "clip2scene.training.train"
+_LEARNING, _JUDGING = "clip2scene.cli.learning", "clip2scene.cli.judging"
+_ANSWERING, _DATA = "clip2scene.cli.answering", "clip2scene.cli.data"
+_TRAIN = "clip2scene.training.train"
 
 
 def _say_ranking(ranking: "Ranking", by: str, out: Path, **_: object) -> str:
@@ -34,7 +36,7 @@ def _say_packed(about: Mapping[str, Any], run: Path, out: Path, **_: object) -> 
 
 COMMANDS = {
     "demo": Command("clip2scene.experiments.demo:run_demo", say=lambda report, **_: report),
-    "make-toytown": Command(f"{_HERE}:make_toytown"),
+    "make-toytown": Command(f"{_DATA}:make_toytown"),
     "cache-teacher": Command(
         "clip2scene.training.precompute:cache_teacher",
         say=lambda _, split, teacher_cache, **__: (
@@ -44,31 +46,31 @@ COMMANDS = {
         fixed={"announce": print},
     ),
     "lift": Command(
-        f"{_HERE}:lift",
+        f"{_LEARNING}:lift",
         say=lambda _, out, **__: f"lifted the teacher's pseudo-labels: {out}",
         described_in=(f"{_TRAIN}:pretrain",),
     ),
     "pretrain": Command(
-        f"{_HERE}:pretrain",
+        f"{_LEARNING}:pretrain",
         say=lambda _, out, recipe, **__: f"trained {recipe.name}: {out}",
         described_in=(f"{_TRAIN}:pretrain",),
     ),
     "evaluate": Command(
-        f"{_HERE}:evaluate",
+        f"{_JUDGING}:evaluate",
         positional=("run",),
         described_in=("clip2scene.evaluation.evaluate:evaluate",),
     ),
     "compare": Command(
-        f"{_HERE}:compare",
+        f"{_JUDGING}:compare",
         positional=("pred", "truth"),
         described_in=("clip2scene.evaluation.compare:compare",),
     ),
     "finetune": Command(
-        f"{_HERE}:finetune",
+        f"{_LEARNING}:finetune",
         described_in=("clip2scene.training.finetune:Changes", f"{_TRAIN}:pretrain"),
     ),
     "label-efficiency": Command(
-        f"{_HERE}:label_efficiency",
+        f"{_LEARNING}:label_efficiency",
         described_in=(
             "clip2scene.experiments.label_efficiency:label_efficiency",
             "clip2scene.experiments.ablation:ablate",
@@ -77,7 +79,7 @@ COMMANDS = {
     "trust-run": Command("clip2scene.runs.trust:trust_run", say=lambda said, **_: said, positional=("run",)),
     "pack-run": Command("clip2scene.inference.pack_run:pack_run", say=_say_packed, positional=("run",)),
     "export-onnx": Command(
-        f"{_HERE}:export_onnx",
+        f"{_ANSWERING}:export_onnx",
         positional=("run",),
         described_in=("clip2scene.inference.export_onnx:export_onnx",),
     ),
@@ -88,11 +90,11 @@ COMMANDS = {
     ),
     "rank-scenes": Command("clip2scene.inference.rank_scenes:rank", say=_say_ranking, positional=("run",)),
     "evaluate-point-clip": Command(
-        f"{_HERE}:evaluate_point_clip",
+        f"{_JUDGING}:evaluate_point_clip",
         described_in=("clip2scene.evaluation.evaluate:evaluate_point_clip",),
     ),
     "ablate": Command(
-        f"{_HERE}:ablate", positional=("table",), described_in=("clip2scene.experiments.ablation:ablate",)
+        f"{_LEARNING}:ablate", positional=("table",), described_in=("clip2scene.experiments.ablation:ablate",)
     ),
     "report": Command(
         "clip2scene.experiments.run_report.report:report",
@@ -100,7 +102,7 @@ COMMANDS = {
         positional=("runs",),
     ),
     "segment": Command(
-        f"{_HERE}:segment",
+        f"{_ANSWERING}:segment",
         positional=("run", "clouds"),
         described_in=(
             "clip2scene.inference.segment:segment_files",
@@ -108,7 +110,7 @@ COMMANDS = {
         ),
     ),
     "label": Command(
-        f"{_HERE}:label",
+        f"{_ANSWERING}:label",
         positional=("run",),
         described_in=(
             "clip2scene.inference.fleet.job:label_samples",
@@ -122,12 +124,12 @@ COMMANDS = {
         fixed={"announce": partial(print, flush=True)},
     ),
     "export": Command(
-        f"{_HERE}:export",
+        f"{_ANSWERING}:export",
         positional=("run",),
         described_in=("clip2scene.handover.frames:open_labelled",),
     ),
     "import-labels": Command(
-        f"{_HERE}:import_labels",
+        f"{_ANSWERING}:import_labels",
         positional=("labels",),
         described_in=("clip2scene.handover.import_labels:import_labels",),
     ),
@@ -137,26 +139,26 @@ COMMANDS = {
         positional=("run",),
     ),
     "embed-words": Command(
-        f"{_HERE}:embed_words",
+        f"{_ANSWERING}:embed_words",
         positional=("words",),
         described_in=("clip2scene.inference.text_embeddings:embed_words",),
     ),
-    "doctor": Command(f"{_HERE}:doctor", described_in=("clip2scene.doctor.examine:examine",)),
+    "doctor": Command(f"{_JUDGING}:doctor", described_in=("clip2scene.doctor.examine:examine",)),
     "pretrain-clip": Command(
-        f"{_HERE}:pretrain_clip", described_in=("clip2scene.toytown.clip.pretrain_clip:pretrain_clip",)
+        f"{_LEARNING}:pretrain_clip", described_in=("clip2scene.toytown.clip.pretrain_clip:pretrain_clip",)
     ),
-    "evaluate-clip": Command(f"{_HERE}:evaluate_clip"),
+    "evaluate-clip": Command(f"{_JUDGING}:evaluate_clip"),
     "convert-pandaset": Command(
         "clip2scene.datasets.convert.pandaset_pickles:convert_pandaset",
         say=lambda _, out, **__: f"wrote {out}",
     ),
     "import-calibration": Command(
-        f"{_HERE}:import_calibration",
+        f"{_DATA}:import_calibration",
         positional=("calibration",),
         described_in=("clip2scene.datasets.rigs.import_rig:import_calibration",),
     ),
     "convert-recording": Command(
-        f"{_HERE}:convert_recording",
+        f"{_DATA}:convert_recording",
         positional=("recording",),
         described_in=(
             "clip2scene.datasets.convert.ros_plan:Wanted",
@@ -164,7 +166,7 @@ COMMANDS = {
         ),
     ),
     "convert-123d": Command(
-        f"{_HERE}:convert_123d",
+        f"{_DATA}:convert_123d",
         positional=("recording",),
         described_in=("clip2scene.datasets.convert.py123d_to_log:convert_123d",),
     ),
