@@ -36,6 +36,8 @@ has, and that it is of no class."""
 
 SUFFIX = ".labels.npz"
 """What the name of a layer's file ends in, after the token."""
+TEXTS = ("classes", "token", "cloud")
+"""Arrays of texts in the file, beside the numbers ``labels``."""
 
 _MOST_CLASSES = 32_767  # numbers of int16
 
@@ -199,8 +201,19 @@ def read_layer(path: Path) -> LabelLayer:
     Raises:
         ValueError: If the file is missing or damaged, was renamed, or holds what no layer does.
     """
-    arrays = read_arrays(path, ("labels",), texts=("classes", "token", "cloud"))
-    labels, classes, token, cloud = (arrays[name] for name in ("labels", "classes", "token", "cloud"))
+    layer = layer_of(read_arrays(path, ("labels",), texts=TEXTS), path)
+    if Path(path).name != f"{layer.token}{SUFFIX}":
+        raise ValueError(f"{path} holds the labels of {layer.token}; rename it to {layer.token}{SUFFIX}")
+    return layer
+
+
+def layer_of(arrays: Mapping[str, np.ndarray], path: Path | str) -> LabelLayer:
+    """Make a layer of the arrays of its file, ``labels`` and :data:`TEXTS`.
+
+    Raises:
+        ValueError: If they hold what no layer does; it names ``path``.
+    """
+    labels, classes, token, cloud = (arrays[name] for name in ("labels", *TEXTS))
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or classes.ndim != 1 or token.ndim or cloud.ndim:
         raise ValueError(
             f"{path} is no label layer: expected a whole number for each point and a list of classes, got "
@@ -211,8 +224,6 @@ def read_layer(path: Path) -> LabelLayer:
     found = torch.from_numpy(labels.astype(np.int16))
     layer = LabelLayer(str(token), str(cloud), tuple(map(str, classes)), found)
     _check_content(layer.classes, layer.labels, path)
-    if Path(path).name != f"{layer.token}{SUFFIX}":
-        raise ValueError(f"{path} holds the labels of {layer.token}; rename it to {layer.token}{SUFFIX}")
     return layer
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -11,12 +10,12 @@ from clip2scene import build
 from clip2scene.datasets import Dataset
 from clip2scene.datasets.dataset import stamp_sensors
 from clip2scene.datasets.kitti.labels import prediction_path, raw_ids, write_labels
-from clip2scene.inference.predict import check_abstain, open_split, predict_split
+from clip2scene.inference.predict import check_abstain, choose_own, open_split, predict_split
 from clip2scene.io import hash_files, read_json, write_json
 from clip2scene.parallel import progress_bar
 from clip2scene.runs.run import Run, open_run
 from clip2scene.runs.training_clouds import CloudCheck, Unlike
-from clip2scene.types import IGNORE_LABEL, Sample
+from clip2scene.types import Sample
 
 _OF_RUN = ("checkpoint.safetensors", "prompts.json", "prompts.safetensors", "recipe.json")
 
@@ -51,14 +50,12 @@ def scored_predictions(
             of the run is a class of the data set.
     """
     of_prompts, temperature = run.mapping_to(dataset.class_set).of_words, run.temperature
-    foreign = of_prompts < 0
-    if foreign.all():
+    if (of_prompts < 0).all():
         wanted = dataset.class_set.name
         raise ValueError(f"no word of run {run.folder} is a class of {wanted!r}; train it in other words")
     for sample, prediction in predict_split(run, dataset, numbers):
         logits = prediction.logits[: len(sample.cloud)]  # the keyframe's points come first
-        scores, best = (logits.masked_fill(foreign, -torch.inf) / temperature).softmax(1).max(1)
-        yield sample, torch.where(scores >= abstain, of_prompts[best], IGNORE_LABEL), scores
+        yield sample, *choose_own(logits, of_prompts, temperature=temperature, abstain=abstain)
 
 
 def export_labels(

@@ -24,7 +24,7 @@ from clip2scene.geometry.superpoints import average_within, find_superpoints
 from clip2scene.runs.run import Run
 from clip2scene.student.inputs import prepare_cloud
 from clip2scene.student.model import Embedder
-from clip2scene.types import PointCloud, Prompts, Sample
+from clip2scene.types import IGNORE_LABEL, PointCloud, Prompts, Sample
 
 Quality = Literal["low", "medium", "high"]
 """How much work a cloud is worth: one turn; what the run was made for; six turns."""
@@ -278,6 +278,29 @@ def predict_labels(
     return Labelled(
         torch.cat([each.indices for each in best]), by_text, torch.cat([each.values for each in best])
     )
+
+
+def choose_own(
+    logits: Float[Tensor, "points prompts"],
+    of_prompts: Int[Tensor, " prompts"],
+    *,
+    temperature: float,
+    abstain: float = 0.0,
+) -> tuple[Int[Tensor, " points"], Float[Tensor, " points"]]:
+    """Give each point the best of a data set's own classes; prompt classes that are none are left out.
+
+    Args:
+        logits: Of the prompt classes.
+        of_prompts: The train id in the data set's classes of each of them, below 0 for none.
+        temperature: What logits are divided by to make scores.
+        abstain: Points whose best score is below this, 0..1, get ``IGNORE_LABEL``.
+
+    Returns:
+        The train ids; and the score of the best class, 0..1, be it below ``abstain``.
+    """
+    own = logits.masked_fill(of_prompts < 0, -torch.inf)
+    scores, best = (own / temperature).softmax(1).max(1)
+    return torch.where(scores >= abstain, of_prompts[best], IGNORE_LABEL), scores
 
 
 def check_abstain(abstain: float) -> None:

@@ -5,6 +5,7 @@ from clip2scene.io.places import without_place, without_places
 from clip2scene.io.reading import (
     hash_files,
     in_a_sentence,
+    parse_arrays,
     read_all_arrays,
     read_array,
     read_arrays,
@@ -42,6 +43,7 @@ __all__ = [
     "parse_checksummed",
     "read_array",
     "read_all_arrays",
+    "parse_arrays",
     "read_arrays",
     "read_feather",
     "read_json",

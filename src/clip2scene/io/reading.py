@@ -8,6 +8,7 @@ import stat
 import zipfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -138,23 +139,47 @@ def read_arrays(
         ValueError: If the file is missing or broken, lacks an array, one holds something else, or they would
             unpack to far more than data compress to; this is found out before anything is unpacked.
     """
-    size = regular_file(path).stat().st_size
+    return _named_arrays(path, regular_file(path).stat().st_size, path, (names, perhaps, texts))
+
+
+def parse_arrays(
+    content: bytes, place: str, names: Sequence[str], *, texts: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Read named arrays from the bytes of an ``.npz`` file, as :func:`read_arrays` does from the file.
+
+    Args:
+        content: The bytes.
+        place: Where they were, for the message.
+        names: Arrays of numbers that must be there.
+        texts: Arrays of texts that must be there.
+
+    Raises:
+        ValueError: As there.
+    """
+    return _named_arrays(BytesIO(content), len(content), place, (names, (), texts))
+
+
+def _named_arrays(
+    source: Path | BytesIO, size: int, place: Path | str, wished: tuple[Sequence[str], ...]
+) -> dict[str, np.ndarray]:
+    """Read arrays of an archive: those that must be there, those that may be, and those of texts."""
+    names, perhaps, texts = wished
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source) as archive:
             entries = _entries(archive)
             chosen = {name: entries[name] for name in (*names, *texts, *perhaps) if name in entries}
             refuse_bomb(size, sum(each.file_size for each in chosen.values()))
             arrays = {name: _parse_entry(archive, each) for name, each in chosen.items()}
     except Exception as error:  # the same, and whatever zip archives fail with
-        raise ValueError(f"{path} cannot be read ({in_a_sentence(error)}); restore it") from None
+        raise ValueError(f"{place} cannot be read ({in_a_sentence(error)}); restore it") from None
     wanted = [*names, *texts]
     lacking = [name for name in wanted if name not in arrays]
     if lacking:
-        raise ValueError(f"{path} lacks an array ({', '.join(lacking)}); expected {', '.join(wanted)}")
+        raise ValueError(f"{place} lacks an array ({', '.join(lacking)}); expected {', '.join(wanted)}")
     for name, array in arrays.items():
         kinds, what = ("U", "texts") if name in texts else ("fiu", "numbers")
         if array.dtype.kind not in kinds:
-            raise ValueError(f"array {name} of {path} should hold {what}, got {array.dtype}; write it anew")
+            raise ValueError(f"array {name} of {place} should hold {what}, got {array.dtype}; write it anew")
     return arrays
 
 

@@ -4,9 +4,9 @@ import torch
 from clip2scene.datasets.dataset import Dataset, OpenOptions, stamp_sensors
 from clip2scene.datasets.kitti.semantic import SemanticKitti
 from clip2scene.datasets.mixed.loader import Mixed, source_of
-from clip2scene.datasets.mixed.table import MIXABLE
 from clip2scene.datasets.nuscenes.loader import NuScenes
 from clip2scene.datasets.pandaset.loader import PandaSet
+from clip2scene.datasets.streets import STREETS
 from clip2scene.geometry.projection import transform_points
 from clip2scene.types import IGNORE_LABEL
 
@@ -71,7 +71,7 @@ def test_all_files_of_the_sources_count_and_the_table_where_labels_do(write_mix,
     mixed = Mixed.open(root, TOWN)
     files = mixed.input_files(labels=False, class_maps=False)
     parts = [
-        MIXABLE[each.layout].open(each.root, TOWN).input_files(labels=False, class_maps=False)
+        STREETS[each.layout].open(each.root, TOWN).input_files(labels=False, class_maps=False)
         for each in mixed.sources
     ]
     assert files == [*parts[0], *parts[1]] and all(parts)

@@ -39,15 +39,39 @@ def test_the_row_of_labels_that_are_there_is_the_same_but_for_who_made_them(labe
 
 def test_labels_that_are_damaged_or_of_another_sample_are_refused(labeller):
     content = labeller.label(labeller.read(1))
-    with pytest.raises(ValueError, match="are not those of that sample"):
+    with pytest.raises(ValueError, match="does not hold labels of that sample"):
         labeller.row(2, content)
     for damaged in (content[:-30], b"", content.replace(b"labels.npy", b"labour.npy")):
-        with pytest.raises(ValueError, match="the labels of 08-000001 cannot be read"):
+        with pytest.raises(ValueError, match=r"labels/08-000001.labels.npz (cannot be read|lacks an array)"):
             labeller.row(1, damaged)
     flipped = bytearray(content)
     flipped[200] ^= 0xFF
-    with pytest.raises(ValueError, match="the labels of 08-000001"):
+    with pytest.raises(ValueError, match=r"labels/08-000001.labels.npz cannot be read"):
         labeller.row(1, bytes(flipped))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": lambda labels: labels * 0 + 20_000}, "has labels from 20000 to 20000, expected"),
+        ({"scores": lambda scores: scores * np.float16("nan")}, "scores that are not within 0..1"),
+        ({"scores": lambda scores: scores[:-1]}, "does not hold labels of that sample"),
+        ({"scores": lambda scores: np.array(["x"] * len(scores))}, "scores of .* should hold numbers"),
+        ({"more": lambda _: None}, "would unpack to"),
+    ],
+)
+def test_labels_that_another_program_wrote_are_told_in_a_sentence(labeller, change, message):
+    with np.load(io.BytesIO(labeller.label(labeller.read(1)))) as arrays:
+        held = dict(arrays)
+    (name, alter), *_ = change.items()
+    if name == "more":
+        held["labels"] = np.zeros(200_000_000, np.int16)  # 0.4 MB that would become 400
+    else:
+        held[name] = alter(held[name])
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **held)
+    with pytest.raises(ValueError, match=message):
+        labeller.row(1, stream.getvalue())
 
 
 def test_the_key_is_of_run_words_and_settings_and_not_of_the_place(labeller, drive, tmp_path):

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet
 from clip2scene.datasets.dataset import CloudReader, Dataset, OpenOptions, any_format
-from clip2scene.datasets.mixed.table import MIX, MIXABLE, Source, ids_among_all, join_classes, read_sources
+from clip2scene.datasets.mixed.table import MIX, Source, ids_among_all, join_classes, read_sources
 from clip2scene.datasets.recognise import check_layout
+from clip2scene.datasets.streets import STREETS
 from clip2scene.types import IGNORE_LABEL, PointCloud, Sample, Timestamps
 
 DOT = "."
@@ -151,7 +152,7 @@ class Mixed:
                 raise ValueError(f"{source.root} is no folder; mount it, or correct its root")
             check_layout(source.root, source.layout)
             own_options = replace(options, split=split, classes=source.kind, labels=labels or False)
-            opened = MIXABLE[source.layout].open(source.root, own_options)
+            opened = STREETS[source.layout].open(source.root, own_options)
             if not opened.tokens:
                 raise ValueError(
                     f"split {split!r} of {source.root} has no sample{' with an image' * options.need_images}"

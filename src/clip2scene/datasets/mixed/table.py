@@ -15,28 +15,12 @@ from torch import Tensor
 
 from clip2scene.classes.class_set import ClassSet, join_class_sets
 from clip2scene.classes.mapping import map_classes
-from clip2scene.datasets.dataset import Dataset
-from clip2scene.datasets.drive_log.loader import DriveLog
-from clip2scene.datasets.kitti.object import KittiObject
-from clip2scene.datasets.kitti.raw import KittiRaw
-from clip2scene.datasets.kitti.semantic import SemanticKitti
-from clip2scene.datasets.nuscenes.loader import NuScenes
-from clip2scene.datasets.pandaset.loader import PandaSet
+from clip2scene.datasets.streets import STREETS
 from clip2scene.io import read_json
 from clip2scene.types import IGNORE_LABEL
 
 MIX = "mix.json"
 """The file in the root of a mixture, and in the folder of a run that was trained on one."""
-
-MIXABLE: dict[str, type[Dataset]] = {
-    "nuscenes": NuScenes,
-    "pandaset": PandaSet,
-    "semantic-kitti": SemanticKitti,
-    "kitti-object": KittiObject,
-    "kitti-raw": KittiRaw,
-    "drive-log": DriveLog,
-}
-"""Loaders of the layouts that may be mixed: points have one channel, an intensity of 0..1."""
 
 LEAST_SHARE = 0.001
 """Of the sum of all weights: a source is drawn at least so often (:mod:`clip2scene.distill.shares`)."""
@@ -137,9 +121,9 @@ def _read_source(path: Path, number: int, row: object, classes: str) -> Source:
     if unknown:
         raise ValueError(f"{where} has the key {unknown[0]!r}, expected some of {', '.join(sorted(_KEYS))}")
     root, layout = path.parent / row["root"], row.get("layout")
-    if not isinstance(layout, str) or layout not in MIXABLE:
+    if not isinstance(layout, str) or layout not in STREETS:
         raise ValueError(
-            f"{where} has the layout {layout!r:.40}, expected one of {', '.join(MIXABLE)}; rooms, and "
+            f"{where} has the layout {layout!r:.40}, expected one of {', '.join(STREETS)}; rooms, and "
             "mixtures in mixtures, are not mixed"
         )
     name = row.get("name", re.sub(r"[^A-Za-z0-9_-]", "-", root.resolve().name))
@@ -155,7 +139,7 @@ def _read_source(path: Path, number: int, row: object, classes: str) -> Source:
         raise ValueError(f'{path}: source {name!r} has the "class_set" {kind!r}, expected a name')
     splits = _names(path, name, "splits", row.get("splits", {}))
     try:
-        own = _read_table(row["table"]) if "table" in row else MIXABLE[layout].class_set_of(kind, root)
+        own = _read_table(row["table"]) if "table" in row else STREETS[layout].class_set_of(kind, root)
     except ValueError as error:
         raise ValueError(f"{path}: source {name!r}: {error}") from None
     renamed = row.get("classes", {})

@@ -1,31 +1,28 @@
 """One sample labelled: what every worker does, in whatever process and on whatever machine."""
 
 import hashlib
-import io
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
 from clip2scene import build
 from clip2scene.datasets import Dataset
-from clip2scene.datasets.label_layer import SUFFIX, LabelLayer, pack_layer
+from clip2scene.datasets.label_layer import SUFFIX, TEXTS, LabelLayer, layer_of, pack_layer
 from clip2scene.distill.lift import PairingOptions, gather_sweeps
 from clip2scene.handover.frames import open_data
 from clip2scene.inference.memory import check_memory
-from clip2scene.inference.predict import Quality, check_abstain, predict
+from clip2scene.inference.predict import Quality, check_abstain, choose_own, predict
 from clip2scene.inference.segmenter import Background, Segmenter
-from clip2scene.io import hash_files
+from clip2scene.io import hash_files, parse_arrays
 from clip2scene.runs.copies import files_of
 from clip2scene.runs.run import Run, open_run
-from clip2scene.types import IGNORE_LABEL, PointCloud, Sample
+from clip2scene.types import PointCloud, Sample
 
 SURE = 0.5
 """Points whose score is below this are counted."""
@@ -180,10 +177,8 @@ class Labeller:
         if self.how.prompts is not None:
             found = self.segmenter.segment(cloud, abstain=abstain, quality=quality)
             return found.labels, found.scores.amax(1)
-        prediction = predict(self.segmenter.student, self.run.prompts, cloud, quality=quality)
-        logits = prediction.logits.masked_fill(self._of_prompts < 0, -torch.inf)
-        scores, best = (logits / self.segmenter.temperature).softmax(1).max(1)
-        return torch.where(scores >= abstain, self._of_prompts[best], IGNORE_LABEL), scores
+        logits = predict(self.segmenter.student, self.run.prompts, cloud, quality=quality).logits
+        return choose_own(logits, self._of_prompts, temperature=self.segmenter.temperature, abstain=abstain)
 
     def row(self, number: int, content: bytes, *, since: float | None = None, worker: str = "") -> Row:
         """Tell of a sample what its labels say.
@@ -220,12 +215,12 @@ def _open_labels(
     content: bytes, token: str, classes: Sequence[str]
 ) -> tuple[Int[np.ndarray, " points"], Float16[np.ndarray, " points"]]:
     """Read labels and scores out of the bytes of a file."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            labels, scores = arrays["labels"], arrays["scores"]
-            told, named = str(arrays["token"]), tuple(map(str, arrays["classes"]))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"the labels of {token} cannot be read ({error}); remove the file") from None
-    if told != token or named != tuple(classes) or labels.shape != scores.shape or not len(labels):
-        raise ValueError(f"the labels of {token} are not those of that sample and of these classes")
-    return labels, scores
+    place = labels_name(token)
+    arrays = parse_arrays(content, place, ("labels", "scores"), texts=TEXTS)
+    layer, scores = layer_of(arrays, place), arrays["scores"]
+    ours = layer.token == token and layer.classes == tuple(classes) and len(layer.labels) > 0
+    if not ours or scores.dtype != np.float16 or scores.shape != layer.labels.shape:
+        raise ValueError(f"{place} does not hold labels of that sample and of these classes; remove it")
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError(f"{place} holds scores that are not within 0..1; remove it")
+    return layer.labels.numpy(), scores

@@ -17,9 +17,8 @@ from clip2scene.inference.fleet.manifest import Unit
 from clip2scene.inference.fleet.part import Done, Task, Worker
 from clip2scene.parallel import end_with_parent, environment_of_worker
 
-_MOST_DEATHS = (
-    6  # of processes, one after another, without a sample done in between; a bad sample takes three
-)
+_MOST_DEATHS = 6
+"""Of processes, one after another, without a sample done in between; a bad sample takes three."""
 _SAMPLE = "a sample is done"
 
 

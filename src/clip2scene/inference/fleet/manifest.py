@@ -35,6 +35,7 @@ SILENT_S = 60.0
 """Seconds without a sign after which another machine's job is taken for dead."""
 _SIGN_S = 5.0
 _MOST_BYTES = 1 << 20
+_MOST_TABLE_BYTES = 1 << 26  # of the rows of 64 samples, which have a column for each class
 _TRIES = 2  # of a sample whose process died, beside the one in which it died
 _LARGEST_PART = 64
 _PARTS = 32  # at least, where there are so many samples
@@ -122,7 +123,7 @@ class Manifest:
     def read_part(self, part: int) -> bytes | None:
         """Give the rows of a part; None where it is not done."""
         try:
-            return self.store.read(_part(part))
+            return self.store.read(_part(part), _MOST_TABLE_BYTES)
         except AbsentError:
             return None
 

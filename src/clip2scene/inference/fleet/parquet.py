@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from clip2scene.inference.fleet.label import Row, labels_name
 from clip2scene.io import in_a_sentence
+from clip2scene.io.reading import refuse_bomb
 
 POINTS_OF = "points_"
 """What the name of a column begins with that counts the points of a class; those of none are in
@@ -101,7 +102,10 @@ def read_rows(table: bytes) -> list[tuple[int | None, str | None, str | None]]:
     from pyarrow import parquet
 
     try:
-        found = parquet.read_table(io.BytesIO(table), columns=["points", "worker", "error"])
+        told = parquet.ParquetFile(io.BytesIO(table))
+        groups = map(told.metadata.row_group, range(told.metadata.num_row_groups))
+        refuse_bomb(len(table), max(told.metadata.num_rows, sum(each.total_byte_size for each in groups)))
+        found = told.read(columns=["points", "worker", "error"])
         return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"the rows of a part cannot be read ({in_a_sentence(error)}); remove it") from None
