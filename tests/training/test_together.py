@@ -98,11 +98,9 @@ def readable(monkeypatch):
     return give
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.usefixtures("in_float64")
-def test_two_ranks_with_a_sample_each_take_the_steps_of_one_process_with_two(tmp_path, readable, kind):
-    recipe = replace(RECIPE, steps=3, optimiser=SGD, **KINDS[kind])
-    alone, two = prepared(tmp_path / "alone", recipe), prepared(tmp_path / "two", recipe)
+def assert_two_ranks_are_one(folder, readable, recipe):
+    """Train by one process and by two ranks: losses and weights are the same."""
+    alone, two = prepared(folder / "alone", recipe), prepared(folder / "two", recipe)
     train.train(*alone, device=CPU, save_every=9)
     readable(two[0])
     train_together(*two)
@@ -110,19 +108,18 @@ def test_two_ranks_with_a_sample_each_take_the_steps_of_one_process_with_two(tmp
     assert found_losses == pytest.approx(losses, rel=1e-9)
     for name, expected in weights.items():
         torch.testing.assert_close(found[name], expected, rtol=1e-7, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("in_float64")
+def test_two_ranks_with_a_sample_each_take_the_steps_of_one_process_with_two(tmp_path, readable, kind):
+    assert_two_ranks_are_one(tmp_path, readable, replace(RECIPE, steps=3, optimiser=SGD, **KINDS[kind]))
 
 
 @pytest.mark.usefixtures("in_float64")
 def test_ranks_accumulate_gradients_as_one_process_does(tmp_path, readable):
     recipe = replace(RECIPE, steps=3, optimiser=replace(SGD, accumulate=2))
-    alone, two = prepared(tmp_path / "alone", recipe), prepared(tmp_path / "two", recipe)
-    train.train(*alone, device=CPU, save_every=9)
-    readable(two[0])
-    train_together(*two)
-    (losses, weights), (found_losses, found) = history(alone[0]), history(two[0])
-    assert found_losses == pytest.approx(losses, rel=1e-9)
-    for name, expected in weights.items():
-        torch.testing.assert_close(found[name], expected, rtol=1e-7, atol=1e-9, msg=name)
+    assert_two_ranks_are_one(tmp_path, readable, recipe)
 
 
 @pytest.mark.usefixtures("in_float64")

@@ -48,3 +48,10 @@ def test_programs_get_the_same_figures_and_no_number_where_there_is_none(plan):
 )
 def test_numbers_are_written_in_units_that_people_read(value, unit, text):
     assert shown(value, unit) == text
+
+
+def test_a_share_is_never_said_to_be_more_than_the_whole():
+    made = Plan("some work")
+    made.measured("a share", "share", Measurement((0.9,)))
+    (figure,) = plan_json(made)["plan"]["figures"]
+    assert 0 < figure["low"] < figure["value"] < figure["high"] == 1.0

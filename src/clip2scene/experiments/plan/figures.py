@@ -79,8 +79,9 @@ class Plan:
         number = len(found.values)
         text = f"{number} sample{'s' * (number > 1)}{basis and ', '}{basis}"
         mean = found.of(1)
+        high = min(1.0, mean.high) if unit == "share" else mean.high
         self.figures.append(
-            Figure(name, unit, "measured", text, mean.value, mean.low, mean.high, number, found.spread)
+            Figure(name, unit, "measured", text, mean.value, mean.low, high, number, found.spread)
         )
 
     def extrapolated(self, name: str, unit: Unit, found: Range, formula: str) -> None:
