@@ -47,7 +47,13 @@ def check_layout(root: Path, layout: str) -> None:
         raise ValueError(f"{root} is a file, expected the folder of a data set{_converting(root)}")
     if not root.is_dir() or layout not in _MARKS or _MARKS[layout](root):
         return
-    if other := layout_of(root):
+    other = layout_of(root)
+    if other and layout == "mix":
+        raise ValueError(
+            f"{root} looks like a data set in the layout {other}, expected a mixture's folder: name one whose "
+            f"mix.json lists it (evaluate gives each source a column); or, for it alone, --data.layout {other}"
+        )
+    if other:
         raise ValueError(
             f"{root} looks like a data set in the layout {other}, expected {layout}: add --data.layout "
             f"{other}, or name another folder"
