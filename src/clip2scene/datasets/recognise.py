@@ -50,8 +50,9 @@ def check_layout(root: Path, layout: str) -> None:
     other = layout_of(root)
     if other and layout == "mix":
         raise ValueError(
-            f"{root} looks like a data set in the layout {other}, expected a mixture's folder: name one whose "
-            f"mix.json lists it (evaluate gives each source a column); or, for it alone, --data.layout {other}"
+            f"{root} looks like a data set in the layout {other}, expected a mixture's folder: name one "
+            "whose mix.json lists it (evaluate gives each source a column); or, for it alone, "
+            f"--data.layout {other}"
         )
     if other:
         raise ValueError(
